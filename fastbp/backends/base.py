@@ -1,0 +1,143 @@
+"""What a backend is: the interface that ``reference`` and ``native`` keep, and what they are handed.
+
+A backend is made for one network and works on that network's own vectors (parameters, gradients, buffers). Everything
+it is given has been checked and converted at the border (``network.py``, ``losses.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from fastbp.graph import Graph
+from fastbp.losses import Loss
+from fastbp.ops.base import Array
+from fastbp.optimizers import Optimizer
+
+
+@dataclass
+class Memory:
+    """The arrays of one network that a backend works on.
+
+    Attributes
+    ----------
+    graph : Graph
+    dtype : str
+        ``"float32"`` or ``"float64"``.
+    params, grads, buffers : dict of arrays
+        Views, by full name.
+    flat_params, flat_grads, flat_buffers : arrays
+        The vectors that those are views of.
+    offsets : dict of str to int
+        Where each parameter starts in the flat vector.
+    seed, step : int
+        Key the random numbers of dropout; step counts the updates of the parameters.
+    """
+
+    graph: Graph
+    dtype: str
+    params: dict[str, Array]
+    grads: dict[str, Array]
+    buffers: dict[str, Array]
+    flat_params: Array
+    flat_grads: Array
+    flat_buffers: Array
+    offsets: dict[str, int]
+    seed: int
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Checked and converted data: whole data sets, or one mini-batch.
+
+    Attributes
+    ----------
+    inputs : sequence of arrays (N, *input shape)
+    losses : sequence of Loss
+        One for each output of the network.
+    targets : sequence of arrays
+        One for each loss, as ``Loss.targets`` gives them.
+    sample_weight : array (N,) or None
+    """
+
+    inputs: Sequence[Array]
+    losses: Sequence[Loss] = ()
+    targets: Sequence[Array] = ()
+    sample_weight: Array | None = None
+
+    @property
+    def rows(self) -> int:
+        """N."""
+        return len(self.inputs[0])
+
+    def take(self, rows: Any) -> Batch:
+        """Return the given rows (a slice or an array of row numbers)."""
+        weight = None if self.sample_weight is None else self.sample_weight[rows]
+        return Batch([x[rows] for x in self.inputs], self.losses, [t[rows] for t in self.targets], weight)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Neighbouring parameters that are updated alike."""
+
+    offset: int
+    length: int
+    weight_decay: float
+
+
+@dataclass
+class Update:
+    """How parameters are updated, and the optimizer's state, which a backend changes in place.
+
+    Attributes
+    ----------
+    optimizer : Optimizer
+    state : list of arrays
+        Flat vectors as long as the parameters, named by ``optimizer.state_names``.
+    segments : list of Segment
+        What is updated: the parameters that are not frozen.
+    clip_norm, clip_value : float or None
+        Limits for the norm of the whole gradient, and for each of its elements.
+    step : int
+        Updates done so far.
+    """
+
+    optimizer: Optimizer
+    segments: list[Segment]
+    state: list[Array] = field(default_factory=list)
+    clip_norm: float | None = None
+    clip_value: float | None = None
+    step: int = 0
+
+
+class Backend(Protocol):
+    """Runs the graph of one network."""
+
+    def __init__(self, memory: Memory) -> None: ...
+
+    def forward(self, inputs: Sequence[Array], training: bool) -> tuple[Array, ...]:
+        """Return the outputs."""
+
+    def backward(self, dys: Sequence[Array]) -> tuple[Array, ...]:
+        """After forward in training: fill the gradients of the parameters, and return those of the inputs."""
+
+    def loss(self, batch: Batch, training: bool) -> float:
+        """Return the loss."""
+
+    def loss_and_grad(self, batch: Batch, input_grads: bool = False) -> tuple[float, tuple[Array, ...]]:
+        """Return the loss and, where asked for, the gradients of the inputs; fill those of the parameters."""
+
+    def train(self, batch: Batch, update: Update, order: Array | None, batch_size: int,
+              learning_rates: Array) -> Array:
+        """Take one step per mini-batch, in this order of rows, and return the loss of each mini-batch.
+
+        Raises NonFiniteError, with everything as it was after the last good mini-batch.
+        """
+
+    def values(self) -> dict[str, Array]:
+        """Return what each tensor of the graph held in the last run, by name, as far as the backend keeps it."""
+
+    def gradients(self) -> dict[str, Array]:
+        """Return the gradient of each tensor in the last run that made gradients, likewise."""

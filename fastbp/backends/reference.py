@@ -1,0 +1,151 @@
+"""The reference backend: the chain rule on a graph, in plain NumPy.
+
+Forward visits every node after what it needs; backward visits them the other way round, and adds up what a tensor
+gets from each place where it is used. This is the specification that the native backend is checked against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fastbp.backends.base import Batch, Memory, Update
+from fastbp.errors import NonFiniteError
+from fastbp.graph import Node, Parameter, Tensor
+from fastbp.ops.base import Array, Context
+
+
+class ReferenceBackend:
+    """Runs a graph with the NumPy ops."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._graph = memory.graph
+        self._contexts: dict[Tensor, Context] = {}
+        self._values: dict[Tensor, Array] = {}
+        self._gradients: dict[Tensor, Array] = {}
+
+    def forward(self, inputs: Sequence[Array], training: bool) -> tuple[Array, ...]:
+        values: dict[Tensor, Array] = dict(zip(self._graph.inputs, inputs, strict=True))
+        contexts: dict[Tensor, Context] = {}
+        with np.errstate(all="ignore"):
+            for index, tensor in enumerate(self._graph.tensors):
+                node = tensor.node
+                if node is None:
+                    continue
+                ctx = Context(training, tuple(values[t] for t in node.inputs), seed=self._memory.seed,
+                              step=self._memory.step, node=index, params=self._named(node.params, self._memory.params),
+                              buffers=self._named(node.buffers, self._memory.buffers))
+                ctx.output = values[tensor] = node.op.forward(ctx, *ctx.inputs, **ctx.params)
+                contexts[tensor] = ctx
+        self._values, self._contexts, self._gradients = values, contexts, {}
+        return tuple(values[t] for t in self._graph.outputs)
+
+    def backward(self, dys: Sequence[Array]) -> tuple[Array, ...]:
+        gradients: dict[Tensor, Array] = dict(zip(self._graph.outputs, dys, strict=True))
+        self._memory.flat_grads[...] = 0
+        with np.errstate(all="ignore"):
+            for tensor in reversed(self._graph.tensors):
+                node = tensor.node
+                if node is None or tensor not in gradients:
+                    continue
+                dxs, dparams = node.op.backward(self._contexts[tensor], gradients[tensor])
+                for source, dx in zip(node.inputs, dxs, strict=True):
+                    gradients[source] = gradients[source] + dx if source in gradients else dx
+                self._add_parameter_gradients(node, dparams)
+        self._gradients = gradients
+        return tuple(gradients.get(t, np.zeros_like(self._values[t])) for t in self._graph.inputs)
+
+    def loss(self, batch: Batch, training: bool) -> float:
+        return self._losses(batch, self.forward(batch.inputs, training))[0]
+
+    def loss_and_grad(self, batch: Batch, input_grads: bool = False) -> tuple[float, tuple[Array, ...]]:
+        loss, dys = self._losses(batch, self.forward(batch.inputs, training=True))
+        return loss, self.backward(dys)
+
+    def train(self, batch: Batch, update: Update, order: Array | None, batch_size: int,
+              learning_rates: Array) -> Array:
+        losses = np.empty(len(learning_rates))
+        for i in range(len(learning_rates)):
+            rows = slice(i * batch_size, (i + 1) * batch_size)
+            part = batch.take(rows if order is None else order[rows])
+            buffers = self._memory.flat_buffers.copy()
+            losses[i], _ = self.loss_and_grad(part)
+            if not np.isfinite(losses[i]) or not np.isfinite(self._memory.flat_grads).all():
+                self._memory.flat_buffers[...] = buffers
+                raise NonFiniteError(i, self.first_bad_tensor(part))
+            before = self._memory.flat_params.copy(), [s.copy() for s in update.state]
+            self._apply(update, float(learning_rates[i]))
+            for name, p in self._memory.params.items():
+                if not np.isfinite(p).all():
+                    self._memory.flat_params[...] = before[0]
+                    for state, old in zip(update.state, before[1], strict=True):
+                        state[...] = old
+                    self._memory.flat_buffers[...] = buffers
+                    raise NonFiniteError(i, f"{name} after the update")
+            update.step += 1
+            self._memory.step += 1
+        return losses
+
+    def values(self) -> dict[str, Array]:
+        return {self._graph.names[t]: v for t, v in self._values.items()}
+
+    def gradients(self) -> dict[str, Array]:
+        return {self._graph.names[t]: v for t, v in self._gradients.items()}
+
+    def first_bad_tensor(self, batch: Batch) -> str:
+        """Return the first tensor of the last run that is not finite, in the order of computation."""
+        return first_bad_tensor(self._memory, batch, self.values(), self.gradients())
+
+    def _named(self, roles: dict[str, Parameter], arrays: dict[str, Array]) -> dict[str, Array]:
+        return {role: arrays[self._graph.parameter_name(p)] for role, p in roles.items()}
+
+    def _add_parameter_gradients(self, node: Node, dparams: dict[str, Array]) -> None:
+        for role, gradient in dparams.items():
+            if node.params[role].trainable:
+                self._memory.grads[self._graph.parameter_name(node.params[role])] += gradient
+
+    def _losses(self, batch: Batch, outputs: Sequence[Array]) -> tuple[float, list[Array]]:
+        total, dys = 0.0, []
+        with np.errstate(all="ignore"):
+            for loss, y_pred, target in zip(batch.losses, outputs, batch.targets, strict=True):
+                weights = loss.row_weights(target, batch.sample_weight)
+                value, dy = loss.value_and_gradient(y_pred, target, weights)
+                total += value
+                dys.append(dy)
+        return total, dys
+
+    def _apply(self, update: Update, lr: float) -> None:
+        grads, params = self._memory.flat_grads, self._memory.flat_params
+        with np.errstate(all="ignore"):
+            if update.clip_value is not None:
+                np.clip(grads, -update.clip_value, update.clip_value, out=grads)
+            if update.clip_norm is not None:
+                norm = np.sqrt(np.sum(np.square(grads, dtype=np.float64)))
+                if norm > update.clip_norm:
+                    grads *= update.clip_norm / norm
+            for s in update.segments:
+                part = slice(s.offset, s.offset + s.length)
+                update.optimizer.update(params[part], grads[part], tuple(v[part] for v in update.state), lr,
+                                        update.step + 1, s.weight_decay)
+
+
+def first_bad_tensor(memory: Memory, batch: Batch, values: dict[str, Array], gradients: dict[str, Array]) -> str:
+    """Return the first tensor that is not finite, in the order of computation: inputs, parameters, values, gradients."""
+    graph = memory.graph
+    order: list[tuple[str, Array | None]] = [(graph.names[t], values.get(graph.names[t])) for t in graph.inputs]
+    order += list(memory.params.items())
+    order += [(graph.names[t], values.get(graph.names[t])) for t in graph.tensors if t.node is not None]
+    if batch.sample_weight is not None:
+        order.append(("sample_weight", batch.sample_weight))
+    names = [graph.names[t] for t in reversed(graph.tensors)]
+    late: list[tuple[str, Array | None]] = [(f"the gradient of {n}", gradients.get(n)) for n in names]
+    late += [(f"the gradient of {n}", g) for n, g in memory.grads.items()]
+    for name, array in order:
+        if array is not None and not np.isfinite(array).all():
+            return name
+    for name, array in late:
+        if array is not None and not np.isfinite(array).all():
+            return name if gradients else "the loss"
+    return "the loss"

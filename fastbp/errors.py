@@ -1,0 +1,37 @@
+"""The errors that are fastbp's own. Bad arguments raise ValueError or TypeError."""
+
+from __future__ import annotations
+
+
+class NonFiniteError(ArithmeticError):
+    """A backend met a loss, gradient or parameter that is not finite. The step was not taken.
+
+    Attributes
+    ----------
+    batch : int
+        Mini-batches that went well before.
+    tensor : str
+        The first tensor that went bad, in the order of computation.
+    """
+
+    def __init__(self, batch: int, tensor: str) -> None:
+        super().__init__(f"mini-batch {batch}: {tensor} is not finite")
+        self.batch, self.tensor = batch, tensor
+
+
+class DivergenceError(ArithmeticError):
+    """Training stopped because the loss stopped being finite.
+
+    The network holds the parameters it had after the last good mini-batch.
+
+    Attributes
+    ----------
+    epoch, batch : int
+        Where it happened, counted from 1.
+    tensor : str
+        The first tensor that was not finite.
+    """
+
+    def __init__(self, message: str, epoch: int, batch: int, tensor: str) -> None:
+        super().__init__(message)
+        self.epoch, self.batch, self.tensor = epoch, batch, tensor

@@ -1,0 +1,28 @@
+"""The layers: what people put networks together from. One family, one file."""
+
+from fastbp.layers.activations import (
+    ELU,
+    GELU,
+    SELU,
+    Activation,
+    HardSwish,
+    Identity,
+    LeakyReLU,
+    Mish,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
+from fastbp.layers.base import Layer
+from fastbp.layers.linear import Linear
+from fastbp.layers.normalization import BatchNorm, LayerNorm
+from fastbp.layers.structure import Add, Concat, Dropout, Flatten, Multiply
+
+__all__ = [
+    "ELU", "GELU", "SELU", "Activation", "Add", "BatchNorm", "Concat", "Dropout", "Flatten", "HardSwish", "Identity",
+    "Layer", "LayerNorm", "LeakyReLU", "Linear", "Mish", "Multiply", "ReLU", "SiLU", "Sigmoid", "Softmax", "Softplus",
+    "Tanh",
+]

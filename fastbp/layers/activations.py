@@ -1,0 +1,141 @@
+"""The activation layers: one class line each; formulas and derivations stand with the ops."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from fastbp.graph import Tensor
+from fastbp.layers.base import Layer, one_input
+from fastbp.ops import activations as ops
+from fastbp.ops.base import Op
+from fastbp.ops.softmax import SoftmaxOp
+
+
+class Activation(Layer):
+    """An activation layer: applies one op, without parameters, to one input of any shape."""
+
+    op_class: ClassVar[type[Op]]
+
+    def __init__(self, *, name: str | None = None) -> None:
+        super().__init__(name=name)
+
+    def lower(self, *inputs: Tensor) -> Tensor:
+        return self.apply(self.op_class(**self.hyperparameters()), one_input(self, inputs))
+
+
+class _WithAlpha(Activation):
+    def __init__(self, alpha: float, *, name: str | None = None) -> None:
+        super().__init__(name=name)
+        if not isinstance(alpha, int | float) or not abs(alpha) < float("inf"):
+            raise ValueError(f"{type(self).__name__}: alpha is {alpha!r}; expected a finite number")
+        self.alpha = float(alpha)
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return {"alpha": self.alpha}
+
+
+class Identity(Activation):
+    """``y = x``."""
+
+    op_class = ops.IdentityOp
+
+
+class ReLU(Activation):
+    """``y = max(0, x)``; the derivative at 0 is taken as 0."""
+
+    op_class = ops.ReLUOp
+
+
+class LeakyReLU(_WithAlpha):
+    """``y = x`` for x > 0, else ``alpha * x``."""
+
+    op_class = ops.LeakyReLUOp
+
+    def __init__(self, alpha: float = 0.01, *, name: str | None = None) -> None:
+        super().__init__(alpha, name=name)
+
+
+class ELU(_WithAlpha):
+    """``y = x`` for x > 0, else ``alpha * (exp(x) - 1)``. Clevert et al. (2015), https://arxiv.org/abs/1511.07289."""
+
+    op_class = ops.ELUOp
+
+    def __init__(self, alpha: float = 1.0, *, name: str | None = None) -> None:
+        super().__init__(alpha, name=name)
+
+
+class SELU(Activation):
+    """Scaled ELU with the self-normalising constants. Klambauer et al. (2017), https://arxiv.org/abs/1706.02515."""
+
+    op_class = ops.SELUOp
+
+
+class GELU(Activation):
+    """``y = x Φ(x)``, Φ the normal distribution function; exact, or its tanh form.
+
+    Hendrycks and Gimpel (2016), https://arxiv.org/abs/1606.08415.
+
+    Parameters
+    ----------
+    approximate : {"none", "tanh"}, default "none"
+        ``"tanh"``: ``y = x/2 (1 + tanh(√(2/π)(x + 0.044715 x³)))``.
+    name : str, optional
+    """
+
+    def __init__(self, approximate: str = "none", *, name: str | None = None) -> None:
+        super().__init__(name=name)
+        if approximate not in ("none", "tanh"):
+            raise ValueError(f'GELU: approximate is {approximate!r}; expected "none" or "tanh"')
+        self.approximate = approximate
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return {"approximate": self.approximate}
+
+    def lower(self, *inputs: Tensor) -> Tensor:
+        op = ops.GELUOp() if self.approximate == "none" else ops.GELUTanhOp()
+        return self.apply(op, one_input(self, inputs))
+
+
+class SiLU(Activation):
+    """``y = x σ(x)`` (swish). Elfwing et al. (2017), https://arxiv.org/abs/1702.03118."""
+
+    op_class = ops.SiLUOp
+
+
+class Mish(Activation):
+    """``y = x tanh(softplus(x))``. Misra (2019), https://arxiv.org/abs/1908.08681."""
+
+    op_class = ops.MishOp
+
+
+class Sigmoid(Activation):
+    """``y = 1 / (1 + exp(-x))``."""
+
+    op_class = ops.SigmoidOp
+
+
+class Tanh(Activation):
+    """``y = tanh(x)``."""
+
+    op_class = ops.TanhOp
+
+
+class Softplus(Activation):
+    """``y = log(1 + exp(x))``."""
+
+    op_class = ops.SoftplusOp
+
+
+class HardSwish(Activation):
+    """``y = x min(max(x + 3, 0), 6) / 6``. Howard et al. (2019), https://arxiv.org/abs/1905.02244."""
+
+    op_class = ops.HardSwishOp
+
+
+class Softmax(Activation):
+    """``y_c = exp(x_c) / Σ_k exp(x_k)`` over the last axis.
+
+    :class:`~fastbp.CrossEntropy` takes logits: leave this layer out before it.
+    """
+
+    op_class = SoftmaxOp

@@ -1,0 +1,99 @@
+"""What every layer is: hyperparameters, and how they lower to ops.
+
+A layer is a description. It holds no arrays and knows no network: called on tensors it adds nodes to the graph and
+returns the tensor they make. Calling one layer twice shares its parameters.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+from fastbp.graph import Initializer, Parameter, Tensor, apply
+from fastbp.ops.base import Op, Shape
+
+
+class Layer(ABC):
+    """One layer of a network.
+
+    Parameters
+    ----------
+    name : str, optional
+        What its parameters are filed under (``"<name>.weight"``); by default its place in the network.
+    trainable : bool, default True
+        False keeps its parameters as they are: they get no gradient and no update.
+    """
+
+    def __init__(self, *, name: str | None = None, trainable: bool = True) -> None:
+        if name is not None and (not isinstance(name, str) or not name or "." in name):
+            raise ValueError(f"{type(self).__name__}: name is {name!r}; expected a non-empty string without a dot")
+        self.name = name
+        self.trainable = bool(trainable)
+        self._known: dict[tuple[str, Shape], Parameter] = {}
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """Apply the layer to tensors, and return the tensor it makes."""
+        for t in inputs:
+            if not isinstance(t, Tensor):
+                raise TypeError(f"{self!r}: called on {type(t).__name__}; expected tensors, as fb.Input(…) gives. "
+                                "To run a layer on numbers, put it in a fb.Sequential")
+        return self.lower(*inputs)
+
+    @abstractmethod
+    def lower(self, *inputs: Tensor) -> Tensor:
+        """Add the layer's ops to the graph."""
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """Return the arguments that make an equal layer."""
+        return {}
+
+    @property
+    def output_features(self) -> int | None:
+        """The features it puts out whatever comes in, or None."""
+        return None
+
+    def __repr__(self) -> str:
+        given = dict(self.hyperparameters())
+        if self.name is not None:
+            given["name"] = self.name
+        if not self.trainable:
+            given["trainable"] = False
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in given.items())})"
+
+    def parameter(self, role: str, shape: Shape, initializer: Initializer, trainable: bool = True) -> Parameter:
+        """Return the layer's parameter of this role and shape: the same one at every call."""
+        return self._known.setdefault((role, shape), Parameter(role, shape, initializer, trainable and self.trainable))
+
+    def apply(self, op: Op, *inputs: Tensor, initializers: dict[str, Initializer] | None = None) -> Tensor:
+        """Add one op to the graph, with parameters and buffers as the op wants them."""
+        shapes = [t.shape for t in inputs]
+        start = initializers or {}
+        params = {r: self.parameter(r, s, start[r]) for r, s in op.parameter_shapes(*shapes).items()}
+        buffers = {r: self.parameter(r, s, start[r], False) for r, s in op.buffer_shapes(*shapes).items()}
+        return apply(op, *inputs, owner=self, params=params, buffers=buffers)
+
+
+def one_input(layer: Layer, inputs: tuple[Tensor, ...]) -> Tensor:
+    """Return the only input, or raise TypeError."""
+    if len(inputs) != 1:
+        raise TypeError(f"{layer!r}: called on {len(inputs)} tensors; expected 1")
+    return inputs[0]
+
+
+def positive_int(owner: str, argument: str, value: Any) -> int:
+    """Return value as an int, or raise ValueError naming the argument."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
+        raise ValueError(f"{owner}: {argument} is {value!r}; expected a positive integer")
+    return int(value)
+
+
+def fold(layer: Layer, inputs: tuple[Tensor, ...], combine: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Combine any number of inputs, two at a time, neighbours first."""
+    if len(inputs) < 2:
+        raise TypeError(f"{layer!r}: called on {len(inputs)} tensor{'s' * (len(inputs) != 1)}; expected at least 2")
+    row = list(inputs)
+    while len(row) > 1:
+        pairs = [combine(a, b) for a, b in zip(row[::2], row[1::2], strict=False)]
+        row = pairs + ([row[-1]] if len(row) % 2 else [])
+    return row[0]

@@ -1,0 +1,90 @@
+"""Batch and layer normalisation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastbp.graph import Tensor
+from fastbp.initializers import Ones, Zeros
+from fastbp.layers.base import Layer, one_input, positive_int
+from fastbp.ops.base import Op
+from fastbp.ops.batch_norm import BatchNormOp
+from fastbp.ops.layer_norm import LayerNormOp
+
+
+class _Normalization(Layer):
+    def __init__(self, features: int | None, eps: float, name: str | None, trainable: bool) -> None:
+        super().__init__(name=name, trainable=trainable)
+        label = type(self).__name__
+        self.features = None if features is None else positive_int(label, "features", features)
+        if not 0 < eps < 1:
+            raise ValueError(f"{label}: eps is {eps!r}; expected a number between 0 and 1, such as 1e-5")
+        self.eps = float(eps)
+
+    def _op(self, features: int) -> Op:
+        raise NotImplementedError
+
+    def lower(self, *inputs: Tensor) -> Tensor:
+        x = one_input(self, inputs)
+        if self.features is not None and x.shape[-1] != self.features:
+            shape = ", ".join(map(str, x.shape))
+            raise ValueError(f"{self!r}: x has shape (B, {shape}); expected {self.features} features in the last axis. "
+                             "Leave features out to have it learnt")
+        return self.apply(self._op(x.shape[-1]), x, initializers={
+            "weight": Ones(), "bias": Zeros(), "running_mean": Zeros(), "running_var": Ones()})
+
+
+class BatchNorm(_Normalization):
+    r"""Batch normalisation over the batch and every axis but the last.
+
+    ``y = (x - mean) / √(var + eps) * weight + bias``, with the statistics of the batch in training, and running
+    averages of them otherwise: ``running = (1 - momentum) * running + momentum * batch`` (variance unbiased there).
+    Ioffe and Szegedy (2015), https://arxiv.org/abs/1502.03167.
+
+    Parameters
+    ----------
+    features : int, optional
+        Size of the last axis; learnt when left out.
+    momentum : float, default 0.1
+    eps : float, default 1e-5
+    name, trainable
+        As in :class:`~fastbp.layers.base.Layer`. Weight starts at ones, bias at zeros.
+    """
+
+    def __init__(self, features: int | None = None, momentum: float = 0.1, eps: float = 1e-5, *,
+                 name: str | None = None, trainable: bool = True) -> None:
+        super().__init__(features, eps, name, trainable)
+        if not 0 <= momentum <= 1:
+            raise ValueError(f"BatchNorm: momentum is {momentum!r}; expected a number from 0 to 1, such as 0.1")
+        self.momentum = float(momentum)
+
+    def _op(self, features: int) -> Op:
+        return BatchNormOp(features, self.momentum, self.eps)
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return {"features": self.features, "momentum": self.momentum, "eps": self.eps}
+
+
+class LayerNorm(_Normalization):
+    r"""Layer normalisation over the last axis, sample by sample.
+
+    ``y = (x - mean) / √(var + eps) * weight + bias``. Ba et al. (2016), https://arxiv.org/abs/1607.06450.
+
+    Parameters
+    ----------
+    features : int, optional
+        Size of the last axis; learnt when left out.
+    eps : float, default 1e-5
+    name, trainable
+        As in :class:`~fastbp.layers.base.Layer`. Weight starts at ones, bias at zeros.
+    """
+
+    def __init__(self, features: int | None = None, eps: float = 1e-5, *, name: str | None = None,
+                 trainable: bool = True) -> None:
+        super().__init__(features, eps, name, trainable)
+
+    def _op(self, features: int) -> Op:
+        return LayerNormOp(features, self.eps)
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return {"features": self.features, "eps": self.eps}

@@ -1,0 +1,512 @@
+"""Networks: a graph plus one flat parameter vector and its named views, run by a backend.
+
+:class:`Network` takes any directed acyclic graph, :class:`Sequential` a chain of layers. Everything that enters is
+checked and converted here, once; a backend sees only arrays that fit.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastbp.backends.base import Backend, Batch, Memory
+from fastbp.backends.reference import ReferenceBackend
+from fastbp.graph import Graph, Input, Parameter, Tensor
+from fastbp.losses import Loss
+from fastbp.ops.base import Array, Shape
+
+BackendName = Literal["native", "reference"]
+DTYPES = ("float32", "float64")
+
+
+class Vector(Mapping[str, Array]):
+    """Named views of one flat, aligned vector.
+
+    ``v["0.weight"]`` is a view: writing into it (``v["0.weight"][...] = w``) changes the network. ``v.flat`` is the
+    vector itself.
+    """
+
+    def __init__(self, shapes: dict[str, Shape], dtype: str) -> None:
+        sizes = {name: int(np.prod(shape, dtype=object)) for name, shape in shapes.items()}
+        total = sum(sizes.values())
+        try:
+            self._flat = aligned_zeros(total, dtype)
+        except (MemoryError, ValueError) as error:
+            gib = total * np.dtype(dtype).itemsize / 2**30
+            raise MemoryError(f"the network has {total:,} parameters, which need {gib:,.1f} GiB; not that much can be "
+                              "had. Use smaller layers") from error
+        self.offsets: dict[str, int] = {}
+        self._views: dict[str, Array] = {}
+        offset = 0
+        for name, shape in shapes.items():
+            self.offsets[name] = offset
+            self._views[name] = self._flat[offset:offset + sizes[name]].reshape(shape)
+            offset += sizes[name]
+
+    @property
+    def flat(self) -> Array:
+        """The whole vector. Assigning to it copies into it."""
+        return self._flat
+
+    @flat.setter
+    def flat(self, values: ArrayLike) -> None:
+        new = np.asarray(values)
+        if new.shape != self._flat.shape:
+            raise ValueError(f"flat: got shape {new.shape}; expected {self._flat.shape}")
+        self._flat[...] = new
+
+    def __getitem__(self, name: str) -> Array:
+        try:
+            return self._views[name]
+        except KeyError:
+            raise KeyError(f"{name!r}; there are {', '.join(map(repr, self._views)) or 'none'}") from None
+
+    def __setitem__(self, name: str, values: ArrayLike) -> None:
+        view, new = self[name], np.asarray(values)
+        if new.shape != view.shape:
+            raise ValueError(f"{name!r}: got shape {new.shape}; expected {view.shape}")
+        view[...] = new
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._views)
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def __repr__(self) -> str:
+        return "{" + ", ".join(f"{n!r}: {v.shape}" for n, v in self._views.items()) + "}"
+
+
+def aligned_zeros(size: int, dtype: str) -> Array:
+    """Return zeros that start at a multiple of 64 bytes.
+
+    >>> aligned_zeros(3, "float32").ctypes.data % 64
+    0
+    """
+    item = np.dtype(dtype).itemsize
+    raw = np.zeros(size * item + 64, dtype=np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start:start + size * item].view(dtype)
+
+
+class Network:
+    """A network: any directed acyclic graph of layers.
+
+    Parameters
+    ----------
+    inputs, outputs : Tensor or sequence of Tensor
+        As ``fb.Input(…)`` and layers called on tensors give them. Where a sequence is given, methods take and return
+        tuples of arrays in that order.
+    dtype : {"float32", "float64"}
+    seed : int, optional
+        Decides the initial parameters and dropout; drawn at random when left out.
+    backend : {"native", "reference"}
+
+    Attributes
+    ----------
+    params, grads : mapping of str to array
+        Named views of one flat vector each: ``net.params["0.weight"]``, ``net.params.flat``.
+    buffers : mapping of str to array
+        State that is not trained: running statistics.
+    graph : Graph
+
+    Raises
+    ------
+    ValueError
+        For a graph with a cycle, outputs that need other inputs, unused inputs, an unknown dtype or backend.
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> a = fb.Input(32)
+    >>> h = fb.ReLU()(fb.Linear(32, 32)(a))
+    >>> net = fb.Network(inputs=a, outputs=fb.Linear(32, 1)(fb.Add()(h, a)), seed=0)
+    >>> net.predict([[0.5] * 32] * 3).shape
+    (3, 1)
+    """
+
+    def __init__(self, inputs: Tensor | Sequence[Tensor], outputs: Tensor | Sequence[Tensor], *,
+                 dtype: str = "float32", seed: int | None = None, backend: BackendName = "native",
+                 _layer_names: dict[Any, str] | None = None) -> None:
+        self._single_input, self._single_output = isinstance(inputs, Tensor), isinstance(outputs, Tensor)
+        graph = Graph(_as_tuple(inputs), _as_tuple(outputs), _layer_names)
+        self._set_up(graph, _dtype_name(dtype), _seed(seed), backend)
+        rng = np.random.default_rng(self.seed)
+        for vector, symbols in ((self.params, graph.parameters), (self.buffers, graph.buffers)):
+            for name, parameter in symbols.items():
+                vector[name][...] = self._initial(name, parameter, rng)
+
+    def _set_up(self, graph: Graph, dtype: str, seed: int, backend: BackendName) -> None:
+        self.graph, self.dtype, self.seed = graph, dtype, seed
+        self.params = Vector({n: p.shape for n, p in graph.parameters.items()}, dtype)
+        self.grads = Vector({n: p.shape for n, p in graph.parameters.items()}, dtype)
+        self.buffers = Vector({n: p.shape for n, p in graph.buffers.items()}, dtype)
+        self._memory = Memory(graph, dtype, dict(self.params), dict(self.grads), dict(self.buffers), self.params.flat,
+                              self.grads.flat, self.buffers.flat, self.params.offsets, seed)
+        self.backend: BackendName = backend
+        self._backend = _make_backend(backend, self._memory)
+        self._forward_rows: int | None = None
+        self.input_grads: tuple[Array, ...] = ()
+
+    def _initial(self, name: str, parameter: Parameter, rng: np.random.Generator) -> Array:
+        values = np.asarray(parameter.initializer(parameter.shape, rng, self.dtype))
+        if values.shape != parameter.shape:
+            raise ValueError(f"{name!r}: its initializer gave shape {values.shape}; expected {parameter.shape}")
+        return values
+
+    # ---- running ------------------------------------------------------------------------------------------------
+
+    def forward(self, x: Any, training: bool = False) -> Any:
+        """Return the outputs for a batch.
+
+        Parameters
+        ----------
+        x : array of shape (B, *input shape), or a tuple of them for several inputs
+        training : bool, default False
+            Whether dropout drops and batch normalisation uses the statistics of the batch. Needed for `backward`.
+
+        Returns
+        -------
+        array of shape (B, *output shape), or a tuple of them
+
+        Raises
+        ------
+        ValueError, TypeError
+            For shapes or dtypes that do not fit.
+        """
+        arrays = self._inputs(x)
+        if training:
+            self._check_training(len(arrays[0]))
+        outputs = self._backend.forward(arrays, training)
+        self._forward_rows = len(arrays[0]) if training else None
+        return self._unpack(outputs, self._single_output)
+
+    __call__ = forward
+
+    def backward(self, dy: Any) -> Any:
+        """Fill ``net.grads`` from the gradient of the outputs, and return the gradient of the inputs.
+
+        Parameters
+        ----------
+        dy : array of the shape of the outputs, or a tuple of them
+            The gradient of whatever is to be minimised, for the batch of the last ``forward(x, training=True)``.
+
+        Raises
+        ------
+        RuntimeError
+            Without a preceding ``forward(x, training=True)``.
+        ValueError
+            For a shape that does not fit.
+        """
+        if self._forward_rows is None:
+            raise RuntimeError("backward: no forward pass to go back through; call forward(x, training=True) first")
+        given = self._several("dy", dy, self._single_output, len(self.graph.outputs))
+        dys = [self._array(f"dy[{i}]" if len(given) > 1 else "dy", g, t.shape)
+               for i, (g, t) in enumerate(zip(given, self.graph.outputs, strict=True))]
+        for d in dys:
+            if len(d) != self._forward_rows:
+                raise ValueError(f"dy has {len(d)} rows; expected {self._forward_rows}, as in the last forward")
+        return self._unpack(self._backend.backward(dys), self._single_input)
+
+    def predict(self, x: Any, batch_size: int | None = None) -> Any:
+        """Return the outputs for any number of rows, a batch at a time.
+
+        Parameters
+        ----------
+        x : array of shape (N, *input shape), or a tuple of them
+        batch_size : int, optional
+            Rows run together; about a thousand by default. The result does not depend on it.
+        """
+        arrays = self._inputs(x)
+        rows, size = len(arrays[0]), 1024 if batch_size is None else batch_size
+        if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
+            raise ValueError(f"predict: batch_size is {batch_size!r}; expected a positive integer")
+        self._forward_rows = None
+        if rows <= size:
+            return self._unpack(self._backend.forward(arrays, False), self._single_output)
+        results = tuple(np.empty((rows, *t.shape), self.dtype) for t in self.graph.outputs)
+        for start in range(0, rows, size):
+            part = slice(start, start + size)
+            for result, y in zip(results, self._backend.forward([a[part] for a in arrays], False), strict=True):
+                result[part] = y
+        return self._unpack(results, self._single_output)
+
+    def loss(self, x: Any, y: Any, loss: Any, sample_weight: ArrayLike | None = None, *,
+             training: bool = False) -> float:
+        """Return the loss of a batch, without gradients.
+
+        Parameters
+        ----------
+        x, y : arrays, or tuples of them for several inputs or outputs
+        loss : Loss, or a tuple of them (their sum) for several outputs
+        sample_weight : array of shape (B,), optional
+        training : bool, default False
+        """
+        batch = self.batch(x, y, loss, sample_weight)
+        if training:
+            self._check_training(batch.rows)
+        self._forward_rows = None
+        return self._backend.loss(batch, training)
+
+    def loss_and_grad(self, x: Any, y: Any, loss: Any, sample_weight: ArrayLike | None = None) -> float:
+        """Run forward and backward in training mode: return the loss and fill ``net.grads``.
+
+        The gradients of the inputs are in ``net.input_grads``, a tuple with one array for each input. Parameters as
+        in :meth:`loss`.
+
+        Examples
+        --------
+        >>> import fastbp as fb
+        >>> net = fb.Sequential(fb.Linear(2, 1, weight_init=fb.Constant(0.5)), dtype="float64")
+        >>> net.loss_and_grad([[1.0, 2.0]], [[1.0]], fb.MSE())
+        0.25
+        >>> net.grads["0.weight"]
+        array([[1.],
+               [2.]])
+        """
+        batch = self.batch(x, y, loss, sample_weight)
+        self._check_training(batch.rows)
+        self._forward_rows = None
+        value, self.input_grads = self._backend.loss_and_grad(batch, input_grads=True)
+        return value
+
+    # ---- state --------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return copies of all parameters and buffers, by name."""
+        return {n: v.copy() for vector in (self.params, self.buffers) for n, v in vector.items()}
+
+    def load_state_dict(self, state: Mapping[str, ArrayLike]) -> None:
+        """Set all parameters and buffers.
+
+        Raises
+        ------
+        ValueError
+            If a name is missing or unknown, or a shape or dtype does not fit; nothing is changed then.
+        """
+        own = {**self.params, **self.buffers}
+        missing, unknown = [n for n in own if n not in state], [n for n in state if n not in own]
+        if missing or unknown:
+            parts = [f"{what} {', '.join(map(repr, names))}"
+                     for what, names in (("lacks", missing), ("has unknown", unknown)) if names]
+            raise ValueError(f"load_state_dict: state {' and '.join(parts)}; expected {', '.join(map(repr, own))}")
+        new = {n: _numbers(f"state[{n!r}]", state[n], self.dtype) for n in own}
+        for n, values in new.items():
+            if values.shape != own[n].shape:
+                raise ValueError(f"load_state_dict: state[{n!r}] has shape {values.shape}; expected {own[n].shape}")
+        for n, values in new.items():
+            own[n][...] = values
+
+    def copy(self, *, dtype: str | None = None, backend: BackendName | None = None) -> Network:
+        """Return an independent network with the same graph and parameters, and another dtype or backend if wanted."""
+        other = object.__new__(type(self))
+        other._single_input, other._single_output = self._single_input, self._single_output
+        other._set_up(self.graph, _dtype_name(dtype or self.dtype), self.seed, backend or self.backend)
+        other.params.flat[...] = self.params.flat
+        other.buffers.flat[...] = self.buffers.flat
+        other._memory.step = self._memory.step
+        return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        keep = {k: v for k, v in self.__dict__.items() if k not in ("_backend", "_memory", "params", "grads", "buffers")}
+        return {**keep, "_state": self.state_dict(), "_step": self._memory.step}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        values, step = state.pop("_state"), state.pop("_step")
+        self.__dict__.update(state)
+        self._set_up(self.graph, self.dtype, self.seed, self.backend)
+        self.load_state_dict(values)
+        self._memory.step = step
+
+    # ---- looking ------------------------------------------------------------------------------------------------
+
+    def summary(self) -> str:
+        """Return a table of the graph: one line for each tensor, with its shape and parameters."""
+        from fastbp.report import summary
+        return summary(self)
+
+    def verify(self, x: Any, y: Any, loss: Any, sample_weight: ArrayLike | None = None) -> Any:
+        """Run this network's backend and the reference on one batch, and compare them tensor by tensor.
+
+        Returns
+        -------
+        VerifyReport
+            ``ok``, the deviations, and a table when printed. The reference runs in float64.
+        """
+        from fastbp.report import verify
+        return verify(self, x, y, loss, sample_weight)
+
+    def __repr__(self) -> str:
+        shapes = " → ".join("(" + ", ".join(["B", *map(str, t.shape)]) + ")"
+                            for t in (*self.graph.inputs, *self.graph.outputs))
+        return f"{type(self).__name__}({shapes}, {self.params.flat.size:,} parameters, {self.dtype}, {self.backend})"
+
+    # ---- the border: everything that enters is checked and converted here ------------------------------------------
+
+    def batch(self, x: Any, y: Any, loss: Any, sample_weight: ArrayLike | None = None) -> Batch:
+        """Check and convert a labelled batch or data set."""
+        inputs = self._inputs(x)
+        rows = len(inputs[0])
+        if rows == 0:
+            raise ValueError("x has no rows; expected at least one sample")
+        losses = self.losses(loss)
+        targets = self._several("y", y, len(losses) == 1, len(losses))
+        checked = [one.targets(t, out.shape, self.dtype, rows)
+                   for one, t, out in zip(losses, targets, self.graph.outputs, strict=True)]
+        weight = None if sample_weight is None else losses[0].sample_weights(sample_weight, rows, self.dtype)
+        return Batch(inputs, losses, checked, weight)
+
+    def losses(self, loss: Any) -> tuple[Loss, ...]:
+        """Check that there is a loss for each output, and that it fits."""
+        losses = self._several("loss", loss, self._single_output, len(self.graph.outputs))
+        for one, t in zip(losses, self.graph.outputs, strict=True):
+            if isinstance(one, type) and issubclass(one, Loss):
+                raise TypeError(f"loss is the class {one.__name__}; expected an instance: {one.__name__}()")
+            if not isinstance(one, Loss):
+                raise TypeError(f"loss is {one!r}; expected a loss such as fb.MSE() or fb.CrossEntropy()")
+            one.check_output(t.shape)
+        return tuple(losses)
+
+    def _inputs(self, x: Any) -> list[Array]:
+        given = self._several("x", x, self._single_input, len(self.graph.inputs))
+        names = ["x"] if len(given) == 1 else [f"x[{i}]" for i in range(len(given))]
+        arrays = [self._array(n, g, t.shape) for n, g, t in zip(names, given, self.graph.inputs, strict=True)]
+        for n, a in zip(names, arrays, strict=True):
+            if len(a) != len(arrays[0]):
+                raise ValueError(f"{n} has {len(a)} rows; expected {len(arrays[0])}, as {names[0]} has")
+        return arrays
+
+    def _array(self, name: str, values: Any, shape: Shape) -> Array:
+        if type(values) is np.ndarray and values.dtype == self.dtype and values.shape[1:] == shape \
+                and values.flags.c_contiguous and values.ndim:
+            return values
+        array = _numbers(name, values, self.dtype)
+        if array.shape[1:] != shape or not array.ndim:
+            wanted = ", ".join(["B", *map(str, shape)])
+            mend = f"; for a single sample give {name}[None]" if array.shape == shape else ""
+            if array.ndim == len(shape) + 1 and len(shape) == 1:
+                raise ValueError(f"{name} has shape {array.shape}; expected ({wanted}): {shape[0]} features in the last "
+                                 "axis")
+            raise ValueError(f"{name} has shape {array.shape}; expected ({wanted}){mend}")
+        return array
+
+    def _several(self, name: str, values: Any, single: bool, count: int) -> list[Any]:
+        if single:
+            return [values]
+        if not isinstance(values, list | tuple) or len(values) != count:
+            what = f"{len(values)} entries" if isinstance(values, list | tuple) else type(values).__name__
+            raise ValueError(f"{name} has {what}; expected a tuple of {count}, as the network has")
+        return list(values)
+
+    def _unpack(self, arrays: tuple[Array, ...], single: bool) -> Any:
+        return arrays[0] if single else arrays
+
+    def _check_training(self, rows: int) -> None:
+        for node in self.graph.nodes:
+            check: Callable[[int], None] | None = getattr(node.op, "check_training_rows", None)
+            if check is not None:
+                groups = int(np.prod(node.inputs[0].shape[:-1]))
+                check(rows * groups)
+
+
+class Sequential(Network):
+    """A chain of layers.
+
+    Parameters
+    ----------
+    *layers : Layer
+        The first one must know its input size; or the first argument is a ``fb.Input(…)``.
+    dtype, seed, backend
+        As in :class:`Network`.
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> net = fb.Sequential(fb.Linear(784, 256), fb.ReLU(), fb.Linear(None, 10), seed=0)
+    >>> net.params["2.weight"].shape
+    (256, 10)
+    """
+
+    def __init__(self, *layers: Any, dtype: str = "float32", seed: int | None = None,
+                 backend: BackendName = "native") -> None:
+        if len(layers) == 1 and isinstance(layers[0], list | tuple):
+            layers = tuple(layers[0])
+        start = layers[0] if layers and isinstance(layers[0], Tensor) else None
+        self.layers = layers[start is not None:]
+        if not self.layers:
+            raise ValueError("Sequential: no layers given; expected at least one, such as fb.Linear(4, 2)")
+        for i, layer in enumerate(self.layers):
+            if isinstance(layer, type):
+                raise TypeError(f"Sequential: layer {i} is the class {layer.__name__}; expected an instance: "
+                                f"{layer.__name__}(…)")
+            if not callable(getattr(layer, "lower", None)):
+                raise TypeError(f"Sequential: layer {i} is {layer!r}; expected a layer such as fb.ReLU()")
+        first = Input(_known_features(self.layers[0])) if start is None else start
+        tensor = first
+        names: dict[Any, str] = {}
+        for i, layer in enumerate(self.layers):
+            names.setdefault(layer, str(i))
+            try:
+                tensor = layer(tensor)
+            except ValueError as error:
+                raise ValueError(f"Sequential: layer {i}: {error}") from None
+        super().__init__(first, tensor, dtype=dtype, seed=seed, backend=backend, _layer_names=names)
+
+
+def _known_features(layer: Any) -> int:
+    for attribute in ("in_features", "features"):
+        features = getattr(layer, attribute, None)
+        if features is not None:
+            return int(features)
+    raise ValueError(f"Sequential: the input size of layer 0, {layer!r}, is not known; give it, as in "
+                     "fb.Linear(4, 2), or put the shape of one sample first: fb.Input(4)")
+
+
+def _as_tuple(tensors: Any) -> tuple[Tensor, ...]:
+    return (tensors,) if isinstance(tensors, Tensor) else tuple(tensors)
+
+
+def _dtype_name(dtype: Any) -> str:
+    try:
+        name = np.dtype(dtype).name
+    except TypeError:
+        name = str(dtype)
+    if name not in DTYPES:
+        raise ValueError(f'dtype is {dtype!r}; expected "float32" or "float64"')
+    return name
+
+
+def _seed(seed: Any) -> int:
+    if seed is None:
+        return secrets.randbits(63)
+    if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= int(seed) < 2**64:
+        raise ValueError(f"seed is {seed!r}; expected an integer from 0 to 2**64 - 1, or None")
+    return int(seed)
+
+
+def _numbers(name: str, values: Any, dtype: str) -> Array:
+    """Convert real numbers to a C-contiguous array of the network's dtype."""
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name} is no array: {error}") from None
+    if array.dtype.kind not in "fiub":
+        mend = {"c": "take its real part", "O": "convert it, for instance with .astype(float)"}.get(
+            array.dtype.kind, "encode it as numbers")
+        raise TypeError(f"{name} has dtype {array.dtype}; expected real numbers ({mend})")
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, dtype=dtype)
+
+
+def _make_backend(name: str, memory: Memory) -> Backend:
+    if name == "reference":
+        return ReferenceBackend(memory)
+    if name == "native":
+        from fastbp.backends.native import NativeBackend
+        native: Backend = NativeBackend(memory)
+        return native
+    raise ValueError(f'backend is {name!r}; expected "native" or "reference"')

@@ -1,0 +1,34 @@
+/* All kernels for one ISA and one dtype, in the order in which they build on each other. */
+#include "simd.h"
+
+#define KERNEL_NAME2(name, suffix) fbp_##name##suffix
+#if FBP_F64
+#define KERNEL(name) KERNEL_NAME2(name, _f64)
+#else
+#define KERNEL(name) KERNEL_NAME2(name, _f32)
+#endif
+
+#include "ops/math.inc.h"
+#include "ops/vector.inc.h"
+#include "ops/activations.inc.h"
+#include "ops/gemm.inc.h"
+#include "ops/linear.inc.h"
+#include "ops/softmax.inc.h"
+#include "ops/dropout.inc.h"
+#include "ops/batch_norm.inc.h"
+#include "ops/layer_norm.inc.h"
+#include "ops/elementwise.inc.h"
+#include "ops/concat.inc.h"
+#include "ops/losses.inc.h"
+#include "ops/optimizers.inc.h"
+
+#undef KERNEL
+#undef KERNEL_NAME2
+#undef T
+#undef TI
+#undef TU
+#undef FN
+#undef V
+#undef VU
+#undef VI
+#undef VL

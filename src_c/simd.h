@@ -1,0 +1,155 @@
+/* The few vector operations every kernel is written in.
+ *
+ * An isa_*.c file defines FBP_ISA_GENERIC, _AVX2, _AVX512 or _NEON and includes simd_types.h once; then, for each
+ * of float and double, it defines T and includes this file and the ops (*.inc.h), so that every kernel is compiled once
+ * for each pair of (instruction set, dtype) from one text. Inside that text:
+ *
+ *   T       the element type             V    a vector of VL elements of T
+ *   VL      lanes in V                   VI   a vector of integers of T's width: comparisons give it (-1 or 0)
+ *   TI TU   integers of T's width        FN(name)  this dtype's name: name_f32 or name_f64
+ *
+ * + - * / and comparisons are the compiler's own vector operators; a*b + c contracts to a fused multiply-add where
+ * the target has one (-ffp-contract=fast).
+ */
+
+#if FBP_F64
+#define T double
+#define TI int64_t
+#define TU uint64_t
+#define FN(name) name##_f64
+#define V fbp_v_f64
+#define VU fbp_vu_f64
+#define VI fbp_vi_f64
+#define VL ((int64_t)(FBP_VBYTES / 8))
+#else
+#define T float
+#define TI int32_t
+#define TU uint32_t
+#define FN(name) name##_f32
+#define V fbp_v_f32
+#define VU fbp_vu_f32
+#define VI fbp_vi_f32
+#define VL ((int64_t)(FBP_VBYTES / 4))
+#endif
+
+/* load and store: any alignment */
+static FBP_INLINE V FN(v_load)(const T *p) { return *(const VU *)p; }
+static FBP_INLINE void FN(v_store)(T *p, V v) { *(VU *)p = v; }
+static FBP_INLINE V FN(v_set1)(T x) { return x - (V){0}; }
+static FBP_INLINE VI FN(v_set1i)(TI x) { return x - (VI){0}; }
+
+/* load_n, store_n: the first n lanes, 0 <= n <= VL; the other lanes read as 0 and are not written */
+static FBP_INLINE V FN(v_load_n)(const T *p, int64_t n)
+{
+#if FBP_ISA_AVX512 && FBP_F64
+    return (V)_mm512_maskz_loadu_pd((__mmask8)_bzhi_u32(0xff, (unsigned)n), p);
+#elif FBP_ISA_AVX512
+    return (V)_mm512_maskz_loadu_ps((__mmask16)_bzhi_u32(0xffff, (unsigned)n), p);
+#elif FBP_ISA_AVX2 && FBP_F64
+    return (V)_mm256_maskload_pd(p, _mm256_loadu_si256((const void *)(fbp_mask64 + 4 - n)));
+#elif FBP_ISA_AVX2
+    return (V)_mm256_maskload_ps(p, _mm256_loadu_si256((const void *)(fbp_mask32 + 8 - n)));
+#else
+    V v = {0};
+    for (int64_t i = 0; i < n; i++) v[i] = p[i];
+    return v;
+#endif
+}
+
+static FBP_INLINE void FN(v_store_n)(T *p, V v, int64_t n)
+{
+#if FBP_ISA_AVX512 && FBP_F64
+    _mm512_mask_storeu_pd(p, (__mmask8)_bzhi_u32(0xff, (unsigned)n), (__m512d)v);
+#elif FBP_ISA_AVX512
+    _mm512_mask_storeu_ps(p, (__mmask16)_bzhi_u32(0xffff, (unsigned)n), (__m512)v);
+#elif FBP_ISA_AVX2 && FBP_F64
+    _mm256_maskstore_pd(p, _mm256_loadu_si256((const void *)(fbp_mask64 + 4 - n)), (__m256d)v);
+#elif FBP_ISA_AVX2
+    _mm256_maskstore_ps(p, _mm256_loadu_si256((const void *)(fbp_mask32 + 8 - n)), (__m256)v);
+#else
+    for (int64_t i = 0; i < n; i++) p[i] = v[i];
+#endif
+}
+
+/* select: lane by lane, m ? a : b, for a mask m made by a comparison */
+static FBP_INLINE V FN(v_select)(VI m, V a, V b) { return (V)((m & (VI)a) | (~m & (VI)b)); }
+
+/* gate: v where s > 0, else 0 */
+static FBP_INLINE V FN(v_gate)(V s, V v) { return (V)((VI)v & (s > (V){0})); }
+
+/* max, min: a NaN in the second argument is kept, one in the first is not */
+static FBP_INLINE V FN(v_max)(V a, V b)
+{
+#if FBP_ISA_AVX512 && FBP_F64
+    return (V)_mm512_max_pd((__m512d)a, (__m512d)b);
+#elif FBP_ISA_AVX512
+    return (V)_mm512_max_ps((__m512)a, (__m512)b);
+#elif FBP_ISA_AVX2 && FBP_F64
+    return (V)_mm256_max_pd((__m256d)a, (__m256d)b);
+#elif FBP_ISA_AVX2
+    return (V)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+    return FN(v_select)(a > b, a, b);
+#endif
+}
+
+static FBP_INLINE V FN(v_min)(V a, V b)
+{
+#if FBP_ISA_AVX512 && FBP_F64
+    return (V)_mm512_min_pd((__m512d)a, (__m512d)b);
+#elif FBP_ISA_AVX512
+    return (V)_mm512_min_ps((__m512)a, (__m512)b);
+#elif FBP_ISA_AVX2 && FBP_F64
+    return (V)_mm256_min_pd((__m256d)a, (__m256d)b);
+#elif FBP_ISA_AVX2
+    return (V)_mm256_min_ps((__m256)a, (__m256)b);
+#else
+    return FN(v_select)(a < b, a, b);
+#endif
+}
+
+static FBP_INLINE V FN(v_abs)(V a) { return (V)((VI)a & (FN(v_set1i)(-1) ^ (VI)FN(v_set1)((T)-0.0))); }
+static FBP_INLINE V FN(v_copysign)(V magnitude, V sign)
+{
+    const VI s = (VI)FN(v_set1)((T)-0.0);
+    return (V)(((VI)magnitude & ~s) | ((VI)sign & s));
+}
+
+static FBP_INLINE V FN(v_sqrt)(V a)
+{
+#if FBP_ISA_AVX512 && FBP_F64
+    return (V)_mm512_sqrt_pd((__m512d)a);
+#elif FBP_ISA_AVX512
+    return (V)_mm512_sqrt_ps((__m512)a);
+#elif FBP_ISA_AVX2 && FBP_F64
+    return (V)_mm256_sqrt_pd((__m256d)a);
+#elif FBP_ISA_AVX2
+    return (V)_mm256_sqrt_ps((__m256)a);
+#elif FBP_ISA_NEON && FBP_F64
+    return (V)vsqrtq_f64((float64x2_t)a);
+#elif FBP_ISA_NEON
+    return (V)vsqrtq_f32((float32x4_t)a);
+#else
+    for (int64_t i = 0; i < VL; i++) a[i] = FBP_F64 ? (T)__builtin_sqrt((double)a[i]) : (T)__builtin_sqrtf((float)a[i]);
+    return a;
+#endif
+}
+
+/* sum and max over the lanes, always in the same order: halves are folded onto each other */
+static FBP_INLINE T FN(v_sum)(V v)
+{
+    T s[VL];
+    FN(v_store)(s, v);
+    for (int64_t half = VL / 2; half; half /= 2)
+        for (int64_t i = 0; i < half; i++) s[i] += s[i + half];
+    return s[0];
+}
+
+static FBP_INLINE T FN(v_hmax)(V v)
+{
+    T s[VL];
+    FN(v_store)(s, v);
+    T m = s[0];
+    for (int64_t i = 1; i < VL; i++) m = s[i] > m || s[i] != s[i] ? s[i] : m;
+    return m;
+}
