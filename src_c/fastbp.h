@@ -62,22 +62,55 @@ typedef struct fbp_node {
     double attr[8];
     int64_t id;               /* position in the graph: keys random numbers */
     /* fusion, linear only: */
-    int32_t act;              /* an activation op applied to y in forward, or FBP_OP_identity */
+    int32_t act;              /* an activation op applied to z in forward, or FBP_OP_identity; also: which op an
+                                 activation node is */
     int32_t in_act;           /* the activation op that made x, whose backward is folded into dx, or identity */
     double act_alpha, in_alpha;
     void *in_from;            /* what in_act's derivative is computed from: its output or its input */
+    int32_t fused;            /* gradient phases update p at once, piece by piece, where run->update is given */
+    double decay[2];          /* weight decay of p[0] and p[1] then */
 } fbp_node;
+
+/* n elements of p and of the state vectors are updated in place from g; returns 0, or 1 where a parameter became
+ * non-finite. Each element is treated alike, so a vector may be updated in pieces of any length. */
+typedef int32_t (*fbp_update)(void *p, void *const *state, const void *g, int64_t n, const double *hyper,
+                              double weight_decay);
+/* Once a step, before any update: fills the derived numbers hyper[8..15] from the rest. */
+typedef void (*fbp_begin)(double *hyper);
+
+/* How parameters are updated. */
+typedef struct fbp_update_plan {
+    fbp_update update;
+    fbp_begin begin;
+    double hyper[16];          /* [0] learning rate, [1] step counted from 1, [3..7] the optimizer's own, [8..] derived */
+    char *parameters, *gradients;   /* the flat vectors, and, element by element beside them, the state */
+    char *state[2];
+    int64_t item_size;
+    int32_t bad;               /* set to 1 when a parameter became non-finite */
+} fbp_update_plan;
 
 /* What changes from one run of a program to the next. */
 typedef struct fbp_run {
-    int64_t rows;             /* B of this mini-batch */
-    uint64_t seed, step;      /* key the random numbers of dropout */
+    int64_t rows;              /* B of this mini-batch */
+    uint64_t seed, step;       /* key the random numbers of dropout */
     int32_t training;
-    int32_t n_threads;
+    fbp_update_plan *update;   /* NULL: gradients only */
+    const int64_t *order;      /* where rows of the data set are fed from: row order[first + r], or first + r if NULL */
+    int64_t first;
 } fbp_run;
 
-/* One phase of a node, over rows or units lo <= i < hi. */
-typedef void (*fbp_entry)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi);
+#define FBP_SCRATCH_BYTES (512 * 1024)
+
+/* One phase of a node, over rows or units lo <= i < hi. The scratch memory is the calling thread's own. */
+typedef void (*fbp_entry)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch);
+
+/* Update n parameters from p on, whose gradients are at g; any thread may do any piece. */
+static inline void fbp_update_piece(fbp_update_plan *u, void *p, const void *g, int64_t n, double weight_decay)
+{
+    const int64_t at = (char *)p - u->parameters;
+    void *const state[2] = {u->state[0] ? u->state[0] + at : 0, u->state[1] ? u->state[1] + at : 0};
+    if (u->update(p, state, g, n, u->hyper, weight_decay)) __atomic_store_n(&u->bad, 1, __ATOMIC_RELAXED);
+}
 
 /* The phases of an op, in the order they run; NULL where it has none. The _units members say which dim counts the
  * units of a phase that is not over rows. */
@@ -90,9 +123,6 @@ typedef struct fbp_phases {
     fbp_entry gradient;         /* over units: dp from x and dy, after every backward */
     int32_t prepare_units, reduce_units, gradient_units;
 } fbp_phases;
-
-/* p and state are updated in place from g, n elements; returns 0, or 1 where a parameter became non-finite. */
-typedef int32_t (*fbp_update)(void *p, void *const *state, const void *g, int64_t n, const double *h);
 
 #define FBP_OP(name)
 #define FBP_OPTIMIZER(name)
@@ -116,6 +146,7 @@ typedef struct fbp_table {
     const char *name;
     const fbp_phases *op[2][FBP_OP_COUNT];
     fbp_update update[2][FBP_OPTIMIZER_COUNT];
+    fbp_begin begin[FBP_OPTIMIZER_COUNT];
     double (*sum_of_squares[2])(const void *x, int64_t n);              /* fixed order; in double */
     int32_t (*all_finite[2])(const void *x, int64_t n);
     void (*scale[2])(void *x, int64_t n, double factor);
@@ -133,6 +164,15 @@ fbp_status fbp_select_table(const char *name, const fbp_table **table);
 /* The i-th table this build knows, best last, or NULL; *supported says whether this CPU can run it. */
 const fbp_table *fbp_known_table(int32_t i, int32_t *supported);
 
+/* ---- threads -------------------------------------------------------------------------------------------------- */
+
+/* Work to be shared: called once in each thread with its number, 0 <= thread < n_threads. */
+typedef void (*fbp_job)(void *argument, int32_t thread);
+
+/* Runs job in up to n_threads threads, the caller's among them, and returns when all are done. If other threads of the
+ * process keep the pool busy, the caller runs it alone (n_threads is then 1): job must share its work by claiming it. */
+void fbp_pool_run(int32_t n_threads, fbp_job job, void *argument);
+
 /* ---- plan ----------------------------------------------------------------------------------------------------- */
 
 typedef enum { FBP_OVER_ROWS = 0, FBP_OVER_UNITS = 1 } fbp_domain;
@@ -141,62 +181,57 @@ typedef struct fbp_step {
     fbp_entry run;
     const fbp_node *node;
     int32_t domain;
-    int32_t group;            /* neighbouring steps of one group do not depend on each other's other rows or units */
-    int64_t units;
+    int32_t group;             /* neighbouring steps of one group do not depend on each other's other rows or units */
+    int64_t units;             /* over units: how many */
+    int64_t chunk;             /* over units: how many of them make a task for a thread */
+    double cost;               /* estimated nanoseconds in one thread, for a row or a unit */
 } fbp_step;
 
 typedef struct fbp_program {
     const fbp_step *steps;
     int64_t n_steps;
-    int64_t tile;             /* rows that go through a group of row steps together */
+    int64_t tile;              /* rows that go through a group of row steps together */
+    int32_t n_threads;         /* at the most */
+    double fork_cost;          /* nanoseconds of work that an added thread must at least take over */
+    char *scratch;             /* FBP_SCRATCH_BYTES for each thread */
 } fbp_program;
-
-/* Where a mini-batch comes from: row order[i] of source goes to row i of destination. */
-typedef struct fbp_feed {
-    const char *source;
-    char *destination;
-    int64_t row_bytes;
-} fbp_feed;
 
 typedef struct fbp_segment {   /* neighbouring parameters that are updated alike */
     int64_t offset, length;
     double weight_decay;
 } fbp_segment;
 
-typedef struct fbp_update_plan {
-    fbp_update update;
-    double hyper[8];           /* [0] learning rate, [1] step counted from 1, [2] weight decay: filled per segment;
-                                  the rest is the optimizer's own */
-    char *parameters, *gradients;
-    char *state[2];
-    const fbp_segment *segments;
-    int64_t n_segments, item_size;
-    double clip_norm, clip_value;   /* 0: off */
-} fbp_update_plan;
-
 /* A run over many mini-batches: an epoch, or part of one. */
 typedef struct fbp_loop {
     const fbp_table *table;
     int32_t dtype;             /* 0 float32, 1 float64 */
-    const fbp_program *program, *prepare;
-    const fbp_feed *feeds;
-    int64_t n_feeds;
+    const fbp_program *program;      /* feeds a mini-batch and runs it; updates what is fused */
+    const fbp_program *finish;       /* after it: updates what is not fused, refreshes what derives from parameters */
     double *const *row_losses; /* one array per loss */
+    const int64_t *loss_rows;  /* and how many entries of it make a row of the batch */
     int64_t n_losses;
-    fbp_update_plan *update;   /* NULL: only compute losses */
-    int32_t check_gradients;   /* look at every gradient before the update, not only at the parameters after it */
-    const int64_t *order;      /* row numbers, or NULL for 0, 1, 2, ... */
+    fbp_run run;
+    /* all gradients are looked at, and clipped, before any update; then nothing may be fused */
+    int32_t check_gradients;
+    double clip_norm, clip_value;   /* 0: off */
+    const fbp_segment *segments;
+    int64_t n_segments;
     int64_t n_rows, batch_size;
     const double *learning_rates;   /* one per mini-batch */
     double *losses;            /* one per mini-batch, out */
     int64_t position;          /* mini-batches done so far: 0 at first */
+    int64_t stop;              /* and how many to do */
 } fbp_loop;
 
 void fbp_run_program(const fbp_program *program, const fbp_run *run);
-double fbp_total_loss(double *const *row_losses, int64_t n_losses, int64_t rows);
+double fbp_total_loss(double *const *row_losses, const int64_t *loss_rows, int64_t n_losses, int64_t rows);
 /* Runs mini-batches until all are done (FBP_OK), `seconds` have passed (FBP_PAUSED), or something went wrong. */
-fbp_status fbp_run_loop(fbp_loop *loop, fbp_run *run, double seconds);
-/* Clips, checks and applies the gradients once. */
-fbp_status fbp_apply_update(const fbp_table *table, int32_t dtype, fbp_update_plan *update);
+fbp_status fbp_run_loop(fbp_loop *loop, double seconds);
+
+/* Entries of steps that belong to no op: */
+/* rows of x[0], dim[0] bytes each, as run->order and run->first say, to y */
+void fbp_feed_rows(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch);
+/* elements of p[0] updated from dp[0], with decay[0] */
+void fbp_update_units(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch);
 
 #endif

@@ -36,6 +36,11 @@ const fbp_table FBP_ISA_TABLE = {
 #include "op_list.h"
     },
 #undef FBP_OPTIMIZER
+#define FBP_OPTIMIZER(name) [FBP_OPTIMIZER_##name] = name##_begin_f64,
+    .begin = {
+#include "op_list.h"
+    },
+#undef FBP_OPTIMIZER
 #undef FBP_KERNEL
 #define FBP_OPTIMIZER(name)
 #define FBP_KERNEL(name, args) .name = fbp_##name##_f32,
