@@ -1,0 +1,81 @@
+"""Builds the compiled part of fastbp: everything else is in pyproject.toml.
+
+All of src_c is linked into one extension, `fastbp.backends.native`, so that the dispatch table exists once in a
+process; `fastbp.kernels` reaches it through a cimport. Both use the limited API: one build serves CPython 3.11 and
+every later one.
+"""
+
+import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).parent
+C_SOURCES = [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("src_c/*.c"))]
+C_HEADERS = [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("src_c/**/*.h"))]
+FLAGS = [
+    "-O3",
+    "-std=c11",
+    "-ffp-contract=fast",  # a * b + c is one fused multiply-add
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fvisibility=hidden",
+    "-pthread",
+]
+
+
+def extension(name: str, c_sources: list[str]) -> Extension:
+    return Extension(
+        name,
+        [name.replace(".", "/") + ".pyx", *c_sources],
+        include_dirs=["src_c"],
+        depends=C_HEADERS,
+        define_macros=[("Py_LIMITED_API", "0x030B0000")],
+        py_limited_api=True,
+        extra_compile_args=FLAGS,
+        extra_link_args=["-pthread"],
+    )
+
+
+class ParallelBuild(build_ext):
+    """Compiles the sources of an extension side by side, and leaves a copy of the result in the source tree.
+
+    The copy is for `python -m fastbp` in the checkout, where Python finds this folder's package before the installed.
+    """
+
+    def build_extensions(self) -> None:
+        compile_one = self.compiler.compile
+
+        def compile_all(sources: list[str], **options: object) -> list[str]:
+            with ThreadPoolExecutor() as pool:
+                objects = pool.map(lambda source: compile_one([source], **options), sources)
+                return [name for names in objects for name in names]
+
+        self.compiler.compile = compile_all
+        super().build_extensions()
+
+    def run(self) -> None:
+        super().run()
+        if not self.inplace:
+            for ext in self.extensions:
+                built = Path(self.get_ext_fullpath(ext.name))
+                shutil.copy2(built, ROOT.joinpath(*ext.name.split(".")).parent / built.name)
+
+
+if sys.platform == "win32":
+    raise SystemExit("fastbp: this release builds with GCC or Clang on Linux and macOS; Windows is not supported yet")
+
+setup(
+    ext_modules=cythonize(
+        [extension("fastbp.backends.native", C_SOURCES)],
+        build_dir="build/cython",
+        language_level=3,
+        compiler_directives={"boundscheck": False, "wraparound": False, "cdivision": True, "embedsignature": True},
+    ),
+    cmdclass={"build_ext": ParallelBuild},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+)
