@@ -205,8 +205,8 @@ typedef struct fbp_segment {   /* neighbouring parameters that are updated alike
 typedef struct fbp_loop {
     const fbp_table *table;
     int32_t dtype;             /* 0 float32, 1 float64 */
-    const fbp_program *program;      /* feeds a mini-batch and runs it; updates what is fused */
-    const fbp_program *finish;       /* after it: updates what is not fused, refreshes what derives from parameters */
+    const fbp_program *program;      /* up to the loss, and all that must come before the loss and gradients are checked */
+    const fbp_program *finish;       /* all after that: updates, and a refresh of what derives from parameters */
     double *const *row_losses; /* one array per loss */
     const int64_t *loss_rows;  /* and how many entries of it make a row of the batch */
     int64_t n_losses;
@@ -216,7 +216,7 @@ typedef struct fbp_loop {
     double clip_norm, clip_value;   /* 0: off */
     const fbp_segment *segments;
     int64_t n_segments;
-    int64_t n_rows, batch_size;
+    int64_t n_rows, batch_size;      /* rows of an epoch; its last mini-batch may be smaller */
     const double *learning_rates;   /* one per mini-batch */
     double *losses;            /* one per mini-batch, out */
     int64_t position;          /* mini-batches done so far: 0 at first */

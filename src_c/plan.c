@@ -1,4 +1,4 @@
-/* Runs programs, and loops over mini-batches: gather, forward, loss, backward, gradients, update. */
+/* Runs programs, and loops over mini-batches: feed, forward, loss, backward, gradients, update. */
 #include "fastbp.h"
 
 #include <math.h>
@@ -6,88 +6,165 @@
 #include <string.h>
 #include <time.h>
 
+/* Neighbouring steps of one group, cut into tasks that threads claim one after the other. Which thread does a task makes
+ * no difference to its bits. */
+typedef struct stage {
+    const fbp_program *program;
+    const fbp_run *run;
+    const fbp_step *begin, *end;
+    int64_t tile;              /* over rows: rows in a task */
+    int64_t n_tasks;
+    int64_t next;              /* the first task that nobody has claimed */
+} stage;
+
+static inline int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
+
+static inline int64_t tasks_of(const fbp_step *s) { return (s->units + s->chunk - 1) / s->chunk; }
+
+static void run_rows(const stage *g, int64_t task, void *scratch)
+{
+    const int64_t lo = task * g->tile, hi = at_most(lo + g->tile, g->run->rows);
+    for (const fbp_step *s = g->begin; s < g->end; s++) s->run(s->node, g->run, lo, hi, scratch);
+}
+
+static void run_units(const stage *g, int64_t task, void *scratch)
+{
+    const fbp_step *s = g->begin;
+    for (int64_t n; task >= (n = tasks_of(s)); s++) task -= n;
+    const int64_t lo = task * s->chunk;
+    s->run(s->node, g->run, lo, at_most(lo + s->chunk, s->units), scratch);
+}
+
+static void share_tasks(void *argument, int32_t thread)
+{
+    stage *g = argument;
+    void *scratch = g->program->scratch + (int64_t)thread * FBP_SCRATCH_BYTES;
+    int64_t task;
+    while ((task = __atomic_fetch_add(&g->next, 1, __ATOMIC_RELAXED)) < g->n_tasks) {
+        if (g->begin->domain == FBP_OVER_ROWS) run_rows(g, task, scratch);
+        else run_units(g, task, scratch);
+    }
+}
+
+static int32_t threads_for(const stage *g)
+{
+    if (g->program->n_threads < 2) return 1;
+    double cost = 0;
+    for (const fbp_step *s = g->begin; s < g->end; s++)
+        cost += s->cost * (double)(s->domain == FBP_OVER_ROWS ? g->run->rows : s->units);
+    const double worth = 1 + cost / g->program->fork_cost;
+    return worth < g->program->n_threads ? (int32_t)worth : g->program->n_threads;
+}
+
+static void run_in_threads(stage *g, int32_t n_threads)
+{
+    if (g->begin->domain == FBP_OVER_ROWS) {
+        /* pieces of equal size, and no larger than a tile */
+        const int64_t pieces = (g->run->rows + g->tile * n_threads - 1) / (g->tile * n_threads) * n_threads;
+        g->tile = (g->run->rows + pieces - 1) / pieces;
+        g->n_tasks = (g->run->rows + g->tile - 1) / g->tile;
+    } else {
+        for (const fbp_step *s = g->begin; s < g->end; s++) g->n_tasks += tasks_of(s);
+    }
+    fbp_pool_run(n_threads, share_tasks, g);
+}
+
+static void run_alone(stage *g)
+{
+    void *scratch = g->program->scratch;
+    if (g->begin->domain == FBP_OVER_ROWS) {
+        const int64_t n = (g->run->rows + g->tile - 1) / g->tile;
+        for (int64_t task = 0; task < n; task++) run_rows(g, task, scratch);
+    } else {
+        for (const fbp_step *s = g->begin; s < g->end; s++) s->run(s->node, g->run, 0, s->units, scratch);
+    }
+}
+
 void fbp_run_program(const fbp_program *program, const fbp_run *run)
 {
     const fbp_step *step = program->steps, *end = step + program->n_steps;
     while (step < end) {
-        const fbp_step *stop = step + 1;
-        while (stop < end && stop->group == step->group) stop++;
-        if (step->domain == FBP_OVER_ROWS) {
-            /* a tile of rows goes through the whole group while it is in the cache */
-            for (int64_t lo = 0; lo < run->rows; lo += program->tile) {
-                const int64_t hi = lo + program->tile < run->rows ? lo + program->tile : run->rows;
-                for (const fbp_step *s = step; s < stop; s++) s->run(s->node, run, lo, hi);
-            }
-        } else {
-            for (const fbp_step *s = step; s < stop; s++) s->run(s->node, run, 0, s->units);
-        }
-        step = stop;
+        stage g = {.program = program, .run = run, .begin = step, .tile = program->tile};
+        while (step < end && step->group == g.begin->group) step++;
+        g.end = step;
+        const int32_t n_threads = threads_for(&g);
+        if (n_threads > 1) run_in_threads(&g, n_threads);
+        else run_alone(&g);
     }
 }
 
-double fbp_total_loss(double *const *row_losses, int64_t n_losses, int64_t rows)
+void fbp_feed_rows(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
+{
+    (void)scratch;
+    const char *from = node->x[0];
+    char *to = node->y;
+    const int64_t size = node->dim[0];
+    if (!run->order) {
+        memcpy(to + lo * size, from + (run->first + lo) * size, (size_t)((hi - lo) * size));
+        return;
+    }
+    for (int64_t r = lo; r < hi; r++)
+        memcpy(to + r * size, from + run->order[run->first + r] * size, (size_t)size);
+}
+
+void fbp_update_units(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
+{
+    (void)scratch;
+    const int64_t size = run->update->item_size;
+    fbp_update_piece(run->update, (char *)node->p[0] + lo * size, (const char *)node->dp[0] + lo * size, hi - lo,
+                     node->decay[0]);
+}
+
+double fbp_total_loss(double *const *row_losses, const int64_t *loss_rows, int64_t n_losses, int64_t rows)
 {
     double total = 0;
     for (int64_t i = 0; i < n_losses; i++) {
         double sum = 0;
-        for (int64_t r = 0; r < rows; r++) sum += row_losses[i][r];
+        for (int64_t r = 0; r < rows * loss_rows[i]; r++) sum += row_losses[i][r];
         total += sum;
     }
     return total;
 }
 
-static void clip(const fbp_table *table, int32_t dtype, const fbp_update_plan *u)
+/* Whether all gradients are finite; clips them. */
+static int32_t check_gradients(const fbp_loop *loop)
 {
-    const int64_t item = u->item_size;
+    const fbp_update_plan *u = loop->run.update;
     double squares = 0;
-    for (int64_t i = 0; i < u->n_segments; i++) {
-        char *g = u->gradients + u->segments[i].offset * item;
-        if (u->clip_value > 0) table->clamp[dtype](g, u->segments[i].length, u->clip_value);
-        if (u->clip_norm > 0) squares += table->sum_of_squares[dtype](g, u->segments[i].length);
+    for (int64_t i = 0; i < loop->n_segments; i++) {
+        char *g = u->gradients + loop->segments[i].offset * u->item_size;
+        const int64_t n = loop->segments[i].length;
+        if (!loop->table->all_finite[loop->dtype](g, n)) return 0;
+        if (loop->clip_value > 0) loop->table->clamp[loop->dtype](g, n, loop->clip_value);
+        if (loop->clip_norm > 0) squares += loop->table->sum_of_squares[loop->dtype](g, n);
     }
     const double norm = sqrt(squares);
-    if (u->clip_norm > 0 && norm > u->clip_norm)
-        for (int64_t i = 0; i < u->n_segments; i++)
-            table->scale[dtype](u->gradients + u->segments[i].offset * item, u->segments[i].length, u->clip_norm / norm);
-}
-
-fbp_status fbp_apply_update(const fbp_table *table, int32_t dtype, fbp_update_plan *u)
-{
-    int32_t bad = 0;
-    if (u->clip_norm > 0 || u->clip_value > 0) clip(table, dtype, u);
-    u->hyper[1] += 1;
-    for (int64_t i = 0; i < u->n_segments; i++) {
-        const fbp_segment *s = &u->segments[i];
-        const int64_t at = s->offset * u->item_size;
-        void *const state[2] = {u->state[0] ? u->state[0] + at : NULL, u->state[1] ? u->state[1] + at : NULL};
-        u->hyper[2] = s->weight_decay;
-        bad |= u->update(u->parameters + at, state, u->gradients + at, s->length, u->hyper);
-    }
-    return bad ? FBP_ERROR_PARAMETER : FBP_OK;
-}
-
-static int32_t gradients_finite(const fbp_loop *loop)
-{
-    const fbp_update_plan *u = loop->update;
-    for (int64_t i = 0; i < u->n_segments; i++)
-        if (!loop->table->all_finite[loop->dtype](u->gradients + u->segments[i].offset * u->item_size,
-                                                  u->segments[i].length))
-            return 0;
+    if (loop->clip_norm > 0 && norm > loop->clip_norm)
+        for (int64_t i = 0; i < loop->n_segments; i++)
+            loop->table->scale[loop->dtype](u->gradients + loop->segments[i].offset * u->item_size,
+                                            loop->segments[i].length, loop->clip_norm / norm);
     return 1;
 }
 
-static void gather(const fbp_loop *loop, int64_t first, int64_t rows)
+static fbp_status run_mini_batch(fbp_loop *loop)
 {
-    for (int64_t i = 0; i < loop->n_feeds; i++) {
-        const fbp_feed *f = &loop->feeds[i];
-        const int64_t size = f->row_bytes;
-        if (!loop->order) {
-            memcpy(f->destination, f->source + first * size, (size_t)(rows * size));
-            continue;
-        }
-        for (int64_t r = 0; r < rows; r++)
-            memcpy(f->destination + r * size, f->source + loop->order[first + r] * size, (size_t)size);
-    }
+    fbp_run *run = &loop->run;
+    const int64_t per_epoch = (loop->n_rows + loop->batch_size - 1) / loop->batch_size;
+    const int64_t epoch = loop->position / per_epoch, in_epoch = (loop->position - epoch * per_epoch) * loop->batch_size;
+    run->first = in_epoch + (run->order ? epoch * loop->n_rows : 0);
+    run->rows = at_most(loop->batch_size, loop->n_rows - in_epoch);
+    fbp_run_program(loop->program, run);
+    const double loss = fbp_total_loss(loop->row_losses, loop->loss_rows, loop->n_losses, run->rows);
+    loop->losses[loop->position] = loss;
+    if (!isfinite(loss)) return FBP_ERROR_LOSS;
+    if (!run->update) return FBP_OK;
+    if (loop->check_gradients && !check_gradients(loop)) return FBP_ERROR_GRADIENT;
+    run->update->hyper[0] = loop->learning_rates[loop->position];
+    run->update->hyper[1] += 1;
+    run->update->begin(run->update->hyper);
+    fbp_run_program(loop->finish, run);
+    run->step += 1;
+    return __atomic_load_n(&run->update->bad, __ATOMIC_RELAXED) ? FBP_ERROR_PARAMETER : FBP_OK;
 }
 
 static double now(void)
@@ -97,28 +174,14 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-fbp_status fbp_run_loop(fbp_loop *loop, fbp_run *run, double seconds)
+fbp_status fbp_run_loop(fbp_loop *loop, double seconds)
 {
-    const int64_t batches = (loop->n_rows + loop->batch_size - 1) / loop->batch_size;
     const double end = now() + seconds;
-    while (loop->position < batches) {
-        const int64_t first = loop->position * loop->batch_size;
-        run->rows = loop->n_rows - first < loop->batch_size ? loop->n_rows - first : loop->batch_size;
-        gather(loop, first, run->rows);
-        fbp_run_program(loop->program, run);
-        const double loss = fbp_total_loss(loop->row_losses, loop->n_losses, run->rows);
-        loop->losses[loop->position] = loss;
-        if (!isfinite(loss)) return FBP_ERROR_LOSS;
-        if (loop->update) {
-            if (loop->check_gradients && !gradients_finite(loop)) return FBP_ERROR_GRADIENT;
-            loop->update->hyper[0] = loop->learning_rates[loop->position];
-            const fbp_status status = fbp_apply_update(loop->table, loop->dtype, loop->update);
-            if (status != FBP_OK) return status;
-            fbp_run_program(loop->prepare, run);
-            run->step += 1;
-        }
+    while (loop->position < loop->stop) {
+        const fbp_status status = run_mini_batch(loop);
+        if (status != FBP_OK) return status;
         loop->position += 1;
-        if (now() > end && loop->position < batches) return FBP_PAUSED;
+        if (loop->position < loop->stop && now() > end) return FBP_PAUSED;
     }
     return FBP_OK;
 }
