@@ -82,6 +82,8 @@ class Op(ABC):
     """The op's name, in Python and in C."""
     is_view: ClassVar[bool] = False
     """Whether the output is the input's own memory under another shape."""
+    has_native: ClassVar[bool] = True
+    """Whether it has a C twin; if not, networks that use it run on the reference backend."""
 
     @abstractmethod
     def output_shape(self, *shapes: Shape) -> Shape:
