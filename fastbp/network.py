@@ -13,8 +13,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastbp.backends.base import Backend, Batch, Memory
+from fastbp.backends.base import Backend, Batch, Memory, Progress, Update
 from fastbp.backends.reference import ReferenceBackend
+from fastbp.checks import numbers
+from fastbp.errors import NonFiniteError
 from fastbp.graph import Graph, Input, Parameter, Tensor
 from fastbp.losses import Loss
 from fastbp.ops.base import Array, Shape
@@ -274,6 +276,21 @@ class Network:
         value, self.input_grads = self._backend.loss_and_grad(batch, input_grads=True)
         return value
 
+    def train_batches(self, batch: Batch, update: Update, order: Array | None, batch_size: int,
+                      learning_rates: Array, on_progress: Progress | None = None) -> Array:
+        """Take a step per mini-batch of checked data; :class:`~fastbp.Trainer` has the convenient form of it."""
+        last = batch.rows - (len(learning_rates) - 1) * batch_size
+        self._check_training(min(last, batch_size))
+        self._forward_rows = None
+        return self._backend.train(batch, update, order, batch_size, learning_rates, on_progress)
+
+    def apply_update(self, update: Update, lr: float) -> None:
+        """Update the parameters once from ``net.grads``; :meth:`fastbp.Optimizer.step` has the convenient form of it."""
+        bad = update.apply(self.params.flat, self.grads.flat, lr)
+        if bad is not None:
+            raise NonFiniteError(update.step, f"{self._memory.parameter_at(bad)} after the update")
+        self._memory.step += 1
+
     # ---- state --------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Array]:
@@ -294,7 +311,7 @@ class Network:
             parts = [f"{what} {', '.join(map(repr, names))}"
                      for what, names in (("lacks", missing), ("has unknown", unknown)) if names]
             raise ValueError(f"load_state_dict: state {' and '.join(parts)}; expected {', '.join(map(repr, own))}")
-        new = {n: _numbers(f"state[{n!r}]", state[n], self.dtype) for n in own}
+        new = {n: numbers(f"state[{n!r}]", state[n], self.dtype) for n in own}
         for n, values in new.items():
             if values.shape != own[n].shape:
                 raise ValueError(f"load_state_dict: state[{n!r}] has shape {values.shape}; expected {own[n].shape}")
@@ -354,9 +371,10 @@ class Network:
         if rows == 0:
             raise ValueError("x has no rows; expected at least one sample")
         losses = self.losses(loss)
-        targets = self._several("y", y, len(losses) == 1, len(losses))
-        checked = [one.targets(t, out.shape, self.dtype, rows)
-                   for one, t, out in zip(losses, targets, self.graph.outputs, strict=True)]
+        targets = self._several("y", y, self._single_output, len(losses))
+        names = ["y"] if len(losses) == 1 else [f"y[{i}]" for i in range(len(losses))]
+        checked = [one.targets(t, out.shape, self.dtype, rows, name)
+                   for one, t, out, name in zip(losses, targets, self.graph.outputs, names, strict=True)]
         weight = None if sample_weight is None else losses[0].sample_weights(sample_weight, rows, self.dtype)
         return Batch(inputs, losses, checked, weight)
 
@@ -384,7 +402,7 @@ class Network:
         if type(values) is np.ndarray and values.dtype == self.dtype and values.shape[1:] == shape \
                 and values.flags.c_contiguous and values.ndim:
             return values
-        array = _numbers(name, values, self.dtype)
+        array = numbers(name, values, self.dtype)
         if array.shape[1:] != shape or not array.ndim:
             wanted = ", ".join(["B", *map(str, shape)])
             mend = f"; for a single sample give {name}[None]" if array.shape == shape else ""
@@ -486,20 +504,6 @@ def _seed(seed: Any) -> int:
     if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= int(seed) < 2**64:
         raise ValueError(f"seed is {seed!r}; expected an integer from 0 to 2**64 - 1, or None")
     return int(seed)
-
-
-def _numbers(name: str, values: Any, dtype: str) -> Array:
-    """Convert real numbers to a C-contiguous array of the network's dtype."""
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise ValueError(f"{name} is no array: {error}") from None
-    if array.dtype.kind not in "fiub":
-        mend = {"c": "take its real part", "O": "convert it, for instance with .astype(float)"}.get(
-            array.dtype.kind, "encode it as numbers")
-        raise TypeError(f"{name} has dtype {array.dtype}; expected real numbers ({mend})")
-    with np.errstate(over="ignore"):
-        return np.ascontiguousarray(array, dtype=dtype)
 
 
 def _make_backend(name: str, memory: Memory) -> Backend:

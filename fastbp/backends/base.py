@@ -6,14 +6,19 @@ it is given has been checked and converted at the border (``network.py``, ``loss
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fastbp.graph import Graph
 from fastbp.losses import Loss
 from fastbp.ops.base import Array
-from fastbp.optimizers import Optimizer
+from fastbp.optimizers import Segment, Update
+
+__all__ = ["Backend", "Batch", "Memory", "Progress", "Segment", "Update"]
+
+Progress = Callable[[int], None]
+"""Called with the number of mini-batches done. What it raises stops training between two mini-batches."""
 
 
 @dataclass
@@ -47,6 +52,10 @@ class Memory:
     seed: int
     step: int = 0
 
+    def parameter_at(self, index: int) -> str:
+        """Return the name of the parameter that has this place in the flat vector."""
+        return [name for name, offset in self.offsets.items() if offset <= index][-1]
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -78,40 +87,6 @@ class Batch:
         return Batch([x[rows] for x in self.inputs], self.losses, [t[rows] for t in self.targets], weight)
 
 
-@dataclass(frozen=True)
-class Segment:
-    """Neighbouring parameters that are updated alike."""
-
-    offset: int
-    length: int
-    weight_decay: float
-
-
-@dataclass
-class Update:
-    """How parameters are updated, and the optimizer's state, which a backend changes in place.
-
-    Attributes
-    ----------
-    optimizer : Optimizer
-    state : list of arrays
-        Flat vectors as long as the parameters, named by ``optimizer.state_names``.
-    segments : list of Segment
-        What is updated: the parameters that are not frozen.
-    clip_norm, clip_value : float or None
-        Limits for the norm of the whole gradient, and for each of its elements.
-    step : int
-        Updates done so far.
-    """
-
-    optimizer: Optimizer
-    segments: list[Segment]
-    state: list[Array] = field(default_factory=list)
-    clip_norm: float | None = None
-    clip_value: float | None = None
-    step: int = 0
-
-
 class Backend(Protocol):
     """Runs the graph of one network."""
 
@@ -130,10 +105,11 @@ class Backend(Protocol):
         """Return the loss and, where asked for, the gradients of the inputs; fill those of the parameters."""
 
     def train(self, batch: Batch, update: Update, order: Array | None, batch_size: int,
-              learning_rates: Array) -> Array:
+              learning_rates: Array, on_progress: Progress | None = None) -> Array:
         """Take one step per mini-batch, in this order of rows, and return the loss of each mini-batch.
 
-        Raises NonFiniteError, with everything as it was after the last good mini-batch.
+        on_progress is called now and then, and at the end. Raises NonFiniteError, with everything as it was after the
+        last good mini-batch; likewise whatever on_progress or a signal handler raises.
         """
 
     def values(self) -> dict[str, Array]:

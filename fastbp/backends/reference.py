@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fastbp.backends.base import Batch, Memory, Update
+from fastbp.backends.base import Batch, Memory, Progress, Update
 from fastbp.errors import NonFiniteError
 from fastbp.graph import Node, Parameter, Tensor
 from fastbp.ops.base import Array, Context
@@ -65,7 +65,7 @@ class ReferenceBackend:
         return loss, self.backward(dys)
 
     def train(self, batch: Batch, update: Update, order: Array | None, batch_size: int,
-              learning_rates: Array) -> Array:
+              learning_rates: Array, on_progress: Progress | None = None) -> Array:
         losses = np.empty(len(learning_rates))
         for i in range(len(learning_rates)):
             rows = slice(i * batch_size, (i + 1) * batch_size)
@@ -75,17 +75,13 @@ class ReferenceBackend:
             if not np.isfinite(losses[i]) or not np.isfinite(self._memory.flat_grads).all():
                 self._memory.flat_buffers[...] = buffers
                 raise NonFiniteError(i, self.first_bad_tensor(part))
-            before = self._memory.flat_params.copy(), [s.copy() for s in update.state]
-            self._apply(update, float(learning_rates[i]))
-            for name, p in self._memory.params.items():
-                if not np.isfinite(p).all():
-                    self._memory.flat_params[...] = before[0]
-                    for state, old in zip(update.state, before[1], strict=True):
-                        state[...] = old
-                    self._memory.flat_buffers[...] = buffers
-                    raise NonFiniteError(i, f"{name} after the update")
-            update.step += 1
+            bad = update.apply(self._memory.flat_params, self._memory.flat_grads, float(learning_rates[i]))
+            if bad is not None:
+                self._memory.flat_buffers[...] = buffers
+                raise NonFiniteError(i, f"{self._memory.parameter_at(bad)} after the update")
             self._memory.step += 1
+            if on_progress is not None:
+                on_progress(i + 1)
         return losses
 
     def values(self) -> dict[str, Array]:
@@ -115,20 +111,6 @@ class ReferenceBackend:
                 total += value
                 dys.append(dy)
         return total, dys
-
-    def _apply(self, update: Update, lr: float) -> None:
-        grads, params = self._memory.flat_grads, self._memory.flat_params
-        with np.errstate(all="ignore"):
-            if update.clip_value is not None:
-                np.clip(grads, -update.clip_value, update.clip_value, out=grads)
-            if update.clip_norm is not None:
-                norm = np.sqrt(np.sum(np.square(grads, dtype=np.float64)))
-                if norm > update.clip_norm:
-                    grads *= update.clip_norm / norm
-            for s in update.segments:
-                part = slice(s.offset, s.offset + s.length)
-                update.optimizer.update(params[part], grads[part], tuple(v[part] for v in update.state), lr,
-                                        update.step + 1, s.weight_decay)
 
 
 def first_bad_tensor(memory: Memory, batch: Batch, values: dict[str, Array], gradients: dict[str, Array]) -> str:

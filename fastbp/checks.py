@@ -1,0 +1,76 @@
+"""Checks at the border: users' numbers are converted once, here, with one wording of what did not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import isfinite
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from fastbp.ops.base import Array
+
+_MENDS = {"c": "take its real part", "O": "convert it, for instance with .astype(float)"}
+
+
+def numbers(name: str, values: Any, dtype: Any) -> Array:
+    """Return real numbers as a C-contiguous array of the given dtype; without a copy where they are one already.
+
+    Raises
+    ------
+    TypeError
+        For complex numbers, objects and text.
+    ValueError
+        For ragged sequences.
+
+    Examples
+    --------
+    >>> numbers("x", [1, 2], "float32")
+    array([1., 2.], dtype=float32)
+    """
+    array = real(name, values)
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, dtype=dtype)
+
+
+def real(name: str, values: Any, mend: str = "encode it as numbers") -> Array:
+    """Return real numbers as an array of whatever real dtype they have; errors as in :func:`numbers`."""
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name} is no array: {error}") from None
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} has dtype {array.dtype}; expected real numbers ({_MENDS.get(array.dtype.kind, mend)})")
+    return array
+
+
+def finite(name: str, array: Array) -> Array:
+    """Return the array, or raise ValueError that names the first row with NaN or infinity."""
+    if not np.isfinite(array).all():
+        at = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        what = "NaN" if np.isnan(array[at]) else "an infinite value"
+        raise ValueError(f"{name} has {what} in row {at[0]}; expected finite numbers: fill or leave out such rows")
+    return array
+
+
+def number(owner: str, argument: str, value: Any, expected: str, fits: Callable[[float], bool]) -> float:
+    """Return a hyperparameter as a float, or raise ValueError that names owner and argument.
+
+    Examples
+    --------
+    >>> number("Huber", "delta", -1, "a number above 0", lambda d: d > 0)
+    Traceback (most recent call last):
+    ValueError: Huber: delta is -1; expected a number above 0
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not isfinite(value) or not fits(float(value)):
+        raise ValueError(f"{owner}: {argument} is {value!r}; expected {expected}")
+    return float(value)
+
+
+def count(owner: str, argument: str, value: Any, at_least: int = 1) -> int:
+    """Return a count as an int, or raise ValueError that names owner and argument."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value < at_least:
+        expected = "a positive integer" if at_least == 1 else f"an integer of at least {at_least}"
+        raise ValueError(f"{owner}: {argument} is {value!r}; expected {expected}")
+    return int(value)
