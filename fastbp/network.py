@@ -7,7 +7,7 @@ checked and converted here, once; a backend sees only arrays that fit.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -20,79 +20,10 @@ from fastbp.errors import NonFiniteError
 from fastbp.graph import Graph, Input, Parameter, Tensor
 from fastbp.losses import Loss
 from fastbp.ops.base import Array, Shape
+from fastbp.vector import Vector
 
 BackendName = Literal["native", "reference"]
 DTYPES = ("float32", "float64")
-
-
-class Vector(Mapping[str, Array]):
-    """Named views of one flat, aligned vector.
-
-    ``v["0.weight"]`` is a view: writing into it (``v["0.weight"][...] = w``) changes the network. ``v.flat`` is the
-    vector itself.
-    """
-
-    def __init__(self, shapes: dict[str, Shape], dtype: str) -> None:
-        sizes = {name: int(np.prod(shape, dtype=object)) for name, shape in shapes.items()}
-        total = sum(sizes.values())
-        try:
-            self._flat = aligned_zeros(total, dtype)
-        except (MemoryError, ValueError) as error:
-            gib = total * np.dtype(dtype).itemsize / 2**30
-            raise MemoryError(f"the network has {total:,} parameters, which need {gib:,.1f} GiB; not that much can be "
-                              "had. Use smaller layers") from error
-        self.offsets: dict[str, int] = {}
-        self._views: dict[str, Array] = {}
-        offset = 0
-        for name, shape in shapes.items():
-            self.offsets[name] = offset
-            self._views[name] = self._flat[offset:offset + sizes[name]].reshape(shape)
-            offset += sizes[name]
-
-    @property
-    def flat(self) -> Array:
-        """The whole vector. Assigning to it copies into it."""
-        return self._flat
-
-    @flat.setter
-    def flat(self, values: ArrayLike) -> None:
-        new = np.asarray(values)
-        if new.shape != self._flat.shape:
-            raise ValueError(f"flat: got shape {new.shape}; expected {self._flat.shape}")
-        self._flat[...] = new
-
-    def __getitem__(self, name: str) -> Array:
-        try:
-            return self._views[name]
-        except KeyError:
-            raise KeyError(f"{name!r}; there are {', '.join(map(repr, self._views)) or 'none'}") from None
-
-    def __setitem__(self, name: str, values: ArrayLike) -> None:
-        view, new = self[name], np.asarray(values)
-        if new.shape != view.shape:
-            raise ValueError(f"{name!r}: got shape {new.shape}; expected {view.shape}")
-        view[...] = new
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._views)
-
-    def __len__(self) -> int:
-        return len(self._views)
-
-    def __repr__(self) -> str:
-        return "{" + ", ".join(f"{n!r}: {v.shape}" for n, v in self._views.items()) + "}"
-
-
-def aligned_zeros(size: int, dtype: str) -> Array:
-    """Return zeros that start at a multiple of 64 bytes.
-
-    >>> aligned_zeros(3, "float32").ctypes.data % 64
-    0
-    """
-    item = np.dtype(dtype).itemsize
-    raw = np.zeros(size * item + 64, dtype=np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start:start + size * item].view(dtype)
 
 
 class Network:

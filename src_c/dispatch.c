@@ -71,3 +71,27 @@ fbp_status fbp_select_table(const char *name, const fbp_table **table)
         }
     return FBP_ERROR_ISA;
 }
+
+#define FBP_KERNEL(name, args)
+#define FBP_OP(name) #name,
+#define FBP_OPTIMIZER(name)
+static const char *const op_names[] = {
+#include "op_list.h"
+};
+#undef FBP_OP
+#undef FBP_OPTIMIZER
+#define FBP_OP(name)
+#define FBP_OPTIMIZER(name) #name,
+static const char *const optimizer_names[] = {
+#include "op_list.h"
+};
+
+static int32_t find(const char *name, const char *const *names, int32_t n)
+{
+    while (n-- > 0 && strcmp(name, names[n]) != 0) {}
+    return n;
+}
+
+int32_t fbp_find_op(const char *name) { return find(name, op_names, FBP_OP_COUNT); }
+
+int32_t fbp_find_optimizer(const char *name) { return find(name, optimizer_names, FBP_OPTIMIZER_COUNT); }

@@ -164,6 +164,10 @@ fbp_status fbp_select_table(const char *name, const fbp_table **table);
 /* The i-th table this build knows, best last, or NULL; *supported says whether this CPU can run it. */
 const fbp_table *fbp_known_table(int32_t i, int32_t *supported);
 
+/* The number of an op or an optimizer, or -1. */
+int32_t fbp_find_op(const char *name);
+int32_t fbp_find_optimizer(const char *name);
+
 /* ---- threads -------------------------------------------------------------------------------------------------- */
 
 /* Work to be shared: called once in each thread with its number, 0 <= thread < n_threads. */
@@ -211,8 +215,10 @@ typedef struct fbp_loop {
     const int64_t *loss_rows;  /* and how many entries of it make a row of the batch */
     int64_t n_losses;
     fbp_run run;
-    /* all gradients are looked at, and clipped, before any update; then nothing may be fused */
+    /* all gradients are looked at, and clipped, before any update; then nothing may be fused. If their norm is above
+     * gradient_limit, FBP_ERROR_GRADIENT is returned before anything is changed. */
     int32_t check_gradients;
+    double gradient_limit;     /* may be infinite: only gradients that are not finite are refused */
     double clip_norm, clip_value;   /* 0: off */
     const fbp_segment *segments;
     int64_t n_segments;

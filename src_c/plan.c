@@ -126,24 +126,41 @@ double fbp_total_loss(double *const *row_losses, const int64_t *loss_rows, int64
     return total;
 }
 
-/* Whether all gradients are finite; clips them. */
-static int32_t check_gradients(const fbp_loop *loop)
+static double sum_of_squares(const fbp_loop *loop)
 {
     const fbp_update_plan *u = loop->run.update;
     double squares = 0;
-    for (int64_t i = 0; i < loop->n_segments; i++) {
-        char *g = u->gradients + loop->segments[i].offset * u->item_size;
-        const int64_t n = loop->segments[i].length;
-        if (!loop->table->all_finite[loop->dtype](g, n)) return 0;
-        if (loop->clip_value > 0) loop->table->clamp[loop->dtype](g, n, loop->clip_value);
-        if (loop->clip_norm > 0) squares += loop->table->sum_of_squares[loop->dtype](g, n);
-    }
-    const double norm = sqrt(squares);
-    if (loop->clip_norm > 0 && norm > loop->clip_norm)
-        for (int64_t i = 0; i < loop->n_segments; i++)
-            loop->table->scale[loop->dtype](u->gradients + loop->segments[i].offset * u->item_size,
-                                            loop->segments[i].length, loop->clip_norm / norm);
+    for (int64_t i = 0; i < loop->n_segments; i++)
+        squares += loop->table->sum_of_squares[loop->dtype](u->gradients + loop->segments[i].offset * u->item_size,
+                                                            loop->segments[i].length);
+    return squares;
+}
+
+/* Whether the gradients may be used: 1 if their norm is within the limit. */
+static int32_t check_gradients(const fbp_loop *loop, double squares)
+{
+    if (squares <= loop->gradient_limit * loop->gradient_limit && isfinite(squares)) return 1;
+    if (isfinite(loop->gradient_limit)) return 0;
+    /* the sum may be infinite although no gradient is */
+    const fbp_update_plan *u = loop->run.update;
+    for (int64_t i = 0; i < loop->n_segments; i++)
+        if (!loop->table->all_finite[loop->dtype](u->gradients + loop->segments[i].offset * u->item_size,
+                                                  loop->segments[i].length)) return 0;
     return 1;
+}
+
+static void clip(const fbp_loop *loop, double squares)
+{
+    const fbp_update_plan *u = loop->run.update;
+    const int32_t dtype = loop->dtype;
+    for (int64_t i = 0; i < loop->n_segments && loop->clip_value > 0; i++)
+        loop->table->clamp[dtype](u->gradients + loop->segments[i].offset * u->item_size, loop->segments[i].length,
+                                  loop->clip_value);
+    if (!(loop->clip_norm > 0)) return;
+    const double norm = sqrt(loop->clip_value > 0 ? sum_of_squares(loop) : squares);
+    for (int64_t i = 0; i < loop->n_segments && norm > loop->clip_norm; i++)
+        loop->table->scale[dtype](u->gradients + loop->segments[i].offset * u->item_size, loop->segments[i].length,
+                                  loop->clip_norm / norm);
 }
 
 static fbp_status run_mini_batch(fbp_loop *loop)
@@ -158,7 +175,11 @@ static fbp_status run_mini_batch(fbp_loop *loop)
     loop->losses[loop->position] = loss;
     if (!isfinite(loss)) return FBP_ERROR_LOSS;
     if (!run->update) return FBP_OK;
-    if (loop->check_gradients && !check_gradients(loop)) return FBP_ERROR_GRADIENT;
+    if (loop->check_gradients) {
+        const double squares = sum_of_squares(loop);
+        if (!check_gradients(loop, squares)) return FBP_ERROR_GRADIENT;
+        clip(loop, squares);
+    }
     run->update->hyper[0] = loop->learning_rates[loop->position];
     run->update->hyper[1] += 1;
     run->update->begin(run->update->hyper);

@@ -3,6 +3,7 @@
  * A worker that has nothing to do spins for some microseconds (a training step forks and joins that often), then gives
  * its turn away, then sleeps. Workers are made when first wanted. A forked child begins without any.
  */
+#define _POSIX_C_SOURCE 200809L /* sigset_t, pthread_sigmask */
 #include "fastbp.h"
 
 #if defined(_WIN32)

@@ -114,7 +114,7 @@ class ReferenceBackend:
 
 
 def first_bad_tensor(memory: Memory, batch: Batch, values: dict[str, Array], gradients: dict[str, Array]) -> str:
-    """Return the first tensor that is not finite, in the order of computation: inputs, parameters, values, gradients."""
+    """Return the first tensor that is not finite: inputs, parameters, values, gradients, in the order of computation."""
     graph = memory.graph
     order: list[tuple[str, Array | None]] = [(graph.names[t], values.get(graph.names[t])) for t in graph.inputs]
     order += list(memory.params.items())

@@ -1,0 +1,143 @@
+# The C API (src_c/fastbp.h), as far as the Cython modules use it, and what other modules may cimport.
+from libc.stdint cimport int32_t, int64_t, uint64_t
+
+
+cdef extern from "fastbp.h" nogil:
+    ctypedef enum fbp_status:
+        FBP_OK
+        FBP_ERROR_ISA
+        FBP_ERROR_LOSS
+        FBP_ERROR_GRADIENT
+        FBP_ERROR_PARAMETER
+        FBP_PAUSED
+
+    ctypedef struct fbp_node:
+        void *x[2]
+        void *dx[2]
+        void *y
+        void *dy
+        void *p[2]
+        void *dp[2]
+        void *buffer[2]
+        void *save[2]
+        void *aux
+        const void *constants
+        const void *target
+        const void *weight
+        double *row_loss
+        int64_t dim[8]
+        double attr[8]
+        int64_t id
+        int32_t act
+        int32_t in_act
+        double act_alpha
+        double in_alpha
+        void *in_from
+        int32_t fused
+        double decay[2]
+
+    ctypedef int32_t (*fbp_update)(void *p, void **state, const void *g, int64_t n, const double *hyper,
+                                   double weight_decay) noexcept
+    ctypedef void (*fbp_begin)(double *hyper) noexcept
+
+    ctypedef struct fbp_update_plan:
+        fbp_update update
+        fbp_begin begin
+        double hyper[16]
+        char *parameters
+        char *gradients
+        char *state[2]
+        int64_t item_size
+        int32_t bad
+
+    ctypedef struct fbp_run:
+        int64_t rows
+        uint64_t seed
+        uint64_t step
+        int32_t training
+        fbp_update_plan *update
+        const int64_t *order
+        int64_t first
+
+    int FBP_SCRATCH_BYTES
+
+    ctypedef void (*fbp_entry)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch) noexcept
+
+    ctypedef struct fbp_phases:
+        fbp_entry prepare
+        fbp_entry forward_reduce
+        fbp_entry forward
+        fbp_entry backward_reduce
+        fbp_entry backward
+        fbp_entry gradient
+        int32_t prepare_units
+        int32_t reduce_units
+        int32_t gradient_units
+
+    ctypedef struct fbp_table:
+        const char *name
+        const fbp_phases *op[2][1]
+        fbp_update update[2][1]
+        fbp_begin begin[1]
+        fbp_phases accumulate_phases[2]
+        int32_t vector_bytes
+
+    fbp_status fbp_select_table(const char *name, const fbp_table **table)
+    const fbp_table *fbp_known_table(int32_t i, int32_t *supported)
+
+    int32_t fbp_find_op(const char *name)
+    int32_t fbp_find_optimizer(const char *name)
+
+    ctypedef struct fbp_step:
+        fbp_entry run
+        const fbp_node *node
+        int32_t domain
+        int32_t group
+        int64_t units
+        int64_t chunk
+        double cost
+
+    ctypedef struct fbp_program:
+        const fbp_step *steps
+        int64_t n_steps
+        int64_t tile
+        int32_t n_threads
+        double fork_cost
+        char *scratch
+
+    ctypedef struct fbp_segment:
+        int64_t offset
+        int64_t length
+        double weight_decay
+
+    ctypedef struct fbp_loop:
+        const fbp_table *table
+        int32_t dtype
+        const fbp_program *program
+        const fbp_program *finish
+        double **row_losses
+        const int64_t *loss_rows
+        int64_t n_losses
+        fbp_run run
+        int32_t check_gradients
+        double gradient_limit
+        double clip_norm
+        double clip_value
+        const fbp_segment *segments
+        int64_t n_segments
+        int64_t n_rows
+        int64_t batch_size
+        const double *learning_rates
+        double *losses
+        int64_t position
+        int64_t stop
+
+    void fbp_run_program(const fbp_program *program, const fbp_run *run)
+    double fbp_total_loss(double **row_losses, const int64_t *loss_rows, int64_t n_losses, int64_t rows)
+    fbp_status fbp_run_loop(fbp_loop *loop, double seconds)
+    void fbp_feed_rows(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch) noexcept
+    void fbp_update_units(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch) noexcept
+
+
+cdef const fbp_table *selected_table() noexcept
+cdef const fbp_table *table_named(str name) except NULL
