@@ -22,6 +22,7 @@ from libc.string cimport memcpy, memset
 from fastbp.backends.lowering import Buffer, Lowering, LossSpec, Ref, Settings, buffers_of, groups, nodes_of
 from fastbp.backends.reference import first_bad_tensor
 from fastbp.errors import NonFiniteError
+from fastbp.threads import initial_threads
 from fastbp.vector import aligned_zeros
 
 # ---- the kernel table ----------------------------------------------------------------------------------------------
@@ -66,7 +67,7 @@ def isa() -> str:
 
 # ---- threads -------------------------------------------------------------------------------------------------------
 
-cdef int32_t _threads = 1
+cdef int32_t _threads = initial_threads()
 
 
 def set_threads(int n) -> None:
