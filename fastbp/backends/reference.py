@@ -90,6 +90,10 @@ class ReferenceBackend:
     def gradients(self) -> dict[str, Array]:
         return {self._graph.names[t]: v for t, v in self._gradients.items()}
 
+    def contexts(self) -> dict[Tensor, Context]:
+        """Return what each node knew in the last run, by the tensor that it made."""
+        return dict(self._contexts)
+
     def first_bad_tensor(self, batch: Batch) -> str:
         """Return the first tensor of the last run that is not finite, in the order of computation."""
         return first_bad_tensor(self._memory, batch, self.values(), self.gradients())

@@ -33,7 +33,7 @@ import numpy as np
 from fastbp.ops.base import Array, Context, Op, Shape
 
 
-class _ScalarOp(Op):
+class ScalarOp(Op):
     """An elementwise op, given by its value and its local derivatives."""
 
     has_native: ClassVar[bool] = False
@@ -63,7 +63,7 @@ class _ScalarOp(Op):
 
 
 @dataclass(frozen=True)
-class SubOp(_ScalarOp):
+class SubOp(ScalarOp):
     """``y = a - b``."""
 
     name: ClassVar[str] = "sub"
@@ -80,7 +80,7 @@ class SubOp(_ScalarOp):
 
 
 @dataclass(frozen=True)
-class DivOp(_ScalarOp):
+class DivOp(ScalarOp):
     """``y = a / b``."""
 
     name: ClassVar[str] = "div"
@@ -97,7 +97,7 @@ class DivOp(_ScalarOp):
 
 
 @dataclass(frozen=True)
-class NegOp(_ScalarOp):
+class NegOp(ScalarOp):
     """``y = -a``."""
 
     name: ClassVar[str] = "neg"
@@ -113,7 +113,7 @@ class NegOp(_ScalarOp):
 
 
 @dataclass(frozen=True)
-class PowOp(_ScalarOp):
+class PowOp(ScalarOp):
     """``y = a ** b``; the derivative by b exists where a > 0 (and is 0 at a = 0 for b > 0), elsewhere it is NaN."""
 
     name: ClassVar[str] = "pow"
@@ -134,7 +134,7 @@ class PowOp(_ScalarOp):
 
 
 @dataclass(frozen=True)
-class ExpOp(_ScalarOp):
+class ExpOp(ScalarOp):
     """``y = exp(a)``."""
 
     name: ClassVar[str] = "exp"
@@ -147,7 +147,7 @@ class ExpOp(_ScalarOp):
 
 
 @dataclass(frozen=True)
-class LogOp(_ScalarOp):
+class LogOp(ScalarOp):
     """``y = ln(a)``, for a > 0."""
 
     name: ClassVar[str] = "log"
@@ -160,7 +160,7 @@ class LogOp(_ScalarOp):
 
 
 @dataclass(frozen=True)
-class SqrtOp(_ScalarOp):
+class SqrtOp(ScalarOp):
     """``y = √a``, for a ≥ 0; its derivative is infinite at 0."""
 
     name: ClassVar[str] = "sqrt"
@@ -173,7 +173,7 @@ class SqrtOp(_ScalarOp):
 
 
 @dataclass(frozen=True)
-class SinOp(_ScalarOp):
+class SinOp(ScalarOp):
     """``y = sin(a)``, a in radians."""
 
     name: ClassVar[str] = "sin"
@@ -186,7 +186,7 @@ class SinOp(_ScalarOp):
 
 
 @dataclass(frozen=True)
-class CosOp(_ScalarOp):
+class CosOp(ScalarOp):
     """``y = cos(a)``, a in radians."""
 
     name: ClassVar[str] = "cos"
@@ -199,7 +199,7 @@ class CosOp(_ScalarOp):
 
 
 @dataclass(frozen=True)
-class MaxOp(_ScalarOp):
+class MaxOp(ScalarOp):
     """``y = max(a, b)``; where both are equal each gets half of the derivative, as a central difference says."""
 
     name: ClassVar[str] = "max"
