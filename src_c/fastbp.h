@@ -152,6 +152,7 @@ typedef struct fbp_table {
     void (*scale[2])(void *x, int64_t n, double factor);
     void (*clamp[2])(void *x, int64_t n, double limit);
     fbp_phases accumulate_phases[2];                                    /* node: x[0] += x[1], dim[0] columns */
+    double (*fma_loop[2])(int64_t n);                                   /* 10 n vector multiply-adds in registers */
     int32_t vector_bytes;
     fbp_kernels_f32 f32;
     fbp_kernels_f64 f64;

@@ -59,6 +59,7 @@ const fbp_table FBP_ISA_TABLE = {
     .all_finite = {all_finite_f32, all_finite_f64},
     .scale = {scale_f32, scale_f64},
     .clamp = {clamp_f32, clamp_f64},
+    .fma_loop = {fma_loop_f32, fma_loop_f64},
     .accumulate_phases = {{.forward = accumulate_forward_f32, .gradient = accumulate_gradient_f32},
                           {.forward = accumulate_forward_f64, .gradient = accumulate_gradient_f64}},
 };

@@ -21,6 +21,7 @@
 #include "ops/concat.inc.h"
 #include "ops/losses.inc.h"
 #include "ops/optimizers.inc.h"
+#include "ops/peak.inc.h"
 
 #undef KERNEL
 #undef KERNEL_NAME2

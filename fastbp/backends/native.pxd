@@ -80,6 +80,7 @@ cdef extern from "fastbp.h" nogil:
         fbp_update update[2][1]
         fbp_begin begin[1]
         fbp_phases accumulate_phases[2]
+        double (*fma_loop[2])(int64_t n) noexcept
         int32_t vector_bytes
 
     fbp_status fbp_select_table(const char *name, const fbp_table **table)

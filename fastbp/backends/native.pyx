@@ -7,19 +7,20 @@ made here, once, at import.
 """
 
 import os
-from collections.abc import Callable, Sequence
-from math import isfinite, prod
+from collections.abc import Sequence
+from math import prod
+from time import perf_counter
 
 import numpy as np
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-from fastbp.backends.lowering import Buffer, Lowering, LossSpec, Ref, Settings, buffers_of, groups, nodes_of
+from fastbp.backends.lowering import Lowering, LossSpec, Ref, Settings, buffers_of, groups, nodes_of
 from fastbp.backends.reference import first_bad_tensor
 from fastbp.errors import NonFiniteError
 from fastbp.threads import initial_threads
@@ -63,6 +64,19 @@ _table = table_named(os.environ.get("FASTBP_ISA", ""))
 def isa() -> str:
     """Return the instruction set in use."""
     return _table.name.decode()
+
+
+def fma_peak(double seconds=0.05, dtype: str = "float32") -> float:
+    """Measure the fused multiply-add peak of one core, in GFLOP/s: the limit that products are held against."""
+    cdef int64_t n = 1 << 16
+    cdef double best = 0, total = 0, start
+    while total < seconds:
+        start = perf_counter()
+        _table.fma_loop[1 if dtype == "float64" else 0](n)
+        elapsed = perf_counter() - start
+        total += elapsed
+        best = max(best, 20 * n * (_table.vector_bytes // (8 if dtype == "float64" else 4)) / elapsed / 1e9)
+    return best
 
 
 # ---- threads -------------------------------------------------------------------------------------------------------
