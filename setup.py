@@ -15,6 +15,9 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent
+sys.path.insert(0, str(ROOT / "tools"))
+import generate_kernels  # noqa: E402
+
 C_SOURCES = [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("src_c/*.c"))]
 C_HEADERS = [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("src_c/**/*.h"))]
 FLAGS = [
@@ -26,6 +29,12 @@ FLAGS = [
     "-fvisibility=hidden",
     "-pthread",
 ]
+
+
+def write_if_changed(path: Path, text: str) -> None:
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
 
 
 def extension(name: str, c_sources: list[str]) -> Extension:
@@ -42,10 +51,14 @@ def extension(name: str, c_sources: list[str]) -> Extension:
 
 
 class ParallelBuild(build_ext):
-    """Compiles the sources of an extension side by side, and leaves a copy of the result in the source tree.
+    """Compiles extensions, and the sources of each, side by side, and leaves a copy of the result in the source tree.
 
     The copy is for `python -m fastbp` in the checkout, where Python finds this folder's package before the installed.
     """
+
+    def initialize_options(self) -> None:
+        super().initialize_options()
+        self.parallel = True
 
     def build_extensions(self) -> None:
         compile_one = self.compiler.compile
@@ -66,13 +79,17 @@ class ParallelBuild(build_ext):
                 shutil.copy2(built, ROOT.joinpath(*ext.name.split(".")).parent / built.name)
 
 
+GENERATED = ROOT / "build" / "generated" / "kernels.pxi"
+write_if_changed(GENERATED, generate_kernels.pxi(generate_kernels.OP_LIST.read_text(encoding="utf-8")))
+
 if sys.platform == "win32":
     raise SystemExit("fastbp: this release builds with GCC or Clang on Linux and macOS; Windows is not supported yet")
 
 setup(
     ext_modules=cythonize(
-        [extension("fastbp.backends.native", C_SOURCES)],
+        [extension("fastbp.backends.native", C_SOURCES), extension("fastbp.kernels", [])],
         build_dir="build/cython",
+        include_path=[str(GENERATED.parent)],
         language_level=3,
         compiler_directives={"boundscheck": False, "wraparound": False, "cdivision": True, "embedsignature": True},
     ),
