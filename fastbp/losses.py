@@ -88,6 +88,7 @@ class Loss(ABC):
 
     def check_output(self, shape: Shape) -> None:
         """Raise ValueError for a network whose output (sample shape given) the loss cannot take."""
+        return
 
     def targets(self, t: Any, out_shape: Shape, dtype: str, rows: int, name: str = "y") -> Array:
         """Check targets and convert them to what :meth:`rows` and the C twin read.
@@ -133,7 +134,8 @@ class Loss(ABC):
         return out_shape
 
     def _check_domain(self, name: str, target: Array) -> None:
-        pass
+        """Raise ValueError for targets outside the domain."""
+        return
 
 
 @dataclass(frozen=True)
@@ -235,7 +237,8 @@ class Quantile(Loss):
 
     def __post_init__(self) -> None:
         given = self.quantiles if isinstance(self.quantiles, Sequence | np.ndarray) else (self.quantiles,)
-        values = tuple(number("Quantile", "quantiles", q, "numbers between 0 and 1", lambda q: 0 < q < 1) for q in given)
+        values = tuple(number("Quantile", "quantiles", value, "numbers between 0 and 1", lambda q: 0 < q < 1)
+                       for value in given)
         if not values:
             raise ValueError("Quantile: quantiles is empty; expected at least one number between 0 and 1")
         _set(self, "quantiles", values)

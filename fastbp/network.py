@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from fastbp.backends.base import Backend, Batch, Memory, Progress, Update
 from fastbp.backends.reference import ReferenceBackend
-from fastbp.checks import numbers
+from fastbp.checks import count, numbers
 from fastbp.errors import NonFiniteError
 from fastbp.graph import Graph, Input, Parameter, Tensor
 from fastbp.losses import Loss
@@ -155,18 +155,21 @@ class Network:
             Rows run together; about a thousand by default. The result does not depend on it.
         """
         arrays = self._inputs(x)
-        rows, size = len(arrays[0]), 1024 if batch_size is None else batch_size
-        if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
-            raise ValueError(f"predict: batch_size is {batch_size!r}; expected a positive integer")
+        size = 1024 if batch_size is None else count("predict", "batch_size", batch_size)
+        return self._unpack(self.outputs(arrays, size), self._single_output)
+
+    def outputs(self, inputs: Sequence[Array], batch_size: int = 1024) -> tuple[Array, ...]:
+        """Return the outputs for checked inputs, a batch at a time."""
+        rows = len(inputs[0])
         self._forward_rows = None
-        if rows <= size:
-            return self._unpack(self._backend.forward(arrays, False), self._single_output)
+        if rows <= batch_size:
+            return self._backend.forward(inputs, False)
         results = tuple(np.empty((rows, *t.shape), self.dtype) for t in self.graph.outputs)
-        for start in range(0, rows, size):
-            part = slice(start, start + size)
-            for result, y in zip(results, self._backend.forward([a[part] for a in arrays], False), strict=True):
+        for start in range(0, rows, batch_size):
+            part = slice(start, start + batch_size)
+            for result, y in zip(results, self._backend.forward([a[part] for a in inputs], False), strict=True):
                 result[part] = y
-        return self._unpack(results, self._single_output)
+        return results
 
     def loss(self, x: Any, y: Any, loss: Any, sample_weight: ArrayLike | None = None, *,
              training: bool = False) -> float:
@@ -210,13 +213,14 @@ class Network:
     def train_batches(self, batch: Batch, update: Update, order: Array | None, batch_size: int,
                       learning_rates: Array, on_progress: Progress | None = None) -> Array:
         """Take a step per mini-batch of checked data; :class:`~fastbp.Trainer` has the convenient form of it."""
-        last = batch.rows - (len(learning_rates) - 1) * batch_size
+        rows = batch.rows if order is None else len(order)
+        last = rows - (len(learning_rates) - 1) * batch_size
         self._check_training(min(last, batch_size))
         self._forward_rows = None
         return self._backend.train(batch, update, order, batch_size, learning_rates, on_progress)
 
     def apply_update(self, update: Update, lr: float) -> None:
-        """Update the parameters once from ``net.grads``; :meth:`fastbp.Optimizer.step` has the convenient form of it."""
+        """Update the parameters once from ``net.grads``; ``optimizer.step(net)`` is the convenient form of it."""
         bad = update.apply(self.params.flat, self.grads.flat, lr)
         if bad is not None:
             raise NonFiniteError(update.step, f"{self._memory.parameter_at(bad)} after the update")

@@ -20,7 +20,7 @@ import numpy as np
 from fastbp.checks import number
 from fastbp.errors import NonFiniteError
 from fastbp.ops.base import Array
-from fastbp.schedules import ConstantSchedule, Schedule
+from fastbp.schedules import ConstantSchedule, Schedule, as_schedule
 
 if TYPE_CHECKING:
     from fastbp.network import Network
@@ -98,8 +98,8 @@ class Optimizer(ABC):
 
     Parameters
     ----------
-    lr : float or Schedule
-        η: a number above 0, or a function of the step such as ``fb.CosineDecay(…)``.
+    lr : float, Schedule, or function of the step
+        η: a number above 0, or a schedule such as ``fb.CosineDecay(…)``.
     weight_decay : float
         λ.
     decay_bias : bool, default True
@@ -124,10 +124,7 @@ class Optimizer(ABC):
 
     @lr.setter
     def lr(self, lr: float | Schedule) -> None:
-        if not isinstance(lr, Schedule):
-            lr = ConstantSchedule(number(type(self).__name__, "lr", lr, "a number above 0, or a schedule such as "
-                                         "fb.CosineDecay(…)", lambda v: v > 0))
-        self._lr = lr
+        self._lr = as_schedule(type(self).__name__, lr)
 
     @abstractmethod
     def hyper(self) -> tuple[float, ...]:

@@ -108,8 +108,9 @@ class Backend(Protocol):
               learning_rates: Array, on_progress: Progress | None = None) -> Array:
         """Take one step per mini-batch, in this order of rows, and return the loss of each mini-batch.
 
-        on_progress is called now and then, and at the end. Raises NonFiniteError, with everything as it was after the
-        last good mini-batch; likewise whatever on_progress or a signal handler raises.
+        The last mini-batch has what is left. order may name fewer rows than the batch has. on_progress is called now
+        and then, and at the end. Raises NonFiniteError, with everything as it was after the last good mini-batch;
+        likewise whatever on_progress or a signal handler raises.
         """
 
     def values(self) -> dict[str, Array]:
