@@ -1,0 +1,35 @@
+r"""The flatten op: all axes but the batch as one, (B, H, W, C) → (B, H·W·C).
+
+**Derivation.** Every element goes to one place unchanged, so dx is dy under x's shape. The output is the input's own
+memory; there is nothing to compute, and no C twin.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import ClassVar
+
+from fastbp.ops.base import Array, Context, Op, Shape
+
+
+@dataclass(frozen=True)
+class FlattenOp(Op):
+    """``y = x`` under the shape (B, n)."""
+
+    name: ClassVar[str] = "flatten"
+    is_view: ClassVar[bool] = True
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        (shape,) = shapes
+        return (prod(shape),)
+
+    def forward(self, ctx: Context, *xs: Array, **params: Array) -> Array:
+        (x,) = xs
+        return x.reshape(len(x), prod(x.shape[1:]))
+
+    def backward(self, ctx: Context, dy: Array) -> tuple[tuple[Array, ...], dict[str, Array]]:
+        return (dy.reshape(ctx.inputs[0].shape),), {}
+
+    def formula(self) -> str:
+        return "y = x, as one row a sample"
