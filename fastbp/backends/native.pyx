@@ -81,6 +81,8 @@ def fma_peak(double seconds=0.05, dtype: str = "float32") -> float:
 
 # ---- threads -------------------------------------------------------------------------------------------------------
 
+cdef double _default_fork_cost = 30000
+cdef double _fork_cost = _default_fork_cost
 cdef int32_t _threads = initial_threads()
 
 
@@ -95,12 +97,16 @@ def get_threads() -> int:
     return _threads
 
 
+def set_fork_cost(nanoseconds) -> None:
+    """Set how much work, in estimated nanoseconds, an added thread must at least take over; None for the default."""
+    global _fork_cost
+    _fork_cost = _default_fork_cost if nanoseconds is None else max(float(nanoseconds), 1e-9)
+
+
 # ---- the plan ------------------------------------------------------------------------------------------------------
 
 _PHASES = ("prepare", "forward_reduce", "forward", "backward_reduce", "backward", "gradient")
-# what a second thread must at least take over, in estimated nanoseconds
-cdef double _FORK_COST = 30000
-# and what makes a task
+# what makes a task, in estimated nanoseconds
 cdef double _TASK_COST = 8000
 
 
@@ -284,7 +290,6 @@ cdef class Plan:
             self.programs[i].steps = &self.steps[used]
             self.programs[i].n_steps = len(steps)
             self.programs[i].tile = self._tile()
-            self.programs[i].fork_cost = _FORK_COST
             for step, group in groups(steps):
                 s = &self.steps[used]
                 s.node = &self.nodes[<int64_t> self._number_of[id(step.node)]]
@@ -343,7 +348,7 @@ cdef class Plan:
             free(self.scratch)
             self.scratch, self.scratch_threads = scratch, n
         for i in range(len(self._program_of)):
-            self.programs[i].n_threads = n
+            self.programs[i].n_threads, self.programs[i].fork_cost = n, _fork_cost
             self.programs[i].scratch = self.scratch + (-<uintptr_t> self.scratch & 63)
         return &self.programs[<int64_t> self._program_of[name]]
 
