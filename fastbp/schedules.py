@@ -38,8 +38,9 @@ class Schedule(ABC):
         rates = np.array([self(step) for step in range(first, first + updates)], np.float64)
         wrong = ~(np.isfinite(rates) & (rates >= 0))
         if wrong.any():
-            raise ValueError(f"{self!r} gives the learning rate {rates[wrong][0]} at step {first + int(wrong.argmax())}; "
-                             "expected a finite number of at least 0")
+            at = first + int(wrong.argmax())
+            raise ValueError(f"{self!r} gives the learning rate {rates[wrong][0]} at step {at}; expected a finite "
+                             "number of at least 0")
         return rates
 
     def observe(self, value: float) -> None:  # noqa: B027 - most schedules look at nothing
@@ -52,7 +53,8 @@ def as_schedule(owner: str, lr: Any) -> Schedule:
         return lr
     if callable(lr) and not isinstance(lr, type):
         return FunctionSchedule(lr)
-    return ConstantSchedule(number(owner, "lr", lr, "a number above 0, or a schedule such as fb.CosineDecay(…)", _above_0))
+    expected = "a number above 0, or a schedule such as fb.CosineDecay(…)"
+    return ConstantSchedule(number(owner, "lr", lr, expected, _above_0))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,481 @@
+"""The trainer: mini-batches, epochs, validation, history.
+
+An epoch is one call of the backend: the order of the rows and the learning rate of every mini-batch are decided before
+it, and nothing of Python runs in between but the progress bar. Callbacks that want to act on every so many updates
+(:mod:`fastbp.callbacks`) cut the epoch into pieces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import gcd
+from time import perf_counter
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import ArrayLike
+from tqdm import tqdm
+
+from fastbp.backends.base import Batch
+from fastbp.callbacks import Callback
+from fastbp.checks import count, number
+from fastbp.errors import DivergenceError, NonFiniteError
+from fastbp.network import Network
+from fastbp.ops.base import Array
+from fastbp.optimizers import Optimizer
+
+Metric = Callable[[Any, Any], Any]
+
+# Inputs beyond this are a likelier cause of divergence than the learning rate.
+_LARGE_INPUT = 100.0
+
+
+class History:
+    """What training was like, epoch by epoch.
+
+    ``history["loss"]`` is a column: one number an epoch. ``history[-1]`` is a row: the newest epoch as a dict. Its
+    length is the number of epochs, iterating gives the rows, and ``pandas.DataFrame(history.to_dict())`` a table.
+
+    Entries: ``epoch`` from 1, ``loss`` (the mean over the epoch's mini-batches, weighted by their rows or sample
+    weights, as the parameters were at each), ``lr`` (of the last update), with validation ``val_loss``, for
+    classification ``val_accuracy``, and each metric as ``val_<name>``; ``seconds`` (validation included) and
+    ``samples_per_second`` (of training alone).
+
+    Examples
+    --------
+    >>> history = History([{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}])
+    >>> history["loss"], history[-1]["epoch"], len(history)
+    ([0.5, 0.25], 2, 2)
+    """
+
+    def __init__(self, rows: Sequence[Mapping[str, float]] = ()) -> None:
+        self._rows = [dict(row) for row in rows]
+
+    def append(self, row: Mapping[str, float]) -> None:
+        """Add an epoch."""
+        self._rows.append(dict(row))
+
+    @property
+    def epochs(self) -> list[int]:
+        """The numbers of the epochs, from 1."""
+        return [int(row["epoch"]) for row in self._rows]
+
+    def keys(self) -> list[str]:
+        """Return the names of the columns."""
+        return list(dict.fromkeys(name for row in self._rows for name in row))
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """Return all columns by name."""
+        return {name: self[name] for name in self.keys()}
+
+    @overload
+    def __getitem__(self, key: str) -> list[float]: ...
+    @overload
+    def __getitem__(self, key: int) -> dict[str, float]: ...
+
+    def __getitem__(self, key: str | int) -> list[float] | dict[str, float]:
+        if not isinstance(key, str):
+            return dict(self._rows[key])
+        if key not in self.keys():
+            raise KeyError(f"{key!r}; there are {', '.join(map(repr, self.keys())) or 'no epochs yet'}")
+        return [row.get(key, np.nan) for row in self._rows]
+
+    def __iter__(self) -> Iterator[dict[str, float]]:
+        return (dict(row) for row in self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __repr__(self) -> str:
+        if not self._rows:
+            return "History(no epochs yet)"
+        newest = ", ".join(f"{k}={v:.6g}" for k, v in self._rows[-1].items() if k != "epoch")
+        return f"History({len(self)} epoch{'s' * (len(self) != 1)}; the newest: {newest})"
+
+
+@dataclass
+class _Fit:
+    """The checked arguments of one call of fit."""
+
+    batch: Batch
+    rows: Array | None
+    """Row numbers to train on, or None for all."""
+    validation: Batch | None
+    epochs: int
+    batch_size: int
+    shuffle: bool
+    callbacks: tuple[Callback, ...]
+    bar: Any = None
+
+    @property
+    def count(self) -> int:
+        return self.batch.rows if self.rows is None else len(self.rows)
+
+    @property
+    def updates(self) -> int:
+        """Mini-batches an epoch."""
+        return -(-self.count // self.batch_size)
+
+    def order(self, seed: int, epoch: int) -> Array:
+        """Return the rows of an epoch in order. Keyed by seed and epoch alone, it needs no state of its own."""
+        if not self.shuffle:
+            return np.arange(self.count) if self.rows is None else self.rows
+        return np.random.default_rng((seed, epoch)).permutation(self.count if self.rows is None else self.rows)
+
+
+class _Stopped(Exception):
+    """Ends an epoch between two mini-batches."""
+
+
+class Trainer:
+    """Trains a network.
+
+    Parameters
+    ----------
+    net : Network
+    loss : Loss, or a tuple of them for a network with several outputs (their sum is minimised)
+    optimizer : Optimizer
+    metrics : function, sequence of functions, or dict of them by name, optional
+        ``metric(y_true, y_pred)``, computed on validation and in :meth:`evaluate`. y_pred is the network's output,
+        y_true the target as the loss reads it: of the output's shape, or integer labels. With several outputs, tuples.
+    clip_norm : float, optional
+        The gradient of all parameters together is scaled down to this Euclidean norm where it is longer.
+    clip_value : float, optional
+        Each element of the gradient is limited to ±this, before clip_norm.
+
+    Attributes
+    ----------
+    history : History
+        Of all epochs so far: calling :meth:`fit` again goes on.
+    update : Update
+        The optimizer's state for this network, shared with ``optimizer.step(net)``.
+    stop : bool
+        Set to True, by a callback, it ends training.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments that are not what they should be, or a loss that does not fit the network's output.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastbp as fb
+    >>> X = np.linspace(-1, 1, 64)[:, None]
+    >>> net = fb.Sequential(fb.Linear(1, 1), seed=0, backend="reference")
+    >>> trainer = fb.Trainer(net, fb.MSE(), fb.SGD(lr=0.1))
+    >>> history = trainer.fit(X, 3 * X + 1, epochs=50, batch_size=16)
+    >>> history["loss"][-1] < 1e-6
+    True
+    """
+
+    def __init__(self, net: Network, loss: Any, optimizer: Optimizer, *,
+                 metrics: Metric | Sequence[Metric] | Mapping[str, Metric] | None = None,
+                 clip_norm: float | None = None, clip_value: float | None = None) -> None:
+        if not isinstance(net, Network):
+            raise TypeError(f"Trainer: net is {net!r}; expected a network such as fb.Sequential(…)")
+        if isinstance(optimizer, type) and issubclass(optimizer, Optimizer):
+            raise TypeError(f"Trainer: optimizer is the class {optimizer.__name__}; expected an instance: "
+                            f"{optimizer.__name__}()")
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"Trainer: optimizer is {optimizer!r}; expected an optimizer such as fb.Adam(lr=1e-3)")
+        self.net, self.loss, self.optimizer = net, loss, optimizer
+        net.losses(loss)  # raises for a loss that does not fit
+        self.metrics = _metrics(metrics)
+        limits = [_limit("clip_norm", clip_norm), _limit("clip_value", clip_value)]
+        self.update = optimizer.update_of(net)
+        self.update.clip_norm, self.update.clip_value = limits
+        self.history = History()
+        self.stop = False
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next update."""
+        return float(self.optimizer.lr.rates(self.update.step, 1)[0])
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done so far."""
+        return self.history.epochs[-1] if len(self.history) else 0
+
+    def step(self, x: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
+        """Train on one mini-batch.
+
+        Parameters
+        ----------
+        x : array of shape (B, *input shape), or a tuple of them for several inputs
+        y : array as the loss wants it, or a tuple of them for several outputs
+        sample_weight : array of shape (B,), optional
+
+        Returns
+        -------
+        float
+            The loss before the update.
+
+        Raises
+        ------
+        DivergenceError
+            If something stops being finite; the step is not taken.
+        """
+        batch = self.net.batch(x, y, self.loss, sample_weight)
+        rates = self.optimizer.lr.rates(self.update.step, 1)
+        try:
+            return float(self.net.train_batches(batch, self.update, None, batch.rows, rates)[0])
+        except NonFiniteError as error:
+            raise self._diverged(error, batch, rates[0], self.epoch + 1, self.update.step + 1) from None
+
+    def fit(self, X: Any, y: Any, *, epochs: int = 1, batch_size: int = 32, shuffle: bool = True,
+            validation_data: tuple[Any, ...] | None = None, validation_split: float = 0.0,
+            sample_weight: ArrayLike | None = None, callbacks: Sequence[Callback] = (),
+            progress: bool = True) -> History:
+        """Train for some epochs.
+
+        Parameters
+        ----------
+        X : array of shape (N, *input shape), or a tuple of them for several inputs
+        y : array as the loss wants it, or a tuple of them for several outputs
+        epochs : int, default 1
+        batch_size : int, default 32
+            The last mini-batch of an epoch has the rows that are left.
+        shuffle : bool, default True
+            Whether each epoch has its own order of rows, decided by ``net.seed`` and the number of the epoch.
+        validation_data : tuple (X, y) or (X, y, sample_weight), optional
+            What to look at after each epoch.
+        validation_split : float, default 0
+            Instead: the share of the rows, drawn at random by ``net.seed``, that is kept for validation.
+        sample_weight : array of shape (N,), optional
+        callbacks : sequence of Callback
+        progress : bool, default True
+            Whether to show a bar; it never appears where stderr is not a terminal.
+
+        Returns
+        -------
+        History
+            ``trainer.history``: calling fit again goes on with it.
+
+        Raises
+        ------
+        DivergenceError
+            If something stops being finite; the network holds the parameters from after the last good mini-batch.
+        TypeError, ValueError
+            For arguments that do not fit; nothing is changed then.
+
+        Notes
+        -----
+        Ctrl-C stops between two mini-batches: KeyboardInterrupt is raised, and the network can be used, or trained on.
+        """
+        fit = self._checked(X, y, epochs, batch_size, shuffle, validation_data, validation_split, sample_weight,
+                            callbacks)
+        self.stop = False
+        begun: list[Callback] = []
+        # disable=None: no bar where stderr is not a terminal
+        with tqdm(total=fit.epochs * fit.updates, unit="batch", disable=None if progress else True) as fit.bar:
+            try:
+                for callback in fit.callbacks:
+                    begun.append(callback)
+                    callback.on_fit_begin(self)
+                for _ in range(fit.epochs):
+                    if self.stop:
+                        break
+                    self._epoch(fit)
+            except _Stopped:
+                pass
+            finally:
+                for callback in begun:
+                    callback.on_fit_end(self)
+        return self.history
+
+    def evaluate(self, X: Any, y: Any, sample_weight: ArrayLike | None = None,
+                 batch_size: int | None = None) -> dict[str, float]:
+        """Compute the loss and the metrics of labelled data, without training.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in :meth:`fit`.
+        batch_size : int, optional
+            Rows run together; about a thousand by default. The result does not depend on it.
+
+        Returns
+        -------
+        dict
+            ``"loss"``, for classification ``"accuracy"`` (``"accuracy_0"``, … with several outputs), and the metrics.
+        """
+        size = 1024 if batch_size is None else count("evaluate", "batch_size", batch_size)
+        return self._evaluate(self.net.batch(X, y, self.loss, sample_weight), size)
+
+    def __repr__(self) -> str:
+        return (f"Trainer({self.net!r}, loss={self.loss!r}, optimizer={self.optimizer!r}, {len(self.history)} epochs "
+                "done)")
+
+    # ---- an epoch ---------------------------------------------------------------------------------------------------
+
+    def _epoch(self, fit: _Fit) -> None:
+        epoch = self.epoch + 1
+        for callback in fit.callbacks:
+            callback.on_epoch_begin(self, epoch)
+        fit.bar.set_description(f"epoch {epoch}", refresh=False)
+        order = fit.order(self.net.seed, epoch)
+        rates = self.optimizer.lr.rates(self.update.step, fit.updates)
+        start = perf_counter()
+        losses = self._train(fit, epoch, order, rates)
+        trained = perf_counter()
+        row = {"epoch": epoch, "loss": _mean(losses, fit, order), "lr": float(rates[-1])}
+        if fit.validation is not None:
+            row |= {f"val_{name}": value for name, value in self._evaluate(fit.validation).items()}
+        row["seconds"] = perf_counter() - start
+        row["samples_per_second"] = fit.count / max(trained - start, 1e-9)
+        self.history.append(row)
+        fit.bar.set_postfix({k: f"{row[k]:.4g}" for k in ("loss", "val_loss", "val_accuracy") if k in row})
+        self.optimizer.lr.observe(row.get("val_loss", row["loss"]))
+        for callback in fit.callbacks:
+            callback.on_epoch_end(self, epoch, dict(row))
+
+    def _train(self, fit: _Fit, epoch: int, order: Array, rates: Array) -> Array:
+        """Take all updates of an epoch, in one piece or as many as the callbacks want; return their losses."""
+        size, periods = fit.batch_size, [c.every for c in fit.callbacks if c.every is not None]
+        every = gcd(*periods) if periods else 0
+        losses = np.empty(len(rates))
+        done = 0
+        while done < len(rates):
+            piece = min(every - self.update.step % every, len(rates) - done) if every else len(rates)
+            rows = order[done * size:(done + piece) * size]
+            unordered = not fit.shuffle and fit.rows is None and piece == len(rates)
+            try:
+                losses[done:done + piece] = self.net.train_batches(
+                    fit.batch, self.update, None if unordered else rows, size, rates[done:done + piece],
+                    self._reporter(fit, done))
+            except NonFiniteError as error:
+                batch = done + error.batch
+                failed = fit.batch.take(order[batch * size:(batch + 1) * size])
+                raise self._diverged(error, failed, rates[batch], epoch, batch + 1) from None
+            done += piece
+            for callback in fit.callbacks:
+                if callback.every is not None and self.update.step % callback.every == 0:
+                    callback.on_batch_end(self, done)
+            if self.stop and done < len(rates):
+                raise _Stopped
+        return losses
+
+    def _reporter(self, fit: _Fit, before: int) -> Callable[[int], None] | None:
+        """Return what is called now and then between mini-batches, or None where nobody would notice."""
+        watching = [c for c in fit.callbacks if type(c).on_progress is not Callback.on_progress
+                    or "on_progress" in vars(c)]
+        if fit.bar.disable and not watching:
+            return None
+        seen = before
+
+        def report(done: int) -> None:
+            nonlocal seen
+            fit.bar.update(before + done - seen)
+            seen = before + done
+            for callback in watching:
+                callback.on_progress(self, seen)
+            if self.stop and seen < fit.updates:
+                raise _Stopped
+        return report
+
+    def _evaluate(self, batch: Batch, batch_size: int = 1024) -> dict[str, float]:
+        outputs = self.net.outputs(batch.inputs, batch_size)
+        result = {"loss": 0.0}
+        with np.errstate(all="ignore"):
+            for i, (loss, y_pred, target) in enumerate(zip(batch.losses, outputs, batch.targets, strict=True)):
+                weights = loss.row_weights(target, batch.sample_weight)
+                result["loss"] += loss.value_and_gradient(y_pred, target, weights)[0]
+                accuracy = loss.accuracy(y_pred, target, batch.sample_weight)
+                if accuracy is not None:
+                    result["accuracy" if len(outputs) == 1 else f"accuracy_{i}"] = accuracy
+        y_true, y_pred = (batch.targets[0], outputs[0]) if len(outputs) == 1 else (tuple(batch.targets), outputs)
+        return result | {name: float(metric(y_true, y_pred)) for name, metric in self.metrics.items()}
+
+    # ---- when it goes wrong -----------------------------------------------------------------------------------------
+
+    def _diverged(self, error: NonFiniteError, batch: Batch, lr: float, epoch: int, at: int) -> DivergenceError:
+        message = (f"epoch {epoch}, batch {at}: {error.tensor} is not finite. {self._advice(error.tensor, batch, lr)} "
+                   "The network holds the parameters from after the last good mini-batch.")
+        return DivergenceError(message, epoch, at, error.tensor)
+
+    def _advice(self, tensor: str, batch: Batch, lr: float) -> str:
+        if tensor in [self.net.graph.names[t] for t in self.net.graph.inputs]:
+            return "The input data has NaN or infinite values: fill or leave out such rows."
+        if tensor == "sample_weight":
+            return "Give finite sample weights."
+        if tensor in self.net.params:
+            return "It was so before the step: initialise the parameters anew, or load good ones."
+        largest = max(float(np.abs(x).max(initial=0)) for x in batch.inputs)
+        if largest > _LARGE_INPUT:
+            return (f"The inputs are large (up to {largest:.3g}): standardise them to mean 0 and standard deviation 1, "
+                    f"or lower the learning rate ({lr:.3g}).")
+        clip = "" if self.update.clip_norm is not None else ", or clip the gradient with clip_norm=1.0"
+        return f"The learning rate ({lr:.3g}) is probably too high: lower it{clip}."
+
+    # ---- the border -------------------------------------------------------------------------------------------------
+
+    def _checked(self, X: Any, y: Any, epochs: int, batch_size: int, shuffle: bool,
+                 validation_data: Any, validation_split: float, sample_weight: Any, callbacks: Any) -> _Fit:
+        epochs, batch_size = count("fit", "epochs", epochs), count("fit", "batch_size", batch_size)
+        split = number("fit", "validation_split", validation_split, "a number from 0 to below 1", lambda v: 0 <= v < 1)
+        if validation_data is not None and split:
+            raise ValueError("fit: validation_data and validation_split are both given; give one of them")
+        for callback in _sequence("fit: callbacks", callbacks):
+            if not isinstance(callback, Callback):
+                what = f"the class {callback.__name__}" if isinstance(callback, type) else repr(callback)
+                raise TypeError(f"fit: callbacks holds {what}; expected instances of fb.callbacks.Callback")
+        batch = self.net.batch(X, y, self.loss, sample_weight)
+        validation, rows = self._validation(validation_data), None
+        if split:
+            rows, kept = self._split(batch.rows, split)
+            validation = batch.take(kept)
+        return _Fit(batch, rows, validation, epochs, batch_size, bool(shuffle), tuple(callbacks))
+
+    def _validation(self, data: Any) -> Batch | None:
+        if data is None:
+            return None
+        if not isinstance(data, list | tuple) or len(data) not in (2, 3):
+            raise ValueError("fit: validation_data is not a tuple (X, y) or (X, y, sample_weight)")
+        try:
+            return self.net.batch(data[0], data[1], self.loss, *data[2:])
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"validation_data: {error}") from None
+
+    def _split(self, rows: int, share: float) -> tuple[Array, Array]:
+        kept = max(1, round(share * rows))
+        if kept >= rows:
+            raise ValueError(f"fit: validation_split is {share} of {rows} row{'s' * (rows != 1)}; nothing would be left "
+                             "to train on")
+        shuffled = np.random.default_rng((self.net.seed, 0)).permutation(rows)
+        return np.sort(shuffled[kept:]), np.sort(shuffled[:kept])
+
+
+def _mean(losses: Array, fit: _Fit, order: Array) -> float:
+    """Return the mean of the mini-batches' losses, each weighing as its rows do."""
+    starts = np.arange(0, fit.count, fit.batch_size)
+    weight = fit.batch.sample_weight
+    weights = np.diff(starts, append=fit.count) if weight is None \
+        else np.add.reduceat(weight[order].astype(np.float64), starts)
+    return float(np.average(losses, weights=weights)) if weights.any() else 0.0
+
+
+def _metrics(metrics: Any) -> dict[str, Metric]:
+    if metrics is None:
+        return {}
+    named = metrics if isinstance(metrics, Mapping) else {
+        getattr(m, "__name__", type(m).__name__): m for m in ([metrics] if callable(metrics) else _sequence("Trainer: metrics", metrics))}
+    for name, metric in named.items():
+        if not callable(metric):
+            raise TypeError(f"Trainer: metrics holds {metric!r}; expected functions metric(y_true, y_pred)")
+        if name in ("loss", "accuracy"):
+            raise ValueError(f"Trainer: a metric is called {name!r}, as one that is there already; give another name: "
+                             f'metrics={{"my_{name}": {name}}}')
+    return dict(named)
+
+
+def _sequence(argument: str, values: Any) -> Sequence[Any]:
+    if not isinstance(values, list | tuple):
+        raise TypeError(f"{argument} is {values!r}; expected a list")
+    return values
+
+
+def _limit(argument: str, value: float | None) -> float | None:
+    return None if value is None else number("Trainer", argument, value, "a number above 0, or None", lambda v: v > 0)
