@@ -60,8 +60,9 @@ def numerical_gradient(f: Callable[[Any], Any], x: Any, eps: float | None = None
     >>> import fastbp as fb, numpy as np
     >>> fb.numerical_gradient(lambda x: (x ** 2).sum(), np.array([1.0, -3.0])).round(6)
     array([ 2., -6.])
-    >>> fb.numerical_gradient(lambda p: p["w"] * p["b"], {"w": 2.0, "b": 5.0})["w"].round(6)
-    array(5.)
+    >>> gradient = fb.numerical_gradient(lambda p: p["w"] * p["b"], {"w": 2.0, "b": 5.0})
+    >>> round(float(gradient["w"]), 6), round(float(gradient["b"]), 6)
+    (5.0, 2.0)
     """
     if method not in ("central", "forward"):
         raise ValueError(f'numerical_gradient: method is {method!r}; expected "central" or "forward"')
@@ -288,9 +289,9 @@ def gradcheck(net: Any, x: Any, y: Any, loss: Any, sample_weight: Any = None, *,
     units in its last place.
 
     Where the two differ, the step is made smaller, as far as rounding allows. A wrong gradient stays wrong. If the
-    quotients to the left and to the right keep apart, and the gradient is one of them or between, there is a kink at
-    this point (ReLU at 0), and any of these slopes is as good; if the smaller step agrees, there was one nearby,
-    between the probes.
+    quotients to the left and to the right keep apart, there is a kink at this point (ReLU at 0): the derivative does
+    not exist, and there is nothing to compare with. If the smaller step agrees, there was one nearby, between the
+    probes.
 
     Examples
     --------
@@ -348,7 +349,7 @@ def _probes(array: Array, directions: int | None, max_entries: int | None,
     if directions is not None:
         for number in range(directions):
             v = rng.standard_normal(array.shape)
-            yield None, number, v / np.linalg.norm(v)
+            yield None, number, np.asarray(v / np.linalg.norm(v))
         return
     flat = np.arange(array.size)
     if max_entries is not None and max_entries < array.size:
@@ -369,12 +370,16 @@ class _Slopes:
     def central(self) -> float:
         return (self.left + self.right) / 2
 
+    @property
+    def gap(self) -> float:
+        return abs(self.right - self.left)
+
 
 class _Prober:
     """Compares derivatives with difference quotients of a loss whose arrays it moves in place."""
 
-    # The step is divided by this, at most so many times, to tell a kink from an error.
-    FINER, REFINEMENTS = 8, 3
+    # To tell a kink from an error the step is divided by FINER, and again, up to FINEST.
+    FINER, FINEST = 8, 512
 
     def __init__(self, evaluate: Callable[[], float], arrays: list[Array], tolerance: float, eps: float | None,
                  rng: np.random.Generator) -> None:
@@ -434,20 +439,17 @@ class _Prober:
         """Tell a kink from an error with smaller steps: return whether there is one, and the quotients to report."""
         difference = abs(analytic - first.central)
         coarse = finest = first
-        for _ in range(self.REFINEMENTS):
-            # Beyond this, rounding could make a wrong gradient look right.
-            if not self._rounding / (step / self.FINER) < difference / 10:
-                break
-            step /= self.FINER
-            coarse, finest = finest, slopes(step)
+        ratio = 1
+        # Where rounding comes near the difference, it could make a wrong gradient look right.
+        while ratio < self.FINEST and self._rounding / (step / ratio / self.FINER) < difference / 10:
+            ratio *= self.FINER
+            coarse, finest = finest, slopes(step / ratio)
             if self._error(analytic, finest) <= self._tolerance:
-                # The gap of a smooth function shrinks with the step; more than that, and a kink has been left behind.
-                crossed = abs(coarse.right - coarse.left) > 2 * self.FINER * abs(finest.right - finest.left)
-                return crossed, finest
-        low, high = sorted((finest.left, finest.right))
-        slack = self._tolerance * max(abs(low), abs(high)) + 2 * finest.noise
-        at_kink = high - low >= abs(analytic - finest.central) and low - slack <= analytic <= high + slack
-        return bool(at_kink), first
+                # The gap of a smooth function shrinks with the step; if by more than that, a kink was left behind.
+                return coarse.gap > 2 * self.FINER * finest.gap, finest
+        stays = finest.gap > 2 * first.gap / ratio + 4 * finest.noise
+        # Where several kinks meet, the gradient need not lie between the two quotients, but it is near them.
+        return stays and abs(analytic - finest.central) <= 4 * finest.gap, first
 
 
 def _summarize(name: str, array: Array, entries: list[GradcheckEntry], tolerance: float) -> TensorCheck:

@@ -277,7 +277,8 @@ class SigmoidOp(ActivationOp):
         return sigmoid(x)
 
     def derivative(self, s: Array) -> Array:
-        return s * (1 - s)
+        slope: Array = s * (1 - s)
+        return slope
 
     def formula(self) -> str:
         return "y = 1 / (1 + exp(-x))"

@@ -35,7 +35,7 @@ class LinearOp(Op):
         return (*shape[:-1], self.out_features)
 
     def parameter_shapes(self, *shapes: Shape) -> dict[str, Shape]:
-        weight = {"weight": (self.in_features, self.out_features)}
+        weight: dict[str, Shape] = {"weight": (self.in_features, self.out_features)}
         return {**weight, "bias": (self.out_features,)} if self.bias else weight
 
     def forward(self, ctx: Context, *xs: Array, **params: Array) -> Array:

@@ -34,7 +34,8 @@ class SoftmaxOp(Op):
     def forward(self, ctx: Context, *xs: Array, **params: Array) -> Array:
         (x,) = xs
         e = np.exp(x - x.max(axis=-1, keepdims=True))
-        return e / e.sum(axis=-1, keepdims=True)
+        y: Array = e / e.sum(axis=-1, keepdims=True)
+        return y
 
     def backward(self, ctx: Context, dy: Array) -> tuple[tuple[Array, ...], dict[str, Array]]:
         y = ctx.output

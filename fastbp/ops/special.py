@@ -26,7 +26,8 @@ def sigmoid(x: Array) -> Array:
     array([0. , 0.5, 1. ])
     """
     decay = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1, decay) / (1 + decay)
+    y: Array = np.where(x >= 0, 1, decay) / (1 + decay)
+    return y
 
 
 def softplus(x: Array) -> Array:
@@ -45,4 +46,5 @@ def normal_cdf(x: Array) -> Array:
     array([0.    , 0.5   , 0.8413])
     """
     # erfc is evaluated in double whatever the dtype: float32 gets a correctly rounded result
-    return (_erfc(x.astype(np.float64) / -sqrt(2)).astype(np.float64) / 2).astype(x.dtype)
+    tail = np.asarray(_erfc(x.astype(np.float64) / -sqrt(2)), dtype=np.float64)
+    return (tail / 2).astype(x.dtype)
