@@ -266,7 +266,8 @@ def _typed_call(k: Kernel) -> str:
         if a.pointer:
             item = "real" if a.ctype == "T" else a.ctype
             first = f"&{a.name}[{', '.join('0' * len(a.dims))}]"
-            lines.append(f"    cdef {'const ' if a.const else ''}{item} *{a.name}_p = {'NULL' if a.nullable else first}")
+            const = "const " if a.const else ""
+            lines.append(f"    cdef {const}{item} *{a.name}_p = {'NULL' if a.nullable else first}")
     for a in k.arguments:
         if a.pointer and a.nullable:
             lines += [f"    if {a.name} is not None:",
@@ -318,7 +319,8 @@ def _scalar_checks(k: Kernel) -> list[str]:
         if name == "act":
             lines.append("    call.check_activation(act)")
         elif name == "R_total":
-            lines.append('    R_total = call.sizes["R"] if R_total is None else call.check_whole("R_total", R_total, 63)')
+            lines += ["    if R_total is None:", '        R_total = call.sizes["R"]',
+                      '    call.check_whole("R_total", R_total, 63)']
         elif name == "rate":
             lines.append("    call.check_rate(rate)")
         elif a.ctype != "double":
