@@ -3,6 +3,7 @@
 The public names, nothing else.
 """
 
+from fastbp import callbacks, schedules
 from fastbp.errors import DivergenceError, NonFiniteError
 from fastbp.gradcheck import GradcheckReport, gradcheck, numerical_gradient
 from fastbp.graph import Input
@@ -58,13 +59,26 @@ from fastbp.losses import (
 )
 from fastbp.network import Network, Sequential
 from fastbp.optimizers import SGD, Adagrad, Adam, AdamW, Lion, Optimizer, RMSprop
+from fastbp.schedules import (
+    ConstantSchedule,
+    CosineDecay,
+    ExponentialDecay,
+    MultiStepDecay,
+    OneCycle,
+    ReduceOnPlateau,
+    Schedule,
+    StepDecay,
+)
+from fastbp.trainer import History, Trainer
 
 __all__ = [
     "ELU", "GELU", "MAE", "MSE", "SELU", "SGD", "Adagrad", "Adam", "AdamW", "Add", "BatchNorm", "BinaryCrossEntropy",
-    "Concat", "Constant", "CrossEntropy", "DivergenceError", "Dropout", "Flatten", "GaussianNLL", "GradcheckReport",
-    "HalfSquaredError", "HardSwish", "Huber", "Identity", "Input", "KaimingNormal", "KaimingUniform", "Layer",
-    "LayerNorm", "LeCunNormal", "LeCunUniform", "LeakyReLU", "Linear", "Lion", "Loss", "Mish", "Multiply", "Network",
-    "NonFiniteError", "Normal", "Ones", "Optimizer", "Orthogonal", "PoissonNLL", "Quantile", "RMSprop", "ReLU",
-    "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "Tanh", "Uniform", "XavierNormal", "XavierUniform", "Zeros",
-    "gradcheck", "numerical_gradient",
+    "Concat", "Constant", "ConstantSchedule", "CosineDecay", "CrossEntropy", "DivergenceError", "Dropout",
+    "ExponentialDecay", "Flatten", "GaussianNLL", "GradcheckReport", "HalfSquaredError", "HardSwish", "History",
+    "Huber", "Identity", "Input", "KaimingNormal", "KaimingUniform", "Layer", "LayerNorm", "LeCunNormal",
+    "LeCunUniform", "LeakyReLU", "Linear", "Lion", "Loss", "Mish", "MultiStepDecay", "Multiply", "Network",
+    "NonFiniteError", "Normal", "OneCycle", "Ones", "Optimizer", "Orthogonal", "PoissonNLL", "Quantile", "RMSprop",
+    "ReLU", "ReduceOnPlateau", "Schedule", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "StepDecay", "Tanh",
+    "Trainer", "Uniform", "XavierNormal", "XavierUniform", "Zeros", "callbacks", "gradcheck", "numerical_gradient",
+    "schedules",
 ]

@@ -418,8 +418,10 @@ class CrossEntropy(Loss):
             y = np.zeros_like(x)
             y[np.arange(len(x)), target.reshape(-1)] = 1
         else:
-            y = target.reshape(x.shape)
-        return (1 - self.label_smoothing) * y + self.label_smoothing / x.shape[1]
+            y = target.reshape(x.shape).copy()
+        y *= 1 - self.label_smoothing
+        y += self.label_smoothing / x.shape[1]
+        return y
 
     def unnormalized_weights(self, target: Array, sample_weight: Array | None) -> Array:
         labels = _is_labels(target)
@@ -489,7 +491,8 @@ def _mean(right: Array, sample_weight: Array | None) -> float:
 
 def _sigmoid(x: Array) -> Array:
     small = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1, small) / (1 + small)
+    y: Array = np.where(x >= 0, 1, small) / (1 + small)
+    return y
 
 
 def _check_rows(name: str, array: Array, rows: int) -> None:

@@ -112,7 +112,7 @@ class Optimizer(ABC):
     """What it remembers: the vectors of ``Update.state``, all zero at first."""
 
     def __init__(self, lr: float | Schedule, weight_decay: float, decay_bias: bool) -> None:
-        self.lr = lr  # type: ignore[assignment]  # the setter takes a number as well
+        self.lr = lr
         self.weight_decay = self._number("weight_decay", weight_decay)
         self.decay_bias = bool(decay_bias)
         self._updates: WeakKeyDictionary[Network, Update] = WeakKeyDictionary()

@@ -15,7 +15,6 @@ from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
-from tqdm import tqdm
 
 from fastbp.backends.base import Batch
 from fastbp.callbacks import Callback
@@ -269,6 +268,7 @@ class Trainer:
                             callbacks)
         self.stop = False
         begun: list[Callback] = []
+        from tqdm import tqdm  # here, as it would make up a third of the time that importing fastbp takes
         # disable=None: no bar where stderr is not a terminal
         with tqdm(total=fit.epochs * fit.updates, unit="batch", disable=None if progress else True) as fit.bar:
             try:
@@ -386,8 +386,10 @@ class Trainer:
                 accuracy = loss.accuracy(y_pred, target, batch.sample_weight)
                 if accuracy is not None:
                     result["accuracy" if len(outputs) == 1 else f"accuracy_{i}"] = accuracy
-        y_true, y_pred = (batch.targets[0], outputs[0]) if len(outputs) == 1 else (tuple(batch.targets), outputs)
-        return result | {name: float(metric(y_true, y_pred)) for name, metric in self.metrics.items()}
+        pair: tuple[Any, Any] = (tuple(batch.targets), outputs)
+        if len(outputs) == 1:
+            pair = batch.targets[0], outputs[0]
+        return result | {name: float(metric(*pair)) for name, metric in self.metrics.items()}
 
     # ---- when it goes wrong -----------------------------------------------------------------------------------------
 
@@ -442,8 +444,8 @@ class Trainer:
     def _split(self, rows: int, share: float) -> tuple[Array, Array]:
         kept = max(1, round(share * rows))
         if kept >= rows:
-            raise ValueError(f"fit: validation_split is {share} of {rows} row{'s' * (rows != 1)}; nothing would be left "
-                             "to train on")
+            raise ValueError(f"fit: validation_split is {share} of {rows} row{'s' * (rows != 1)}; nothing would be "
+                             "left to train on")
         shuffled = np.random.default_rng((self.net.seed, 0)).permutation(rows)
         return np.sort(shuffled[kept:]), np.sort(shuffled[:kept])
 
@@ -460,8 +462,11 @@ def _mean(losses: Array, fit: _Fit, order: Array) -> float:
 def _metrics(metrics: Any) -> dict[str, Metric]:
     if metrics is None:
         return {}
-    named = metrics if isinstance(metrics, Mapping) else {
-        getattr(m, "__name__", type(m).__name__): m for m in ([metrics] if callable(metrics) else _sequence("Trainer: metrics", metrics))}
+    if isinstance(metrics, Mapping):
+        named = metrics
+    else:
+        given = [metrics] if callable(metrics) else _sequence("Trainer: metrics", metrics)
+        named = {getattr(metric, "__name__", type(metric).__name__): metric for metric in given}
     for name, metric in named.items():
         if not callable(metric):
             raise TypeError(f"Trainer: metrics holds {metric!r}; expected functions metric(y_true, y_pred)")
