@@ -1,0 +1,43 @@
+"""The command line: ``python -m fastbp <command>``.
+
+A command is a module of ``fastbp.commands`` with ``add_arguments(parser)`` and ``run(args)``; it is imported only when
+it is called.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+COMMANDS = {
+    "train": "train a network on the handwritten digits that ship with fastbp",
+    "info": "print versions, CPU, instruction set and threads",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(prog="python -m fastbp", description="Neural networks by backpropagation.")
+    subparsers = parser.add_subparsers(dest="command", metavar="command", required=True)
+    for name, summary in COMMANDS.items():
+        sub = subparsers.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".",
+                                    formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        if name in given[:1]:
+            import_module(f"fastbp.commands.{name}").add_arguments(sub)
+    args = parser.parse_args(given)
+    try:
+        import_module(f"fastbp.commands.{args.command}").run(args)
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return 130
+    except (ArithmeticError, ImportError, OSError, ValueError) as error:
+        print(f"{parser.prog} {args.command}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""``python -m fastbp train``: train a network on the handwritten digits, test it, and keep its parameters."""
+
+from __future__ import annotations
+
+import shlex
+from argparse import ArgumentParser, Namespace
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+import fastbp as fb
+from fastbp.callbacks import LambdaCallback
+from fastbp.commands.arguments import positive_float, positive_int, seed
+from fastbp.datasets import load_digits
+from fastbp.network import Sequential
+from fastbp.ops.base import Array
+from fastbp.trainer import Trainer
+
+SUFFIXES = (".npz", ".safetensors")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--epochs", type=positive_int, default=40, help="how often all images are gone through")
+    parser.add_argument("--batch-size", type=positive_int, default=32, help="images in a mini-batch")
+    parser.add_argument("--lr", type=positive_float, default=1e-3, help="learning rate of Adam")
+    parser.add_argument("--hidden", type=positive_int, nargs="*", default=[128, 64], metavar="WIDTH",
+                        help="widths of the hidden layers")
+    parser.add_argument("--seed", type=seed, default=0, help="decides the initial parameters and the order of images")
+    parser.add_argument("--backend", choices=("native", "reference"), default="native", help="what runs the network")
+    parser.add_argument("--output", type=Path, default=Path(f"digits{_default_suffix()}"), metavar="FILE",
+                        help="where the parameters go, as .npz or .safetensors")
+
+
+def run(args: Namespace) -> None:
+    """Train, test, print, save."""
+    _check_output(args.output)
+    data = load_digits()
+    net = _network(data.x_train.shape[1], args.hidden, len(data.class_names), args.seed, args.backend)
+    trainer = Trainer(net, fb.CrossEntropy(), fb.Adam(lr=args.lr))
+    print(f"digits: {len(data.x_train)} training images, {len(data.x_test)} test images")
+    print(f"network: {' - '.join(map(str, [data.x_train.shape[1], *args.hidden, len(data.class_names)]))}, ReLU, "
+          f"{net.params.flat.size:,} parameters, {args.backend} backend")
+    start = perf_counter()
+    trainer.fit(data.x_train, data.y_train, epochs=args.epochs, batch_size=args.batch_size,
+                callbacks=[LambdaCallback(on_epoch_end=_report(args.epochs))])
+    seconds = perf_counter() - start
+    predicted = net.predict(data.x_test).argmax(axis=1)
+    print(f"\ntest accuracy {np.mean(predicted == data.y_test):.2%} after {args.epochs} "
+          f"epoch{'s' * (args.epochs != 1)} in {seconds:.2f} s "
+          f"({args.epochs * len(data.x_train) / seconds:,.0f} images/s)\n")
+    print(confusion_table(data.y_test, predicted, data.class_names))
+    _save(net.state_dict(), args.output)
+    print(f"\nparameters written to {shlex.quote(str(args.output.resolve()))}")
+
+
+def confusion_table(actual: Array, predicted: Array, names: tuple[str, ...]) -> str:
+    """Return how often each class (rows) was taken for each (columns), as text.
+
+    >>> print(confusion_table(np.array([0, 1, 1]), np.array([0, 1, 0]), ("no", "yes")))
+    actual \\ predicted
+            no  yes
+       no    1    .
+      yes    1    1
+    """
+    counts = np.zeros((len(names), len(names)), dtype=int)
+    np.add.at(counts, (actual, predicted), 1)
+    width = max(len(name) for name in (*names, str(counts.max(initial=0)))) + 2
+    lines = ["actual \\ predicted", " " * width + "".join(f"{name:>{width}}" for name in names)]
+    lines += [f"{name:>{width}}" + "".join(f"{count or '.':>{width}}" for count in row)
+              for name, row in zip(names, counts.tolist(), strict=True)]
+    return "\n".join(lines)
+
+
+def _network(inputs: int, hidden: list[int], outputs: int, seed: int, backend: Any) -> Sequential:
+    widths = [inputs, *hidden]
+    layers = [layer for pair in pairwise(widths) for layer in (fb.Linear(*pair), fb.ReLU())]
+    return Sequential(*layers, fb.Linear(widths[-1], outputs), seed=seed, backend=backend)
+
+
+def _report(epochs: int) -> Any:
+    """Return a callback that prints about ten lines over all epochs."""
+    def report(trainer: Trainer, epoch: int, logs: dict[str, float]) -> None:
+        if epoch == epochs or epoch % max(epochs // 10, 1) == 0:
+            tqdm.write(f"epoch {epoch:>{len(str(epochs))}}/{epochs}   loss {logs['loss']:.4f}   "
+                       f"{logs['samples_per_second']:>11,.0f} images/s")
+    return report
+
+
+def _default_suffix() -> str:
+    return ".safetensors" if find_spec("safetensors") else ".npz"
+
+
+def _check_output(path: Path) -> None:
+    """Say at the start what would go wrong at the end."""
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"--output is {str(path)!r}; expected a name that ends in {' or '.join(SUFFIXES)}")
+    if path.suffix == ".safetensors" and not find_spec("safetensors"):
+        raise ImportError(f"--output is {str(path)!r}, which needs safetensors: pip install safetensors, or choose .npz")
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f"--output is {str(path)!r}; there is no folder {str(path.absolute().parent)!r}")
+
+
+def _save(state: dict[str, Array], path: Path) -> None:
+    if path.suffix == ".npz":
+        np.savez(path, **state)
+    else:
+        from safetensors.numpy import save_file
+        save_file(state, path)
