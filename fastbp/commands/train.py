@@ -101,7 +101,8 @@ def _check_output(path: Path) -> None:
     if path.suffix not in SUFFIXES:
         raise ValueError(f"--output is {str(path)!r}; expected a name that ends in {' or '.join(SUFFIXES)}")
     if path.suffix == ".safetensors" and not find_spec("safetensors"):
-        raise ImportError(f"--output is {str(path)!r}, which needs safetensors: pip install safetensors, or choose .npz")
+        raise ImportError(f"--output is {str(path)!r}, which needs safetensors: pip install safetensors, or choose "
+                          ".npz")
     if not path.absolute().parent.is_dir():
         raise FileNotFoundError(f"--output is {str(path)!r}; there is no folder {str(path.absolute().parent)!r}")
 
