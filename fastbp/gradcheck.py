@@ -374,6 +374,15 @@ class _Slopes:
     def gap(self) -> float:
         return abs(self.right - self.left)
 
+    def limit(self, finer: _Slopes, ratio: float) -> _Slopes:
+        """Return what quotients whose error is proportional to the step go to, given those at a step / ratio.
+
+        Central ones have such an error where the second derivative jumps, as that of ELU does at 0.
+        """
+        def extrapolate(here: float, there: float) -> float:
+            return there + (there - here) / (ratio - 1)
+        return _Slopes(extrapolate(self.left, finer.left), extrapolate(self.right, finer.right), 2 * finer.noise)
+
 
 class _Prober:
     """Compares derivatives with difference quotients of a loss whose arrays it moves in place."""
@@ -447,6 +456,9 @@ class _Prober:
             if self._error(analytic, finest) <= self._tolerance:
                 # The gap of a smooth function shrinks with the step; if by more than that, a kink was left behind.
                 return coarse.gap > 2 * self.FINER * finest.gap, finest
+            limit = first.limit(finest, ratio)
+            if self._error(analytic, limit) <= self._tolerance:
+                return False, limit
         stays = finest.gap > 2 * first.gap / ratio + 4 * finest.noise
         # Where several kinks meet, the gradient need not lie between the two quotients, but it is near them.
         return stays and abs(analytic - finest.central) <= 4 * finest.gap, first

@@ -209,7 +209,7 @@ class MaxOp(ScalarOp):
         return np.maximum(xs[0], xs[1])
 
     def derivatives(self, y: Array, *xs: Array) -> tuple[Array, ...]:
-        by_a = np.where(xs[0] == xs[1], 0.5, xs[0] > xs[1])
+        by_a = np.where(xs[0] == xs[1], 0.5, xs[0] > xs[1]).astype(y.dtype)
         return by_a, 1 - by_a
 
     def formula(self) -> str:

@@ -1,0 +1,239 @@
+"""Every op, layer, loss, optimizer, schedule and initializer, each with what it takes to try it.
+
+One row a variant; what is added to fastbp gets a row here, and with it all the tests that run over these lists.
+``tests/test_cases.py`` names whatever has been forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import fastbp as fb
+from fastbp import schedules
+from fastbp.graph import Tensor
+from fastbp.ops import activations, scalar
+from fastbp.ops.base import Op
+from fastbp.ops.batch_norm import BatchNormOp
+from fastbp.ops.concat import ConcatOp
+from fastbp.ops.dropout import DropoutOp
+from fastbp.ops.elementwise import AddOp, MulOp
+from fastbp.ops.flatten import FlattenOp
+from fastbp.ops.layer_norm import LayerNormOp
+from fastbp.ops.linear import LinearOp
+from fastbp.ops.softmax import SoftmaxOp
+
+Array = Any
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class OpCase:
+    """An op, the shape of one sample of each input, and, unless any number will do, the interval they lie in."""
+
+    op: Op
+    shapes: tuple[Shape, ...]
+    interval: tuple[float, float] | None = None
+
+    def inputs(self, rng: np.random.Generator, rows: int, dtype: str = "float64") -> list[Array]:
+        """Return a batch for each input."""
+        sizes = [(rows, *s) for s in self.shapes]
+        if self.interval is None:
+            return [(2 * rng.standard_normal(s)).astype(dtype) for s in sizes]
+        return [rng.uniform(*self.interval, s).astype(dtype) for s in sizes]
+
+    def network(self, **options: Any) -> fb.Network:
+        """Return a network of this op alone, with random parameters."""
+        inputs = [fb.Input(*s) for s in self.shapes]
+        return fb.Network(inputs, OpLayer(self.op)(*inputs), **options)
+
+
+class OpLayer(fb.Layer):
+    """A layer of one op, whichever it is."""
+
+    def __init__(self, op: Op) -> None:
+        super().__init__()
+        self.op = op
+
+    def lower(self, *inputs: Tensor) -> Tensor:
+        shapes = [t.shape for t in inputs]
+        trained = dict.fromkeys(self.op.parameter_shapes(*shapes), fb.Normal(std=1.0))
+        state = dict.fromkeys(self.op.buffer_shapes(*shapes), fb.Uniform(0.5, 2.0))
+        return self.apply(self.op, *inputs, initializers={**trained, **state})
+
+
+@dataclass(frozen=True)
+class LayerCase:
+    """A layer and the shape of one sample of each input."""
+
+    make: Callable[[], fb.Layer]
+    shapes: tuple[Shape, ...]
+
+    def network(self, **options: Any) -> fb.Network:
+        """Return a network of this layer alone."""
+        inputs = [fb.Input(*s) for s in self.shapes]
+        return fb.Network(inputs, self.make()(*inputs), **options)
+
+
+@dataclass(frozen=True)
+class LossCase:
+    """A loss, the shape of one sample of the output, and a function that makes targets."""
+
+    loss: fb.Loss
+    shape: Shape
+    target: Callable[[np.random.Generator, int], Array]
+
+
+def _normal(*shape: int) -> Callable[[np.random.Generator, int], Array]:
+    return lambda rng, rows: rng.standard_normal((rows, *shape))
+
+
+def _labels(classes: int, *shape: int) -> Callable[[np.random.Generator, int], Array]:
+    return lambda rng, rows: rng.integers(0, classes, (rows, *shape))
+
+
+def _probabilities(*shape: int) -> Callable[[np.random.Generator, int], Array]:
+    return lambda rng, rows: rng.dirichlet(np.ones(shape[-1]), (rows, *shape[:-1]))
+
+
+def _uniform(*shape: int) -> Callable[[np.random.Generator, int], Array]:
+    return lambda rng, rows: rng.uniform(0, 1, (rows, *shape))
+
+
+def _counts(*shape: int) -> Callable[[np.random.Generator, int], Array]:
+    return lambda rng, rows: rng.poisson(2.0, (rows, *shape))
+
+
+_ONE: tuple[Shape, ...] = ((5,),)
+_TWO: tuple[Shape, ...] = ((5,), (5,))
+_POSITIVE = (0.5, 2.0)
+
+OPS: dict[str, OpCase] = {
+    "linear": OpCase(LinearOp(5, 3), ((5,),)),
+    "linear, no bias, sequence": OpCase(LinearOp(5, 3, bias=False), ((2, 5),)),
+    "identity": OpCase(activations.IdentityOp(), _ONE),
+    "relu": OpCase(activations.ReLUOp(), _ONE),
+    "leaky_relu": OpCase(activations.LeakyReLUOp(0.1), _ONE),
+    "elu": OpCase(activations.ELUOp(0.7), _ONE),
+    "selu": OpCase(activations.SELUOp(), _ONE),
+    "gelu": OpCase(activations.GELUOp(), _ONE),
+    "gelu_tanh": OpCase(activations.GELUTanhOp(), _ONE),
+    "silu": OpCase(activations.SiLUOp(), _ONE),
+    "mish": OpCase(activations.MishOp(), _ONE),
+    "sigmoid": OpCase(activations.SigmoidOp(), _ONE),
+    "tanh": OpCase(activations.TanhOp(), _ONE),
+    "softplus": OpCase(activations.SoftplusOp(), _ONE),
+    "hardswish": OpCase(activations.HardSwishOp(), _ONE),
+    "softmax": OpCase(SoftmaxOp(), ((2, 5),)),
+    "dropout": OpCase(DropoutOp(0.4), ((2, 5),)),
+    "batch_norm": OpCase(BatchNormOp(5), ((5,),)),
+    "batch_norm, image": OpCase(BatchNormOp(3, momentum=0.3, eps=1e-3), ((2, 2, 3),)),
+    "layer_norm": OpCase(LayerNormOp(5), ((5,),)),
+    "layer_norm, sequence": OpCase(LayerNormOp(5, eps=1e-3), ((2, 5),)),
+    "flatten": OpCase(FlattenOp(), ((2, 3, 2),)),
+    "add": OpCase(AddOp(), _TWO),
+    "mul": OpCase(MulOp(), _TWO),
+    "concat": OpCase(ConcatOp(), ((2, 3), (2, 4))),
+    "concat, axis 1": OpCase(ConcatOp(1), ((2, 3), (4, 3))),
+    "sub": OpCase(scalar.SubOp(), _TWO),
+    "div": OpCase(scalar.DivOp(), _TWO, _POSITIVE),
+    "neg": OpCase(scalar.NegOp(), _ONE),
+    "pow": OpCase(scalar.PowOp(), _TWO, _POSITIVE),
+    "exp": OpCase(scalar.ExpOp(), _ONE),
+    "log": OpCase(scalar.LogOp(), _ONE, _POSITIVE),
+    "sqrt": OpCase(scalar.SqrtOp(), _ONE, _POSITIVE),
+    "sin": OpCase(scalar.SinOp(), _ONE),
+    "cos": OpCase(scalar.CosOp(), _ONE),
+    "max": OpCase(scalar.MaxOp(), _TWO),
+}
+
+LAYERS: dict[str, LayerCase] = {
+    "Linear": LayerCase(lambda: fb.Linear(5, 3), ((5,),)),
+    "Linear, no bias": LayerCase(lambda: fb.Linear(None, 3, bias=False), ((2, 5),)),
+    "Identity": LayerCase(fb.Identity, _ONE),
+    "ReLU": LayerCase(fb.ReLU, _ONE),
+    "LeakyReLU": LayerCase(lambda: fb.LeakyReLU(0.2), _ONE),
+    "ELU": LayerCase(lambda: fb.ELU(0.5), _ONE),
+    "SELU": LayerCase(fb.SELU, _ONE),
+    "GELU": LayerCase(fb.GELU, _ONE),
+    "GELU, tanh": LayerCase(lambda: fb.GELU("tanh"), _ONE),
+    "SiLU": LayerCase(fb.SiLU, _ONE),
+    "Mish": LayerCase(fb.Mish, _ONE),
+    "Sigmoid": LayerCase(fb.Sigmoid, _ONE),
+    "Tanh": LayerCase(fb.Tanh, _ONE),
+    "Softplus": LayerCase(fb.Softplus, _ONE),
+    "HardSwish": LayerCase(fb.HardSwish, _ONE),
+    "Softmax": LayerCase(fb.Softmax, _ONE),
+    "Dropout": LayerCase(lambda: fb.Dropout(0.3), _ONE),
+    "BatchNorm": LayerCase(fb.BatchNorm, _ONE),
+    "BatchNorm, image": LayerCase(lambda: fb.BatchNorm(3, momentum=0.2), ((2, 2, 3),)),
+    "LayerNorm": LayerCase(fb.LayerNorm, _ONE),
+    "Flatten": LayerCase(fb.Flatten, ((2, 3, 2),)),
+    "Add": LayerCase(fb.Add, _TWO),
+    "Add, three": LayerCase(fb.Add, (*_TWO, (5,))),
+    "Multiply": LayerCase(fb.Multiply, _TWO),
+    "Multiply, four": LayerCase(fb.Multiply, (*_TWO, *_TWO)),
+    "Concat": LayerCase(fb.Concat, ((3,), (4,))),
+    "Concat, axis 1": LayerCase(lambda: fb.Concat(axis=1), ((2, 3), (1, 3), (4, 3))),
+}
+
+LOSSES: dict[str, LossCase] = {
+    "MSE": LossCase(fb.MSE(), (3,), _normal(3)),
+    "MSE, image": LossCase(fb.MSE(), (2, 3), _normal(2, 3)),
+    "HalfSquaredError": LossCase(fb.HalfSquaredError(), (3,), _normal(3)),
+    "MAE": LossCase(fb.MAE(), (3,), _normal(3)),
+    "Huber": LossCase(fb.Huber(0.7), (3,), _normal(3)),
+    "Quantile": LossCase(fb.Quantile(0.8), (3,), _normal(3)),
+    "Quantile, three": LossCase(fb.Quantile([0.1, 0.5, 0.9]), (3,), _normal()),
+    "PoissonNLL": LossCase(fb.PoissonNLL(), (3,), _counts(3)),
+    "GaussianNLL": LossCase(fb.GaussianNLL(), (4,), _normal(2)),
+    "BinaryCrossEntropy": LossCase(fb.BinaryCrossEntropy(), (1,), _labels(2)),
+    "BinaryCrossEntropy, weights": LossCase(fb.BinaryCrossEntropy([0.5, 2.0, 1.0]), (3,), _uniform(3)),
+    "CrossEntropy": LossCase(fb.CrossEntropy(), (4,), _labels(4)),
+    "CrossEntropy, sequence": LossCase(fb.CrossEntropy(), (2, 4), _labels(4, 2)),
+    "CrossEntropy, smoothed": LossCase(fb.CrossEntropy(0.1, [1.0, 2.0, 0.0, 0.5]), (4,), _labels(4)),
+    "CrossEntropy, probabilities": LossCase(fb.CrossEntropy(0.1, [1.0, 2.0, 0.0, 0.5]), (4,), _probabilities(4)),
+    "CrossEntropy, probabilities, sequence": LossCase(fb.CrossEntropy(), (2, 4), _probabilities(2, 4)),
+}
+
+OPTIMIZERS: dict[str, Callable[[], fb.Optimizer]] = {
+    "SGD": lambda: fb.SGD(0.1),
+    "SGD, momentum": lambda: fb.SGD(0.05, momentum=0.9, weight_decay=0.01),
+    "SGD, Nesterov": lambda: fb.SGD(0.05, momentum=0.9, nesterov=True),
+    "RMSprop": lambda: fb.RMSprop(0.01, weight_decay=0.01),
+    "RMSprop, momentum": lambda: fb.RMSprop(0.01, momentum=0.5),
+    "Adagrad": lambda: fb.Adagrad(0.05, weight_decay=0.01),
+    "Adam": lambda: fb.Adam(0.01),
+    "Adam, weight decay": lambda: fb.Adam(0.01, weight_decay=0.1, decay_bias=False),
+    "AdamW": lambda: fb.AdamW(0.01, weight_decay=0.1),
+    "Lion": lambda: fb.Lion(0.01, weight_decay=0.1),
+}
+
+SCHEDULES: dict[str, Callable[[], fb.Schedule]] = {
+    "ConstantSchedule": lambda: schedules.ConstantSchedule(0.1),
+    "FunctionSchedule": lambda: schedules.FunctionSchedule(lambda step: 0.1 / (1 + step)),
+    "StepDecay": lambda: fb.StepDecay(0.1, step_size=3),
+    "MultiStepDecay": lambda: fb.MultiStepDecay(0.1, milestones=[2, 5]),
+    "ExponentialDecay": lambda: fb.ExponentialDecay(0.1, factor=0.9),
+    "CosineDecay": lambda: fb.CosineDecay(0.1, steps=20, warmup=5, final_lr=0.001),
+    "OneCycle": lambda: fb.OneCycle(0.1, steps=20),
+    "ReduceOnPlateau": lambda: fb.ReduceOnPlateau(0.1, patience=1),
+}
+
+INITIALIZERS: dict[str, Any] = {
+    "Zeros": fb.Zeros(),
+    "Ones": fb.Ones(),
+    "Constant": fb.Constant(0.25),
+    "Normal": fb.Normal(0.5, 2.0),
+    "Uniform": fb.Uniform(-1.0, 3.0),
+    "KaimingUniform": fb.KaimingUniform(),
+    "KaimingNormal": fb.KaimingNormal("tanh", fan="fan_out"),
+    "XavierUniform": fb.XavierUniform(),
+    "XavierNormal": fb.XavierNormal(2.0),
+    "LeCunUniform": fb.LeCunUniform(),
+    "LeCunNormal": fb.LeCunNormal(),
+    "Orthogonal": fb.Orthogonal("relu"),
+}
