@@ -21,7 +21,7 @@ Errors: TypeError for another dtype; ValueError for shapes that do not fit, for 
 `isa` that is unknown or that this CPU lacks.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t  # no-cython-lint: kernels.pxi uses them
 
 from fastbp.backends.native cimport fbp_table, selected_table, table_named
 
@@ -62,7 +62,8 @@ cdef class Arguments:
         array = np.asarray(value)
         self.check_dtype(name, array, dtype)
         self.check_shape(name, array, dims)
-        array = np.ascontiguousarray(array).reshape(array.shape)
+        if not (array.flags.c_contiguous and array.flags.aligned):
+            array = array.copy()
         self.inputs.append((name, array))
         return array.reshape(-1) if dims == ("n",) else array
 
@@ -111,7 +112,7 @@ cdef class Arguments:
                 same = elementwise and array.ctypes.data == other.ctypes.data
                 if not same and np.may_share_memory(array, other):
                     raise ValueError(f"{self.kernel}: {name} shares memory with {other_name}; give another array")
-            for other_name, other in self.written[:i]:
+            for _, other in self.written[:i]:
                 if np.may_share_memory(array, other):
                     raise ValueError(f"{self.kernel}: {name} shares memory with another result; give another array")
 
@@ -121,7 +122,8 @@ cdef class Arguments:
             size = dim.removesuffix(" / 2")
             whole = self.sizes[size]
             if whole % 2:
-                raise ValueError(f"{self.kernel}: {self.owners[size]} has {whole} columns; expected an even number")
+                raise ValueError(f"{self.kernel}: {self.owners[size]} has {whole} columns; expected an even "
+                                 "number")
             return whole // 2
         return sum([self.sizes[part] for part in dim.split(" + ")])
 
@@ -134,7 +136,8 @@ cdef class Arguments:
                 raise TypeError(f"{self.kernel}: {name} has dtype {array.dtype}; expected float32 or float64")
             self.dtype, self.first, self.is_double = array.dtype, name, array.dtype == np.float64
         elif array.dtype != self.dtype:
-            raise TypeError(f"{self.kernel}: {name} has dtype {array.dtype}; expected {self.dtype}, as {self.first} has")
+            raise TypeError(f"{self.kernel}: {name} has dtype {array.dtype}; expected {self.dtype}, as {self.first} "
+                            "has")
 
     cdef check_shape(self, str name, array, tuple dims):
         """Compare an array's shape with what is known of the sizes, and learn the others."""
@@ -162,8 +165,8 @@ cdef class Arguments:
             raise TypeError(f"{self.kernel}: {name} is {type(array).__name__!r}; expected a NumPy array")
         if not array.flags.writeable:
             raise ValueError(f"{self.kernel}: {name} is read-only; give an array that can be written to")
-        if not array.flags.c_contiguous:
-            raise ValueError(f"{self.kernel}: {name} is not C-contiguous; give a contiguous array")
+        if not (array.flags.c_contiguous and array.flags.aligned):
+            raise ValueError(f"{self.kernel}: {name} is not C-contiguous and aligned; give an array that is")
 
     cdef check_whole(self, str name, value, int bits):
         if isinstance(value, bool) or not hasattr(value, "__index__") or not 0 <= value < 2**bits:
@@ -188,7 +191,8 @@ cdef class Arguments:
     cdef equal_weights(self, str rows):
         return np.full(self.sizes[rows], 1 / max(self.sizes[rows], 1), self.dtype)
 
-    cdef bint update(self, int32_t optimizer, p, g, dict state, double lr, step, tuple own, double weight_decay) except -1:
+    cdef bint update(self, int32_t optimizer, p, g, dict state, double lr, step, tuple own,
+                     double weight_decay) except -1:
         """Run an optimizer's update: whether all parameters are finite."""
         cdef double hyper[16]
         hyper[:] = [lr, self.check_whole("step", step, 53)] + 14 * [0.0]
