@@ -31,7 +31,7 @@ def numbers(name: str, values: Any, dtype: Any) -> Array:
     """
     array = real(name, values)
     with np.errstate(over="ignore"):
-        return np.ascontiguousarray(array, dtype=dtype)
+        return np.asarray(array, dtype=dtype, order="C")
 
 
 def real(name: str, values: Any, mend: str = "encode it as numbers") -> Array:

@@ -184,7 +184,7 @@ class ExponentialDecay(Schedule):
         count("ExponentialDecay", "step_size", self.step_size)
 
     def __call__(self, step: int) -> float:
-        return self.lr * pow(self.factor, step / self.step_size)
+        return float(self.lr * self.factor ** (step / self.step_size))
 
 
 @dataclass(frozen=True)
