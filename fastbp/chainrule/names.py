@@ -1,0 +1,149 @@
+"""Names of the quantities of a network: inputs x₁, units z⁽¹⁾₂ and h₂, outputs o₁, weights w₁, w₂, …, biases b₁, b₂, …
+
+Weights are numbered layer by layer, destination unit by destination unit: in a 2-2-2 net w₁ leads from input 1 to unit
+1, w₂ from input 2 to unit 1, and the second layer has w₅ to w₈. Biases are numbered unit by unit.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from fastbp.chainrule.symbols import Symbol
+from fastbp.graph import Graph, Tensor
+from fastbp.ops.activations import ActivationOp
+from fastbp.ops.base import Shape
+
+_LETTERS = {"linear": "z", "softmax": "p", "dropout": "d", "batch_norm": "n", "layer_norm": "n", "add": "s", "mul": "m",
+            "concat": "c", "flatten": "f"}
+_ROLES = {"weight": "w", "bias": "b"}
+_PLAIN_DIGITS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+
+
+class Names:
+    """The symbols of a graph's tensors and parameters.
+
+    Parameters
+    ----------
+    graph : Graph
+    samples : bool
+        Whether symbols tell the sample: needed where samples mix.
+    """
+
+    def __init__(self, graph: Graph, samples: bool = False) -> None:
+        self._graph, self._samples = graph, samples
+        letters = {t: self._letter(t) for t in graph.tensors}
+        self._letters: dict[Tensor, tuple[str, str]] = {}
+        for letter in dict.fromkeys(letters.values()):
+            alike = [t for t in graph.tensors if letters[t] == letter]
+            for k, t in enumerate(alike, 1):
+                self._letters[t] = letter, str(k) if len(alike) > 1 else ""
+        self._first: dict[str, int] = {}
+        counts = dict.fromkeys(_ROLES.values(), 1)
+        for name, parameter in graph.parameters.items():
+            letter = _ROLES.get(parameter.role, "")
+            if letter:
+                self._first[name] = counts[letter]
+                counts[letter] += int(np.prod(parameter.shape))
+        self._counts = {letter: n - 1 for letter, n in counts.items()}
+
+    def _letter(self, tensor: Tensor) -> str:
+        if tensor.node is None:
+            return "x"
+        if tensor in self._graph.outputs:
+            return "o"
+        op = tensor.node.op
+        return "h" if isinstance(op, ActivationOp) else _LETTERS.get(op.name, "u")
+
+    def tensor(self, tensor: Tensor, index: int, sample: int = 0) -> Symbol:
+        """Return the symbol of one element of a sample; index counts in the flat sample, sample from 0."""
+        letter, layer = self._letters[tensor]
+        return Symbol(letter, element(tensor.shape, index), layer, str(sample + 1) if self._samples else "")
+
+    def alike(self, tensor: Tensor, letter: str, index: int, sample: int = 0) -> Symbol:
+        """Return a symbol with another letter and the same indices: t₁ beside o₁."""
+        symbol = self.tensor(tensor, index, sample)
+        return Symbol(letter, symbol.index, symbol.layer, symbol.sample)
+
+    def title(self, tensor: Tensor) -> Symbol:
+        """Return the symbol of the whole tensor."""
+        letter, layer = self._letters[tensor]
+        return Symbol(letter, "", layer)
+
+    def parameter(self, name: str, index: tuple[int, ...]) -> Symbol:
+        """Return the symbol of one entry of a parameter."""
+        parameter = self._graph.parameters[name]
+        letter = _ROLES.get(parameter.role)
+        if letter is None:
+            return Symbol(parameter.role, ",".join(str(i + 1) for i in index))
+        return Symbol(letter, str(self._first[name] + _place(parameter.shape, index)))
+
+    def find(self, weight: str) -> tuple[str, tuple[int, ...]]:
+        """Return the parameter and the index that "w7", "b2", "2.weight[0, 1]" or "2.bias[0]" mean.
+
+        Raises
+        ------
+        TypeError, ValueError
+            With the names that there are.
+        """
+        if not isinstance(weight, str):
+            raise TypeError(f"weight is {weight!r}; expected {self.valid()}")
+        text = weight.strip().translate(_PLAIN_DIGITS)
+        numbered = re.fullmatch(r"([wb])_?(\d+)", text)
+        if numbered and text not in self._graph.parameters:
+            return self._numbered(weight, numbered[1], int(numbered[2]))
+        parts = re.fullmatch(r"(.+?)\s*(?:\[([-\d,\s]*)\])?", text)
+        if parts is None or parts[1] not in self._graph.parameters:
+            raise ValueError(f"weight is {weight!r}; expected {self.valid()}")
+        shape = self._graph.parameters[parts[1]].shape
+        index = tuple(int(i) for i in (parts[2] or "").split(",") if i.strip())
+        if not index and np.prod(shape) == 1:
+            index = (0,) * len(shape)
+        if len(index) != len(shape) or not all(-n <= i < n for i, n in zip(index, shape, strict=True)):
+            limits = ", ".join(f"0–{n - 1}" for n in shape)
+            raise ValueError(f'weight is {weight!r}; expected an entry of shape {shape}, as in "{parts[1]}'
+                             f'[{", ".join("0" for _ in shape)}]", with indices within [{limits}]')
+        return parts[1], tuple(i % n for i, n in zip(index, shape, strict=True))
+
+    def _numbered(self, weight: str, letter: str, number: int) -> tuple[str, tuple[int, ...]]:
+        for name, first in self._first.items():
+            shape = self._graph.parameters[name].shape
+            if _ROLES[self._graph.parameters[name].role] == letter and first <= number < first + int(np.prod(shape)):
+                return name, _index(shape, number - first)
+        raise ValueError(f"weight is {weight!r}; expected {self.valid()}")
+
+    def valid(self) -> str:
+        """Return the range of names, for errors."""
+        if not self._graph.parameters:
+            return "a network with parameters: this one has none"
+        ranges = [f"{letter}1" + (f" to {letter}{n}" if n > 1 else "") for letter, n in self._counts.items() if n]
+        name, parameter = next(iter(self._graph.parameters.items()))
+        ranges.append(f'an entry such as "{name}[{", ".join("0" for _ in parameter.shape)}]"')
+        return ", ".join(ranges[:-1]) + " or " * (len(ranges) > 1) + ranges[-1]
+
+    def all_weights(self) -> list[str]:
+        """Return the short names of all weights, then of all biases."""
+        return [f"{letter}{i}" for letter, n in self._counts.items() for i in range(1, n + 1)]
+
+
+def element(shape: Shape, index: int) -> str:
+    """Return the place of an element in a sample, counted from 1; empty where there is but one.
+
+    >>> element((3, 4), 5), element((7,), 2), element((1,), 0)
+    ('2,2', '3', '')
+    """
+    if int(np.prod(shape)) == 1:
+        return ""
+    return ",".join(str(int(i) + 1) for i in np.unravel_index(index, shape))
+
+
+def _place(shape: Shape, index: tuple[int, ...]) -> int:
+    """Return the number, from 0, of an entry: the last axis, the destination units, is the slowest."""
+    order = (*shape[-1:], *shape[:-1])
+    return int(np.ravel_multi_index((*index[-1:], *index[:-1]), order))
+
+
+def _index(shape: Shape, place: int) -> tuple[int, ...]:
+    order = tuple(int(i) for i in np.unravel_index(place, (*shape[-1:], *shape[:-1])))
+    return (*order[1:], order[0])

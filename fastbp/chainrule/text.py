@@ -1,0 +1,263 @@
+"""Explanations as plain text, Markdown and LaTeX."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from fastbp.chainrule.explanation import Explanation, Factor, Note, Path, Use
+from fastbp.chainrule.phrases import say
+from fastbp.chainrule.symbols import Formula, Kind, derivative, factor_number, number
+
+# A chain that is no longer stays on one line.
+WIDTH = 100
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Writes the parts of one explanation in one form."""
+
+    e: Explanation
+    kind: Kind
+
+    @property
+    def dot(self) -> str:
+        """The sign between factors."""
+        return r" \cdot " if self.kind == "latex" else " · "
+
+    def say(self, key: str, **values: object) -> str:
+        """Return a phrase in the explanation's language."""
+        return say(key, self.e.lang, **values)
+
+    def number(self, value: float) -> str:
+        """Return a number with the explanation's digits."""
+        return number(value, self.e.digits, self.kind)
+
+    def wanted(self) -> str:
+        """Return ∂E/∂w."""
+        return derivative(self.e.target.symbol, self.e.source.symbol, self.kind)
+
+    def small(self, value: float) -> str:
+        """Return a number of which only the size matters."""
+        return number(value, 2, self.kind)
+
+    def derivatives(self, path: Path) -> str:
+        """Return the product as derivatives."""
+        return self.dot.join(derivative(f.of, f.by, self.kind) for f in path.factors)
+
+    def formulas(self, path: Path) -> str:
+        """Return the product as formulas."""
+        return self.dot.join(f.formula.render(self.kind) for f in path.factors)
+
+    def numbers(self, path: Path) -> str:
+        """Return the product as numbers."""
+        return self.dot.join(factor_number(f.value, self.e.digits, self.kind, i == 0)
+                             for i, f in enumerate(path.factors))
+
+    def product(self, path: Path) -> list[str]:
+        """Return the product as derivatives, formulas, numbers, and its value, without steps that tell nothing new."""
+        steps = [self.derivatives(path), self.formulas(path)]
+        if sum(f.value != 1 for f in path.factors) > 1:
+            steps.append(self.numbers(path))
+        steps.append(self.number(path.value))
+        return [s for i, s in enumerate(steps) if i == 0 or s != steps[i - 1]]
+
+    def factor(self, factor: Factor) -> list[str]:
+        """Return one factor as derivative, formula, formula with numbers, value."""
+        return [derivative(factor.of, factor.by, self.kind),
+                *self.evaluated(factor.spelled_out, factor.value)]
+
+    def evaluated(self, formula: Formula, value: float) -> list[str]:
+        """Return a formula, the same with numbers, and what it comes to; repetitions left out."""
+        if not formula.has_symbols:
+            return [self.number(value)]
+        steps = [formula.render(self.kind), formula.numbers(self.e.digits, self.kind), self.number(value)]
+        return [s for i, s in enumerate(steps) if i == 0 or s != steps[i - 1]]
+
+    def summands(self) -> str:
+        """Return the paths' values as a sum, with the rest."""
+        values = [p.value for p in self.e.paths]
+        if self.e.hidden_paths:
+            values.append(self.e.rest)
+        return " + ".join(factor_number(v, self.e.digits, self.kind, i == 0) for i, v in enumerate(values))
+
+    def count(self, paths: int) -> str:
+        """Return how many paths, in words."""
+        return self.say("one_path") if paths == 1 else self.say("paths", count=f"{paths:,}")
+
+    def rest(self, count: int) -> str:
+        """Return how many paths are folded, in words."""
+        return self.say("rest_one") if count == 1 else self.say("rest", count=f"{count:,}")
+
+    def sum_title(self) -> str:
+        """Return what kind of a sum the gradient is."""
+        if self.e.sample_count > 1:
+            return self.say("sum_of_samples", samples=f"{self.e.sample_count:,}", count=f"{self.e.path_count:,}")
+        return self.say("sum_of_paths", count=f"{self.e.path_count:,}")
+
+    def use_title(self, use: Use) -> str:
+        """Return which sample, position and use of the layer a summand belongs to."""
+        parts = [self.say(key, k=k) for key, k in
+                 (("sample", use.sample), ("position", use.position), ("use", use.layer)) if k]
+        return ", ".join(parts)
+
+    def one_pass(self, use: Use) -> list[str]:
+        """Return ∂E/∂w = ∂E/∂u · ∂u/∂w, in derivatives and numbers."""
+        assert use.local is not None
+        reached = derivative(self.e.target.symbol, use.unit, self.kind)
+        local = derivative(use.unit, self.e.source.symbol, self.kind)
+        numbers = self.dot.join((self.number(use.reached.value), factor_number(use.local.value, self.e.digits, self.kind)))
+        return [self.wanted(), f"{reached}{self.dot}{local}", numbers, self.number(use.value)]
+
+    def update(self) -> list[str]:
+        """Return the update rule, with numbers, and its result."""
+        u = self.e.update
+        assert u is not None
+        w, eta = self.e.source.symbol.render(self.kind), {"latex": r"\eta"}.get(self.kind, "η")
+        numbers = (f"{self.number(u.before)} − {factor_number(u.lr, self.e.digits, self.kind)}{self.dot}"
+                   f"{factor_number(self.e.gradient, self.e.digits, self.kind)}")
+        if self.kind == "latex":
+            numbers = numbers.replace("−", "-")
+        minus = "-" if self.kind == "latex" else "−"
+        return [w, f"{w} {minus} {eta}{self.dot}{self.wanted()}", numbers, self.number(u.after)]
+
+    def note(self, note: Note) -> str:
+        """Return a remark."""
+        values = {k: self.small(v) if isinstance(v, float) else v for k, v in note.values.items()}
+        if "of" in values:
+            values["derivative"] = derivative(values.pop("of"), values.pop("by"), "html" if self.kind == "html" else "text")
+        return self.say(note.key, **values)
+
+    def factors(self) -> list[Factor]:
+        """Return the factors of all paths that are shown, each once, in the order they come up."""
+        found = {(str(f.of), str(f.by)): f for p in self.e.paths for f in p.factors}
+        return list(found.values())
+
+    def checks(self) -> list[tuple[str, str]]:
+        """Return what the gradient is compared with, in words and numbers."""
+        check = self.e.check
+        how = self.say("numerical_how", h=self.small(check.h), evaluations=check.evaluations)
+        rows = [(self.say("by_chain"), self.number(self.e.gradient))]
+        if check.backward is not None:
+            rows.append((self.say("by_backward", backend=check.backend), self.number(check.backward)))
+        rows += [(f"{self.say('numerical')} ({how})", self.number(check.numerical)),
+                 (self.say("difference"), self.small(check.difference(self.e.gradient))),
+                 (self.say("relative"), self.small(check.relative(self.e.gradient)))]
+        return rows
+
+
+def chain(e: Explanation) -> str:
+    """Return the chain of each path that is shown, one a line, and the sum."""
+    w = Writer(e, "text")
+    if e.path_count == 1 and len(e.paths) == 1:
+        return " = ".join([w.wanted(), *w.product(e.paths[0])])
+    lines = [" = ".join(w.product(p)) for p in e.paths]
+    if e.hidden_paths:
+        lines.append(f"{w.rest(e.hidden_paths)} = {w.number(e.rest)}")
+    return "\n".join([*lines, f"{w.wanted()} = {w.summands()} = {w.number(e.gradient)}"])
+
+
+def plain_text(e: Explanation) -> str:
+    """Return the whole explanation as text."""
+    w = Writer(e, "text")
+    parts = [[_title(w)]]
+    if not e.name:
+        parts.append([" = ".join([str(line.quantity.symbol), *w.evaluated(line.formula, line.quantity.value)])
+                      for stage in e.forward for line in stage.lines])
+    parts += list(_sum_text(w))
+    if e.name:
+        parts.append([w.say("factors") + ":", *_aligned(w.factor(f) for f in w.factors()[:12])])
+        if e.path_count > e.use_count and e.uses[0].local is not None and e.use_count == 1:
+            parts.append([w.say("one_pass"), "  " + " = ".join(w.one_pass(e.uses[0]))])
+    parts.append([w.say("check") + ":", *_columns(w.checks())])
+    if e.update is not None:
+        target, *steps = w.update()
+        parts.append([w.say("descent", lr=w.number(e.update.lr)) + ":", f"  {target} ← " + " = ".join(steps)])
+    if e.notes:
+        parts.append(["· " + w.note(n) for n in e.notes])
+    return "\n\n".join("\n".join(lines) for lines in parts)
+
+
+def _title(w: Writer) -> str:
+    e = w.e
+    if not e.name:
+        return w.say("title_scalar", target=e.target.symbol, source=f"{e.source.symbol} = {w.number(e.source.value)}")
+    return w.say("title", target=f"{e.target.symbol} = {w.number(e.target.value)}",
+                 source=f"{e.source.symbol} = {w.number(e.source.value)} ({e.name})")
+
+
+def _sum_text(w: Writer) -> Iterable[list[str]]:
+    e = w.e
+    if e.path_count == 1 and e.paths:
+        yield _broken(w.wanted(), w.product(e.paths[0]))
+        return
+    yield [f"{w.wanted()} = {w.sum_title()} = {w.number(e.gradient)}"]
+    number_of_path = 0
+    for use in e.uses:
+        title = w.use_title(use)
+        if title:
+            yield [f"{title}: {w.number(use.value)} ({w.count(use.path_count)})"]
+        for path in use.paths:
+            number_of_path += 1
+            first, *others = w.product(path)
+            yield [f"  {w.say('path', k=number_of_path)}: {first}", *(f"    = {o}" for o in others)]
+    if e.hidden_paths:
+        yield [f"  {w.rest(e.hidden_paths)}: {w.number(e.rest)}"]
+    yield [f"{w.say('sum')}: {w.summands()} = {w.number(e.gradient)}"]
+
+
+def _broken(left: str, steps: list[str]) -> list[str]:
+    line = " = ".join([left, *steps])
+    if len(line) <= WIDTH:
+        return [line]
+    return [f"{left} = {steps[0]}", *(f"{' ' * len(left)} = {s}" for s in steps[1:])]
+
+
+def _aligned(rows: Iterable[list[str]]) -> list[str]:
+    rows = list(rows)
+    width = max((len(r[0]) for r in rows), default=0)
+    return [f"  {r[0]:<{width}} = " + " = ".join(r[1:]) for r in rows]
+
+
+def _columns(rows: list[tuple[str, str]]) -> list[str]:
+    width = max(_display_width(label) for label, _ in rows)
+    return [f"  {label}{' ' * (width - _display_width(label))}  {value}" for label, value in rows]
+
+
+def _display_width(text: str) -> int:
+    """Hangul takes two columns in a terminal."""
+    return sum(2 if "\u1100" <= c <= "\uffdc" and not "\u2000" <= c <= "\u2e7f" else 1 for c in text)
+
+
+def latex(e: Explanation) -> str:
+    """Return the chain, the sum and the update as an aligned block."""
+    w = Writer(e, "latex")
+    lines = []
+    if e.path_count == 1 and e.paths:
+        first, *others = w.product(e.paths[0])
+        lines = [f"{w.wanted()} &= {first}", *(f"&= {o}" for o in others)]
+    else:
+        for k, path in enumerate(e.paths, 1):
+            first, *others = w.product(path)
+            lines += [rf"p_{{{k}}} &= {first}", *(f"&= {o}" for o in others)]
+        if e.hidden_paths:
+            lines.append(rf"\textstyle\sum_{{{e.hidden_paths}}} &= {w.number(e.rest)}")
+        lines += [f"{w.wanted()} &= {w.summands()}", f"&= {w.number(e.gradient)}"]
+    if e.update is not None:
+        target, *steps = w.update()
+        lines += [rf"{target} &\leftarrow {steps[0]}", *(f"&= {s}" for s in steps[1:])]
+    body = " \\\\\n".join(lines)
+    return f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}"
+
+
+def markdown(e: Explanation) -> str:
+    """Return the whole explanation as Markdown."""
+    w, tex = Writer(e, "text"), Writer(e, "latex")
+    parts = [f"## {_title(w)}", f"$$\n{latex(e)}\n$$", f"### {w.say('factors')}"]
+    parts.append("\n".join(f"- $\\displaystyle {' = '.join(tex.factor(f))}$" for f in w.factors()[:12]))
+    parts.append(f"### {w.say('check')}")
+    rows = "\n".join(f"| {label} | {value} |" for label, value in w.checks())
+    parts.append(f"| | |\n| --- | --- |\n{rows}")
+    if e.notes:
+        parts += [f"### {w.say('notes')}", "\n".join("- " + w.note(n) for n in e.notes)]
+    return "\n\n".join(parts)
