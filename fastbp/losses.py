@@ -84,6 +84,11 @@ class Loss(ABC):
     def _constants(self, shape: Shape) -> tuple[float, ...]:
         return ()
 
+    @property
+    def has_domain(self) -> bool:
+        """Whether some finite targets are refused, besides labels out of range."""
+        return type(self)._check_domain is not Loss._check_domain
+
     # ---- the border: checks and conversions ------------------------------------------------------------------------
 
     def check_output(self, shape: Shape) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,6 +21,9 @@ from fastbp.graph import Graph, Input, Parameter, Tensor
 from fastbp.losses import Loss
 from fastbp.ops.base import Array, Shape
 from fastbp.vector import Vector
+
+if TYPE_CHECKING:
+    from fastbp.chainrule.explanation import Explanation
 
 BackendName = Literal["native", "reference"]
 DTYPES = ("float32", "float64")
@@ -154,6 +157,11 @@ class Network:
         batch_size : int, optional
             Rows run together; about a thousand by default. The result does not depend on it.
         """
+        if batch_size is None and self._single_input and self._single_output:
+            y = self._backend.quick_forward(x)
+            if y is not None:
+                self._forward_rows = None
+                return y
         arrays = self._inputs(x)
         size = 1024 if batch_size is None else count("predict", "batch_size", batch_size)
         return self._unpack(self.outputs(arrays, size), self._single_output)
@@ -218,6 +226,11 @@ class Network:
         self._check_training(min(last, batch_size))
         self._forward_rows = None
         return self._backend.train(batch, update, order, batch_size, learning_rates, on_progress)
+
+    def quick_step(self, x: Any, y: Any, loss: Any, update: Update, lr: float) -> float | None:
+        """Take a step on arrays that fit as they are; None where they do not, or where anything is unusual."""
+        self._forward_rows = None
+        return self._backend.quick_step(x, y, loss, update, lr)
 
     def apply_update(self, update: Update, lr: float) -> None:
         """Update the parameters once from ``net.grads``; ``optimizer.step(net)`` is the convenient form of it."""
@@ -291,6 +304,51 @@ class Network:
         """
         from fastbp.report import verify
         return verify(self, x, y, loss, sample_weight)
+
+    def explain(self, x: Any, y: Any, loss: Any, *, weight: str, lr: float = 0.1,
+                sample_weight: ArrayLike | None = None, terms: int = 8, lang: Literal["en", "ko"] = "en",
+                digits: int = 9) -> Explanation:
+        """Explain the gradient of one weight by the chain rule: every factor, every path, the numerical gradient.
+
+        Parameters
+        ----------
+        x, y, loss, sample_weight
+            A batch, as :meth:`loss_and_grad` takes it.
+        weight : str
+            ``"w7"``, ``"b2"``, or an entry of a parameter, ``"2.weight[0, 1]"``. Weights are numbered layer by layer,
+            destination unit by destination unit: w1 leads from input 1 to unit 1, w2 from input 2 to unit 1.
+        lr : float, default 0.1
+            Learning rate for the update that is shown.
+        terms : int, default 8
+            How many paths are shown, the largest first; the others are added up.
+        lang : {"en", "ko"}
+        digits : int, default 9
+            Significant digits in text.
+
+        Returns
+        -------
+        Explanation
+            Prints as text; ``.html()``, ``.svg()``, ``.latex()``, ``.markdown()``, ``.save(path)`` give other forms.
+
+        Raises
+        ------
+        ValueError
+            For a name that there is not, with those that there are.
+
+        Notes
+        -----
+        The network is copied, and run in float64 in training mode; it is not changed itself.
+
+        Examples
+        --------
+        >>> import fastbp as fb
+        >>> net = fb.Sequential(fb.Linear(1, 1, weight_init=fb.Constant(0.5)), dtype="float64", backend="reference")
+        >>> print(net.explain([[2.0]], [[3.0]], fb.HalfSquaredError(), weight="w1").chain())
+        ∂E/∂w₁ = ∂E/∂o · ∂o/∂w₁ = −(t − o) · x = −2 · 2 = −4
+        """
+        from fastbp.chainrule.gradients import explain
+        return explain(self, x, y, loss, weight=weight, lr=lr, sample_weight=sample_weight, terms=terms, lang=lang,
+                       digits=digits)
 
     def __repr__(self) -> str:
         shapes = " → ".join("(" + ", ".join(["B", *map(str, t.shape)]) + ")"
@@ -445,7 +503,7 @@ def _make_backend(name: str, memory: Memory) -> Backend:
     if name == "reference":
         return ReferenceBackend(memory)
     if name == "native":
-        from fastbp.backends.native import NativeBackend
+        from fastbp.backends.native_backend import NativeBackend
         native: Backend = NativeBackend(memory)
         return native
     raise ValueError(f'backend is {name!r}; expected "native" or "reference"')

@@ -51,9 +51,9 @@ class History:
     def __init__(self, rows: Sequence[Mapping[str, float]] = ()) -> None:
         self._rows = [dict(row) for row in rows]
 
-    def append(self, row: Mapping[str, float]) -> None:
-        """Add an epoch."""
-        self._rows.append(dict(row))
+    def append(self, row: dict[str, float]) -> None:
+        """Add an epoch: the dict itself, so that what is added to it later is in the history."""
+        self._rows.append(row)
 
     @property
     def epochs(self) -> list[int]:
@@ -217,6 +217,11 @@ class Trainer:
         DivergenceError
             If something stops being finite; the step is not taken.
         """
+        update = self.update
+        if sample_weight is None:
+            loss = self.net.quick_step(x, y, self.loss, update, self.optimizer.lr(update.step))
+            if loss is not None:
+                return loss
         batch = self.net.batch(x, y, self.loss, sample_weight)
         rates = self.optimizer.lr.rates(self.update.step, 1)
         try:
@@ -321,7 +326,7 @@ class Trainer:
         start = perf_counter()
         losses = self._train(fit, epoch, order, rates)
         trained = perf_counter()
-        row = {"epoch": epoch, "loss": _mean(losses, fit, order), "lr": float(rates[-1])}
+        row: dict[str, float] = {"epoch": epoch, "loss": _mean(losses, fit, order), "lr": float(rates[-1])}
         if fit.validation is not None:
             row |= {f"val_{name}": value for name, value in self._evaluate(fit.validation).items()}
         row["seconds"] = perf_counter() - start
@@ -330,7 +335,7 @@ class Trainer:
         fit.bar.set_postfix({k: f"{row[k]:.4g}" for k in ("loss", "val_loss", "val_accuracy") if k in row})
         self.optimizer.lr.observe(row.get("val_loss", row["loss"]))
         for callback in fit.callbacks:
-            callback.on_epoch_end(self, epoch, dict(row))
+            callback.on_epoch_end(self, epoch, row)
 
     def _train(self, fit: _Fit, epoch: int, order: Array, rates: Array) -> Array:
         """Take all updates of an epoch, in one piece or as many as the callbacks want; return their losses."""

@@ -113,6 +113,15 @@ class Backend(Protocol):
         likewise whatever on_progress or a signal handler raises.
         """
 
+    def quick_forward(self, x: Any) -> Array | None:
+        """Return the output for one array that needs no check or conversion; None where it does, or always."""
+
+    def quick_step(self, x: Any, y: Any, loss: Any, update: Update, lr: float) -> float | None:
+        """Take one step on arrays that need no check or conversion: return the loss.
+
+        None where nothing was done: where they do, where anything went wrong, or always.
+        """
+
     def values(self) -> dict[str, Array]:
         """Return what each tensor of the graph held in the last run, by name, as far as the backend keeps it."""
 

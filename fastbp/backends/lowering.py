@@ -83,7 +83,7 @@ class LossSpec:
 
     op: str
     native: Native
-    target_per_row: int
+    target_shape: tuple[int, ...]
     target_kind: Kind
 
 
@@ -239,7 +239,7 @@ class Lowering:
             return
         weight = Buffer(1) if self.settings.weighted else None
         for t, spec in zip(self.graph.outputs, self.settings.losses, strict=True):
-            target = Buffer(spec.target_per_row, kind=spec.target_kind)
+            target = Buffer(prod(spec.target_shape), kind=spec.target_kind)
             self.feeds.append(_feed(target))
             self.first.append(Step(self.feeds[-1], "feed"))
             groups = spec.native.dims[0]

@@ -1,9 +1,8 @@
 # cython: language_level=3, boundscheck=False, cdivision=True
-"""The native backend: a graph compiled once into a plan in C, then run without Python.
+"""Plans: graphs compiled once into C structs, then run without Python.
 
-:class:`Plan` holds one lowered graph (``lowering.py``) as C structs over preallocated memory. :class:`NativeBackend`
-keeps one plan for each purpose a network has been used for, and hands data to it. The choice of an instruction set is
-made here, once, at import.
+:class:`Plan` holds one lowered graph (``lowering.py``) over preallocated memory. The choice of an instruction set is
+made here, once, at import. What hands it data is ``native_backend.py``.
 """
 
 import os
@@ -13,16 +12,13 @@ from time import perf_counter
 
 import numpy as np
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.exc cimport PyErr_CheckSignals
+from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-from fastbp.backends.lowering import Lowering, LossSpec, Ref, Settings, buffers_of, groups, nodes_of
-from fastbp.backends.reference import first_bad_tensor
-from fastbp.errors import NonFiniteError
+from fastbp.backends.lowering import Ref, buffers_of, groups, nodes_of
 from fastbp.threads import initial_threads
 from fastbp.vector import aligned_zeros
 
@@ -125,6 +121,7 @@ cdef fbp_entry _phase(const fbp_phases *phases, str name) noexcept:
 
 
 _known_phases = {}
+cdef object _ndarray = np.ndarray, _empty = np.empty
 
 
 def op_phases(op: str) -> frozenset:
@@ -173,6 +170,46 @@ cdef void *_address(object array) except? NULL:
     return address
 
 
+class Status:
+    """What ``Plan.advance`` returns first."""
+
+    OK, PAUSED = <int> FBP_OK, <int> FBP_PAUSED
+    ERROR_LOSS, ERROR_GRADIENT = <int> FBP_ERROR_LOSS, <int> FBP_ERROR_GRADIENT
+    ERROR_PARAMETER = <int> FBP_ERROR_PARAMETER
+
+
+cdef enum:
+    FLOAT32, FLOAT64, INT64, OTHER
+
+
+cdef int _kind_of(char code) noexcept:
+    """The kind of element that a buffer's format means."""
+    if code == c"f":
+        return FLOAT32
+    if code == c"d":
+        return FLOAT64
+    return INT64 if code == c"q" or (code == c"l" and sizeof(long) == 8) else OTHER
+
+
+cdef class Gate:
+    """Lets one thread at a time into a network: ``with gate:``, or RuntimeError."""
+
+    cdef bint busy
+
+    cdef int enter(self) except -1:
+        if self.busy:
+            raise RuntimeError("the network is in use by another thread; give each thread a network of its own "
+                               "(net.copy())")
+        self.busy = True
+        return 0
+
+    def __enter__(self):
+        self.enter()
+
+    def __exit__(self, *error):
+        self.busy = False
+
+
 cdef class Plan:
     """One lowered graph over memory for up to ``capacity`` rows.
 
@@ -192,6 +229,7 @@ cdef class Plan:
     cdef char *scratch
     cdef int32_t scratch_threads
     cdef fbp_loop loop
+    cdef fbp_segment *segments
     cdef fbp_update_plan update
     cdef int32_t dtype
     cdef dict _number_of, _program_of, _offsets
@@ -199,9 +237,16 @@ cdef class Plan:
     cdef list _node_list
     cdef readonly object lowering
     cdef readonly int64_t capacity
+    # for the quick ways: what fits
+    cdef Gate gate
+    cdef int64_t *feed_numbers
+    cdef int *feed_kinds
+    cdef object input_shape, output_shape, target_shape
+    cdef char *output_at
+    cdef int64_t output_row_bytes, n_classes, prepare_number
 
-    def __cinit__(self, memory, lowering, capacity, programs):
-        self.lowering, self.capacity, self._memory = lowering, capacity, memory
+    def __cinit__(self, memory, lowering, capacity, programs, Gate gate):
+        self.lowering, self.capacity, self._memory, self.gate = lowering, capacity, memory, gate
         self.dtype = 1 if memory.dtype == "float64" else 0
         self._real = np.dtype(memory.dtype)
         self._node_list = nodes_of(programs.values())
@@ -212,7 +257,10 @@ cdef class Plan:
         self.programs = <fbp_program *> calloc(len(programs), sizeof(fbp_program))
         self.row_losses = <double **> calloc(max(len(lowering.loss_nodes), 1), sizeof(double *))
         self.loss_rows = <int64_t *> calloc(max(len(lowering.loss_nodes), 1), sizeof(int64_t))
-        if not self.nodes or not self.steps or not self.programs or not self.row_losses or not self.loss_rows:
+        self.feed_numbers = <int64_t *> calloc(len(lowering.feeds), sizeof(int64_t))
+        self.feed_kinds = <int *> calloc(len(lowering.feeds), sizeof(int))
+        if not (self.nodes and self.steps and self.programs and self.row_losses and self.loss_rows
+                and self.feed_numbers and self.feed_kinds):
             raise MemoryError("no memory for the plan of the network")
         for i, node in enumerate(self._node_list):
             self._fill_node(&self.nodes[i], node)
@@ -221,6 +269,7 @@ cdef class Plan:
             self.row_losses[i] = <double *> self._at(node.row_loss)
             self.loss_rows[i] = node.dims[0]
         self._sources = [None] * len(lowering.feeds)
+        self._describe_borders()
 
     def __dealloc__(self):
         free(self.nodes)
@@ -228,6 +277,9 @@ cdef class Plan:
         free(self.programs)
         free(self.row_losses)
         free(self.loss_rows)
+        free(self.feed_numbers)
+        free(self.feed_kinds)
+        free(self.segments)
         free(self.scratch)
 
     def _lay_out(self):
@@ -244,6 +296,20 @@ cdef class Plan:
         except (MemoryError, ValueError) as error:
             raise MemoryError(f"running {self.capacity:,} rows at once needs {total / 2**30:,.1f} GiB, which cannot be had; "
                               "use smaller batches") from error
+
+    def _describe_borders(self):
+        """Note what comes in and goes out, for the ways that take arrays as they are."""
+        low = self.lowering
+        for i, node in enumerate(low.feeds):
+            self.feed_numbers[<int64_t> i] = self._number_of[id(node)]
+            self.feed_kinds[<int64_t> i] = INT64 if node.y.kind == "int64" else FLOAT64 if self.dtype else FLOAT32
+        self.input_shape, self.output_shape = low.graph.inputs[0].shape, low.graph.outputs[0].shape
+        self.output_at = <char *> self._at(low.values[low.graph.outputs[0]])
+        self.output_row_bytes = prod(self.output_shape) * self._real.itemsize
+        if low.settings.losses:
+            self.target_shape = low.settings.losses[0].target_shape
+            self.n_classes = low.settings.losses[0].native.dims[1]
+        self.prepare_number = self._program_of.get("prepare", 0)
 
     cdef void *_at(self, place) except? NULL:
         if place is None:
@@ -376,6 +442,96 @@ cdef class Plan:
         """Copy rows into a buffer."""
         memcpy(self._at(buffer), _address(array), array.nbytes)
 
+    # ---- without conversions: for arrays that fit as they are -------------------------------------------------------
+
+    cdef int64_t _quick_feed(self, int feed, object array, object shape) except -1:
+        """Feed one array if it fits as it is: return its rows, or 0 where it does not fit."""
+        cdef Py_buffer view
+        cdef fbp_node *n = &self.nodes[self.feed_numbers[feed]]
+        cdef int i
+        cdef bint fits
+        if type(array) is not _ndarray:
+            return 0
+        try:
+            PyObject_GetBuffer(array, &view, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS)
+        except BufferError:
+            return 0
+        fits = view.ndim == len(shape) + 1 and view.format[1] == 0 and _kind_of(view.format[0]) == self.feed_kinds[feed]
+        if fits:
+            for i in range(view.ndim - 1):
+                fits = fits and view.shape[i + 1] == <Py_ssize_t> shape[i]
+        cdef int64_t rows = view.shape[0] if fits else 0
+        n.x[0] = view.buf
+        n.dim[0] = view.len // rows if rows else 0
+        PyBuffer_Release(&view)
+        return rows
+
+    def quick_forward(self, x):
+        """Return the output for one input array, or None if it wants checking or converting first."""
+        cdef int64_t rows
+        cdef fbp_run run
+        cdef const fbp_program *program
+        self.gate.enter()
+        rows = self._quick_feed(0, x, self.input_shape)
+        if rows == 0 or rows > self.capacity:
+            self.gate.busy = False
+            return None
+        program = self._program("forward")
+        memset(&run, 0, sizeof(run))
+        run.rows = rows
+        with nogil:
+            fbp_run_program(program, &run)
+        self.gate.busy = False
+        y = _empty((rows, *self.output_shape), self._real)
+        memcpy(_address(y), self.output_at, rows * self.output_row_bytes)
+        return y
+
+    def quick_step(self, x, y, update, double lr, double limit):
+        """Take one training step: return the loss, or None where nothing was done, for any reason.
+
+        `begin` has been called, on a plan without buffers whose gradients are looked at before they are used.
+        """
+        cdef int64_t rows
+        cdef double loss = 0
+        cdef fbp_status status
+        cdef fbp_loop *loop = &self.loop
+        cdef fbp_run run
+        cdef int i = 0
+        self.gate.enter()
+        rows = self._quick_feed(0, x, self.input_shape)
+        if rows == 0 or rows > self.capacity or self._quick_feed(1, y, self.target_shape) != rows \
+                or not self._targets_fit(rows):
+            self.gate.busy = False
+            return None
+        loop.program, loop.finish = self._program("run"), self._program("finish")
+        loop.run.order, loop.run.step = NULL, self._memory.step
+        loop.n_rows = loop.batch_size = rows
+        loop.position, loop.stop, loop.gradient_limit = 0, 1, limit
+        loop.learning_rates, loop.losses = &lr, &loss
+        loop.clip_norm, loop.clip_value = update.clip_norm or 0, update.clip_value or 0
+        self.update.bad = 0
+        self.update.hyper[1] = update.step
+        for value in update.optimizer.hyper():
+            self.update.hyper[3 + i] = value
+            i += 1
+        memset(&run, 0, sizeof(run))
+        with nogil:
+            fbp_run_program(&self.programs[self.prepare_number], &run)
+            status = fbp_run_loop(loop, 0)
+        self.gate.busy = False
+        return loss if status == FBP_OK else None
+
+    cdef bint _targets_fit(self, int64_t rows) noexcept:
+        """Whether labels are within range; numbers are finite, or the loss will tell."""
+        cdef const fbp_node *n = &self.nodes[self.feed_numbers[1]]
+        cdef const int64_t *label = <const int64_t *> n.x[0]
+        cdef int64_t i
+        if self.feed_kinds[1] == INT64:
+            for i in range(rows * n.dim[0] // 8):
+                if label[i] < 0 or label[i] >= self.n_classes:
+                    return False
+        return True
+
     # ---- training -------------------------------------------------------------------------------------------------
 
     def begin(self, update, order, int64_t n_rows, int64_t batch_size, learning_rates, losses, bint checked) -> None:
@@ -397,6 +553,7 @@ cdef class Plan:
         u.item_size = self._real.itemsize
         self._set_decay(update)
         memset(&self.loop, 0, sizeof(self.loop))
+        self._set_segments(update)
         self.loop.table, self.loop.dtype = _table, self.dtype
         self.loop.program, self.loop.finish = self._program("run"), self._program("finish")
         self.loop.row_losses, self.loop.loss_rows = self.row_losses, self.loss_rows
@@ -421,223 +578,23 @@ cdef class Plan:
                     n = &self.nodes[<int64_t> number]
                     n.decay[<int> i] = decay.get(place.name, 0.0)
 
-    def advance(self, int64_t stop, segments, double seconds, double limit):
-        """Run mini-batches up to number ``stop``, for a while; return the status and how many are done."""
-        cdef fbp_status status
-        cdef int64_t i, n = len(segments)
-        cdef fbp_segment *c = <fbp_segment *> calloc(max(n, 1), sizeof(fbp_segment))
-        if not c:
+    def _set_segments(self, update):
+        """Keep the stretches of the parameter vector whose gradients are looked at and clipped."""
+        cdef int64_t i, n = len(update.segments)
+        segments = <fbp_segment *> calloc(max(n, 1), sizeof(fbp_segment))
+        if not segments:
             raise MemoryError("no memory to run the plan")
         for i in range(n):
-            s = segments[i]
-            c[i].offset, c[i].length, c[i].weight_decay = s.offset, s.length, s.weight_decay
-        self.loop.segments, self.loop.n_segments = c, n
+            s = update.segments[i]
+            segments[i].offset, segments[i].length, segments[i].weight_decay = s.offset, s.length, s.weight_decay
+        free(self.segments)
+        self.segments = segments
+        self.loop.segments, self.loop.n_segments = segments, n
+
+    def advance(self, int64_t stop, double seconds, double limit):
+        """Run mini-batches up to number ``stop``, for a while; return the status and how many are done."""
+        cdef fbp_status status
         self.loop.stop, self.loop.gradient_limit = stop, limit
         with nogil:
             status = fbp_run_loop(&self.loop, seconds)
-        free(c)
         return <int> status, self.loop.position
-
-
-# ---- the backend ---------------------------------------------------------------------------------------------------
-
-# A norm of the gradients above this is looked at twice; below it no optimizer can overflow a parameter.
-_SUSPICIOUS = {"float32": 1e15, "float64": 1e100}
-
-
-class NativeBackend:
-    """Runs a graph with the C kernels; see ``backends/base.py`` for the interface."""
-
-    def __init__(self, memory):
-        self._memory = memory
-        self._graph = memory.graph
-        self._plans = {}
-        self._last = None
-        for node in memory.graph.nodes:
-            op_phases(node.op.name) if not node.op.is_view else None
-
-    def forward(self, inputs, training):
-        plan = self._plan(Settings(backward=training, input_grads=training), len(inputs[0]))
-        plan.feed(inputs)
-        self._run(plan, "forward", len(inputs[0]), training)
-        return self._outputs(plan, len(inputs[0]))
-
-    def backward(self, dys):
-        plan, rows = self._last
-        for tensor, dy in zip(self._graph.outputs, dys, strict=True):
-            if tensor in plan.lowering.grads:
-                plan.write(plan.lowering.grads[tensor], dy)
-        self._memory.flat_grads[...] = 0
-        plan.run("prepare", rows, True)
-        plan.run("backward", rows, True)
-        return self._input_grads(plan, rows)
-
-    def loss(self, batch, training):
-        plan = self._plan(self._settings(batch), batch.rows)
-        plan.feed(_sources(batch))
-        self._run(plan, "run", batch.rows, training)
-        return plan.total_loss(batch.rows)
-
-    def loss_and_grad(self, batch, input_grads=False):
-        plan = self._plan(self._settings(batch, backward=True, input_grads=input_grads), batch.rows)
-        plan.feed(_sources(batch))
-        plan.run("prepare", batch.rows, True)
-        self._memory.flat_grads[...] = 0
-        self._run(plan, "run", batch.rows, True)
-        return plan.total_loss(batch.rows), self._input_grads(plan, batch.rows) if input_grads else ()
-
-    def train(self, batch, update, order, batch_size, learning_rates, on_progress=None):
-        rates = np.ascontiguousarray(learning_rates, dtype=np.float64)
-        checked = len(rates) == 1 or update.clip_norm is not None or update.clip_value is not None
-        plan = self._plan(self._settings(batch, backward=True, fused=not checked), min(batch.rows, batch_size))
-        losses = np.empty(len(rates))
-        plan.feed(_sources(batch))
-        plan.run("prepare", 0, True)
-        self._last = None
-        run = _TrainingRun(self._memory, plan, update, order, batch.rows, batch_size, rates, losses, checked)
-        bad = run.to_end(on_progress)
-        if bad is not None:
-            raise NonFiniteError(bad[0], bad[1] or self._first_bad(batch, order, batch_size, bad[0]))
-        return losses
-
-    def values(self):
-        return self._kept("values")
-
-    def gradients(self):
-        return self._kept("grads")
-
-    # ---- plans ----------------------------------------------------------------------------------------------------
-
-    def _settings(self, batch, **kwargs):
-        specs = []
-        for loss, tensor, target in zip(batch.losses, self._graph.outputs, batch.targets, strict=True):
-            kind = "int64" if target.dtype.kind == "i" else "real"
-            specs.append(LossSpec(loss.native_name(target), loss.native(tensor.shape, target), prod(target.shape[1:]), kind))
-        return Settings(tuple(specs), batch.sample_weight is not None, **kwargs)
-
-    def _plan(self, settings, rows):
-        plan = self._plans.get(settings)
-        if plan is None or plan.capacity < rows:
-            low = Lowering(self._graph, settings, op_phases)
-            plan = self._plans[settings] = Plan(self._memory, low, max(rows, 1), _programs(low))
-        return plan
-
-    def _run(self, plan, program, rows, training):
-        plan.run(program, rows, training)
-        self._last = plan, rows
-
-    def _outputs(self, plan, rows):
-        return tuple(plan.view(plan.lowering.values[t], t.shape, rows).copy() for t in self._graph.outputs)
-
-    def _input_grads(self, plan, rows):
-        grads = plan.lowering.grads
-        return tuple(plan.view(grads[t], t.shape, rows).copy() if t in grads else np.zeros((rows, *t.shape), self._memory.dtype)
-                     for t in self._graph.inputs)
-
-    def _kept(self, what):
-        if self._last is None:
-            return {}
-        plan, rows = self._last
-        return {self._graph.names[t]: plan.view(b, t.shape, rows) for t, b in getattr(plan.lowering, what).items()}
-
-    def _first_bad(self, batch, order, batch_size, number):
-        """Run the mini-batch that went wrong once more, and look through it; nothing is changed."""
-        epoch, place = divmod(number, -(-batch.rows // batch_size))
-        first = place * batch_size
-        rows = slice(first, min(first + batch_size, batch.rows))
-        part = batch.take(rows if order is None else order[epoch * batch.rows:][rows])
-        buffers = self._memory.flat_buffers.copy()
-        self.loss_and_grad(part, input_grads=True)
-        name = first_bad_tensor(self._memory, part, self.values(), self.gradients())
-        self._memory.flat_buffers[...] = buffers
-        return name
-
-
-class _TrainingRun:
-    """One call of ``train``: runs the loop, and goes back to the last good mini-batch when one goes wrong.
-
-    Nothing is saved from step to step. Training is deterministic, so that going back is: start again from what was
-    saved at the beginning, and stop one mini-batch earlier.
-    """
-
-    def __init__(self, memory, plan, update, order, rows, batch_size, rates, losses, checked):
-        self.memory, self.plan, self.update = memory, plan, update
-        self.order = None if order is None else np.ascontiguousarray(order, dtype=np.int64)
-        self.rows, self.batch_size, self.rates, self.losses, self.checked = rows, batch_size, rates, losses, checked
-        self.done = 0
-
-    def to_end(self, on_progress):
-        """Run; return None, or the number of the bad mini-batch and the parameter that it spoilt, if any."""
-        one = len(self.rates) == 1
-        saved = self._save(light=one)
-        limit = _SUSPICIOUS[self.memory.dtype] if one else INFINITY
-        status = self._run(len(self.rates), on_progress, limit)
-        if status == FBP_ERROR_GRADIENT and one:
-            self._restore(saved)
-            saved = self._save(light=False)
-            status = self._run(1, None, INFINITY)
-        bad = None
-        if status != FBP_OK:
-            number, name = self.done, self._bad_parameter() if status == FBP_ERROR_PARAMETER else ""
-            self._restore(saved)
-            self._run(number, None, INFINITY)
-            bad = number, name
-        self._count()
-        return bad
-
-    def _run(self, stop, on_progress, limit):
-        self.plan.begin(self.update, self.order, self.rows, self.batch_size, self.rates, self.losses, self.checked)
-        self.done = 0
-        status = FBP_PAUSED
-        try:
-            while status == FBP_PAUSED:
-                status, self.done = self.plan.advance(stop, self.update.segments, 0.05, limit)
-                if on_progress is not None and status in (FBP_OK, FBP_PAUSED):
-                    on_progress(self.done)
-                PyErr_CheckSignals()
-        except BaseException:
-            self._count()
-            raise
-        return status
-
-    def _count(self):
-        self.update.step += self.done
-        self.memory.step += self.done
-        self.done = 0
-
-    def _save(self, light):
-        heavy = () if light else (self.memory.flat_params, *self.update.state)
-        return [(a, a.copy()) for a in (self.memory.flat_buffers, *heavy)]
-
-    def _restore(self, saved):
-        for array, values in saved:
-            array[...] = values
-        self.plan.run("prepare", 0, True)
-
-    def _bad_parameter(self):
-        for name, p in self.memory.params.items():
-            if not np.isfinite(p).all():
-                return f"{name} after the update"
-        return ""
-
-
-def _sources(batch):
-    weight = () if batch.sample_weight is None else (batch.sample_weight,)
-    return [*batch.inputs, *batch.targets, *weight]
-
-
-def _programs(low):
-    """The programs of a lowered graph, by what it is for."""
-    s = low.settings
-    if not s.losses:
-        programs = {"forward": low.forward}
-        if s.backward:
-            programs |= {"prepare": low.prepare, "backward": low.backward + low.gradients}
-        return programs
-    run = low.first + low.forward + low.loss
-    if not s.backward:
-        return {"run": run}
-    run, late = run + low.backward, low.gradients
-    if not s.fused:
-        run, late = run + late, []
-    return {"prepare": low.prepare, "run": run, "finish": late + low.updates + low.refresh()}

@@ -6,7 +6,9 @@ gets from each place where it is used. This is the specification that the native
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -67,22 +69,19 @@ class ReferenceBackend:
     def train(self, batch: Batch, update: Update, order: Array | None, batch_size: int,
               learning_rates: Array, on_progress: Progress | None = None) -> Array:
         losses = np.empty(len(learning_rates))
-        for i in range(len(learning_rates)):
+        for i, lr in enumerate(learning_rates):
             rows = slice(i * batch_size, (i + 1) * batch_size)
-            part = batch.take(rows if order is None else order[rows])
-            buffers = self._memory.flat_buffers.copy()
-            losses[i], _ = self.loss_and_grad(part)
-            if not np.isfinite(losses[i]) or not np.isfinite(self._memory.flat_grads).all():
-                self._memory.flat_buffers[...] = buffers
-                raise NonFiniteError(i, self.first_bad_tensor(part))
-            bad = update.apply(self._memory.flat_params, self._memory.flat_grads, float(learning_rates[i]))
-            if bad is not None:
-                self._memory.flat_buffers[...] = buffers
-                raise NonFiniteError(i, f"{self._memory.parameter_at(bad)} after the update")
-            self._memory.step += 1
+            with self._whole_or_not_at_all(update):
+                losses[i] = self._step(i, batch.take(rows if order is None else order[rows]), update, float(lr))
             if on_progress is not None:
                 on_progress(i + 1)
         return losses
+
+    def quick_forward(self, x: Any) -> Array | None:
+        return None
+
+    def quick_step(self, x: Any, y: Any, loss: Any, update: Update, lr: float) -> float | None:
+        return None
 
     def values(self) -> dict[str, Array]:
         return {self._graph.names[t]: v for t, v in self._values.items()}
@@ -97,6 +96,29 @@ class ReferenceBackend:
     def first_bad_tensor(self, batch: Batch) -> str:
         """Return the first tensor of the last run that is not finite, in the order of computation."""
         return first_bad_tensor(self._memory, batch, self.values(), self.gradients())
+
+    def _step(self, i: int, batch: Batch, update: Update, lr: float) -> float:
+        loss, _ = self.loss_and_grad(batch)
+        if not np.isfinite(loss) or not np.isfinite(self._memory.flat_grads).all():
+            raise NonFiniteError(i, self.first_bad_tensor(batch))
+        bad = update.apply(self._memory.flat_params, self._memory.flat_grads, lr)
+        if bad is not None:
+            raise NonFiniteError(i, f"{self._memory.parameter_at(bad)} after the update")
+        self._memory.step += 1
+        return loss
+
+    @contextmanager
+    def _whole_or_not_at_all(self, update: Update) -> Iterator[None]:
+        """Put everything back where a step fails, or Ctrl-C comes in the midst of it."""
+        arrays = [self._memory.flat_params, self._memory.flat_buffers, *update.state]
+        before, steps = [a.copy() for a in arrays], (update.step, self._memory.step)
+        try:
+            yield
+        except BaseException:
+            for array, old in zip(arrays, before, strict=True):
+                array[...] = old
+            update.step, self._memory.step = steps
+            raise
 
     def _named(self, roles: dict[str, Parameter], arrays: dict[str, Array]) -> dict[str, Array]:
         return {role: arrays[self._graph.parameter_name(p)] for role, p in roles.items()}
