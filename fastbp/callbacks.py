@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TextIO
@@ -23,7 +23,7 @@ from fastbp.schedules import ConstantSchedule, Plateau, ReduceOnPlateau
 if TYPE_CHECKING:
     from fastbp.trainer import Trainer
 
-Logs = Mapping[str, float]
+Logs = dict[str, float]
 
 
 class Callback:
@@ -57,7 +57,7 @@ class Callback:
         """Between mini-batches, now and then, as the backend sees fit; `batch` of the epoch are done."""
 
     def on_epoch_end(self, trainer: Trainer, epoch: int, logs: Logs) -> None:
-        """After an epoch and its validation; logs is the history's newest entry. Not called for one cut short."""
+        """After an epoch and its validation, but not one cut short. What is added to logs is added to the history."""
 
     def on_fit_end(self, trainer: Trainer) -> None:
         """At the end of training, whatever ended it: the last epoch, ``trainer.stop``, an error, Ctrl-C."""
