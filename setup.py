@@ -27,6 +27,7 @@ FLAGS = [
     "-fno-math-errno",
     "-fno-trapping-math",
     "-fvisibility=hidden",
+    "-g0",
     "-pthread",
 ]
 

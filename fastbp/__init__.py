@@ -3,7 +3,8 @@
 The public names, nothing else.
 """
 
-from fastbp import callbacks, schedules
+from fastbp import callbacks, datasets, schedules
+from fastbp.cpu import CpuInfo, cpu_info
 from fastbp.errors import DivergenceError, NonFiniteError
 from fastbp.gradcheck import GradcheckReport, gradcheck, numerical_gradient
 from fastbp.graph import Input
@@ -69,16 +70,17 @@ from fastbp.schedules import (
     Schedule,
     StepDecay,
 )
+from fastbp.threads import get_num_threads, set_num_threads
 from fastbp.trainer import History, Trainer
 
 __all__ = [
     "ELU", "GELU", "MAE", "MSE", "SELU", "SGD", "Adagrad", "Adam", "AdamW", "Add", "BatchNorm", "BinaryCrossEntropy",
-    "Concat", "Constant", "ConstantSchedule", "CosineDecay", "CrossEntropy", "DivergenceError", "Dropout",
+    "Concat", "Constant", "ConstantSchedule", "CosineDecay", "CpuInfo", "CrossEntropy", "DivergenceError", "Dropout",
     "ExponentialDecay", "Flatten", "GaussianNLL", "GradcheckReport", "HalfSquaredError", "HardSwish", "History",
     "Huber", "Identity", "Input", "KaimingNormal", "KaimingUniform", "Layer", "LayerNorm", "LeCunNormal",
     "LeCunUniform", "LeakyReLU", "Linear", "Lion", "Loss", "Mish", "MultiStepDecay", "Multiply", "Network",
     "NonFiniteError", "Normal", "OneCycle", "Ones", "Optimizer", "Orthogonal", "PoissonNLL", "Quantile", "RMSprop",
     "ReLU", "ReduceOnPlateau", "Schedule", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "StepDecay", "Tanh",
-    "Trainer", "Uniform", "XavierNormal", "XavierUniform", "Zeros", "callbacks", "gradcheck", "numerical_gradient",
-    "schedules",
+    "Trainer", "Uniform", "XavierNormal", "XavierUniform", "Zeros", "callbacks", "cpu_info", "datasets",
+    "get_num_threads", "gradcheck", "numerical_gradient", "schedules", "set_num_threads",
 ]

@@ -109,7 +109,7 @@ def _check_output(path: Path) -> None:
 
 def _save(state: dict[str, Array], path: Path) -> None:
     if path.suffix == ".npz":
-        np.savez(path, **state)
+        np.savez(path, **state)  # type: ignore[arg-type, unused-ignore]
     else:
         from safetensors.numpy import save_file
         save_file(state, path)
