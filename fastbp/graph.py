@@ -60,13 +60,25 @@ class Node:
     buffers: dict[str, Parameter] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One use of one layer: what its description is saved as, whatever ops it lowers to."""
+
+    layer: Any
+    inputs: tuple[Tensor, ...]
+
+
 @dataclass(eq=False)
 class Tensor:
-    """A symbol for a batch of samples of one shape, made by a node or (``node=None``) given as input."""
+    """A symbol for a batch of samples of one shape, made by a node or (``node=None``) given as input.
+
+    ``call`` is set where the tensor is what a layer returned.
+    """
 
     shape: Shape
     node: Node | None = None
     name: str = ""
+    call: Call | None = None
 
     def __repr__(self) -> str:
         return f"Tensor({self.name or (self.node.op.name if self.node else 'input')}, shape=(B, {_join(self.shape)}))"
@@ -153,7 +165,7 @@ class Graph:
         self.names = self._name_tensors()
         self.parameters = self._collect("params")
         self.buffers = self._collect("buffers")
-        self._name_of_parameter = {id(p): n for d in (self.parameters, self.buffers) for n, p in d.items()}
+        self._name_of_parameter = {p: n for d in (self.parameters, self.buffers) for n, p in d.items()}
 
     @property
     def nodes(self) -> list[Node]:
@@ -162,7 +174,7 @@ class Graph:
 
     def parameter_name(self, parameter: Parameter) -> str:
         """Return the full name, such as ``"0.weight"``."""
-        return self._name_of_parameter[id(parameter)]
+        return self._name_of_parameter[parameter]
 
     def _sort(self) -> list[Tensor]:
         given = set(self.inputs)

@@ -269,7 +269,7 @@ class Network:
     def copy(self, *, dtype: str | None = None, backend: BackendName | None = None) -> Network:
         """Return an independent network with the same graph and parameters, and another dtype or backend if wanted."""
         other = object.__new__(type(self))
-        other._single_input, other._single_output = self._single_input, self._single_output
+        other.__dict__.update(self.__dict__)
         other._set_up(self.graph, _dtype_name(dtype or self.dtype), self.seed, backend or self.backend)
         other.params.flat[...] = self.params.flat
         other.buffers.flat[...] = self.buffers.flat

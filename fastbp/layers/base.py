@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
-from fastbp.graph import Initializer, Parameter, Tensor, apply
+from fastbp.graph import Call, Initializer, Parameter, Tensor, apply
 from fastbp.ops.base import Op, Shape
 
 
@@ -38,7 +38,10 @@ class Layer(ABC):
             if not isinstance(t, Tensor):
                 raise TypeError(f"{self!r}: called on {type(t).__name__}; expected tensors, as fb.Input(…) gives. "
                                 "To run a layer on numbers, put it in a fb.Sequential")
-        return self.lower(*inputs)
+        out = self.lower(*inputs)
+        if out.node is not None and out.node.owner is self and out.call is None:
+            out.call = Call(self, inputs)
+        return out
 
     @abstractmethod
     def lower(self, *inputs: Tensor) -> Tensor:
