@@ -167,6 +167,10 @@ class Optimizer(ABC):
             self._updates[net] = Update(self, segments(net, self.weight_decay, self.decay_bias), state)
         return self._updates[net]
 
+    def remember(self, net: Network, update: Update) -> None:
+        """Go on with what was remembered about a network elsewhere, such as before pickling."""
+        self._updates[net] = update
+
     def __getstate__(self) -> dict[str, Any]:
         # What is remembered belongs to networks of this process: a copy begins afresh.
         return {**self.__dict__, "_updates": None}

@@ -218,8 +218,9 @@ class Trainer:
             If something stops being finite; the step is not taken.
         """
         update = self.update
-        if sample_weight is None:
-            loss = self.net.quick_step(x, y, self.loss, update, self.optimizer.lr(update.step))
+        lr = self.optimizer.lr(update.step)
+        if sample_weight is None and lr >= 0:
+            loss = self.net.quick_step(x, y, self.loss, update, lr)
             if loss is not None:
                 return loss
         batch = self.net.batch(x, y, self.loss, sample_weight)
@@ -309,6 +310,10 @@ class Trainer:
         """
         size = 1024 if batch_size is None else count("evaluate", "batch_size", batch_size)
         return self._evaluate(self.net.batch(X, y, self.loss, sample_weight), size)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.optimizer.remember(self.net, self.update)
 
     def __repr__(self) -> str:
         return (f"Trainer({self.net!r}, loss={self.loss!r}, optimizer={self.optimizer!r}, {len(self.history)} epochs "

@@ -1,6 +1,8 @@
 """The trainer: what an epoch is made of, history, validation, divergence, interruption, and what it refuses."""
 
+import copy
 import math
+import pickle
 import re
 import subprocess
 import sys
@@ -117,6 +119,21 @@ def test_going_on_is_never_having_stopped(backend):
     assert history is twice.history
     assert history.epochs == [1, 2, 3, 4]
     assert history["loss"] == once.history["loss"]
+
+
+@each_backend
+@pytest.mark.parametrize("remake", [copy.deepcopy, lambda trainer: pickle.loads(pickle.dumps(trainer))])
+def test_copies_go_on_alike_and_apart(backend, remake):
+    trainer, x, y = regression(backend, optimizer=fb.Adam(0.01), clip_norm=1.0)
+    trainer.fit(x, y, epochs=2, batch_size=3)
+    other = remake(trainer)
+    assert snapshot(other) == snapshot(trainer)
+    for one in (trainer, other):
+        one.fit(x, y, epochs=2, batch_size=3)
+        one.net.loss_and_grad(x, y, fb.MSE())
+        one.optimizer.step(one.net)
+    assert snapshot(other) == snapshot(trainer)
+    assert other.history["loss"] == trainer.history["loss"]
 
 
 @each_backend
@@ -363,6 +380,17 @@ def test_divergence_in_pieces_counts_the_batches_of_the_epoch(backend, shuffle):
         trainer.fit(x, y, batch_size=4, shuffle=shuffle, callbacks=[note])
     assert caught.value.batch == 5
     assert trainer.update.step == 4
+
+
+@each_backend
+@pytest.mark.parametrize("lr", [-0.1, math.nan, math.inf])
+def test_bad_learning_rates_are_refused(backend, lr):
+    trainer, x, y = regression(backend, optimizer=fb.SGD(lr=lambda step: lr))
+    before = snapshot(trainer)
+    for run in (trainer.step, trainer.fit):
+        with pytest.raises(ValueError, match=f"gives the learning rate {lr} at step 0; expected a finite number"):
+            run(x, y)
+    assert snapshot(trainer) == before
 
 
 @each_backend
