@@ -25,8 +25,9 @@ from fastbp.ops.special import normal_cdf, sigmoid, softplus
 _FAR = 1000.0
 
 
+@dataclass(frozen=True)
 class ActivationOp(Op):
-    """One function applied to every element."""
+    """One function applied to every element. Those with hyperparameters are dataclasses of their own."""
 
     derivative_from: ClassVar[Literal["input", "output"]]
     """What ``derivative`` is computed from."""
@@ -56,7 +57,6 @@ class ActivationOp(Op):
         return Native(dims=(prod(shapes[0]),), alpha=getattr(self, "alpha", 0.0))
 
 
-@dataclass(frozen=True)
 class IdentityOp(ActivationOp):
     r""":math:`y = x`, so :math:`y' = 1`."""
 
@@ -73,7 +73,6 @@ class IdentityOp(ActivationOp):
         return "y = x"
 
 
-@dataclass(frozen=True)
 class ReLUOp(ActivationOp):
     r""":math:`y = \max(0, x)`, so :math:`y' = 1` where :math:`y > 0`, else 0."""
 
@@ -130,7 +129,6 @@ SELU_SCALE = 1.0507009873554804934193349852946
 SELU_ALPHA = 1.6732632423543772848170429916717
 
 
-@dataclass(frozen=True)
 class SELUOp(ActivationOp):
     r""":math:`y = \lambda x` for :math:`x > 0`, else :math:`\lambda \alpha (e^x - 1)`; :math:`y' = \lambda` or
     :math:`\lambda \alpha e^x`.
@@ -151,7 +149,6 @@ class SELUOp(ActivationOp):
         return f"y = {SELU_SCALE:.4f} x if x > 0 else {SELU_SCALE * SELU_ALPHA:.4f} (exp(x) - 1)"
 
 
-@dataclass(frozen=True)
 class GELUOp(ActivationOp):
     r""":math:`y = x \Phi(x)`, so :math:`y' = \Phi(x) + x \varphi(x)`.
 
@@ -177,7 +174,6 @@ class GELUOp(ActivationOp):
 _GELU_TANH_CUBIC = 0.044715
 
 
-@dataclass(frozen=True)
 class GELUTanhOp(ActivationOp):
     r""":math:`y = \frac x2 (1 + \tanh u)` with :math:`u = \sqrt{2/\pi}\,(x + 0.044715\, x^3)`.
 
@@ -210,7 +206,6 @@ class GELUTanhOp(ActivationOp):
         return "y = x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))"
 
 
-@dataclass(frozen=True)
 class SiLUOp(ActivationOp):
     r""":math:`y = x \sigma(x)`, so :math:`y' = \sigma(x) + x \sigma(x) (1 - \sigma(x))`, where
     :math:`1 - \sigma(x) = \sigma(-x)`.
@@ -232,7 +227,6 @@ class SiLUOp(ActivationOp):
         return "y = x σ(x)"
 
 
-@dataclass(frozen=True)
 class MishOp(ActivationOp):
     r""":math:`y = x t` with :math:`t = \tanh(\log(1 + e^x))`.
 
@@ -266,7 +260,6 @@ class MishOp(ActivationOp):
         return "y = x tanh(log(1 + exp(x)))"
 
 
-@dataclass(frozen=True)
 class SigmoidOp(ActivationOp):
     r""":math:`y = \sigma(x) = 1/(1 + e^{-x})`, so :math:`y' = e^{-x}/(1 + e^{-x})^2 = y (1 - y)`."""
 
@@ -284,7 +277,6 @@ class SigmoidOp(ActivationOp):
         return "y = 1 / (1 + exp(-x))"
 
 
-@dataclass(frozen=True)
 class TanhOp(ActivationOp):
     r""":math:`y = \tanh x`, so :math:`y' = 1 - y^2`."""
 
@@ -301,7 +293,6 @@ class TanhOp(ActivationOp):
         return "y = tanh(x)"
 
 
-@dataclass(frozen=True)
 class SoftplusOp(ActivationOp):
     r""":math:`y = \log(1 + e^x)`, so :math:`y' = e^x/(1 + e^x) = \sigma(x)`."""
 
@@ -318,7 +309,6 @@ class SoftplusOp(ActivationOp):
         return "y = log(1 + exp(x))"
 
 
-@dataclass(frozen=True)
 class HardSwishOp(ActivationOp):
     r""":math:`y = x \min(\max(x + 3, 0), 6) / 6`.
 
