@@ -109,8 +109,8 @@ def test_adamw_decays_apart_from_the_gradient():
 
 
 def test_lion_moves_by_signs():
-    # exp_avg is 0, then 0.01, then 0.0099 - 0.0001: the sign follows beta1 m + (1 - beta1) g
-    path = run(fb.Lion(LR), P, [1.0, -0.01, -1.0])
+    # beta1 m + (1 - beta1) g is 0.1, then 0.009 - 0.005, then 0.00846 - 0.05, as m is 0, 0.01, 0.0094
+    path = run(fb.Lion(LR), P, [1.0, -0.05, -0.5])
     np.testing.assert_allclose(np.diff([P, *path]), [-LR, -LR, LR])
     np.testing.assert_allclose(run(fb.Lion(LR), P, [0.0] * 3, weight_decay=0.5), P * (1 - LR * 0.5) ** np.arange(1, 4))
 

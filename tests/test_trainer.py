@@ -139,7 +139,9 @@ def test_copies_go_on_alike_and_apart(backend, remake):
 @each_backend
 @pytest.mark.parametrize("every", [1, 2, 3, 100])
 def test_pieces_of_an_epoch_are_the_whole(backend, every):
-    (whole, x, y), (cut, _, _) = regression(backend, rows=23), regression(backend, rows=23)
+    schedule = fb.ExponentialDecay(0.1, factor=0.9)
+    (whole, x, y), (cut, _, _) = (regression(backend, rows=23, optimizer=fb.SGD(schedule, momentum=0.9))
+                                  for _ in range(2))
     calls = []
     note = fb.callbacks.LambdaCallback(every=every,
                                        on_batch_end=lambda t, batch: calls.append((t.update.step, batch)))
@@ -483,6 +485,19 @@ assert trainer.update.step == again.update.step > 0
 """)
     result = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False)
     assert (result.stdout, result.stderr) == ("interrupted\n", "")
+
+
+def test_a_step_of_the_reference_is_whole_or_not_at_all():
+    class Interrupted(fb.SGD):
+        def update(self, params, grads, state, lr, step, weight_decay):
+            super().update(params, grads, state, lr, step, weight_decay)
+            if step == 3:
+                raise KeyboardInterrupt
+    (trainer, x, y), (other, _, _) = (regression(optimizer=one(lr=0.1, momentum=0.9)) for one in (Interrupted, fb.SGD))
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(x, y, batch_size=2, shuffle=False)
+    by_steps(other, x, y, [slice(0, 2), slice(2, 4)])
+    assert snapshot(trainer) == snapshot(other)
 
 
 def test_an_error_in_a_callback_ends_those_that_began():
