@@ -5,7 +5,7 @@ The public names, nothing else.
 
 from fastbp import callbacks, datasets, schedules
 from fastbp.cpu import CpuInfo, cpu_info
-from fastbp.errors import DivergenceError, NonFiniteError
+from fastbp.errors import DivergenceError, FormatError, NonFiniteError
 from fastbp.gradcheck import GradcheckReport, gradcheck, numerical_gradient
 from fastbp.graph import Input
 from fastbp.initializers import (
@@ -70,17 +70,18 @@ from fastbp.schedules import (
     Schedule,
     StepDecay,
 )
+from fastbp.serialization import load
 from fastbp.threads import get_num_threads, set_num_threads
 from fastbp.trainer import History, Trainer
 
 __all__ = [
     "ELU", "GELU", "MAE", "MSE", "SELU", "SGD", "Adagrad", "Adam", "AdamW", "Add", "BatchNorm", "BinaryCrossEntropy",
     "Concat", "Constant", "ConstantSchedule", "CosineDecay", "CpuInfo", "CrossEntropy", "DivergenceError", "Dropout",
-    "ExponentialDecay", "Flatten", "GaussianNLL", "GradcheckReport", "HalfSquaredError", "HardSwish", "History",
-    "Huber", "Identity", "Input", "KaimingNormal", "KaimingUniform", "Layer", "LayerNorm", "LeCunNormal",
+    "ExponentialDecay", "Flatten", "FormatError", "GaussianNLL", "GradcheckReport", "HalfSquaredError", "HardSwish",
+    "History", "Huber", "Identity", "Input", "KaimingNormal", "KaimingUniform", "Layer", "LayerNorm", "LeCunNormal",
     "LeCunUniform", "LeakyReLU", "Linear", "Lion", "Loss", "Mish", "MultiStepDecay", "Multiply", "Network",
     "NonFiniteError", "Normal", "OneCycle", "Ones", "Optimizer", "Orthogonal", "PoissonNLL", "Quantile", "RMSprop",
     "ReLU", "ReduceOnPlateau", "Schedule", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "StepDecay", "Tanh",
     "Trainer", "Uniform", "XavierNormal", "XavierUniform", "Zeros", "callbacks", "cpu_info", "datasets",
-    "get_num_threads", "gradcheck", "numerical_gradient", "schedules", "set_num_threads",
+    "get_num_threads", "gradcheck", "load", "numerical_gradient", "schedules", "set_num_threads",
 ]

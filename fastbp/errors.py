@@ -35,3 +35,7 @@ class DivergenceError(ArithmeticError):
     def __init__(self, message: str, epoch: int, batch: int, tensor: str) -> None:
         super().__init__(message)
         self.epoch, self.batch, self.tensor = epoch, batch, tensor
+
+
+class FormatError(ValueError):
+    """A file is no network or checkpoint of fastbp's, or it is damaged."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -76,6 +77,18 @@ class Network:
             for name, parameter in symbols.items():
                 vector[name][...] = self._initial(name, parameter, rng)
 
+    @classmethod
+    def from_graph(cls, graph: Graph, single: tuple[bool, bool], *, dtype: str, seed: int,
+                   backend: BackendName) -> Network:
+        """Return a network whose parameters are all zero, for whoever has values for them (:func:`fastbp.load`).
+
+        ``single`` tells whether methods take one input, and return one output, rather than tuples.
+        """
+        net = object.__new__(cls)
+        net._single_input, net._single_output = single
+        net._set_up(graph, _dtype_name(dtype), _seed(seed), backend)
+        return net
+
     def _set_up(self, graph: Graph, dtype: str, seed: int, backend: BackendName) -> None:
         self.graph, self.dtype, self.seed = graph, dtype, seed
         self.params = Vector({n: p.shape for n, p in graph.parameters.items()}, dtype)
@@ -123,13 +136,15 @@ class Network:
 
     __call__ = forward
 
-    def backward(self, dy: Any) -> Any:
+    def backward(self, dy: Any, *, accumulate: bool = False) -> Any:
         """Fill ``net.grads`` from the gradient of the outputs, and return the gradient of the inputs.
 
         Parameters
         ----------
         dy : array of the shape of the outputs, or a tuple of them
             The gradient of whatever is to be minimised, for the batch of the last ``forward(x, training=True)``.
+        accumulate : bool, default False
+            Whether to add to the gradients of the parameters that are there.
 
         Raises
         ------
@@ -146,7 +161,11 @@ class Network:
         for d in dys:
             if len(d) != self._forward_rows:
                 raise ValueError(f"dy has {len(d)} rows; expected {self._forward_rows}, as in the last forward")
-        return self._unpack(self._backend.backward(dys), self._single_input)
+        before = self.grads.flat.copy() if accumulate else 0.0
+        dxs = self._backend.backward(dys)
+        if accumulate:
+            self.grads.flat += before
+        return self._unpack(dxs, self._single_input)
 
     def predict(self, x: Any, batch_size: int | None = None) -> Any:
         """Return the outputs for any number of rows, a batch at a time.
@@ -196,11 +215,13 @@ class Network:
         self._forward_rows = None
         return self._backend.loss(batch, training)
 
-    def loss_and_grad(self, x: Any, y: Any, loss: Any, sample_weight: ArrayLike | None = None) -> float:
+    def loss_and_grad(self, x: Any, y: Any, loss: Any, sample_weight: ArrayLike | None = None, *,
+                      accumulate: bool = False) -> float:
         """Run forward and backward in training mode: return the loss and fill ``net.grads``.
 
         The gradients of the inputs are in ``net.input_grads``, a tuple with one array for each input. Parameters as
-        in :meth:`loss`.
+        in :meth:`loss`; ``accumulate=True`` adds to the gradients that are there. For the gradient of the mean over
+        n batches of one size, accumulate them and divide: ``net.grads.flat /= n``.
 
         Examples
         --------
@@ -215,7 +236,10 @@ class Network:
         batch = self.batch(x, y, loss, sample_weight)
         self._check_training(batch.rows)
         self._forward_rows = None
+        before = self.grads.flat.copy() if accumulate else 0.0
         value, self.input_grads = self._backend.loss_and_grad(batch, input_grads=True)
+        if accumulate:
+            self.grads.flat += before
         return value
 
     def train_batches(self, batch: Batch, update: Update, order: Array | None, batch_size: int,
@@ -287,12 +311,51 @@ class Network:
         self.load_state_dict(values)
         self._memory.step = step
 
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the network to a safetensors file; :func:`fastbp.load` reads it.
+
+        The file has the parameters and buffers by name, and the layers with their arguments as JSON in its metadata. It
+        is replaced in one go. Needs safetensors (``pip install 'fastbp[save]'``).
+
+        Raises
+        ------
+        ImportError
+            Without safetensors.
+        OSError
+            If it cannot be written; what was there stays.
+        TypeError, ValueError
+            For a layer with arguments that JSON cannot hold, or ops that belong to no layer.
+        """
+        from fastbp.serialization import save
+        save(self, path)
+
     # ---- looking ------------------------------------------------------------------------------------------------
 
     def summary(self) -> str:
         """Return a table of the graph: one line for each tensor, with its shape and parameters."""
         from fastbp.report import summary
         return summary(self)
+
+    def activations(self, x: Any, training: bool = False) -> dict[str, Array]:
+        """Return what every tensor of the graph holds for a batch, by name, as :meth:`summary` lists them.
+
+        Computed by the reference, as the native backend fuses some tensors away. Nothing of the network is changed.
+
+        Examples
+        --------
+        >>> import fastbp as fb
+        >>> net = fb.Sequential(fb.Linear(1, 1, weight_init=fb.Constant(-2.0)), fb.ReLU(), backend="reference")
+        >>> {name: values.tolist() for name, values in net.activations([[3.0]]).items()}
+        {'input': [[3.0]], '0.linear': [[-6.0]], '1.relu': [[0.0]]}
+        """
+        arrays = self._inputs(x)
+        if training:
+            self._check_training(len(arrays[0]))
+        buffers = self.buffers.flat.copy()
+        walk = ReferenceBackend(self._memory)
+        walk.forward(arrays, training)
+        self.buffers.flat = buffers
+        return walk.values()
 
     def verify(self, x: Any, y: Any, loss: Any, sample_weight: ArrayLike | None = None) -> Any:
         """Run this network's backend and the reference on one batch, and compare them tensor by tensor.
