@@ -98,19 +98,18 @@ cdef class Arguments:
                 if out[i].shape != shape:
                     raise ValueError(f"{self.kernel}: {label} has shape {out[i].shape}; expected {shape}")
                 results.append(out[i])
-            if results[i] is not None:
-                self.written.append(("out", results[i]))
+                self.written.append(("out", out[i]))
         return tuple(results)
 
     cdef flat(self, array):
         return None if array is None else array.reshape(-1)
 
     cdef check_memory(self, tuple outs, bint elementwise):
-        """Refuse results that overlap another array; one that is an input itself is fine where that is harmless."""
+        """Refuse given results that overlap another array, unless one is an input itself and that is harmless."""
         for i, (name, array) in enumerate(self.written):
             for other_name, other in self.inputs:
-                same = elementwise and array.ctypes.data == other.ctypes.data
-                if not same and np.may_share_memory(array, other):
+                if np.may_share_memory(array, other) and not (
+                        elementwise and array.ctypes.data == other.ctypes.data):
                     raise ValueError(f"{self.kernel}: {name} shares memory with {other_name}; give another array")
             for _, other in self.written[:i]:
                 if np.may_share_memory(array, other):

@@ -351,7 +351,10 @@ def _docstring(k: Kernel) -> str:
         if a.name == "s":
             lines.append(f"        {'The output of the forward pass.' if 's = y' in k.comment else 'Its input.'}")
         if a in k.in_place:
-            lines.append("        Changed in place.")
+            meaning = k.meaning(a.name)
+            lines.append(f"        Receives {meaning}." if meaning else "        Changed in place.")
+        if a.name == "constants":
+            lines.append("        c of the formula, one for each column.")
     lines += [f"    {size} : int" for size in k.asked_sizes]
     for a in k.scalars:
         name = k.python_name(a.name)
