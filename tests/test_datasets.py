@@ -78,8 +78,8 @@ def test_a_missing_file_says_what_to_install(tmp_path):
         load_fashion_mnist(tmp_path)
     assert str(error.value) == (
         f"load_fashion_mnist: there is no train-images-idx3-ubyte or train-images-idx3-ubyte.gz in {tmp_path}. On "
-        "Debian and Ubuntu install the package with: apt-get install dataset-fashion-mnist. Or give the folder that holds the "
-        "files: load_fashion_mnist(path)")
+        "Debian and Ubuntu install the package with: apt-get install dataset-fashion-mnist. Or give the folder that "
+        "holds the files: load_fashion_mnist(path)")
 
 
 def break_and_load(folder, name, content):
