@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Callable
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TextIO
 
@@ -61,6 +61,13 @@ class Callback:
 
     def on_fit_end(self, trainer: Trainer) -> None:
         """At the end of training, whatever ended it: the last epoch, ``trainer.stop``, an error, Ctrl-C."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what it remembers, for a checkpoint: numbers, text, arrays, or dicts of them."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what it remembered: called after `on_fit_begin` when training is resumed from a checkpoint."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -153,6 +160,13 @@ class EarlyStopping(Callback):
             trainer.net.load_state_dict(self._state)
             self._state = None
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "waited": self._plateau.waited, "best_epoch": self.best_epoch, "net": self._state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._plateau.best, self._plateau.waited = state["best"], state["waited"]
+        self.best_epoch, self._state = state["best_epoch"], state["net"]
+
     def __repr__(self) -> str:
         return (f"EarlyStopping(monitor={self.monitor!r}, patience={self.patience}, "
                 f"min_delta={self._plateau.min_delta}, mode={self._plateau.mode!r}, restore_best={self.restore_best})")
@@ -194,6 +208,12 @@ class ReduceLROnPlateau(Callback):
         self._schedule.observe(_monitored("ReduceLROnPlateau", self.monitor, logs))
         if self._schedule.lr != before:
             trainer.optimizer.lr = self._schedule.lr
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._schedule.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._schedule.load_state_dict(state)
 
 
 class LearningRateSchedule(Callback):
@@ -323,6 +343,137 @@ class ExponentialMovingAverage(Callback):
             for s in trainer.update.segments:  # frozen parameters stay as they are, to the bit
                 part = slice(s.offset, s.offset + s.length)
                 trainer.net.params.flat[part] = average[part]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sum": self._sum, "looks": self._looks}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._sum, self._looks = state["sum"], state["looks"]
+
+
+class ModelCheckpoint(Callback):
+    """Writes a checkpoint after each epoch, or after those in which the monitored value got better.
+
+    A checkpoint is what ``trainer.save_checkpoint`` writes: :meth:`fastbp.Trainer.resume` goes on with it, and
+    :func:`fastbp.load` gives the network. It is replaced in one go: killed at any moment, the process leaves one that
+    can be loaded.
+
+    Parameters
+    ----------
+    path : path
+        ``{epoch}``, ``{loss:.3f}`` and other entries of the history are filled in.
+    monitor, mode, min_delta
+        As in :class:`EarlyStopping`. They matter with ``best_only``.
+    best_only : bool, default False
+        Whether to write only when the monitored value is the best so far.
+    every_epochs : int, default 1
+        Epochs from one checkpoint to the next.
+
+    Attributes
+    ----------
+    best : float
+    last_path : Path or None
+        Where the newest checkpoint is.
+
+    Raises
+    ------
+    ValueError
+        When training begins, if a callback that remembers something is called after this one: give it last, so that
+        what is written is of one moment.
+
+    Examples
+    --------
+    >>> keep_all = ModelCheckpoint("run-{epoch:03d}.safetensors")
+    >>> keep_best = ModelCheckpoint("best.safetensors", monitor="val_loss", best_only=True)
+    """
+
+    def __init__(self, path: str | PathLike[str], monitor: str | None = None, mode: str | None = None,
+                 min_delta: float = 0.0, best_only: bool = False, every_epochs: int = 1) -> None:
+        self.path, self.monitor, self.best_only = path, monitor, bool(best_only)
+        self.every_epochs = count("ModelCheckpoint", "every_epochs", every_epochs)
+        self._plateau = Plateau("ModelCheckpoint", mode or _mode(monitor), min_delta)
+        self.last_path: Path | None = None
+
+    @property
+    def best(self) -> float:
+        """The best value so far."""
+        return self._plateau.best
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        self._plateau.reset()
+        after = trainer.callbacks[trainer.callbacks.index(self) + 1:]
+        for callback in after:
+            if type(callback).state_dict is not Callback.state_dict and not isinstance(callback, ModelCheckpoint):
+                raise ValueError(f"ModelCheckpoint: {callback!r} comes after it, and would be written as it was an "
+                                 "epoch before; give ModelCheckpoint last")
+
+    def on_epoch_end(self, trainer: Trainer, epoch: int, logs: Logs) -> None:
+        better = self._plateau.observe(_monitored("ModelCheckpoint", self.monitor, logs))
+        if epoch % self.every_epochs == 0 and (better or not self.best_only):
+            path = self._path(logs)
+            trainer.save_checkpoint(path)
+            self.last_path = path
+
+    def _path(self, logs: Logs) -> Path:
+        values: dict[str, Any] = {**logs, "epoch": int(logs["epoch"])}
+        try:
+            return Path(fspath(self.path).format(**values))
+        except (KeyError, IndexError, ValueError) as error:
+            raise ValueError(f"ModelCheckpoint: path is {self.path!r}, which cannot be filled in ({error}); there are "
+                             f"{', '.join(logs)}") from None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._plateau.best = state["best"]
+
+
+class TensorBoard(Callback):
+    """Writes the history, and histograms if wanted, as event files for TensorBoard.
+
+    Through tensorboardX (``pip install 'fastbp[tensorboard]'``), which needs neither TensorFlow nor PyTorch.
+
+    Parameters
+    ----------
+    log_dir : path
+        A folder for this training; it is made.
+    histograms : int, optional
+        Epochs from one set of histograms of the parameters to the next; none by default.
+
+    Raises
+    ------
+    ImportError
+        Without tensorboardX, when training begins.
+    """
+
+    def __init__(self, log_dir: str | PathLike[str], histograms: int | None = None) -> None:
+        self.log_dir = Path(log_dir)
+        self.histograms = None if histograms is None else count("TensorBoard", "histograms", histograms)
+        self._writer: Any = None
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError:
+            raise ImportError("callbacks.TensorBoard needs tensorboardX; install it with: "
+                              "pip install 'fastbp[tensorboard]'") from None
+        self._writer = SummaryWriter(str(self.log_dir))
+
+    def on_epoch_end(self, trainer: Trainer, epoch: int, logs: Logs) -> None:
+        for name, value in logs.items():
+            if name != "epoch":
+                self._writer.add_scalar(name, value, epoch)
+        if self.histograms and epoch % self.histograms == 0:
+            for name, values in trainer.net.params.items():
+                if np.isfinite(values).all():
+                    self._writer.add_histogram(name, values.ravel(), epoch)
+        self._writer.flush()
+
+    def on_fit_end(self, trainer: Trainer) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
 
 def _mode(monitor: str | None) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import cos, inf, isnan, pi
 from typing import Any
@@ -368,10 +368,22 @@ class ReduceOnPlateau(Schedule):
             self.lr = min(self.lr, max(self.lr * self.factor, self.min_lr))
             self.cooling, self.plateau.waited = self.cooldown, 0
 
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments that make an equal schedule, one that has seen nothing yet."""
+        return {"lr": self.lr, "factor": self.factor, "patience": self.patience, "min_delta": self.plateau.min_delta,
+                "cooldown": self.cooldown, "min_lr": self.min_lr, "mode": self.plateau.mode}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what it remembers."""
+        return {"lr": self.lr, "best": self.plateau.best, "waited": self.plateau.waited, "cooling": self.cooling}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what another remembered."""
+        self.lr, self.plateau.best = float(state["lr"]), float(state["best"])
+        self.plateau.waited, self.cooling = int(state["waited"]), int(state["cooling"])
+
     def __repr__(self) -> str:
-        return (f"ReduceOnPlateau(lr={self.lr!r}, factor={self.factor!r}, patience={self.patience!r}, "
-                f"min_delta={self.plateau.min_delta!r}, cooldown={self.cooldown!r}, min_lr={self.min_lr!r}, "
-                f"mode={self.plateau.mode!r})")
+        return f"ReduceOnPlateau({', '.join(f'{k}={v!r}' for k, v in self.arguments().items())})"
 
 
 def _cosine(start: float, end: float, progress: float) -> float:

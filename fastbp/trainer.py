@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import gcd
+from os import PathLike
 from time import perf_counter
 from typing import Any, overload
 
@@ -20,7 +21,7 @@ from fastbp.backends.base import Batch
 from fastbp.callbacks import Callback
 from fastbp.checks import count, number
 from fastbp.errors import DivergenceError, NonFiniteError
-from fastbp.network import Network
+from fastbp.network import BackendName, Network
 from fastbp.ops.base import Array
 from fastbp.optimizers import Optimizer
 
@@ -151,6 +152,10 @@ class Trainer:
         The optimizer's state for this network, shared with ``optimizer.step(net)``.
     stop : bool
         Set to True, by a callback, it ends training.
+    callbacks : tuple of Callback
+        Those of the running :meth:`fit`.
+    resumed_callbacks : list of (str, dict)
+        What callbacks remembered when the checkpoint was written, by class: the next :meth:`fit` hands it on.
 
     Raises
     ------
@@ -187,6 +192,8 @@ class Trainer:
         self.update.clip_norm, self.update.clip_value = limits
         self.history = History()
         self.stop = False
+        self.callbacks: tuple[Callback, ...] = ()
+        self.resumed_callbacks: list[tuple[str, dict[str, Any]]] = []
 
     @property
     def lr(self) -> float:
@@ -272,7 +279,7 @@ class Trainer:
         """
         fit = self._checked(X, y, epochs, batch_size, shuffle, validation_data, validation_split, sample_weight,
                             callbacks)
-        self.stop = False
+        self.stop, self.callbacks = False, fit.callbacks
         begun: list[Callback] = []
         from tqdm import tqdm  # here, as it would make up a third of the time that importing fastbp takes
         # disable=None: no bar where stderr is not a terminal
@@ -281,6 +288,7 @@ class Trainer:
                 for callback in fit.callbacks:
                     begun.append(callback)
                     callback.on_fit_begin(self)
+                self._resume_callbacks()
                 for _ in range(fit.epochs):
                     if self.stop:
                         break
@@ -290,6 +298,7 @@ class Trainer:
             finally:
                 for callback in begun:
                     callback.on_fit_end(self)
+                self.callbacks = ()
         return self.history
 
     def evaluate(self, X: Any, y: Any, sample_weight: ArrayLike | None = None,
@@ -314,6 +323,58 @@ class Trainer:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.optimizer.remember(self.net, self.update)
+
+    def save_checkpoint(self, path: str | PathLike[str]) -> None:
+        """Write all that training needs to go on to a safetensors file, replacing it in one go.
+
+        That is the network, the optimizer with its state and schedule, the loss, the history, and what the callbacks of
+        the running fit remember; :meth:`resume` goes on with it, :func:`fastbp.load` gives the network alone. Within an
+        epoch, the epoch counts as not begun. Errors as in :meth:`fastbp.Network.save`.
+        """
+        from fastbp.checkpoint import save_checkpoint
+        save_checkpoint(self, path)
+
+    @classmethod
+    def resume(cls, path: str | PathLike[str], *, loss: Any = None, optimizer: Optimizer | None = None,
+               metrics: Metric | Sequence[Metric] | Mapping[str, Metric] | None = None,
+               backend: BackendName = "native", layers: Sequence[type[Any]] = ()) -> Trainer:
+        """Return the trainer whose checkpoint a file has.
+
+        With the same data and arguments of :meth:`fit`, and with the same callbacks, training goes on to the same bits
+        as if it had never stopped.
+
+        Parameters
+        ----------
+        path : path
+            As :meth:`save_checkpoint` or :class:`fastbp.callbacks.ModelCheckpoint` wrote it.
+        loss, optimizer : optional
+            Needed only where they are your own, or hold functions of yours, which a file cannot.
+        metrics
+            As in :class:`Trainer`: functions are not in the file.
+        backend, layers
+            As in :func:`fastbp.load`.
+
+        Raises
+        ------
+        FormatError, ImportError, OSError
+            As :func:`fastbp.load` does; FormatError too for a file without a trainer.
+
+        Examples
+        --------
+        >>> import pathlib, tempfile
+        >>> import numpy as np
+        >>> import fastbp as fb
+        >>> X, path = np.linspace(-1, 1, 64)[:, None], pathlib.Path(tempfile.mkdtemp(), "run.safetensors")
+        >>> net = fb.Sequential(fb.Linear(1, 1), seed=0, backend="reference")
+        >>> trainer = fb.Trainer(net, fb.MSE(), fb.Adam(lr=0.1))
+        >>> _ = trainer.fit(X, 3 * X, epochs=3, callbacks=[fb.callbacks.ModelCheckpoint(path)])
+        >>> resumed = fb.Trainer.resume(path, backend="reference")
+        >>> never_stopped = trainer.fit(X, 3 * X, epochs=7)
+        >>> resumed.fit(X, 3 * X, epochs=10 - resumed.epoch)["loss"] == never_stopped["loss"]
+        True
+        """
+        from fastbp.checkpoint import resume
+        return resume(cls, path, loss, optimizer, metrics, backend, layers)
 
     def __repr__(self) -> str:
         return (f"Trainer({self.net!r}, loss={self.loss!r}, optimizer={self.optimizer!r}, {len(self.history)} epochs "
@@ -341,6 +402,16 @@ class Trainer:
         self.optimizer.lr.observe(row.get("val_loss", row["loss"]))
         for callback in fit.callbacks:
             callback.on_epoch_end(self, epoch, row)
+
+    def _resume_callbacks(self) -> None:
+        """Hand what callbacks remembered to the first of each class, and so on."""
+        waiting = list(self.callbacks)
+        for kind, state in self.resumed_callbacks:
+            callback = next((c for c in waiting if type(c).__name__ == kind), None)
+            if callback is not None:
+                waiting.remove(callback)
+                callback.load_state_dict(state)
+        self.resumed_callbacks = []
 
     def _train(self, fit: _Fit, epoch: int, order: Array, rates: Array) -> Array:
         """Take all updates of an epoch, in one piece or as many as the callbacks want; return their losses."""
