@@ -11,9 +11,10 @@
 from fastbp.chainrule.example import Example, worked_example
 from fastbp.chainrule.explanation import Explanation
 from fastbp.chainrule.gradients import explain
+from fastbp.chainrule.page import page
 from fastbp.chainrule.scalars import Expr, Var, cos, exp, log, max, relu, sigmoid, sin, sqrt, tanh
 
 __all__ = [
-    "Example", "Explanation", "Expr", "Var", "cos", "exp", "explain", "log", "max", "relu", "sigmoid",
+    "Example", "Explanation", "Expr", "Var", "cos", "exp", "explain", "log", "max", "page", "relu", "sigmoid",
     "sin", "sqrt", "tanh", "worked_example",
 ]

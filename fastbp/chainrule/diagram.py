@@ -35,13 +35,21 @@ class Box:
 
 @dataclass(frozen=True)
 class Edge:
-    """How one quantity enters another: through a weight or directly."""
+    """How one quantity enters another: through a weight or directly.
+
+    ``local`` is the derivative of the one by the other, on the chain; ``gradient`` that of the weight which is asked for.
+    """
 
     source: str
     target: str
     weight: Quantity | None = None
-    chain: bool = False
-    asked: bool = False
+    local: float | None = None
+    gradient: float | None = None
+
+    @property
+    def chain(self) -> bool:
+        """Whether a path of the chain rule leads through it."""
+        return self.local is not None
 
 
 @dataclass(frozen=True)
@@ -91,28 +99,28 @@ def build(trace: Trace, sample: int, paths: Iterable[Path], ends: list[list[tupl
     feeds : dict of box to Tensor, optional
         Ends that all drawn elements of a tensor lead to.
     """
-    links = {(f.source_box, f.box) for p in paths for f in p.factors}
+    drawn = _depths(trace)
+    links = {(f.source_box, f.box): f.value for p in paths for f in p.factors}
     on_chain = {b for link in links for b in link if b}
     elements = {}
-    for tensor in trace.graph.tensors:
+    for tensor in drawn:
         prefix = trace.box(Place(tensor, sample, 0)).split("-")[0] + "-"
         needed = {int(b[len(prefix):]) for b in on_chain if b.startswith(prefix)}
         elements[tensor] = shown_elements(trace, tensor, sample, needed)
-    depths = _depths(trace)
-    columns: list[tuple[list[Box], int]] = [([], 0) for _ in range(max(depths.values()) + 1)]
-    for tensor, depth in depths.items():
+    columns: list[tuple[list[Box], int]] = [([], 0) for _ in range(max(drawn.values()) + 1)]
+    for tensor, depth in drawn.items():
         boxes, more = columns[depth]
         boxes += [_box(trace, Place(tensor, sample, i), on_chain) for i in elements[tensor]]
         columns[depth] = boxes, more + int(np.prod(tensor.shape)) - len(elements[tensor])
     edges = _edges(trace, sample, elements, links, asked)
     if asked and not asked[3]:
-        _add_parameter(columns, edges, asked)
+        _add_parameter(columns, edges, asked, links.get(("", asked[0]), 1.0))
     for column in ends:
         columns.append(([box for box, _ in column], 0))
         for box, sources in column:
             tensor = (feeds or {}).get(box.id)
             outputs = [trace.box(Place(tensor, sample, i)) for i in elements[tensor]] if tensor else []
-            edges += [Edge(s, box.id, chain=(s, box.id) in links) for s in (*sources, *outputs)]
+            edges += [Edge(s, box.id, local=links.get((s, box.id))) for s in (*sources, *outputs)]
     return Diagram(tuple(Column(tuple(b), m) for b, m in columns), tuple(edges)), elements
 
 
@@ -136,18 +144,20 @@ def _box(trace: Trace, at: Place, on_chain: set[str]) -> Box:
     return Box(trace.box(at), quantity.symbol, quantity.value, gradient, kind, trace.box(at) in on_chain)
 
 
-def _edges(trace: Trace, sample: int, elements: dict[Tensor, list[int]], links: set[tuple[str, str]],
+def _edges(trace: Trace, sample: int, elements: dict[Tensor, list[int]], links: dict[tuple[str, str], float],
            asked: tuple[str, Quantity, float, str] | None) -> list[Edge]:
     edges = []
-    for tensor in trace.graph.tensors:
+    for tensor in elements:
         for operand, source in enumerate(tensor.node.inputs if tensor.node else ()):
+            if source not in elements:
+                continue
             for i in elements[tensor]:
                 for j in _sources(trace, tensor, operand, i, elements[source]):
                     at, origin = Place(tensor, sample, i), Place(source, sample, j)
                     ends = trace.box(origin), trace.box(at)
                     weight = trace.weight(at, origin)
-                    is_asked = asked is not None and asked[0] == ends[1] and asked[3] == ends[0]
-                    edges.append(Edge(*ends, weight, ends in links, is_asked))
+                    gradient = asked[2] if asked and (asked[3], asked[0]) == ends else None
+                    edges.append(Edge(*ends, weight, links.get(ends), gradient))
     return edges
 
 
@@ -162,8 +172,8 @@ def _sources(trace: Trace, tensor: Tensor, operand: int, i: int, drawn: list[int
 
 
 def _add_parameter(columns: list[tuple[list[Box], int]], edges: list[Edge],
-                   asked: tuple[str, Quantity, float, str]) -> None:
+                   asked: tuple[str, Quantity, float, str], local: float) -> None:
     unit, weight, gradient, _ = asked
     depth = next(d for d, (boxes, _) in enumerate(columns) if any(b.id == unit for b in boxes))
     columns[depth - 1][0].append(Box("asked", weight.symbol, weight.value, gradient, "weight", chain=True))
-    edges.append(Edge("asked", unit, chain=True, asked=True))
+    edges.append(Edge("asked", unit, local=local))

@@ -264,7 +264,7 @@ def gaussian_rule(d: int, is_mean: bool) -> Rule:
 
 
 def _cross_entropy(loss: Any, d: int, t: float, o: float) -> Rule:
-    return Rule("(@p − @t)", "(@p - @t)", "@p − @t, @p = softmax(@o)", r"@p - @t, \; @p = \mathrm{softmax}(@o)")
+    return Rule("(@p − @t)", "(@p - @t)", "@p − @t", "@p - @t")
 
 
 _LOSSES: dict[type[Loss], tuple[str, str, Callable[[Any, int, float, float], Rule] | None]] = {

@@ -160,6 +160,7 @@ class _Run:
         flat = np.concatenate([p.ravel() for p in self.parts])
         size = np.where(np.isnan(flat), np.inf, np.abs(flat))
         shown = np.argsort(-size, kind="stable")[:min(_SAMPLES, terms)]
+        shown = shown[size[shown] > 0] if size[shown[0]] > 0 else shown
         each = max(1, terms // len(shown))
         return [self._use(int(i), each) for i in shown], len(flat)
 
@@ -351,6 +352,8 @@ class _Run:
         if self.batch.rows > 1:
             weighted = not self.simple and not np.allclose(self.outputs[0].shares, 1 / self.outputs[0].shares.size)
             notes.append(Note("weighted" if weighted else "mean", {"rows": self.outputs[0].shares.size}))
+        if any(isinstance(o.loss, losses.CrossEntropy) for o in self.outputs):
+            notes.append(Note("softmax"))
         if self.mixed:
             notes.append(Note("mixed"))
         if len(self.nodes) > 1:

@@ -51,6 +51,8 @@ PHRASES: dict[str, dict[str, str]] = {
                        "samples give is added up.",
                  "ko": "E는 {rows}개 표본의 가중 평균입니다. 각 표본의 오차가 비중 ρ만큼 더해지므로 표본마다 구한 값을 모두 "
                        "더합니다."},
+    "softmax": {"en": "p is the softmax of the outputs o, which the loss includes.",
+                "ko": "p는 출력 o의 소프트맥스이며, 손실 함수에 포함되어 있습니다."},
     "mixed": {"en": "Batch normalisation mixes the samples: a path may pass from one to another. ⟨k⟩ marks sample k.",
               "ko": "배치 정규화는 표본을 섞으므로 경로가 한 표본에서 다른 표본으로 이어질 수 있습니다. ⟨k⟩는 k번째 표본입니다."},
     "shared": {"en": "The layer is used {count} times with the same weights: the gradient is the sum over its uses.",
@@ -85,15 +87,16 @@ PHRASES: dict[str, dict[str, str]] = {
     "start": {"en": "Before the start", "ko": "시작"},
     "start_text": {"en": "The inputs and the weights are given. What is wanted: how much does {target} change if {source} "
                          "changes a little?",
-                   "ko": "입력과 가중치가 주어져 있습니다. 알고 싶은 것은 {source}가(이) 조금 변할 때 {target}가(이) 얼마나 "
-                         "변하는가입니다."},
+                   "ko": "입력과 가중치가 주어져 있습니다. {source}의 값을 조금 바꾸면 {target}의 값은 얼마나 변할까요?"},
     "forward_step": {"en": "Forward: {name}", "ko": "순전파: {name}"},
     "loss_step": {"en": "Forward: the error", "ko": "순전파: 오차"},
     "backward_step": {"en": "Backward: {derivative}", "ko": "역전파: {derivative}"},
     "product_step": {"en": "The product along the path", "ko": "경로를 따른 곱"},
     "path_step": {"en": "One more path", "ko": "또 하나의 경로"},
+    "so_far": {"en": "Product so far", "ko": "지금까지의 곱"},
+    "gives": {"en": "so {derivative} = {value}", "ko": "따라서 {derivative} = {value}"},
     "sum_step": {"en": "The sum over the paths", "ko": "경로들의 합"},
-    "check_step": {"en": "The numerical gradient agrees?", "ko": "수치 미분과 비교"},
+    "check_step": {"en": "Check: does the numerical gradient agree?", "ko": "검산: 수치 미분과 비교"},
     "check_text": {"en": "The definition of the derivative, with two forward passes for this one weight. Backpropagation "
                          "needs one backward pass for all weights.",
                    "ko": "미분의 정의대로 계산하면 가중치 하나에 순전파가 두 번 필요합니다. 오차역전파는 역전파 한 번으로 모든 "

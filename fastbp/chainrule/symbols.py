@@ -43,6 +43,7 @@ def number(value: float, digits: int = 9, kind: Kind = "text") -> str:
     if not isfinite(value):
         names = {"latex": (r"\mathrm{NaN}", r"\infty")}.get(kind, ("NaN", "∞"))
         return names[0] if value != value else ("−" if value < 0 and kind != "latex" else "-"[:value < 0]) + names[1]
+    value = value or 0.0  # no -0
     text = f"{value:.{digits}g}" if digits < 17 else repr(float(value)).removesuffix(".0")
     mantissa, _, exponent = text.partition("e")
     if kind == "latex":
@@ -141,6 +142,7 @@ class Formula:
         template = re.sub(r"([({])@([a-z]+[0-9]*)([)}])",
                           lambda m: m[1] + number(self.quantities[m[2]].value, digits, kind) + m[3], template)
         filled = self._fill(kind, lambda q: factor_number(q.value, digits, kind), template)
+        filled = re.sub(r"\(\(([−-][^()]+)\)(?= \S+ [\d−(])", r"(\1", filled)
         # A bracketed number that begins the formula needs no brackets.
         return filled if kind == "latex" else re.sub(r"^\((−[\d.e+−]+)\)(?![²³⁰-⁹^])", r"\1", filled)
 
@@ -162,4 +164,7 @@ def derivative(of: Symbol, by: Symbol, kind: Kind) -> str:
     """Return ∂of/∂by."""
     if kind == "latex":
         return rf"\frac{{\partial {of.latex()}}}{{\partial {by.latex()}}}"
-    return f"∂{of.render(kind)}/∂{by.render(kind)}"
+    if kind == "html":
+        return (f'<span class="frac" role="math" aria-label="∂{escape(str(of))}/∂{escape(str(by))}"><span>∂{of.html()}</span>'
+                f"<span>∂{by.html()}</span></span>")
+    return f"∂{of}/∂{by}"

@@ -70,7 +70,8 @@ class Writer:
     def evaluated(self, formula: Formula, value: float) -> list[str]:
         """Return a formula, the same with numbers, and what it comes to; repetitions left out."""
         if not formula.has_symbols:
-            return [self.number(value)]
+            words = [formula.render(self.kind)] if formula.text.strip("()−0123456789./½") else []
+            return [*words, self.number(value)]
         steps = [formula.render(self.kind), formula.numbers(self.e.digits, self.kind), self.number(value)]
         return [s for i, s in enumerate(steps) if i == 0 or s != steps[i - 1]]
 
@@ -129,9 +130,14 @@ class Writer:
         return self.say(note.key, **values)
 
     def factors(self) -> list[Factor]:
-        """Return the factors of all paths that are shown, each once, in the order they come up."""
-        found = {(str(f.of), str(f.by)): f for p in self.e.paths for f in p.factors}
+        """Return the factors of the first summand's paths, each once: of another sample they have other numbers."""
+        found = {(str(f.of), str(f.by)): f for p in self.e.uses[0].paths for f in p.factors}
         return list(found.values())
+
+    def factors_title(self) -> str:
+        """Return the heading for them."""
+        which = self.use_title(self.e.uses[0])
+        return self.say("factors") + (f" ({which})" if which else "")
 
     def checks(self) -> list[tuple[str, str]]:
         """Return what the gradient is compared with, in words and numbers."""
@@ -166,7 +172,7 @@ def plain_text(e: Explanation) -> str:
                       for stage in e.forward for line in stage.lines])
     parts += list(_sum_text(w))
     if e.name:
-        parts.append([w.say("factors") + ":", *_aligned(w.factor(f) for f in w.factors()[:12])])
+        parts.append([w.factors_title() + ":", *_aligned(w.factor(f) for f in w.factors()[:12])])
         if e.path_count > e.use_count and e.uses[0].local is not None and e.use_count == 1:
             parts.append([w.say("one_pass"), "  " + " = ".join(w.one_pass(e.uses[0]))])
     parts.append([w.say("check") + ":", *_columns(w.checks())])
@@ -253,7 +259,7 @@ def latex(e: Explanation) -> str:
 def markdown(e: Explanation) -> str:
     """Return the whole explanation as Markdown."""
     w, tex = Writer(e, "text"), Writer(e, "latex")
-    parts = [f"## {_title(w)}", f"$$\n{latex(e)}\n$$", f"### {w.say('factors')}"]
+    parts = [f"## {_title(w)}", f"$$\n{latex(e)}\n$$", f"### {w.factors_title()}"]
     parts.append("\n".join(f"- $\\displaystyle {' = '.join(tex.factor(f))}$" for f in w.factors()[:12]))
     parts.append(f"### {w.say('check')}")
     rows = "\n".join(f"| {label} | {value} |" for label, value in w.checks())

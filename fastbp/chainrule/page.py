@@ -1,0 +1,124 @@
+"""One self-contained HTML page for one or more explanations, and a fragment of it for notebooks.
+
+The page needs no network. Its style and script stand beside this module and are put inside; without the script, and on
+paper, all steps are shown one below the other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from html import escape
+from importlib.resources import files
+from string import Template
+
+from fastbp.chainrule.explanation import Explanation
+from fastbp.chainrule.steps import HtmlWriter, Step, check_table, steps
+from fastbp.chainrule.svg import picture
+from fastbp.chainrule.symbols import number
+
+
+def page(explanations: Sequence[Explanation]) -> str:
+    """Return a page for one or more explanations of one network or expression; a menu chooses between several.
+
+    Raises
+    ------
+    ValueError
+        If there are none.
+    """
+    if not explanations:
+        raise ValueError("page: explanations is empty; expected at least one")
+    first = explanations[0]
+    w = HtmlWriter(first, "html")
+    menu = ""
+    if len(explanations) > 1:
+        options = "".join(f'<option value="{i}">{escape(str(e.source.symbol))} {escape(e.name)}</option>'
+                          for i, e in enumerate(explanations))
+        menu = f'<label class="menu">{w.say("choose_weight")} <select id="weight">{options}</select></label>'
+    title = _heading(HtmlWriter(first, "text"))
+    return Template(_file("page.html")).substitute(
+        lang=first.lang, title=escape(title), style=_file("page.css"), script=_file("page.js"), menu=menu,
+        lessons="\n".join(_lesson(e, i) for i, e in enumerate(explanations)))
+
+
+def fragment(e: Explanation) -> str:
+    """Return picture, chain and check as HTML for a notebook: no script, styles that stay inside."""
+    w = HtmlWriter(e, "html")
+    return (f'<div class="fbp" lang="{e.lang}"><style>{_scoped(_file("page.css"))}</style><h3>{_heading(w)}</h3>'
+            f'<div class="scroll">{picture(e)}</div>{_chain(w)}{check_table(w)}{_update(w)}{_notes(w)}</div>')
+
+
+def _file(name: str) -> str:
+    return (files("fastbp.chainrule") / name).read_text(encoding="utf-8")
+
+
+def _scoped(style: str) -> str:
+    """Leave out what is about the page as a whole, between two marks in the style sheet."""
+    return style.split("/* ---- the page alone ---- */")[0]
+
+
+def _heading(w: HtmlWriter) -> str:
+    key = "title" if w.e.name else "title_scalar"
+    return w.say(key, target=w.e.target.symbol.render(w.kind), source=w.e.source.symbol.render(w.kind))
+
+
+def _lesson(e: Explanation, index: int) -> str:
+    w = HtmlWriter(e, "html")
+    found = steps(e)
+    items = "\n".join(_item(step, k, len(found), w) for k, step in enumerate(found))
+    changes = escape(json.dumps([_changes(s) for s in found]), quote=True)
+    summary = f"{e.target.symbol.html()} = {number(e.target.value, e.digits)}, " \
+              f"{e.source.symbol.html()} = {number(e.source.value, e.digits)}"
+    if e.name:
+        summary += f" <code>{escape(e.name)}</code>"
+    sample = e.uses[0].sample
+    here = f"<p>{w.say('here', k=sample)}</p>" if sample else ""
+    buttons = "".join(f'<button type="button" data-go="{go}" title="{w.say(key)}" aria-label="{w.say(key)}">{label}</button>'
+                      for go, key, label in (("first", "first", "⇤"), ("back", "back", f"← {w.say('back')}"),
+                                             ("next", "next", f"{w.say('next')} →"), ("last", "last", "⇥")))
+    return f"""<article class="lesson fbp" data-weight="{escape(str(e.source.symbol))}" data-changes="{changes}">
+<header><h1>{_heading(w)}</h1><p class="summary">{summary}</p>{here}</header>
+<div class="pictures"><div class="scroll wide" tabindex="0" role="region" aria-label="{w.say("scroll")}">{picture(e)}</div>
+<div class="scroll narrow">{picture(e, vertical=True)}</div></div>
+<div class="controls" role="group" aria-label="{w.say("choose_step")}">{buttons}
+<input type="range" min="0" max="{len(found) - 1}" value="0" aria-label="{w.say("choose_step")}">
+<button type="button" class="all" aria-pressed="false">{w.say("all_steps")}</button></div>
+<ol class="steps" aria-live="polite">{items}</ol>
+<p class="keys">{w.say("keys")}</p>
+<section class="chain" aria-labelledby="chain-{index}"><h2 id="chain-{index}">{w.say("chain")}</h2>
+{_chain(w)}</section>
+{_notes(w)}
+</article>"""
+
+
+def _item(step: Step, k: int, count: int, w: HtmlWriter) -> str:
+    return (f'<li class="step {step.kind}" id="step-{k}-{escape(str(w.e.source.symbol))}">'
+            f'<p class="place">{w.say("step", k=k + 1, n=count)}</p><h2>{step.title}</h2>{step.body}</li>')
+
+
+def _changes(step: Step) -> dict[str, list[str]]:
+    return {k: v for k, v in asdict(step).items() if k in ("values", "slopes", "edges", "now")}
+
+
+def _chain(w: HtmlWriter) -> str:
+    e = w.e
+    if e.path_count == 1 and e.paths:
+        return w.equation([w.wanted(), *w.product(e.paths[0])], e.gradient)
+    rest = f"<p>{w.rest(e.hidden_paths)}: {w.number(e.rest)}</p>" if e.hidden_paths else ""
+    return ("".join(w.equation(w.product(p), p.value) for p in e.paths) + rest +
+            w.equation([w.wanted(), w.summands(), ""], e.gradient))
+
+
+def _update(w: HtmlWriter) -> str:
+    if w.e.update is None:
+        return ""
+    target, rule, numbers, _ = w.update()
+    return w.equation([f"{target} ← {rule}", numbers, ""], w.e.update.after)
+
+
+def _notes(w: HtmlWriter) -> str:
+    if not w.e.notes:
+        return ""
+    items = "".join(f"<li>{w.note(n)}</li>" for n in w.e.notes)
+    return f'<section class="notes"><h2>{w.say("notes")}</h2><ul>{items}</ul></section>'
