@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class NonFiniteError(ArithmeticError):
     """A backend met a loss, gradient or parameter that is not finite. The step was not taken.
@@ -12,11 +14,13 @@ class NonFiniteError(ArithmeticError):
         Mini-batches that went well before.
     tensor : str
         The first tensor that went bad, in the order of computation.
+    losses : sequence of float
+        The losses of the mini-batches that went well.
     """
 
-    def __init__(self, batch: int, tensor: str) -> None:
+    def __init__(self, batch: int, tensor: str, losses: Sequence[float] = ()) -> None:
         super().__init__(f"mini-batch {batch}: {tensor} is not finite")
-        self.batch, self.tensor = batch, tensor
+        self.batch, self.tensor, self.losses = batch, tensor, losses
 
 
 class DivergenceError(ArithmeticError):

@@ -246,8 +246,7 @@ class Network:
                       learning_rates: Array, on_progress: Progress | None = None) -> Array:
         """Take a step per mini-batch of checked data; :class:`~fastbp.Trainer` has the convenient form of it."""
         rows = batch.rows if order is None else len(order)
-        last = rows - (len(learning_rates) - 1) * batch_size
-        self._check_training(min(last, batch_size))
+        self._check_training(min(rows, rows % batch_size or batch_size))
         self._forward_rows = None
         return self._backend.train(batch, update, order, batch_size, learning_rates, on_progress)
 

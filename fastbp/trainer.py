@@ -7,7 +7,7 @@ it, and nothing of Python runs in between but the progress bar. Callbacks that w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import gcd
 from os import PathLike
@@ -24,9 +24,12 @@ from fastbp.errors import DivergenceError, NonFiniteError
 from fastbp.network import BackendName, Network
 from fastbp.ops.base import Array
 from fastbp.optimizers import Optimizer
+from fastbp.schedules import Schedule
 
 Metric = Callable[[Any, Any], Any]
 
+# Epochs shorter than this are run several in one call.
+_JOINED_SECONDS = 0.02
 # Inputs beyond this are a likelier cause of divergence than the learning rate.
 _LARGE_INPUT = 100.0
 
@@ -55,6 +58,10 @@ class History:
     def append(self, row: dict[str, float]) -> None:
         """Add an epoch: the dict itself, so that what is added to it later is in the history."""
         self._rows.append(row)
+
+    def extend(self, rows: Iterable[Mapping[str, float]]) -> None:
+        """Add some epochs."""
+        self._rows.extend(dict(row) for row in rows)
 
     @property
     def epochs(self) -> list[int]:
@@ -107,6 +114,8 @@ class _Fit:
     shuffle: bool
     callbacks: tuple[Callback, ...]
     bar: Any = None
+    seconds: float | None = None
+    """How long the newest epoch took."""
 
     @property
     def count(self) -> int:
@@ -203,7 +212,7 @@ class Trainer:
     @property
     def epoch(self) -> int:
         """Epochs done so far."""
-        return self.history.epochs[-1] if len(self.history) else 0
+        return int(self.history[-1]["epoch"]) if len(self.history) else 0
 
     def step(self, x: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
         """Train on one mini-batch.
@@ -289,10 +298,14 @@ class Trainer:
                     begun.append(callback)
                     callback.on_fit_begin(self)
                 self._resume_callbacks()
-                for _ in range(fit.epochs):
-                    if self.stop:
-                        break
-                    self._epoch(fit)
+                left = fit.epochs
+                while left and not self.stop:
+                    together = min(left, self._worth_joining(fit))
+                    if together > 1:
+                        self._short_epochs(fit, together)
+                    else:
+                        self._epoch(fit)
+                    left -= together
             except _Stopped:
                 pass
             finally:
@@ -398,10 +411,58 @@ class Trainer:
         row["seconds"] = perf_counter() - start
         row["samples_per_second"] = fit.count / max(trained - start, 1e-9)
         self.history.append(row)
-        fit.bar.set_postfix({k: f"{row[k]:.4g}" for k in ("loss", "val_loss", "val_accuracy") if k in row})
+        fit.seconds = row["seconds"]
+        if not fit.bar.disable:
+            fit.bar.set_postfix({k: f"{row[k]:.4g}" for k in ("loss", "val_loss", "val_accuracy") if k in row})
         self.optimizer.lr.observe(row.get("val_loss", row["loss"]))
         for callback in fit.callbacks:
             callback.on_epoch_end(self, epoch, row)
+
+    def _worth_joining(self, fit: _Fit) -> int:
+        """Return how many epochs to run in one call: some milliseconds' worth, where nobody acts between them."""
+        watched = fit.callbacks or fit.validation is not None
+        looks = type(self.optimizer.lr).observe is not Schedule.observe
+        ragged = (fit.shuffle or fit.rows is not None) and fit.count % fit.batch_size
+        if watched or looks or ragged or fit.seconds is None:
+            return 1
+        return max(1, int(_JOINED_SECONDS / max(fit.seconds, 1e-6)))
+
+    def _short_epochs(self, fit: _Fit, epochs: int) -> None:
+        """Run some epochs in one call of the backend. Their seconds are the time of all, shared out evenly."""
+        first = self.epoch + 1
+        order = None
+        if fit.shuffle or fit.rows is not None:
+            order = np.concatenate([fit.order(self.net.seed, first + i) for i in range(epochs)])
+        rates = self.optimizer.lr.rates(self.update.step, epochs * fit.updates)
+        start = perf_counter()
+        try:
+            losses = self.net.train_batches(fit.batch, self.update, order, fit.batch_size, rates)
+        except NonFiniteError as error:
+            epoch, batch = divmod(error.batch, fit.updates)
+            good = np.asarray(error.losses[:epoch * fit.updates])
+            self._note_epochs(fit, first, good, rates, order, perf_counter() - start)
+            at = error.batch if order is not None else batch
+            rows = slice(at * fit.batch_size, (at + 1) * fit.batch_size)
+            failed = fit.batch.take(rows if order is None else order[rows])
+            raise self._diverged(error, failed, rates[error.batch], first + epoch, batch + 1) from None
+        self._note_epochs(fit, first, losses, rates, order, perf_counter() - start)
+        fit.bar.update(len(losses))
+
+    def _note_epochs(self, fit: _Fit, first: int, losses: Array, rates: Array, order: Array | None,
+                     seconds: float) -> None:
+        epochs = len(losses) // fit.updates
+        each = losses.reshape(epochs, fit.updates)
+        if fit.batch.sample_weight is None and fit.count % fit.batch_size == 0:
+            means = each.mean(axis=1).tolist()
+        else:
+            rows = np.tile(np.arange(fit.count), epochs) if order is None else order
+            means = [_mean(each[i], fit, rows[i * fit.count:(i + 1) * fit.count]) for i in range(epochs)]
+        fit.seconds = seconds / max(epochs, 1)
+        last = rates[fit.updates - 1::fit.updates].tolist()
+        speed = fit.count / max(fit.seconds, 1e-9)
+        self.history.extend({"epoch": first + i, "loss": loss, "lr": lr, "seconds": fit.seconds,
+                             "samples_per_second": speed}
+                            for i, (loss, lr) in enumerate(zip(means, last, strict=False)))
 
     def _resume_callbacks(self) -> None:
         """Hand what callbacks remembered to the first of each class, and so on."""

@@ -108,7 +108,8 @@ class Backend(Protocol):
               learning_rates: Array, on_progress: Progress | None = None) -> Array:
         """Take one step per mini-batch, in this order of rows, and return the loss of each mini-batch.
 
-        The last mini-batch has what is left. order may name fewer rows than the batch has. on_progress is called now
+        The last mini-batch has what is left; where there are more learning rates, it begins again with the first.
+        order may name fewer rows than the batch has. on_progress is called now
         and then, and at the end. Raises NonFiniteError, with everything as it was after the last good mini-batch;
         likewise whatever on_progress or a signal handler raises.
         """

@@ -70,7 +70,7 @@ class PlanNode:
 
 @dataclass(frozen=True)
 class Step:
-    """One phase of one node. ``stage`` is empty for phases over rows; those over units that may run together share one."""
+    """One phase of one node. ``stage`` is empty for phases over rows; unit phases that may run together share one."""
 
     node: PlanNode
     phase: str

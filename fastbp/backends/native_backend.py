@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.backends.base import Batch, Memory, Progress
-from fastbp.backends.lowering import Buffer, Kind, Lowering, LossSpec, Settings, Step
+from fastbp.backends.lowering import Buffer, Kind, LossSpec, Lowering, Settings, Step
 from fastbp.backends.native import Gate, Plan, Status, op_phases
 from fastbp.backends.reference import first_bad_tensor
 from fastbp.errors import NonFiniteError
@@ -18,7 +18,7 @@ from fastbp.losses import Loss
 from fastbp.ops.base import Array
 from fastbp.optimizers import Update
 
-# Below these limits no optimizer can overflow a parameter: the norm of the gradients, and learning rate and weight decay.
+# Below these limits no optimizer can overflow a parameter: the norm of the gradients; learning rate and weight decay.
 _TAME_GRADIENT = {"float32": 1e15, "float64": 1e100}
 _TAME_RATE = 1e6
 
@@ -92,7 +92,7 @@ class NativeBackend:
                 first = bad[0] % -(-n_rows // batch_size) * batch_size
                 rows = slice(first, min(first + batch_size, n_rows))
                 part = batch.take(rows if order is None else order[rows])
-                raise NonFiniteError(bad[0], bad[1] or self._first_bad(part))
+                raise NonFiniteError(bad[0], bad[1] or self._first_bad(part), run.losses[:bad[0]])
             simple = batch.sample_weight is None and len(batch.inputs) == len(batch.losses) == 1
             if len(rates) == 1 and simple and not batch.losses[0].has_domain and not self._memory.flat_buffers.size:
                 self._stepping = plan, batch.losses[0], update

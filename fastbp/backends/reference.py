@@ -69,10 +69,16 @@ class ReferenceBackend:
     def train(self, batch: Batch, update: Update, order: Array | None, batch_size: int,
               learning_rates: Array, on_progress: Progress | None = None) -> Array:
         losses = np.empty(len(learning_rates))
+        per_epoch = -(-(batch.rows if order is None else len(order)) // batch_size)
         for i, lr in enumerate(learning_rates):
-            rows = slice(i * batch_size, (i + 1) * batch_size)
-            with self._whole_or_not_at_all(update):
-                losses[i] = self._step(i, batch.take(rows if order is None else order[rows]), update, float(lr))
+            first = i % per_epoch * batch_size
+            rows = slice(first, first + batch_size)
+            try:
+                with self._whole_or_not_at_all(update):
+                    losses[i] = self._step(i, batch.take(rows if order is None else order[rows]), update, float(lr))
+            except NonFiniteError as error:
+                error.losses = losses[:i]
+                raise
             if on_progress is not None:
                 on_progress(i + 1)
         return losses
@@ -140,7 +146,7 @@ class ReferenceBackend:
 
 
 def first_bad_tensor(memory: Memory, batch: Batch, values: dict[str, Array], gradients: dict[str, Array]) -> str:
-    """Return the first tensor that is not finite: inputs, parameters, values, gradients, in the order of computation."""
+    """Return the first tensor that is not finite: inputs, parameters, values, gradients, in this order."""
     graph = memory.graph
     order: list[tuple[str, Array | None]] = [(graph.names[t], values.get(graph.names[t])) for t in graph.inputs]
     order += list(memory.params.items())
