@@ -85,9 +85,10 @@ def read(path: Paths) -> Contents:
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(f"{path} is a folder; expected a file")
-    if not stat.S_ISREG(status.st_mode) or status.st_size < _LEAST_BYTES:
-        raise FormatError(f"{path} is {'empty' if not status.st_size else 'no safetensors file'}; expected what "
-                          "net.save or trainer.save_checkpoint wrote")
+    regular = stat.S_ISREG(status.st_mode)
+    if not regular or status.st_size < _LEAST_BYTES:
+        what = "no safetensors file" if status.st_size or not regular else "empty"
+        raise FormatError(f"{path} is {what}; expected what net.save or trainer.save_checkpoint wrote")
     try:
         with library.safe_open(path, framework="np") as file:
             header = _header(path, (file.metadata() or {}).get(KEY))
