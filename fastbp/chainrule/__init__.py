@@ -5,16 +5,18 @@
 * Both give an :class:`Explanation`, which prints as text and has LaTeX, Markdown, SVG and HTML forms in English and
   Korean; :func:`page` puts several on one page.
 * :func:`worked_example` is the 2-2-2 network of the tutorial; :func:`compare` counts and times numerical against
-  backpropagated gradients.
+  backpropagated gradients; :func:`load` reads a network and data from a small JSON or Python file.
 """
 
+from fastbp.chainrule.comparison import Comparison, compare
 from fastbp.chainrule.example import Example, worked_example
 from fastbp.chainrule.explanation import Explanation
 from fastbp.chainrule.gradients import explain
+from fastbp.chainrule.loading import load
 from fastbp.chainrule.page import page
 from fastbp.chainrule.scalars import Expr, Var, cos, exp, log, max, relu, sigmoid, sin, sqrt, tanh
 
 __all__ = [
-    "Example", "Explanation", "Expr", "Var", "cos", "exp", "explain", "log", "max", "page", "relu", "sigmoid",
-    "sin", "sqrt", "tanh", "worked_example",
+    "Comparison", "Example", "Explanation", "Expr", "Var", "compare", "cos", "exp", "explain", "load", "log", "max", "page",
+    "relu", "sigmoid", "sin", "sqrt", "tanh", "worked_example",
 ]

@@ -16,7 +16,7 @@ from fastbp.chainrule.explanation import Explanation
 from fastbp.chainrule.phrases import say
 from fastbp.chainrule.symbols import number
 
-STYLE = """
+COLOURS = """
 .fbp-graph { --bg: #ffffff; --ink: #1b1f24; --muted: #57606a; --line: #8c959f; --box: #f6f8fa; --value: #0550ae;
   --slope: #a40e26; --chain: #9a6700; --chain-box: #fff3cd; font-family: system-ui, "Noto Sans", "Noto Sans KR",
   "Noto Sans CJK KR", sans-serif; font-size: 13px; }
@@ -24,6 +24,8 @@ STYLE = """
   --box: #161b22; --value: #79c0ff; --slope: #ffa198; --chain: #e3b341; --chain-box: #33280a; } }
 @media print { .fbp-graph { --bg: #ffffff; --ink: #000000; --muted: #444444; --line: #777777; --box: #ffffff;
   --value: #0550ae; --slope: #a40e26; --chain: #7a5200; --chain-box: #fff8e1; } }
+"""
+_STYLE = """
 .fbp-graph text { fill: var(--ink); font-variant-numeric: tabular-nums; }
 .fbp-graph .name { font-weight: 600; }
 .fbp-graph .value { fill: var(--value); }
@@ -73,7 +75,7 @@ def picture(e: Explanation, vertical: bool = False, digits: int = 4, legend: boo
         parts.append(_legend(e, layout))
     return (f'<svg xmlns="http://www.w3.org/2000/svg" class="fbp-graph" viewBox="0 0 {layout.width:g} {layout.height:g}" '
             f'width="{layout.width:g}" height="{layout.height:g}" lang="{e.lang}" role="img" '
-            f'aria-label="{escape(_description(e))}">\n<style>{STYLE}</style>\n<defs>{_markers(key)}</defs>\n'
+            f'aria-label="{escape(_description(e))}">\n<style>{COLOURS}{_STYLE}</style>\n<defs>{_markers(key)}</defs>\n'
             + "\n".join(parts) + "\n</svg>")
 
 

@@ -1,0 +1,80 @@
+"""``python -m fastbp explain``: the gradient of a weight by the chain rule, beside its numerical twin."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable
+from pathlib import Path
+
+from fastbp.chainrule import Explanation, compare, load, page, worked_example
+from fastbp.chainrule.example import Example
+from fastbp.chainrule.names import Names
+from fastbp.commands.arguments import positive_int
+
+# A page for every weight of a network is meant for small ones.
+_MOST_WEIGHTS = 200
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("file", nargs="?", type=Path, metavar="FILE",
+                        help="a network and data: .json, or .py that sets net, x, y, loss and lr; "
+                             "without it the worked 2-2-2 example")
+    parser.add_argument("--weight", metavar="NAME",
+                        help='one or more, such as w7 or w1,b2 or "2.weight[0, 1]"; "all" for every one (w7 of the worked '
+                             "example, w1 of a file)")
+    parser.add_argument("--lr", type=float, help="learning rate of the update (that of the example or file)")
+    parser.add_argument("--lang", choices=("en", "ko"), default="en", help="language")
+    parser.add_argument("--format", choices=("text", "chain", "markdown", "latex"), default="text", help="what is printed")
+    parser.add_argument("--terms", type=positive_int, default=8, help="paths that are shown, the largest first")
+    parser.add_argument("--digits", type=_digits, default=9, help="significant digits, 17 for all")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page that steps through the explanation")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="write the computational graph; with --compare the plot")
+    parser.add_argument("--compare", action="store_true",
+                        help="count and time numerical against backpropagated gradients as networks grow")
+    parser.add_argument("--backend", choices=("native", "reference"), default="native", help="what runs the network")
+
+
+def run(args: Namespace) -> None:
+    """Print the explanation, and write the files that are asked for."""
+    if args.compare:
+        found = compare(backend=args.backend, lang=args.lang)
+        print(found)
+        _write(args.svg, found.svg)
+        return
+    example = worked_example(args.backend) if args.file is None else load(args.file, args.backend)
+    explanations = [_explain(example, name, args) for name in _weights(args, example)]
+    print("\n\n".join(getattr(e, args.format)() for e in explanations))
+    _write(args.html, lambda: page(explanations))
+    _write(args.svg, explanations[0].svg)
+
+
+def _explain(example: Example, weight: str, args: Namespace) -> Explanation:
+    lr = example.lr if args.lr is None else args.lr
+    found: Explanation = example.net.explain(example.x, example.y, example.loss, weight=weight, lr=lr, lang=args.lang,
+                                             terms=args.terms, digits=args.digits)
+    return found
+
+
+def _weights(args: Namespace, example: Example) -> list[str]:
+    given = args.weight or ("w7" if args.file is None else "w1")
+    if given != "all":
+        return [given] if "[" in given else [name.strip() for name in given.split(",")]
+    names = Names(example.net.graph).all_weights()
+    if len(names) > _MOST_WEIGHTS:
+        raise ValueError(f"--weight all: the network has {len(names):,} weights and biases; expected at most "
+                         f"{_MOST_WEIGHTS}. Name those you want, as in --weight w1,w2")
+    return names
+
+
+def _write(path: Path | None, content: Callable[[], str]) -> None:
+    if path is not None:
+        path.write_text(content().rstrip("\n") + "\n", encoding="utf-8")
+        print(f"\nwritten to {path}")
+
+
+def _digits(text: str) -> int:
+    value = positive_int(text)
+    if value > 17:
+        raise ArgumentTypeError(f"{text!r} is more than 17 digits, the most that a number has")
+    return value
