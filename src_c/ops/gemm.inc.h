@@ -1,4 +1,4 @@
-/* Matrix products: C = A B, with what follows the product (bias, relu, a derivative) done on the tile in registers.
+/* Matrix products: the tiles of C = A B, with what comes before and after done while a tile is in registers.
  *
  * All three products of a linear layer have one form, "broadcast from A, vector from B" with B's rows contiguous:
  *
@@ -6,135 +6,202 @@
  *   dx = dy Wt      A = dy, rows apart by O, columns by 1    B = Wt    (O, I)
  *   dW = xt dy      A = x,  rows apart by 1, columns by I    B = dy    (B, O)
  *
- * A tile of C, FBP_MR rows of two vectors, stays in registers while the inner index k runs. Every element of C is one
- * chain of multiply-adds over k = 0, 1, 2, …, whatever tile it falls in, so its bits do not depend on the tiling.
+ * A tile of C stays in registers while the inner index k runs. Every element of C is one chain of multiply-adds that
+ * starts from the bias (or 0) and runs over k = 0, 1, 2, …, whatever tile it falls in and whether or not its operands
+ * were packed, so its bits depend on none of that.
+ *
+ * Tall products use tiles of two vectors and up to FBP_MR rows. Few rows get wider tiles, so that there are always
+ * enough independent chains to keep the multipliers busy. gemm_pack.inc.h cuts a product into tiles.
  */
 
 #ifndef FBP_MR
 #if FBP_ISA_AVX512 || FBP_ISA_NEON
 #define FBP_MR 12   /* 24 accumulators of 32 registers */
+#define FBP_HEIGHTS(FEW, MANY, PACK) \
+    FEW(1) FEW(2) FEW(3) FEW(4) FEW(5) FEW(6) MANY(7) MANY(8) PACK(9) PACK(10) PACK(11) PACK(12)
 #else
 #define FBP_MR 6    /* 12 accumulators of 16 registers */
+#define FBP_HEIGHTS(FEW, MANY, PACK) FEW(1) FEW(2) FEW(3) MANY(4) PACK(5) PACK(6)
 #endif
-#define FBP_KC 512  /* inner indices a pass: a panel of B, FBP_KC rows of two vectors, fits the first-level cache twice over */
+#define FBP_LATE 32        /* multiply-adds before its end, a tile fetches what it needs there */
+#define FBP_PACK_AHEAD 16  /* rows of B, fetched ahead of a packing tile: where rows are far apart the CPU does not */
+/* hides from the compiler where a pointer comes from */
+#define FBP_OPAQUE(pointer) __asm__("" : "+r"(pointer))
 #endif
 
+/* What comes before and after the product. All members may be 0. */
 typedef struct FN(epilogue) {
-    const T *bias;     /* (N,), added to every row; or NULL */
-    const T *gate;     /* (M, N), rows apart by gate_ld: C is zeroed where the gate is not above 0; or NULL */
+    const T *bias;            /* (N,), added to every row */
+    const T *gate;            /* (M, N), rows apart by gate_ld: C is zeroed where the gate is not above 0 */
     int64_t gate_ld;
-    int32_t relu;      /* C = max(0, C) */
+    int32_t relu;             /* C = max(0, C) */
+    /* called with each block of C, as soon as it is complete */
+    void (*finish)(const void *context, int64_t i, int64_t rows, int64_t j, int64_t columns);
+    const void *context;
+    const T *needs[3];        /* what finish reads, laid out like C: fetched into the cache while the block is made */
 } FN(epilogue);
 
-/* One tile: MR rows, NV vectors of which the last has `lanes` lanes. `first` and `last` say whether the product over k
- * begins and ends here: a tile begins from 0 or from C, and the epilogue is done at the end. */
-static FBP_INLINE void FN(tile)(const int MR, const int NV, const int partial, T *restrict C, int64_t ldc,
-                                const T *restrict A, int64_t a_row, int64_t a_k, const T *restrict B, int64_t ldb,
-                                int64_t K, int64_t lanes, int first, int last, const T *bias, const T *gate,
-                                int64_t gate_ld, int32_t relu)
+/* What all tiles of a product have in common. */
+typedef struct FN(product) {
+    T *C;
+    int64_t ldc, a_row, a_k, ldb, K;
+    int32_t first, last;      /* does the product over k begin, and end, here? else C holds a part of it before, or after */
+    const FN(epilogue) *e;
+    T *panel;                 /* packing tiles leave B's columns here, two vectors a row; NULL: nothing is packed */
+} FN(product);
+
+/* The vector at p, or its first lanes if it is cut. */
+static FBP_INLINE V FN(v_load_cut)(const int cut, const T *p, int64_t lanes)
 {
-    V acc[12][2];
+    return cut ? FN(v_load_n)(p, lanes) : FN(v_load)(p);
+}
+
+/* MR rows of NV vectors from p on, into the cache. */
+static FBP_INLINE void FN(fetch)(const int MR, const int NV, const int write, const T *p, int64_t ld)
+{
     FBP_UNROLL
     for (int r = 0; r < MR; r++) {
         FBP_UNROLL
-        for (int v = 0; v < NV; v++)
-            acc[r][v] = first ? (V){0} : partial && v == NV - 1 ? FN(v_load_n)(C + r * ldc + v * VL, lanes)
-                                                                : FN(v_load)(C + r * ldc + v * VL);
+        for (int byte = 0; byte < NV * FBP_VBYTES; byte += 64) {
+            if (write) __builtin_prefetch((const char *)p + byte, 1);
+            else __builtin_prefetch((const char *)p + byte, 0);
+        }
+        p += ld;
     }
-    for (int64_t k = 0; k < K; k++) {
-        V b[2];
+}
+
+static FBP_INLINE void FN(fetch_for_end)(const int MR, const int NV, const FN(product) *p, const T *C, int64_t i, int64_t j)
+{
+    const FN(epilogue) *e = p->e;
+    FN(fetch)(MR, NV, 1, p->first ? C : C + MR * p->ldc, p->ldc);   /* later parts of k: C of the next tile */
+    if (!p->last) return;
+    if (e->gate) FN(fetch)(MR, NV, 0, e->gate + i * e->gate_ld + j, e->gate_ld);
+    for (int n = 0; n < 3 && e->needs[n]; n++) FN(fetch)(MR, NV, 1, e->needs[n] + i * p->ldc + j, p->ldc);
+}
+
+/* One tile: MR rows, NV vectors of which the last has `lanes` lanes if it is cut. A and B are where k = 0. */
+static FBP_INLINE void FN(tile)(const int MR, const int NV, const int cut, const int pack, const FN(product) *p,
+                                const T *A, const T *B, int64_t i, int64_t j, int64_t lanes)
+{
+    V acc[12][8];
+    const FN(epilogue) *e = p->e;
+    const int64_t a_row = p->a_row, a_k = p->a_k, ldb = p->ldb, ldc = p->ldc;
+    T *C = p->C + i * ldc + j;
+    FBP_UNROLL
+    for (int v = 0; v < NV; v++) {
+        const V start = p->first && e->bias ? FN(v_load_cut)(cut && v == NV - 1, e->bias + j + v * VL, lanes) : (V){0};
         FBP_UNROLL
-        for (int v = 0; v < NV; v++)
-            b[v] = partial && v == NV - 1 ? FN(v_load_n)(B + k * ldb + v * VL, lanes) : FN(v_load)(B + k * ldb + v * VL);
+        for (int r = 0; r < MR; r++) acc[r][v] = start;
+    }
+    if (!p->first) {
         FBP_UNROLL
         for (int r = 0; r < MR; r++) {
-            const V a = FN(v_set1)(A[r * a_row + k * a_k]);
             FBP_UNROLL
-            for (int v = 0; v < NV; v++) acc[r][v] += a * b[v];
+            for (int v = 0; v < NV; v++) acc[r][v] = FN(v_load_cut)(cut && v == NV - 1, C + r * ldc + v * VL, lanes);
+        }
+    }
+    /* every third row has a pointer of its own: the rows between are reached by scaled indices, not by more registers */
+    const T *a_rows[4] = {A, A + 3 * a_row, A + 6 * a_row, A + 9 * a_row};
+    FBP_UNROLL
+    for (int r = 3; r < MR; r += 3) FBP_OPAQUE(a_rows[r / 3]);
+    T *panel = p->panel;
+    const int64_t late = p->K < 2 * FBP_LATE ? p->K : FBP_LATE;
+    _Pragma("GCC unroll 1")
+    for (int64_t left = p->K - late, end = 0; end < 2; left = late, end++) {
+        for (; left > 0; left--) {
+            if (NV <= 2) {
+                V b[2];
+                FBP_UNROLL
+                for (int v = 0; v < NV; v++) {
+                    b[v] = FN(v_load_cut)(cut && v == NV - 1, B + v * VL, lanes);
+                    if (pack) {
+                        FN(v_store)(panel + v * VL, b[v]);
+                        __builtin_prefetch(B + FBP_PACK_AHEAD * ldb + v * VL);
+                    }
+                }
+                FBP_UNROLL
+                for (int r = 0; r < MR; r++) {
+                    const V a = FN(v_set1)(a_rows[r / 3][r % 3 * a_row]);
+                    FBP_UNROLL
+                    for (int v = 0; v < NV; v++) acc[r][v] += a * b[v];
+                }
+            } else {
+                V a[12];
+                FBP_UNROLL
+                for (int r = 0; r < MR; r++) a[r] = FN(v_set1)(a_rows[r / 3][r % 3 * a_row]);
+                FBP_UNROLL
+                for (int v = 0; v < NV; v++) {
+                    const V b = FN(v_load_cut)(cut && v == NV - 1, B + v * VL, lanes);
+                    FBP_UNROLL
+                    for (int r = 0; r < MR; r++) acc[r][v] += a[r] * b;
+                }
+            }
+            FBP_UNROLL
+            for (int r = 0; r < MR; r += 3) a_rows[r / 3] += a_k;
+            B += ldb;
+            if (pack) panel += 2 * VL;
+        }
+        if (2 * MR > FBP_MR && !end && p->K > late) FN(fetch_for_end)(MR, NV, p, C, i, j);
+    }
+    if (p->last && e->relu) {
+        FBP_UNROLL
+        for (int r = 0; r < MR; r++) {
+            FBP_UNROLL
+            for (int v = 0; v < NV; v++) acc[r][v] = FN(v_max)((V){0}, acc[r][v]);
+        }
+    }
+    if (p->last && e->gate) {
+        const T *gate = e->gate + i * e->gate_ld + j;
+        FBP_UNROLL
+        for (int r = 0; r < MR; r++) {
+            FBP_UNROLL
+            for (int v = 0; v < NV; v++)
+                acc[r][v] = FN(v_gate)(FN(v_load_cut)(cut && v == NV - 1, gate + v * VL, lanes), acc[r][v]);
+            gate += e->gate_ld;
         }
     }
     FBP_UNROLL
-    for (int v = 0; v < NV; v++) {
-        const int cut = partial && v == NV - 1;
-        if (last && bias) {
-            const V b = cut ? FN(v_load_n)(bias + v * VL, lanes) : FN(v_load)(bias + v * VL);
-            FBP_UNROLL
-            for (int r = 0; r < MR; r++) acc[r][v] += b;
-        }
-        if (last && relu) {
-            FBP_UNROLL
-            for (int r = 0; r < MR; r++) acc[r][v] = FN(v_max)((V){0}, acc[r][v]);
-        }
-        if (last && gate) {
-            FBP_UNROLL
-            for (int r = 0; r < MR; r++) {
-                const T *g = gate + r * gate_ld + v * VL;
-                const V s = cut ? FN(v_load_n)(g, lanes) : FN(v_load)(g);
-                acc[r][v] = FN(v_gate)(s, acc[r][v]);
-            }
-        }
+    for (int r = 0; r < MR; r++) {
         FBP_UNROLL
-        for (int r = 0; r < MR; r++) {
-            if (cut) FN(v_store_n)(C + r * ldc + v * VL, acc[r][v], lanes);
-            else FN(v_store)(C + r * ldc + v * VL, acc[r][v]);
+        for (int v = 0; v < NV; v++) {
+            if (cut && v == NV - 1) FN(v_store_n)(C + v * VL, acc[r][v], lanes);
+            else FN(v_store)(C + v * VL, acc[r][v]);
         }
+        C += ldc;
     }
 }
 
-#define FBP_TILE_ARGS T *C, int64_t ldc, const T *A, int64_t a_row, int64_t a_k, const T *B, int64_t ldb, int64_t K, \
-                      int64_t lanes, int first, int last, const T *bias, const T *gate, int64_t gate_ld, int32_t relu
-#define FBP_TILE(MR, NV, P) static __attribute__((noinline)) void FN(tile_##MR##_##NV##_##P)(FBP_TILE_ARGS)      \
-{                                                                                                               \
-    FN(tile)(MR, NV, P, C, ldc, A, a_row, a_k, B, ldb, K, lanes, first, last, bias, gate, gate_ld, relu);        \
+typedef void (*FN(tile_fn))(const FN(product) *p, const T *A, const T *B, int64_t i, int64_t j, int64_t lanes);
+
+#define FBP_TILE(MR, NV, CUT, PACK)                                                                              \
+static __attribute__((noinline)) void FN(tile_##MR##_##NV##_##CUT##_##PACK)                                      \
+    (const FN(product) *p, const T *A, const T *B, int64_t i, int64_t j, int64_t lanes)                          \
+{                                                                                                                \
+    FN(tile)(MR, NV, CUT, PACK, p, A, B, i, j, lanes);                                                           \
 }
-#define FBP_TILES(MR) FBP_TILE(MR, 1, 0) FBP_TILE(MR, 1, 1) FBP_TILE(MR, 2, 0) FBP_TILE(MR, 2, 1)
-FBP_TILES(1) FBP_TILES(2) FBP_TILES(4) FBP_TILES(6)
-#if FBP_MR == 12
-FBP_TILES(8) FBP_TILES(12)
-#endif
+#define FBP_TILES(MR, NV) FBP_TILE(MR, NV, 0, 0) FBP_TILE(MR, NV, 1, 0)
+#define FBP_TILES_FEW(MR) FBP_TILES(MR, 1) FBP_TILES(MR, 2) FBP_TILES(MR, 4)
+#define FBP_TILES_MANY(MR) FBP_TILES(MR, 1) FBP_TILES(MR, 2)
+#define FBP_TILES_PACK(MR) FBP_TILES_MANY(MR) FBP_TILE(MR, 2, 0, 1) FBP_TILE(MR, 2, 1, 1)
+FBP_TILE(1, 8, 0, 0)
+FBP_HEIGHTS(FBP_TILES_FEW, FBP_TILES_MANY, FBP_TILES_PACK)
+#undef FBP_TILES_PACK
+#undef FBP_TILES_MANY
+#undef FBP_TILES_FEW
 #undef FBP_TILES
 #undef FBP_TILE
 
-typedef void (*FN(tile_fn))(FBP_TILE_ARGS);
-#undef FBP_TILE_ARGS
+/* Where the tile of one, two or four vectors stands, its last vector whole or (one further) cut; and the packing one. */
+enum { FN(one_vector) = 0, FN(two_vectors) = 2, FN(four_vectors) = 4, FN(packing) = 4 };
 
-/* The tile for up to `rows` rows: as tall as possible; *height says how tall it is. */
-static inline const FN(tile_fn) *FN(tile_for)(int64_t rows, int64_t *height)
-{
-#define FBP_ROW(MR) {FN(tile_##MR##_1_0), FN(tile_##MR##_1_1), FN(tile_##MR##_2_0), FN(tile_##MR##_2_1)}
-    static const FN(tile_fn) tiles[][4] = {FBP_ROW(1), FBP_ROW(2), FBP_ROW(4), FBP_ROW(6),
-#if FBP_MR == 12
-                                           FBP_ROW(8), FBP_ROW(12)
-#endif
-    };
-#undef FBP_ROW
-    static const int8_t heights[] = {1, 2, 4, 6, 8, 12};
-    int32_t i = FBP_MR == 12 ? 5 : 3;
-    while (heights[i] > rows) i--;
-    *height = heights[i];
-    return tiles[i];
-}
-
-/* C (M, N) = A (M, K) B (K, N), and the epilogue. */
-static void FN(gemm)(T *C, int64_t ldc, const T *A, int64_t a_row, int64_t a_k, const T *B, int64_t ldb,
-                     int64_t M, int64_t N, int64_t K, const FN(epilogue) *e)
-{
-    int64_t k0 = 0;
-    do {
-        const int64_t kc = K - k0 > FBP_KC + FBP_KC / 2 ? FBP_KC : K - k0;
-        const int first = k0 == 0, last = k0 + kc == K;
-        for (int64_t i = 0, height; i < M; i += height) {
-            const FN(tile_fn) *tiles = FN(tile_for)(M - i, &height);
-            for (int64_t j = 0; j < N; j += 2 * VL) {
-                const int64_t left = N - j < 2 * VL ? N - j : 2 * VL;
-                const int wide = left > VL;
-                const int64_t lanes = wide ? left - VL : left;
-                tiles[2 * wide + (lanes < VL)](C + i * ldc + j, ldc, A + i * a_row + k0 * a_k, a_row, a_k,
-                                               B + k0 * ldb + j, ldb, kc, lanes, first, last,
-                                               e->bias ? e->bias + j : NULL,
-                                               e->gate ? e->gate + i * e->gate_ld + j : NULL, e->gate_ld, e->relu);
-            }
-        }
-        k0 += kc;
-    } while (k0 < K);
-}
+static const FN(tile_fn) FN(tiles)[FBP_MR + 1][6] = {
+#define FBP_TWO(MR, NV, PACK) FN(tile_##MR##_##NV##_0_##PACK), FN(tile_##MR##_##NV##_1_##PACK)
+#define FBP_ROW_FEW(MR) [MR] = {FBP_TWO(MR, 1, 0), FBP_TWO(MR, 2, 0), FBP_TWO(MR, 4, 0)},
+#define FBP_ROW_MANY(MR) [MR] = {FBP_TWO(MR, 1, 0), FBP_TWO(MR, 2, 0)},
+#define FBP_ROW_PACK(MR) [MR] = {FBP_TWO(MR, 1, 0), FBP_TWO(MR, 2, 0), FBP_TWO(MR, 2, 1)},
+    FBP_HEIGHTS(FBP_ROW_FEW, FBP_ROW_MANY, FBP_ROW_PACK)
+#undef FBP_ROW_PACK
+#undef FBP_ROW_MANY
+#undef FBP_ROW_FEW
+#undef FBP_TWO
+};

@@ -1,116 +1,211 @@
-/* linear: y = act(x W + b); the twin of fastbp/ops/linear.py, fused with the activations before and after it.
+/* linear: y = act(x W + b); the twin of fastbp/ops/linear.py, fused with the activations before and after it, and with
+ * the optimizer.
  *
- * dim[0] groups a row (G), dim[1] I, dim[2] O. p[0] W (I, O), p[1] b (O,) or NULL. aux Wt (O, I), refreshed by prepare.
- * Forward writes act(z) to y, and z = x W + b to save[0] if that is not NULL. Backward is given dz in dy. Where in_act
- * is an activation, x is its output, and dx[0] gets the gradient of that activation's input, from in_from.
+ * dim[0] groups a row (G), dim[1] I, dim[2] O. p[0] W (I, O), p[1] b (O,) or NULL. aux Wt (O, I) or NULL. Units are rows
+ * of W.
+ *
+ *   prepare   refreshes the units' columns of Wt
+ *   forward   writes act(z) to y, and z = x W + b to save[0] if that is not NULL
+ *   backward  is given dz in dy. Where in_act is an activation, x is its output, and dx[0] gets the gradient of that
+ *             activation's input, from in_from
+ *   gradient  dW of the units; with unit 0 also db. If the node is fused and there is an update, each block of dW is
+ *             applied to W, and Wt refreshed, while all of them are in the cache
  */
 
-static void KERNEL(transpose)(T *restrict y /* (C, R) */, const T *restrict x /* (R, C) */, int64_t R, int64_t C)
+/* An activation over blocks of a matrix that has just been made: rows of `to` and `from` are apart by ld. */
+typedef struct FN(strip) {
+    FN(activation_forward_fn) forward;
+    FN(activation_backward_fn) backward;
+    T *to;
+    const T *from;
+    int64_t ld;
+    double alpha;
+} FN(strip);
+
+static void FN(finish_forward)(const void *context, int64_t i, int64_t rows, int64_t j, int64_t columns)
 {
-    /* in squares that stay in the first-level cache on both sides */
-    for (int64_t r0 = 0; r0 < R; r0 += 16)
-        for (int64_t c0 = 0; c0 < C; c0 += 16) {
-            const int64_t r1 = r0 + 16 < R ? r0 + 16 : R, c1 = c0 + 16 < C ? c0 + 16 : C;
-            for (int64_t c = c0; c < c1; c++)
-                for (int64_t r = r0; r < r1; r++) y[c * R + r] = x[r * C + c];
-        }
+    const FN(strip) *s = context;
+    T *y = s->to + i * s->ld + j;
+    const T *z = s->from + i * s->ld + j;
+    if (columns == s->ld) s->forward(y, z, rows * columns, s->alpha);
+    else for (int64_t r = 0; r < rows; r++) s->forward(y + r * s->ld, z + r * s->ld, columns, s->alpha);
 }
 
-static void KERNEL(linear_forward)(T *restrict y /* (B, O) */, T *restrict z /* (B, O) */, const T *restrict x /* (B, I) */,
-                                   const T *restrict W /* (I, O) */, const T *restrict b /* (O,) */,
-                                   int64_t B, int64_t I, int64_t O, int32_t act, double alpha)
+static void FN(finish_backward)(const void *context, int64_t i, int64_t rows, int64_t j, int64_t columns)
 {
-    const FN(epilogue) e = {.bias = b, .relu = act == FBP_OP_relu && !z};
-    if (act == FBP_OP_identity || e.relu) {
-        FN(gemm)(y, O, x, I, 1, W, O, B, O, I, &e);
+    const FN(strip) *s = context;
+    T *dx = s->to + i * s->ld + j;
+    const T *from = s->from + i * s->ld + j;
+    if (columns == s->ld) s->backward(dx, dx, from, rows * columns, s->alpha);
+    else for (int64_t r = 0; r < rows; r++) s->backward(dx + r * s->ld, dx + r * s->ld, from + r * s->ld, columns, s->alpha);
+}
+
+static void FN(linear_forward_fused)(T *restrict y, T *restrict z, const T *restrict x, const T *restrict W, const T *Wt,
+                                     const T *restrict b, int64_t B, int64_t I, int64_t O, int32_t act, double alpha,
+                                     void *scratch)
+{
+    T *into = z ? z : y;
+    const FN(strip) strip = {.forward = FN(activation_forward_of)(act), .to = y, .from = into, .ld = O, .alpha = alpha};
+    const int32_t relu = act == FBP_OP_relu && !z, plain = act == FBP_OP_identity && !z;
+    if (FN(is_dot)(I, O)) {
+        FN(linear_forward_dot)(into, x, W, Wt, b, B, I, O);
+        if (!plain) FN(finish_forward)(&strip, 0, B, 0, O);
         return;
     }
-    /* a few rows at a time, so that the activation finds them in the first-level cache */
-    const FN(activation_forward_fn) f = FN(activation_forward_of)(act);
-    T *into = z ? z : y;
-    for (int64_t r = 0; r < B; r += FBP_MR) {
-        const int64_t rows = B - r < FBP_MR ? B - r : FBP_MR;
-        FN(gemm)(into + r * O, O, x + r * I, I, 1, W, O, rows, O, I, &e);
-        f(y + r * O, into + r * O, rows * O, alpha);
-    }
+    const FN(epilogue) e = {.bias = b, .relu = relu, .finish = relu || plain ? NULL : FN(finish_forward), .context = &strip};
+    FN(gemm)(into, O, x, I, 1, W, O, B, O, I, &e, scratch);
 }
 
 static void FN(linear_backward_fused)(T *restrict dx, const T *restrict dy, const T *restrict Wt, int64_t B, int64_t I,
-                                      int64_t O, int32_t in_act, const T *from, double alpha)
+                                      int64_t O, int32_t in_act, const T *from, double alpha, void *scratch)
 {
-    const FN(epilogue) e = {.gate = in_act == FBP_OP_relu ? from : NULL, .gate_ld = I};
-    if (in_act == FBP_OP_identity || in_act == FBP_OP_relu) {
-        FN(gemm)(dx, I, dy, O, 1, Wt, I, B, I, O, &e);
-        return;
+    const FN(strip) strip = {.backward = FN(activation_backward_of)(in_act), .to = dx, .from = from, .ld = I, .alpha = alpha};
+    const int32_t relu = in_act == FBP_OP_relu, plain = in_act == FBP_OP_identity;
+    const FN(epilogue) e = {.gate = relu ? from : NULL, .gate_ld = I, .finish = relu || plain ? NULL : FN(finish_backward),
+                            .context = &strip};
+    FN(gemm)(dx, I, dy, O, 1, Wt, I, B, I, O, &e, scratch);
+}
+
+/* NV columns of vectors, the last of them cut: db[j] = the sum of dy[r, j] over r, in `chains` sums of every chains-th row */
+static FBP_INLINE void FN(sum_columns)(const int NV, const int chains, T *restrict db, const T *restrict dy, int64_t B,
+                                       int64_t O, int64_t lanes)
+{
+    V sum[8] = {{0}};
+    for (int64_t r = 0; r < B; r += chains) {
+        FBP_UNROLL
+        for (int c = 0; c < chains; c++) {
+            FBP_UNROLL
+            for (int v = 0; v < NV; v++)
+                if (chains == 1 || r + c < B)
+                    sum[c * NV + v] += FN(v_load_cut)(NV == 1, dy + (r + c) * O + v * VL, lanes);
+        }
     }
-    const FN(activation_backward_fn) f = FN(activation_backward_of)(in_act);
-    for (int64_t r = 0; r < B; r += FBP_MR) {
-        const int64_t rows = B - r < FBP_MR ? B - r : FBP_MR;
-        FN(gemm)(dx + r * I, I, dy + r * O, O, 1, Wt, I, rows, I, O, &e);
-        f(dx + r * I, dx + r * I, from + r * I, rows * I, alpha);
+    FBP_UNROLL
+    for (int v = 0; v < NV; v++) {
+        const V all = chains == 1 ? sum[v] : (sum[v] + sum[NV + v]) + (sum[2 * NV + v] + sum[3 * NV + v]);
+        FN(v_store_up_to)(db + v * VL, all, NV == 1 ? lanes : VL);
     }
+}
+
+/* db: the sums of the columns of dy. Their order depends on O alone. */
+static void FN(column_sums)(T *restrict db /* (O,) */, const T *restrict dy /* (B, O) */, int64_t B, int64_t O)
+{
+    int64_t j = 0;
+    for (; j + 8 * VL <= O; j += 8 * VL) FN(sum_columns)(8, 1, db + j, dy + j, B, O, VL);
+    for (; j + 2 * VL <= O; j += 2 * VL) FN(sum_columns)(2, 4, db + j, dy + j, B, O, VL);
+    for (; j < O; j += VL) FN(sum_columns)(1, 4, db + j, dy + j, B, O, FN(min)(VL, O - j));
+}
+
+/* ---- kernels -------------------------------------------------------------------------------------------------- */
+
+static void KERNEL(linear_forward)(T *restrict y /* (B, O) */, T *restrict z /* (B, O) or NULL */,
+                                   const T *restrict x /* (B, I) */, const T *restrict W /* (I, O) */,
+                                   const T *restrict b /* (O,) or NULL */, int64_t B, int64_t I, int64_t O, int32_t act,
+                                   double alpha)
+{
+    FN(linear_forward_fused)(y, z, x, W, NULL, b, B, I, O, act, alpha, NULL);
 }
 
 static void KERNEL(linear_backward_input)(T *restrict dx /* (B, I) */, const T *restrict dy /* (B, O) */,
                                           const T *restrict Wt /* (O, I) */, int64_t B, int64_t I, int64_t O)
 {
-    FN(linear_backward_fused)(dx, dy, Wt, B, I, O, FBP_OP_identity, NULL, 0);
-}
-
-/* db: the sums of the columns of dy, rows in order */
-static void FN(column_sums)(T *restrict db /* (O,) */, const T *restrict dy /* (B, O) */, int64_t B, int64_t O)
-{
-    for (int64_t j = 0; j < O; j += VL) {
-        const int64_t lanes = O - j < VL ? O - j : VL;
-        V sum[4] = {{0}};
-        for (int64_t r = 0; r < B; r++) sum[r & 3] += FN(v_load_n)(dy + r * O + j, lanes);
-        FN(v_store_n)(db + j, (sum[0] + sum[1]) + (sum[2] + sum[3]), lanes);
-    }
+    FN(linear_backward_fused)(dx, dy, Wt, B, I, O, FBP_OP_identity, NULL, 0, NULL);
 }
 
 static void KERNEL(linear_backward_weight)(T *restrict dW /* (I, O) */, T *restrict db /* (O,) or NULL */,
                                            const T *restrict x /* (B, I) */, const T *restrict dy /* (B, O) */,
                                            int64_t B, int64_t I, int64_t O)
 {
-    const FN(epilogue) e = {0};
-    FN(gemm)(dW, O, x, 1, I, dy, O, I, O, B, &e);
+    const FN(epilogue) none = {0};
+    FN(gemm)(dW, O, x, 1, I, dy, O, I, O, B, &none, NULL);
     if (db) FN(column_sums)(db, dy, B, O);
 }
 
-static void FN(linear_prepare)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi)
+/* ---- phases --------------------------------------------------------------------------------------------------- */
+
+static void FN(linear_prepare)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
-    (void)run; (void)lo; (void)hi;
-    if (n->aux) KERNEL(transpose)(n->aux, n->p[0], n->dim[1], n->dim[2]);
+    (void)run; (void)scratch;
+    const int64_t I = n->dim[1], O = n->dim[2];
+    if (n->aux) FN(transpose_block)((T *)n->aux + lo, I, (const T *)n->p[0] + lo * O, O, hi - lo, O);
 }
 
-static void FN(linear_forward_phase)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi)
+static void FN(linear_forward_phase)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
     (void)run;
     const int64_t G = n->dim[0], I = n->dim[1], O = n->dim[2];
-    KERNEL(linear_forward)((T *)n->y + lo * G * O, n->save[0] ? (T *)n->save[0] + lo * G * O : NULL,
-                           (const T *)n->x[0] + lo * G * I, n->p[0], n->p[1], (hi - lo) * G, I, O, n->act, n->act_alpha);
+    FN(linear_forward_fused)((T *)n->y + lo * G * O, n->save[0] ? (T *)n->save[0] + lo * G * O : NULL,
+                             (const T *)n->x[0] + lo * G * I, n->p[0], n->aux, n->p[1], (hi - lo) * G, I, O, n->act,
+                             n->act_alpha, scratch);
 }
 
-static void FN(linear_backward_phase)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi)
+static void FN(linear_backward_phase)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
     (void)run;
     const int64_t G = n->dim[0], I = n->dim[1], O = n->dim[2];
     if (!n->dx[0]) return;
     FN(linear_backward_fused)((T *)n->dx[0] + lo * G * I, (const T *)n->dy + lo * G * O, n->aux, (hi - lo) * G, I, O,
-                              n->in_act, n->in_from ? (const T *)n->in_from + lo * G * I : NULL, n->in_alpha);
+                              n->in_act, n->in_from ? (const T *)n->in_from + lo * G * I : NULL, n->in_alpha, scratch);
 }
 
-static void FN(linear_gradient_phase)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi)
+/* Rows of W from `first` on, and what is updated with them. */
+typedef struct FN(weight_block) {
+    const fbp_node *node;
+    fbp_update_plan *update;
+    int64_t first;
+} FN(weight_block);
+
+static void FN(finish_gradient)(const void *context, int64_t i, int64_t rows, int64_t j, int64_t columns)
 {
-    const int64_t G = n->dim[0], I = n->dim[1], O = n->dim[2], B = run->rows * G;
-    const FN(epilogue) e = {0};
-    if (n->dp[0]) FN(gemm)((T *)n->dp[0] + lo * O, O, (const T *)n->x[0] + lo, 1, I, n->dy, O, hi - lo, O, B, &e);
-    if (n->dp[1] && lo == 0) FN(column_sums)(n->dp[1], n->dy, B, O);
+    const FN(weight_block) *block = context;
+    const fbp_node *n = block->node;
+    const int64_t I = n->dim[1], O = n->dim[2], at = (block->first + i) * O + j;
+    T *W = (T *)n->p[0] + at;
+    const T *dW = (const T *)n->dp[0] + at;
+    if (columns == O) fbp_update_piece(block->update, W, dW, rows * O, n->decay[0]);
+    else for (int64_t r = 0; r < rows; r++) fbp_update_piece(block->update, W + r * O, dW + r * O, columns, n->decay[0]);
+    if (n->aux) FN(transpose_block)((T *)n->aux + j * I + block->first + i, I, W, O, rows, columns);
+}
+
+static void FN(linear_gradient_weight)(const fbp_node *n, fbp_update_plan *update, int64_t B, int64_t lo, int64_t hi,
+                                       void *scratch)
+{
+    const int64_t I = n->dim[1], O = n->dim[2];
+    const FN(weight_block) block = {.node = n, .update = update, .first = lo};
+    const T *x = (const T *)n->x[0] + lo, *dy = n->dy;
+    T *dW = (T *)n->dp[0] + lo * O;
+    if (O == 1 || (scratch && FN(is_narrow)(O))) {
+        const FN(epilogue) none = {0};
+        if (O == 1) FN(gemm)(dW, hi - lo, dy, 1, 1, x, I, 1, hi - lo, B, &none, NULL);
+        else FN(linear_gradient_narrow)(dW, x, I, dy, B, hi - lo, O, scratch);
+        if (update) FN(finish_gradient)(&block, 0, hi - lo, 0, O);
+        return;
+    }
+    FN(epilogue) e = {0};
+    if (update) {
+        const int64_t at = (char *)((T *)n->p[0] + lo * O) - update->parameters;
+        e.finish = FN(finish_gradient);
+        e.context = &block;
+        e.needs[0] = (const T *)(update->parameters + at);
+        for (int s = 0; s < 2 && update->state[s]; s++) e.needs[1 + s] = (const T *)(update->state[s] + at);
+    }
+    FN(gemm)(dW, O, x, 1, I, dy, O, hi - lo, O, B, &e, scratch);
+}
+
+static void FN(linear_gradient_phase)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
+{
+    const int64_t O = n->dim[2], B = run->rows * n->dim[0];
+    fbp_update_plan *update = n->fused ? run->update : NULL;
+    if (n->dp[0] && lo < hi) FN(linear_gradient_weight)(n, update, B, lo, hi, scratch);
+    if (n->dp[1] && lo == 0) {
+        FN(column_sums)(n->dp[1], n->dy, B, O);
+        if (update) fbp_update_piece(update, n->p[1], n->dp[1], O, n->decay[1]);
+    }
 }
 
 static const fbp_phases FN(linear_phases) = {
     .prepare = FN(linear_prepare),
-    .prepare_units = -1,
+    .prepare_units = 1,
     .forward = FN(linear_forward_phase),
     .backward = FN(linear_backward_phase),
     .gradient = FN(linear_gradient_phase),

@@ -1,0 +1,152 @@
+/* How a product is cut into tiles, and which operands are copied first.
+ *
+ * A product is cut into blocks of rows, so that a block of A stays in the second-level cache while all columns are made.
+ * Operands are read where they are if they fit the cache. Copies are made where they do not, or where rows are so far
+ * apart that they fall into few sets of the cache; then the inner index is cut as well, FBP_KC at a time. The first
+ * tile of a panel of B (two vectors wide) copies it as it goes, which costs two stores for 24 multiply-adds.
+ */
+
+#ifndef FBP_KC
+#define FBP_PANEL_BYTES (64 * 1024)
+#define FBP_KC (FBP_PANEL_BYTES / (2 * FBP_VBYTES))
+#define FBP_BLOCK_BYTES (FBP_SCRATCH_BYTES - FBP_PANEL_BYTES)   /* a block of A, copied or not */
+#define FBP_CACHED_BYTES (1024 * 1024)                          /* more of B than this is copied */
+#define FBP_FAR_BYTES 2048                                      /* rows apart by multiples of this fall into few sets */
+#define FBP_PACK_ROWS 48                                        /* shorter products never pack */
+#define FBP_PACK_COLUMNS 16                                     /* and narrower ones, in vectors, not A */
+/* A block of C to be finished has at most so many bytes, and if it is not as wide as C, so many vectors of columns. */
+#define FBP_FINISH_BYTES (96 * 1024)
+#define FBP_FINISH_COLUMNS 12
+#endif
+
+static inline int64_t FN(min)(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* n cut into parts of at most `most`, as even as possible: how many, and how long part i is */
+static inline int64_t FN(parts)(int64_t n, int64_t most) { return (n + most - 1) / most; }
+static inline int64_t FN(part)(int64_t n, int64_t parts, int64_t i) { return n / parts + (i < n % parts); }
+
+static inline int32_t FN(is_far)(int64_t ld) { return ld * (int64_t)sizeof(T) % FBP_FAR_BYTES == 0; }
+
+/* Rows of n elements are copied this far apart, so that they do not fall into the same sets. */
+static inline int64_t FN(spread)(int64_t n) { return FN(parts)(n, VL) * VL + VL; }
+
+static void FN(copy_rows_apart)(T *restrict to, int64_t ld, const T *restrict from, int64_t from_ld, int64_t rows, int64_t n)
+{
+    for (int64_t r = 0; r < rows; r++) {
+        int64_t c = 0;
+        for (; c + 4 * VL <= n; c += 4 * VL) {
+            FBP_UNROLL
+            for (int v = 0; v < 4; v++) FN(v_store)(to + c + v * VL, FN(v_load)(from + c + v * VL));
+        }
+        for (; c < n; c += VL) FN(v_store_up_to)(to + c, FN(v_load_up_to)(from + c, n - c), n - c);
+        to += ld;
+        from += from_ld;
+    }
+}
+
+/* Rows i to i + M of one panel of columns. A is row i; `which` and `lanes` say how wide the panel is. */
+static inline void FN(gemm_panel)(const FN(product) *p, const T *A, const T *B, int64_t i, int64_t M, int64_t j,
+                                  int which, int64_t lanes)
+{
+    const int64_t n = FN(parts)(M, FBP_MR);
+    for (int64_t t = 0; t < n; t++) {
+        const int64_t rows = FN(part)(M, n, t);
+        FN(tiles)[rows][which](p, A, B, i, j, lanes);
+        A += rows * p->a_row;
+        i += rows;
+    }
+}
+
+/* The same for a panel of two vectors, which is copied by its first tile. */
+static inline void FN(gemm_panel_packed)(FN(product) *p, const T *A, const T *B, int64_t i, int64_t M, int64_t j,
+                                         int32_t cut, int64_t lanes)
+{
+    const int64_t rows = FN(part)(M, FN(parts)(M, FBP_MR), 0), ldb = p->ldb;
+    FN(tiles)[rows][FN(packing) + cut](p, A, B, i, j, lanes);
+    p->ldb = 2 * VL;
+    FN(gemm_panel)(p, A + rows * p->a_row, p->panel, i + rows, M - rows, j, FN(two_vectors) + cut, lanes);
+    p->ldb = ldb;
+}
+
+/* Rows i to i + M, columns j to j + N. A is row i, B all of B. */
+static void FN(gemm_block)(FN(product) *p, const T *A, const T *B, int64_t i, int64_t M, int64_t j, int64_t N)
+{
+    const int64_t end = j + N;
+    B += j;
+    if (M == 1)
+        for (; j + 8 * VL <= end; j += 8 * VL, B += 8 * VL) FN(tile_1_8_0_0)(p, A, B, i, j, VL);
+    if (2 * M <= FBP_MR)
+        for (; j + 3 * VL < end; j += 4 * VL, B += 4 * VL) {
+            const int64_t lanes = FN(min)(end - j - 3 * VL, VL);
+            FN(tiles)[M][FN(four_vectors) + (lanes < VL)](p, A, B, i, j, lanes);
+        }
+    for (; j + VL < end; j += 2 * VL, B += 2 * VL) {
+        const int64_t lanes = FN(min)(end - j - VL, VL);
+        if (p->panel && M >= FBP_PACK_ROWS) FN(gemm_panel_packed)(p, A, B, i, M, j, lanes < VL, lanes);
+        else FN(gemm_panel)(p, A, B, i, M, j, FN(two_vectors) + (lanes < VL), lanes);
+    }
+    if (j < end) FN(gemm_panel)(p, A, B, i, M, j, FN(one_vector) + (end - j < VL), end - j);
+}
+
+/* How a product is cut, and what is copied. */
+typedef struct FN(cuts) {
+    int32_t pack_a, pack_b;
+    int64_t k_parts, row_parts, columns;   /* columns: that are finished together */
+} FN(cuts);
+
+static FN(cuts) FN(gemm_cuts)(int64_t a_row, int64_t a_k, int64_t ldb, int64_t M, int64_t N, int64_t K,
+                              int32_t finish, int32_t may_pack)
+{
+    const int64_t size = sizeof(T);
+    FN(cuts) c = {.k_parts = 1, .row_parts = 1, .columns = N};
+    if (M < FBP_PACK_ROWS) return c;
+    if (may_pack && K > 0) {
+        c.pack_a = N >= FBP_PACK_COLUMNS * VL && FN(is_far)(a_k == 1 ? a_row : a_k);
+        c.pack_b = K * N * size > FBP_CACHED_BYTES || (FN(is_far)(ldb) && K > FBP_PACK_ROWS);
+    }
+    if (c.pack_a || c.pack_b) c.k_parts = FN(parts)(K, FBP_KC);
+    const int64_t k = FN(parts)(K, c.k_parts) + VL;
+    int64_t rows = FBP_BLOCK_BYTES / size / (k + VL) - VL;
+    if (finish) {
+        if (N > FBP_FINISH_BYTES / FBP_PACK_ROWS / size) c.columns = FBP_FINISH_COLUMNS * VL;
+        rows = FN(min)(rows, FBP_FINISH_BYTES / size / c.columns);
+    }
+    c.row_parts = FN(parts)(M, rows < FBP_PACK_ROWS ? FBP_PACK_ROWS : rows);
+    return c;
+}
+
+/* C (M, N) = A (M, K) B (K, N) with the epilogue; scratch as in fastbp.h, or NULL: nothing is copied. */
+static void FN(gemm)(T *C, int64_t ldc, const T *A, int64_t a_row, int64_t a_k, const T *B, int64_t ldb,
+                     int64_t M, int64_t N, int64_t K, const FN(epilogue) *e, void *scratch)
+{
+    if (M <= 0 || N <= 0) return;
+    const FN(cuts) cuts = FN(gemm_cuts)(a_row, a_k, ldb, M, N, K, e->finish != NULL, scratch != NULL);
+    FN(product) p = {.C = C, .ldc = ldc, .ldb = ldb, .e = e, .panel = cuts.pack_b ? scratch : NULL};
+    T *block = (T *)((char *)scratch + FBP_PANEL_BYTES);
+    for (int64_t row_part = 0, i = 0, rows; row_part < cuts.row_parts; row_part++, i += rows) {
+        rows = FN(part)(M, cuts.row_parts, row_part);
+        for (int64_t k_part = 0, k = 0; k_part < cuts.k_parts; k_part++, k += p.K) {
+            const T *A_block = A + i * a_row + k * a_k;
+            p.K = FN(part)(K, cuts.k_parts, k_part);
+            p.first = k_part == 0;
+            p.last = k_part + 1 == cuts.k_parts;
+            p.a_row = a_row;
+            p.a_k = a_k;
+            if (cuts.pack_a && a_k == 1) {
+                p.a_row = FN(spread)(p.K);
+                FN(copy_rows_apart)(block, p.a_row, A_block, a_row, rows, p.K);
+                A_block = block;
+            } else if (cuts.pack_a) {
+                p.a_k = FN(spread)(rows);
+                FN(copy_rows_apart)(block, p.a_k, A_block, a_k, p.K, rows);
+                A_block = block;
+            }
+            const int64_t columns = p.last && e->finish ? cuts.columns : N;
+            for (int64_t j = 0; j < N; j += columns) {
+                const int64_t n = FN(min)(columns, N - j);
+                FN(gemm_block)(&p, A_block, B + k * ldb, i, rows, j, n);
+                if (p.last && e->finish) e->finish(e->context, i, rows, j, n);
+            }
+        }
+    }
+}
