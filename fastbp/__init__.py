@@ -5,6 +5,7 @@ The public names, nothing else.
 
 from fastbp import callbacks, datasets, schedules
 from fastbp.cpu import CpuInfo, cpu_info
+from fastbp.custom_loss import CustomLoss
 from fastbp.errors import DivergenceError, FormatError, NonFiniteError
 from fastbp.gradcheck import GradcheckReport, gradcheck, numerical_gradient
 from fastbp.graph import Input
@@ -29,6 +30,7 @@ from fastbp.layers import (
     Add,
     BatchNorm,
     Concat,
+    CustomLayer,
     Dropout,
     Flatten,
     HardSwish,
@@ -76,12 +78,13 @@ from fastbp.trainer import History, Trainer
 
 __all__ = [
     "ELU", "GELU", "MAE", "MSE", "SELU", "SGD", "Adagrad", "Adam", "AdamW", "Add", "BatchNorm", "BinaryCrossEntropy",
-    "Concat", "Constant", "ConstantSchedule", "CosineDecay", "CpuInfo", "CrossEntropy", "DivergenceError", "Dropout",
-    "ExponentialDecay", "Flatten", "FormatError", "GaussianNLL", "GradcheckReport", "HalfSquaredError", "HardSwish",
-    "History", "Huber", "Identity", "Input", "KaimingNormal", "KaimingUniform", "Layer", "LayerNorm", "LeCunNormal",
-    "LeCunUniform", "LeakyReLU", "Linear", "Lion", "Loss", "Mish", "MultiStepDecay", "Multiply", "Network",
-    "NonFiniteError", "Normal", "OneCycle", "Ones", "Optimizer", "Orthogonal", "PoissonNLL", "Quantile", "RMSprop",
-    "ReLU", "ReduceOnPlateau", "Schedule", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "StepDecay", "Tanh",
-    "Trainer", "Uniform", "XavierNormal", "XavierUniform", "Zeros", "callbacks", "cpu_info", "datasets",
-    "get_num_threads", "gradcheck", "load", "numerical_gradient", "schedules", "set_num_threads",
+    "Concat", "Constant", "ConstantSchedule", "CosineDecay", "CpuInfo", "CrossEntropy", "CustomLayer", "CustomLoss",
+    "DivergenceError", "Dropout", "ExponentialDecay", "Flatten", "FormatError", "GaussianNLL", "GradcheckReport",
+    "HalfSquaredError", "HardSwish", "History", "Huber", "Identity", "Input", "KaimingNormal", "KaimingUniform",
+    "Layer", "LayerNorm", "LeCunNormal", "LeCunUniform", "LeakyReLU", "Linear", "Lion", "Loss", "Mish",
+    "MultiStepDecay", "Multiply", "Network", "NonFiniteError", "Normal", "OneCycle", "Ones", "Optimizer", "Orthogonal",
+    "PoissonNLL", "Quantile", "RMSprop", "ReLU", "ReduceOnPlateau", "Schedule", "Sequential", "SiLU", "Sigmoid",
+    "Softmax", "Softplus", "StepDecay", "Tanh", "Trainer", "Uniform", "XavierNormal", "XavierUniform", "Zeros",
+    "callbacks", "cpu_info", "datasets", "get_num_threads", "gradcheck", "load", "numerical_gradient", "schedules",
+    "set_num_threads",
 ]

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from fastbp.backends.base import Backend, Batch, Memory, Progress, Update
 from fastbp.backends.reference import ReferenceBackend
 from fastbp.checks import count, numbers
+from fastbp.custom_loss import as_loss
 from fastbp.errors import NonFiniteError
 from fastbp.graph import Graph, Input, Parameter, Tensor
 from fastbp.losses import Loss
@@ -435,12 +436,13 @@ class Network:
 
     def losses(self, loss: Any) -> tuple[Loss, ...]:
         """Check that there is a loss for each output, and that it fits."""
-        losses = self._several("loss", loss, self._single_output, len(self.graph.outputs))
+        losses = [as_loss(one) for one in self._several("loss", loss, self._single_output, len(self.graph.outputs))]
         for one, t in zip(losses, self.graph.outputs, strict=True):
             if isinstance(one, type) and issubclass(one, Loss):
                 raise TypeError(f"loss is the class {one.__name__}; expected an instance: {one.__name__}()")
             if not isinstance(one, Loss):
-                raise TypeError(f"loss is {one!r}; expected a loss such as fb.MSE() or fb.CrossEntropy()")
+                raise TypeError(f"loss is {one!r}; expected a loss such as fb.MSE(), or a function (y_pred, y) -> "
+                                "(loss, gradient)")
             one.check_output(t.shape)
         return tuple(losses)
 

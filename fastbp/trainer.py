@@ -193,8 +193,9 @@ class Trainer:
                             f"{optimizer.__name__}()")
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"Trainer: optimizer is {optimizer!r}; expected an optimizer such as fb.Adam(lr=1e-3)")
-        self.net, self.loss, self.optimizer = net, loss, optimizer
-        net.losses(loss)  # raises for a loss that does not fit
+        self.net, self.optimizer = net, optimizer
+        losses = net.losses(loss)  # raises for a loss that does not fit
+        self.loss: Any = losses if isinstance(loss, list | tuple) else losses[0]
         self.metrics = _metrics(metrics)
         limits = [_limit("clip_norm", clip_norm), _limit("clip_value", clip_value)]
         self.update = optimizer.update_of(net)

@@ -1,0 +1,128 @@
+"""A layer of one's own: forward and backward in NumPy, anywhere in a graph."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastbp.graph import Initializer, Tensor
+from fastbp.layers.base import Layer, positive_int
+from fastbp.ops.base import Array, Context, Shape
+from fastbp.ops.custom import PythonOp
+
+if TYPE_CHECKING:
+    from fastbp.gradcheck import GradcheckReport
+
+
+class CustomLayer(Layer):
+    """A layer whose forward and backward rules are written in Python.
+
+    Override :meth:`forward` and :meth:`backward`, and what else the layer needs. It is used like any other layer:
+    in a :class:`~fastbp.Sequential` or called on tensors, shared, trained, checked by :func:`fastbp.gradcheck`. Return
+    the constructor's arguments from ``hyperparameters`` to have it in files (``fb.load(path, layers=[MyLayer])``).
+
+    Parameters
+    ----------
+    name, trainable
+        As in :class:`~fastbp.layers.base.Layer`.
+
+    Notes
+    -----
+    Shapes are those of one sample; arrays have the batch axis before it. Arrays that are handed in are read only and
+    good until the next batch: copy what is to be kept for longer. Python costs a few microseconds a call, and holds the
+    GIL while it runs; the other layers stay as fast as they are.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastbp as fb
+    >>> class Scale(fb.CustomLayer):  # y = a x, with one trained a for each feature
+    ...     def parameters(self, shape):
+    ...         return {"a": (shape, fb.Ones())}
+    ...     def forward(self, ctx, x, a):
+    ...         return a * x
+    ...     def backward(self, ctx, dy):
+    ...         (x,) = ctx.inputs
+    ...         return dy * ctx.params["a"], {"a": (dy * x).sum(axis=0)}
+    >>> Scale().gradcheck((3,)).ok
+    True
+    >>> net = fb.Sequential(fb.Linear(4, 3), Scale(), fb.Tanh(), backend="reference")
+    >>> net.params["1.a"]
+    array([1., 1., 1.], dtype=float32)
+    """
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        """Return the shape of an output sample; that of the first input, unless overridden."""
+        return shapes[0]
+
+    def parameters(self, *shapes: Shape) -> dict[str, tuple[Shape, Initializer]]:
+        """Return the trained parameters by role, each as (shape, initializer); none, unless overridden."""
+        return {}
+
+    def buffers(self, *shapes: Shape) -> dict[str, tuple[Shape, Initializer]]:
+        """Return the state that is not trained, likewise; forward updates it in place in ``ctx.buffers``."""
+        return {}
+
+    @abstractmethod
+    def forward(self, ctx: Context, *xs: Array, **params: Array) -> Array:
+        """Return the output for a batch.
+
+        Parameters
+        ----------
+        ctx : Context
+            ``ctx.training``; ``ctx.buffers``; ``ctx.saved``, a dict for what backward needs; ``ctx.seed``, ``ctx.step``
+            and ``ctx.node``, which random numbers are to be keyed by.
+        *xs : arrays (B, *shape)
+        **params : arrays, by role
+        """
+
+    @abstractmethod
+    def backward(self, ctx: Context, dy: Array) -> Any:
+        """Return the gradient of the input and, where there are parameters, a dict with theirs: ``dx, {"weight": dW}``.
+
+        With several inputs, dx is a tuple of one gradient for each.
+
+        Parameters
+        ----------
+        ctx : Context
+            As forward left it, with ``ctx.inputs``, ``ctx.output`` and ``ctx.params``.
+        dy : array (B, *output shape)
+        """
+
+    def lower(self, *inputs: Tensor) -> Tensor:
+        if not inputs:
+            raise TypeError(f"{self!r}: called on no tensor; expected at least 1")
+        shapes = [t.shape for t in inputs]
+        declared = {**self.parameters(*shapes), **self.buffers(*shapes)}
+        return self.apply(PythonOp(self), *inputs, initializers={role: init for role, (_, init) in declared.items()})
+
+    def gradcheck(self, *shapes: Shape | int, rows: int = 3, seed: int = 0, **options: Any) -> GradcheckReport:
+        """Compare backward with differences of forward, on random inputs.
+
+        Parameters
+        ----------
+        *shapes : tuple of int, or int
+            Of one sample of each input.
+        rows : int, default 3
+            Samples in the batch.
+        seed : int, default 0
+        **options
+            As in :func:`fastbp.gradcheck`.
+
+        Returns
+        -------
+        GradcheckReport
+        """
+        from fastbp.gradcheck import gradcheck
+        from fastbp.graph import Input
+        from fastbp.losses import HalfSquaredError
+        from fastbp.network import Network
+        rows = positive_int(f"{self!r}.gradcheck", "rows", rows)
+        inputs = [Input(shape) for shape in shapes]
+        out = self(*inputs)
+        net = Network(inputs, out, dtype="float64", seed=seed, backend="reference")
+        rng = np.random.default_rng(seed)
+        x = tuple(rng.standard_normal((rows, *t.shape)) for t in inputs)
+        return gradcheck(net, x, rng.standard_normal((rows, *out.shape)), HalfSquaredError(), **options)
