@@ -9,6 +9,7 @@ from fastbp.custom_loss import CustomLoss
 from fastbp.errors import DivergenceError, FormatError, NonFiniteError
 from fastbp.gradcheck import GradcheckReport, gradcheck, numerical_gradient
 from fastbp.graph import Input
+from fastbp.history import History
 from fastbp.initializers import (
     Constant,
     KaimingNormal,
@@ -74,7 +75,7 @@ from fastbp.schedules import (
 )
 from fastbp.serialization import load
 from fastbp.threads import get_num_threads, set_num_threads
-from fastbp.trainer import History, Trainer
+from fastbp.trainer import Trainer
 
 __all__ = [
     "ELU", "GELU", "MAE", "MSE", "SELU", "SGD", "Adagrad", "Adam", "AdamW", "Add", "BatchNorm", "BinaryCrossEntropy",

@@ -26,7 +26,8 @@ from fastbp.schedules import ConstantSchedule, FunctionSchedule, ReduceOnPlateau
 from fastbp.serialization import build, classes, describe, described, find, plain, tensors_of
 
 if TYPE_CHECKING:
-    from fastbp.trainer import History, Trainer
+    from fastbp.history import History
+    from fastbp.trainer import Trainer
 
 # Names of a network's arrays begin with the name of a layer, which has no dot: nothing of its can be called so.
 _OPTIMIZER, _CALLBACKS = ".optimizer/", ".callbacks/"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -22,6 +21,7 @@ from fastbp.errors import NonFiniteError
 from fastbp.graph import Graph, Input, Parameter, Tensor
 from fastbp.losses import Loss
 from fastbp.ops.base import Array, Shape
+from fastbp.outlook import Outlook
 from fastbp.vector import Vector
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ BackendName = Literal["native", "reference"]
 DTYPES = ("float32", "float64")
 
 
-class Network:
+class Network(Outlook):
     """A network: any directed acyclic graph of layers.
 
     Parameters
@@ -310,63 +310,6 @@ class Network:
         self._set_up(self.graph, self.dtype, self.seed, self.backend)
         self.load_state_dict(values)
         self._memory.step = step
-
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write the network to a safetensors file; :func:`fastbp.load` reads it.
-
-        The file has the parameters and buffers by name, and the layers with their arguments as JSON in its metadata. It
-        is replaced in one go. Needs safetensors (``pip install 'fastbp[save]'``).
-
-        Raises
-        ------
-        ImportError
-            Without safetensors.
-        OSError
-            If it cannot be written; what was there stays.
-        TypeError, ValueError
-            For a layer with arguments that JSON cannot hold, or ops that belong to no layer.
-        """
-        from fastbp.serialization import save
-        save(self, path)
-
-    # ---- looking ------------------------------------------------------------------------------------------------
-
-    def summary(self) -> str:
-        """Return a table of the graph: one line for each tensor, with its shape and parameters."""
-        from fastbp.report import summary
-        return summary(self)
-
-    def activations(self, x: Any, training: bool = False) -> dict[str, Array]:
-        """Return what every tensor of the graph holds for a batch, by name, as :meth:`summary` lists them.
-
-        Computed by the reference, as the native backend fuses some tensors away. Nothing of the network is changed.
-
-        Examples
-        --------
-        >>> import fastbp as fb
-        >>> net = fb.Sequential(fb.Linear(1, 1, weight_init=fb.Constant(-2.0)), fb.ReLU(), backend="reference")
-        >>> {name: values.tolist() for name, values in net.activations([[3.0]]).items()}
-        {'input': [[3.0]], '0.linear': [[-6.0]], '1.relu': [[0.0]]}
-        """
-        arrays = self._inputs(x)
-        if training:
-            self._check_training(len(arrays[0]))
-        buffers = self.buffers.flat.copy()
-        walk = ReferenceBackend(self._memory)
-        walk.forward(arrays, training)
-        self.buffers.flat = buffers
-        return walk.values()
-
-    def verify(self, x: Any, y: Any, loss: Any, sample_weight: ArrayLike | None = None) -> Any:
-        """Run this network's backend and the reference on one batch, and compare them tensor by tensor.
-
-        Returns
-        -------
-        VerifyReport
-            ``ok``, the deviations, and a table when printed. The reference runs in float64.
-        """
-        from fastbp.report import verify
-        return verify(self, x, y, loss, sample_weight)
 
     def explain(self, x: Any, y: Any, loss: Any, *, weight: str, lr: float = 0.1,
                 sample_weight: ArrayLike | None = None, terms: int = 8, lang: Literal["en", "ko"] = "en",

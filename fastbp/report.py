@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastbp.backends.reference import ReferenceBackend
 from fastbp.graph import Graph, Tensor
 from fastbp.ops.base import Array
 
@@ -106,6 +107,18 @@ def _parameters_text(graph: Graph, tensor: Tensor, counted: set[str]) -> str:
         text += " shared"
     counted.update(parameters)
     return text
+
+
+def activations(net: Network, x: Any, training: bool) -> dict[str, Array]:
+    """Return what every tensor of the graph holds for a batch; ``net.activations(x)``."""
+    arrays = net._inputs(x)
+    if training:
+        net._check_training(len(arrays[0]))
+    buffers = net.buffers.flat.copy()
+    walk = ReferenceBackend(net._memory)
+    walk.forward(arrays, training)
+    net.buffers.flat = buffers
+    return walk.values()
 
 
 @dataclass(frozen=True)
