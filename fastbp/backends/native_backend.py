@@ -41,9 +41,11 @@ class NativeBackend:
         with self._gate:
             plan = self._plan(Settings(backward=training, input_grads=training), rows)
             plan.feed(inputs)
-            self._run(plan, "forward", rows, training)
-            if not training:
+            if training:
+                plan.run("prepare", rows, True)
+            else:
                 self._inference = plan
+            self._run(plan, "forward", rows, training)
             return tuple(plan.view(plan.lowering.values[t], t.shape, rows).copy() for t in self._graph.outputs)
 
     def quick_forward(self, x: Any) -> Array | None:

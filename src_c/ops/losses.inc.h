@@ -1,0 +1,293 @@
+/* The losses: row_loss[r] = w_r l(x_r, t_r) and its gradient dx, in one pass; the twin of fastbp/losses.py.
+ *
+ * Node: x[0] the network's output (rows * G, D), dx[0] its gradient or NULL, target, weight the sample weights (rows,) or
+ * NULL, aux (rows * G,) the row weights w, row_loss (rows * G,), constants (D,) or NULL. dim[0]: G, dim[1]: D, attr[0].
+ * forward_reduce fills aux: the weights divided by their sum, and so mixes rows; forward does the rest, row by row.
+ */
+
+#define FBP_LOSS_ARGS(type) double *row_loss, T *dx, const T *x, const type *target, const T *weight, const T *constants, \
+                            int64_t B, int64_t D, double attr
+
+/* ---- losses that are sums over elements: each gives l and dl/dx of a vector of elements -------------------------- */
+
+static FBP_INLINE V FN(mse_element)(V x, V t, V c, V a, V *d)
+{
+    (void)c; (void)a;
+    const V e = x - t;
+    *d = e + e;
+    return e * e;
+}
+
+static FBP_INLINE V FN(half_squared_error_element)(V x, V t, V c, V a, V *d)
+{
+    (void)c; (void)a;
+    *d = x - t;
+    return *d * *d * (T)0.5;
+}
+
+static FBP_INLINE V FN(mae_element)(V x, V t, V c, V a, V *d)
+{
+    (void)c; (void)a;
+    const V e = x - t, one = FN(v_set1)(1);
+    *d = FN(v_select)(e > 0, one, FN(v_select)(e < 0, -one, e));
+    return FN(v_abs)(e);
+}
+
+static FBP_INLINE V FN(huber_element)(V x, V t, V c, V delta, V *d)
+{
+    (void)c;
+    const V e = x - t, size = FN(v_abs)(e), m = FN(v_min)(delta, size);
+    *d = FN(v_copysign)(m, e);
+    return m * (size - m * (T)0.5);
+}
+
+static FBP_INLINE V FN(quantile_element)(V x, V t, V q, V a, V *d)
+{
+    (void)a;
+    const V e = t - x, over = q * e, under = (q - 1) * e;
+    *d = FN(v_select)(e > 0, -q, FN(v_select)(e < 0, 1 - q, e));
+    return FN(v_max)(over, under);
+}
+
+static FBP_INLINE V FN(poisson_nll_element)(V x, V t, V c, V a, V *d)
+{
+    (void)c; (void)a;
+    const V rate = FN(v_exp)(x);
+    *d = rate - t;
+    return rate - t * x;
+}
+
+static FBP_INLINE V FN(binary_cross_entropy_element)(V x, V t, V pos_weight, V a, V *d)
+{
+    (void)a;
+    const V positive = t * pos_weight, negative = 1 - t;
+    /* with e = exp(-|x|): the larger of sigmoid(x), sigmoid(-x) is 1/(1+e), the other e/(1+e) */
+    const V e = FN(v_exp)(-FN(v_abs)(x)), large = 1 / (1 + e), small = e * large, tail = FN(v_log1p)(e);
+    const VI above = x > 0;
+    *d = negative * FN(v_select)(above, large, small) - positive * FN(v_select)(above, small, large);
+    const V zero = {0};
+    return positive * (FN(v_max)(zero, -x) + tail) + negative * (FN(v_max)(zero, x) + tail);
+}
+
+/* A loss of one column: a vector holds as many rows. */
+#define FBP_ROWS_AS_LANES(name, scale)                                                                               \
+    const V c = FN(v_set1)(constants ? constants[0] : 1), factor = FN(v_set1)((T)(scale));                          \
+    for (int64_t r = 0; r < B; r += VL) {                                                                           \
+        V d;                                                                                                        \
+        const V w = FN(v_load_up_to)(weight + r, B - r);                                                            \
+        const V l = FN(name##_element)(FN(v_load_up_to)(x + r, B - r), FN(v_load_up_to)(target + r, B - r), c, a, &d); \
+        T each[VL];                                                                                                 \
+        FN(v_store)(each, l * factor);                                                                              \
+        for (int64_t i = 0; i < VL && r + i < B; i++) row_loss[r + i] = (double)weight[r + i] * (double)each[i];    \
+        if (dx) FN(v_store_up_to)(dx + r, d * factor * w, B - r);                                                   \
+    }
+
+#define FBP_SUM_OF_ELEMENTS(name, scale)                                                                            \
+    static void KERNEL(name)(FBP_LOSS_ARGS(T))                                                                      \
+    {                                                                                                               \
+        const V a = FN(v_set1)((T)attr);                                                                            \
+        if (D == 1) {                                                                                               \
+            FBP_ROWS_AS_LANES(name, scale)                                                                          \
+            return;                                                                                                 \
+        }                                                                                                           \
+        for (int64_t r = 0; r < B; r++) {                                                                           \
+            const V factor = FN(v_set1)((T)(scale)), w = FN(v_set1)(weight[r]);                                     \
+            V sum = {0};                                                                                            \
+            for (int64_t j = 0; j < D; j += VL) {                                                                   \
+                V d;                                                                                                \
+                const V c = constants ? FN(v_load_up_to)(constants + j, D - j) : FN(v_set1)(1);                     \
+                const V l = FN(name##_element)(FN(v_load_up_to)(x + r * D + j, D - j),                              \
+                                               FN(v_load_up_to)(target + r * D + j, D - j), c, a, &d);              \
+                sum += FN(v_first)(l, D - j);                                                                       \
+                if (dx) FN(v_store_up_to)(dx + r * D + j, d * factor * w, D - j);                                   \
+            }                                                                                                       \
+            row_loss[r] = (double)weight[r] * (double)(FN(v_sum)(sum) * (T)(scale));                                \
+        }                                                                                                           \
+    }
+
+FBP_SUM_OF_ELEMENTS(mse, 1.0 / (double)D)
+FBP_SUM_OF_ELEMENTS(half_squared_error, 1.0)
+FBP_SUM_OF_ELEMENTS(mae, 1.0 / (double)D)
+FBP_SUM_OF_ELEMENTS(huber, 1.0 / (double)D)
+FBP_SUM_OF_ELEMENTS(quantile, 1.0 / (double)D)
+FBP_SUM_OF_ELEMENTS(poisson_nll, 1.0 / (double)D)
+FBP_SUM_OF_ELEMENTS(binary_cross_entropy, 1.0 / (double)D)
+#undef FBP_SUM_OF_ELEMENTS
+#undef FBP_ROWS_AS_LANES
+
+/* x: D/2 means m, then D/2 log-variances s; r = (t - m) exp(-s/2) */
+static void KERNEL(gaussian_nll)(FBP_LOSS_ARGS(T))
+{
+    (void)constants; (void)attr;
+    const int64_t half = D / 2;
+    const T scale = half ? (T)1 / (T)half : 0;
+    for (int64_t row = 0; row < B; row++) {
+        const V w = FN(v_set1)(weight[row] * scale);
+        const T *mean = x + row * D, *log_variance = mean + half;
+        V sum = {0};
+        for (int64_t j = 0; j < half; j += VL) {
+            const V s = FN(v_load_up_to)(log_variance + j, half - j), root = FN(v_exp)(s * (T)-0.5);
+            const V r = (FN(v_load_up_to)(target + row * half + j, half - j) - FN(v_load_up_to)(mean + j, half - j)) * root;
+            sum += FN(v_first)((s + r * r) * (T)0.5, half - j);
+            if (!dx) continue;
+            FN(v_store_up_to)(dx + row * D + j, -r * root * w, half - j);
+            FN(v_store_up_to)(dx + row * D + half + j, (1 - r * r) * (T)0.5 * w, half - j);
+        }
+        row_loss[row] = (double)weight[row] * (double)(FN(v_sum)(sum) * scale);
+    }
+}
+
+/* ---- cross-entropies: softmax, its logarithm and the gradient together -------------------------------------------- */
+
+/* v with the lanes from n on set to -infinity. */
+static FBP_INLINE V FN(v_first_or_least)(V v, int64_t n)
+{
+    if (n >= VL) return v;
+    VI lane;
+    for (int64_t i = 0; i < VL; i++) lane[i] = (TI)i;
+    return FN(v_select)(lane < FN(v_set1i)((TI)n), v, FN(v_set1)(-(T)INFINITY));
+}
+
+/* The largest of a row, or NaN where there is one. */
+static FBP_INLINE T FN(row_max)(const T *x, int64_t D)
+{
+    V m = FN(v_set1)(-(T)INFINITY);
+    for (int64_t j = 0; j < D; j += VL) m = FN(v_max)(m, FN(v_first_or_least)(FN(v_load_up_to)(x + j, D - j), D - j));
+    return FN(v_hmax)(m);
+}
+
+/* What the logarithm of the softmax of a row needs: its largest element and the sum of exp(x - largest). */
+typedef struct FN(row_softmax) {
+    T max, sum;
+} FN(row_softmax);
+
+/* e := exp(x - max), kept in dx where there is one. */
+static FBP_INLINE FN(row_softmax) FN(softmax_row)(T *e, const T *x, int64_t D)
+{
+    const T max = FN(row_max)(x, D);
+    const V shift = FN(v_set1)(max);
+    V sum = {0};
+    for (int64_t j = 0; j < D; j += VL) {
+        const V v = FN(v_exp)(FN(v_load_up_to)(x + j, D - j) - shift);
+        sum += FN(v_first)(v, D - j);
+        if (e) FN(v_store_up_to)(e + j, v, D - j);
+    }
+    return (FN(row_softmax)){max, FN(v_sum)(sum)};
+}
+
+static FBP_INLINE T FN(log_of)(T x) { return FN(v_log)(FN(v_set1)(x))[0]; }
+
+static void KERNEL(cross_entropy)(FBP_LOSS_ARGS(int64_t))
+{
+    (void)constants;
+    const T rest = (T)(attr / (double)D), one = (T)(1 - attr);
+    for (int64_t r = 0; r < B; r++) {
+        const T *row = x + r * D, w = weight[r];
+        T *d = dx ? dx + r * D : NULL;
+        const FN(row_softmax) s = FN(softmax_row)(d, row, D);
+        const T log_sum = FN(log_of)(s.sum);
+        double loss = (double)(one * (log_sum - (row[target[r]] - s.max)));
+        if (attr > 0) {
+            double others = 0;
+            for (int64_t j = 0; j < D; j++) others += (double)(log_sum - (row[j] - s.max));
+            loss += (double)rest * others;
+        }
+        row_loss[r] = (double)w * loss;
+        if (!d) continue;
+        const V factor = FN(v_set1)(w / s.sum), less = FN(v_set1)(rest * w);
+        for (int64_t j = 0; j < D; j += VL)
+            FN(v_store_up_to)(d + j, FN(v_load_up_to)(d + j, D - j) * factor - less, D - j);
+        d[target[r]] -= one * w;
+    }
+}
+
+static void KERNEL(soft_cross_entropy)(FBP_LOSS_ARGS(T))
+{
+    (void)constants;
+    const V rest = FN(v_set1)((T)(attr / (double)D)), one = FN(v_set1)((T)(1 - attr)), zero = {0};
+    for (int64_t r = 0; r < B; r++) {
+        const T *row = x + r * D, *t = target + r * D;
+        T *d = dx ? dx + r * D : NULL;
+        const FN(row_softmax) s = FN(softmax_row)(d, row, D);
+        const V top = FN(v_set1)(s.max), log_sum = FN(v_set1)(FN(log_of)(s.sum)), w = FN(v_set1)(weight[r]);
+        V loss = {0}, total = {0};
+        for (int64_t j = 0; j < D; j += VL) {
+            const V q = FN(v_first)(one * FN(v_load_up_to)(t + j, D - j) + rest, D - j);
+            const V surprise = log_sum - (FN(v_load_up_to)(row + j, D - j) - top);
+            /* a class that the target rules out costs nothing, even where its surprise is infinite */
+            loss += FN(v_select)(q == 0, zero, q * surprise);
+            total += q;
+        }
+        row_loss[r] = (double)weight[r] * (double)FN(v_sum)(loss);
+        if (!d) continue;
+        const V factor = FN(v_set1)(FN(v_sum)(total) / s.sum);
+        for (int64_t j = 0; j < D; j += VL) {
+            const V q = one * FN(v_load_up_to)(t + j, D - j) + rest;
+            FN(v_store_up_to)(d + j, (FN(v_load_up_to)(d + j, D - j) * factor - q) * w, D - j);
+        }
+    }
+}
+
+#undef FBP_LOSS_ARGS
+
+/* ---- phases ------------------------------------------------------------------------------------------------------ */
+
+/* The class weight of a row; 1 without class weights, and in losses whose constants mean something else. */
+static double FN(class_weight_of)(const fbp_node *node, int64_t row, int32_t labels)
+{
+    const T *classes = node->constants;
+    const int64_t D = node->dim[1];
+    if (!classes) return 1;
+    if (labels) return (double)classes[((const int64_t *)node->target)[row]];
+    double sum = 0;
+    for (int64_t j = 0; j < D; j++) sum += (double)classes[j] * (double)((const T *)node->target)[row * D + j];
+    return sum;
+}
+
+/* classes: 0 no class weights, 1 of labels, 2 of probabilities */
+static FBP_INLINE void FN(row_weights)(const fbp_node *node, const fbp_run *run, int32_t classes)
+{
+    const int64_t G = node->dim[0], n = run->rows * G;
+    const T *samples = node->weight;
+    T *w = node->aux;
+    if (!samples && !(classes && node->constants)) {
+        for (int64_t r = 0; r < n; r++) w[r] = (T)(1.0 / (double)n);
+        return;
+    }
+    double sum = 0;
+    for (int64_t r = 0; r < n; r++)
+        sum += (samples ? (double)samples[r / G] : 1) * (classes ? FN(class_weight_of)(node, r, classes == 1) : 1);
+    for (int64_t r = 0; r < n; r++) {
+        const double each = (samples ? (double)samples[r / G] : 1) * (classes ? FN(class_weight_of)(node, r, classes == 1) : 1);
+        w[r] = sum > 0 ? (T)(each / sum) : 0;
+    }
+}
+
+#define FBP_LOSS_PHASES(name, target_type, target_columns, classes)                                                  \
+    static void FN(name##_weights)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)   \
+    {                                                                                                                \
+        (void)lo; (void)hi; (void)scratch;                                                                           \
+        FN(row_weights)(node, run, classes);                                                                         \
+    }                                                                                                                \
+    static void FN(name##_rows)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)      \
+    {                                                                                                                \
+        (void)run; (void)scratch;                                                                                    \
+        const int64_t G = node->dim[0], D = node->dim[1], first = lo * G;                                            \
+        KERNEL(name)(node->row_loss + first, node->dx[0] ? (T *)node->dx[0] + first * D : NULL,                       \
+                     (const T *)node->x[0] + first * D, (const target_type *)node->target + first * (target_columns),  \
+                     (const T *)node->aux + first, node->constants, (hi - lo) * G, D, node->attr[0]);                 \
+    }                                                                                                                \
+    static const fbp_phases FN(name##_phases) = {                                                                    \
+        .forward_reduce = FN(name##_weights), .reduce_units = -1, .forward = FN(name##_rows)};
+
+FBP_LOSS_PHASES(mse, T, D, 0)
+FBP_LOSS_PHASES(half_squared_error, T, D, 0)
+FBP_LOSS_PHASES(mae, T, D, 0)
+FBP_LOSS_PHASES(huber, T, D, 0)
+FBP_LOSS_PHASES(quantile, T, D, 0)
+FBP_LOSS_PHASES(poisson_nll, T, D, 0)
+FBP_LOSS_PHASES(gaussian_nll, T, D / 2, 0)
+FBP_LOSS_PHASES(binary_cross_entropy, T, D, 0)
+FBP_LOSS_PHASES(cross_entropy, int64_t, 1, 1)
+FBP_LOSS_PHASES(soft_cross_entropy, T, D, 2)
+#undef FBP_LOSS_PHASES

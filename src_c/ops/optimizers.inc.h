@@ -1,0 +1,136 @@
+/* The optimizers: parameters and state updated in place, element by element; the twin of fastbp/optimizers.py, whose
+ * docstrings give the formulas. Own numbers are h[3], h[4], … as op_list.h names them, derived ones h[8], h[9], …
+ */
+
+/* ---- once a step: the derived numbers, always in double ---------------------------------------------------------- */
+#if FBP_F64
+static void sgd_begin_f64(double *h) { (void)h; }
+static void rmsprop_begin_f64(double *h) { (void)h; }
+static void adagrad_begin_f64(double *h) { (void)h; }
+static void lion_begin_f64(double *h) { (void)h; }
+
+/* h[8]: the step size with both bias corrections in it; h[9]: eps, corrected alike */
+static void adam_begin_f64(double *h)
+{
+    const double root = sqrt(1 - pow(h[4], h[1]));
+    h[8] = h[0] * root / (1 - pow(h[3], h[1]));
+    h[9] = h[5] * root;
+}
+#endif
+
+/* ---- updates ------------------------------------------------------------------------------------------------------ */
+
+/* What all of them begin with: the vectors, and the gradient with weight decay added to it (or not). */
+#define FBP_UPDATE(name)                                                                                          \
+    static int32_t FN(name##_update)(void *parameters, void *const *state, const void *gradient, int64_t n,       \
+                                     const double *h, double weight_decay)
+#define FBP_SET(value) FN(v_set1)((T)(value))
+
+/* 1 if an x may not be finite, given the sum of 0 * x over all x. Lanes past the end hold 0/0 where eps is 0: optimizers
+ * that divide look again. */
+static FBP_INLINE int32_t FN(not_zero)(V sum) { return !(FN(v_sum)(sum) == 0); }
+
+FBP_UPDATE(sgd)
+{
+    T *p = parameters, *velocity = state[0];
+    const T *g = gradient;
+    const V lr = FBP_SET(h[0]), momentum = FBP_SET(h[3]), decay = FBP_SET(weight_decay);
+    /* Nesterov moves along g + momentum v, the other along v */
+    const V along_g = FBP_SET(h[4] != 0), along_v = h[4] != 0 ? momentum : FBP_SET(1);
+    V zero = {0};
+    for (int64_t i = 0; i < n; i += VL) {
+        const V p0 = FN(v_load_up_to)(p + i, n - i);
+        const V d = FN(v_load_up_to)(g + i, n - i) + decay * p0;
+        const V v = momentum * FN(v_load_up_to)(velocity + i, n - i) + d;
+        const V p1 = p0 - lr * (along_g * d + along_v * v);
+        FN(v_store_up_to)(velocity + i, v, n - i);
+        FN(v_store_up_to)(p + i, p1, n - i);
+        zero += p1 * (T)0;
+    }
+    return FN(not_zero)(zero);
+}
+
+FBP_UPDATE(rmsprop)
+{
+    T *p = parameters, *square_avg = state[0], *velocity = state[1];
+    const T *g = gradient;
+    const V lr = FBP_SET(h[0]), alpha = FBP_SET(h[3]), beta = FBP_SET(1 - h[3]), eps = FBP_SET(h[4]);
+    const V momentum = FBP_SET(h[5]), decay = FBP_SET(weight_decay);
+    V zero = {0};
+    for (int64_t i = 0; i < n; i += VL) {
+        const V p0 = FN(v_load_up_to)(p + i, n - i);
+        const V d = FN(v_load_up_to)(g + i, n - i) + decay * p0;
+        const V s = alpha * FN(v_load_up_to)(square_avg + i, n - i) + beta * d * d;
+        const V v = momentum * FN(v_load_up_to)(velocity + i, n - i) + d / (FN(v_sqrt)(s) + eps);
+        const V p1 = p0 - lr * v;
+        FN(v_store_up_to)(square_avg + i, s, n - i);
+        FN(v_store_up_to)(velocity + i, v, n - i);
+        FN(v_store_up_to)(p + i, p1, n - i);
+        zero += p1 * (T)0;
+    }
+    return FN(not_zero)(zero) && !FN(all_finite)(p, n);
+}
+
+FBP_UPDATE(adagrad)
+{
+    T *p = parameters, *sum_of_squares = state[0];
+    const T *g = gradient;
+    const V lr = FBP_SET(h[0]), eps = FBP_SET(h[3]), decay = FBP_SET(weight_decay);
+    V zero = {0};
+    for (int64_t i = 0; i < n; i += VL) {
+        const V p0 = FN(v_load_up_to)(p + i, n - i);
+        const V d = FN(v_load_up_to)(g + i, n - i) + decay * p0;
+        const V s = FN(v_load_up_to)(sum_of_squares + i, n - i) + d * d;
+        const V p1 = p0 - lr * d / (FN(v_sqrt)(s) + eps);
+        FN(v_store_up_to)(sum_of_squares + i, s, n - i);
+        FN(v_store_up_to)(p + i, p1, n - i);
+        zero += p1 * (T)0;
+    }
+    return FN(not_zero)(zero) && !FN(all_finite)(p, n);
+}
+
+FBP_UPDATE(adam)
+{
+    T *p = parameters, *exp_avg = state[0], *exp_avg_sq = state[1];
+    const T *g = gradient;
+    const V beta1 = FBP_SET(h[3]), beta2 = FBP_SET(h[4]), rest1 = FBP_SET(1 - h[3]), rest2 = FBP_SET(1 - h[4]);
+    const V step = FBP_SET(h[8]), eps = FBP_SET(h[9]);
+    const int32_t decoupled = h[6] != 0;
+    const V decay = FBP_SET(decoupled ? 0 : weight_decay), keep = FBP_SET(decoupled ? 1 - h[0] * weight_decay : 1);
+    V zero = {0};
+    for (int64_t i = 0; i < n; i += VL) {
+        const V p0 = FN(v_load_up_to)(p + i, n - i);
+        const V d = FN(v_load_up_to)(g + i, n - i) + decay * p0;
+        const V m = beta1 * FN(v_load_up_to)(exp_avg + i, n - i) + rest1 * d;
+        const V v = beta2 * FN(v_load_up_to)(exp_avg_sq + i, n - i) + rest2 * d * d;
+        const V p1 = keep * p0 - step * m / (FN(v_sqrt)(v) + eps);
+        FN(v_store_up_to)(exp_avg + i, m, n - i);
+        FN(v_store_up_to)(exp_avg_sq + i, v, n - i);
+        FN(v_store_up_to)(p + i, p1, n - i);
+        zero += p1 * (T)0;
+    }
+    return FN(not_zero)(zero) && !FN(all_finite)(p, n);
+}
+
+FBP_UPDATE(lion)
+{
+    T *p = parameters, *exp_avg = state[0];
+    const T *g = gradient;
+    const V beta1 = FBP_SET(h[3]), beta2 = FBP_SET(h[4]), rest1 = FBP_SET(1 - h[3]), rest2 = FBP_SET(1 - h[4]);
+    const V lr = FBP_SET(h[0]), keep = FBP_SET(1 - h[0] * weight_decay);
+    V zero = {0};
+    for (int64_t i = 0; i < n; i += VL) {
+        const V d = FN(v_load_up_to)(g + i, n - i), m = FN(v_load_up_to)(exp_avg + i, n - i);
+        const V c = beta1 * m + rest1 * d;
+        /* the sign of c; NaN where c is NaN */
+        const V sign = FN(v_select)(c > 0, FBP_SET(1), FN(v_select)(c < 0, FBP_SET(-1), c));
+        const V p1 = keep * FN(v_load_up_to)(p + i, n - i) - lr * sign;
+        FN(v_store_up_to)(exp_avg + i, beta2 * m + rest2 * d, n - i);
+        FN(v_store_up_to)(p + i, p1, n - i);
+        zero += p1 * (T)0;
+    }
+    return FN(not_zero)(zero);
+}
+
+#undef FBP_UPDATE
+#undef FBP_SET
