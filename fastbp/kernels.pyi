@@ -95,7 +95,7 @@ def poisson_nll(x: ArrayLike, target: ArrayLike, weight: ArrayLike | None = None
 def gaussian_nll(x: ArrayLike, target: ArrayLike, weight: ArrayLike | None = None, *,
                  out: tuple[Array | None, ...] | None = None,
                  isa: str | None = None) -> tuple[Array, Array | None]: ...
-def quantile(x: ArrayLike, target: ArrayLike, weight: ArrayLike | None = None, quantiles: ArrayLike | None = None, *,
+def quantile(x: ArrayLike, target: ArrayLike, quantiles: ArrayLike, weight: ArrayLike | None = None, *,
              out: tuple[Array | None, ...] | None = None, isa: str | None = None) -> tuple[Array, Array | None]: ...
 def half_squared_error(x: ArrayLike, target: ArrayLike, weight: ArrayLike | None = None, *,
                        out: tuple[Array | None, ...] | None = None,

@@ -127,7 +127,7 @@ FBP_LOSS(huber, T)
 FBP_LOSS(cross_entropy, int64_t)
 /* target (B, D), q; l = -sum of q log(softmax(x)); attr: label_smoothing */
 FBP_LOSS(soft_cross_entropy, T)
-/* target (B, D); l = mean of c t log(1 + exp(-x)) + (1 - t) log(1 + exp(x)); constants: pos_weight */
+/* target (B, D); l = mean of c t log(1 + exp(-x)) + (1 - t) log(1 + exp(x)); constants: pos_weight or NULL */
 FBP_LOSS(binary_cross_entropy, T)
 /* target (B, D); l = mean of exp(x) - t x */
 FBP_LOSS(poisson_nll, T)

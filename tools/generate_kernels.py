@@ -156,7 +156,8 @@ def _with_target_dims(argument: Argument, kernel: Kernel) -> Argument:
             raise ValueError(f"op_list.h: {kernel.name}: its comment does not say the shape of the target")
         return replace(argument, dims=tuple(d.strip() for d in dims[1].split(",") if d.strip()))
     if argument.name == "constants":
-        return replace(argument, nullable=True)
+        meaning = kernel.meaning("constants")
+        return replace(argument, nullable=not meaning or "or NULL" in meaning)
     if argument.name == "weight" and kernel.family == "FBP_LOSS":
         return replace(argument, nullable=True)
     return argument
