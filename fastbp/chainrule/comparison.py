@@ -159,7 +159,7 @@ def _columns(text: str) -> int:
     return sum(2 if "가" <= c <= "힣" else 1 for c in text)
 
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 640, 400, 76, 24, 54, 62
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 640, 400, 76, 40, 54, 62
 
 
 def _plot(found: Comparison) -> str:

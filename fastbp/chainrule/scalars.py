@@ -404,14 +404,14 @@ class _Compiled:
 
 
 def _collect(target: Expr) -> dict[Tensor, Expr]:
-    """Return all expressions that the target is made of, by tensor."""
+    """Return all expressions that the target is made of, by tensor, in the order in which it is written."""
     found: dict[Tensor, Expr] = {}
     stack = [target]
     while stack:
         e = stack.pop()
         if e._tensor not in found:
             found[e._tensor] = e
-            stack.extend(e._operands)
+            stack.extend(reversed(e._operands))
     return found
 
 
