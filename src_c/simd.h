@@ -71,6 +71,27 @@ static FBP_INLINE void FN(v_store_n)(T *p, V v, int64_t n)
 #endif
 }
 
+/* fma: a b + c, rounded once where the target can. The compiler contracts a * b + c by itself, but not across branches:
+ * where bits must not depend on what surrounds it, use this. */
+static FBP_INLINE V FN(v_fma)(V a, V b, V c)
+{
+#if FBP_ISA_AVX512 && FBP_F64
+    return (V)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#elif FBP_ISA_AVX512
+    return (V)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif FBP_ISA_AVX2 && FBP_F64
+    return (V)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#elif FBP_ISA_AVX2
+    return (V)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif FBP_ISA_NEON && FBP_F64
+    return (V)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
+#elif FBP_ISA_NEON
+    return (V)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#else
+    return a * b + c;
+#endif
+}
+
 /* select: lane by lane, m ? a : b, for a mask m made by a comparison */
 static FBP_INLINE V FN(v_select)(VI m, V a, V b) { return (V)((m & (VI)a) | (~m & (VI)b)); }
 
@@ -135,21 +156,63 @@ static FBP_INLINE V FN(v_sqrt)(V a)
 #endif
 }
 
-/* sum and max over the lanes, always in the same order: halves are folded onto each other */
+/* scale: a times 2^n, for whole n up to twice the largest exponent, either sign; rounds once, also where the result is
+ * subnormal. pow2: 2^n, for n within the normal exponents. Both read n from the low bits of n + FBP_ROUND, a number in
+ * whose binade the last place counts units: adding it rounds to the nearest whole number. */
+#if FBP_F64
+#define FBP_ROUND 0x1.8p52
+#define FBP_FRACTION_BITS 52
+#else
+#define FBP_ROUND 0x1.8p23f
+#define FBP_FRACTION_BITS 23
+#endif
+
+static FBP_INLINE V FN(v_pow2)(V n)
+{
+    return (V)(((VI)(n + FN(v_set1)(FBP_ROUND)) << FBP_FRACTION_BITS) + (VI)FN(v_set1)(1));
+}
+
+static FBP_INLINE V FN(v_scale)(V a, V n)
+{
+#if FBP_ISA_AVX512 && FBP_F64
+    return (V)_mm512_scalef_pd((__m512d)a, (__m512d)n);
+#elif FBP_ISA_AVX512
+    return (V)_mm512_scalef_ps((__m512)a, (__m512)n);
+#else
+    const V half = n * FN(v_set1)((T)0.5) + FN(v_set1)(FBP_ROUND) - FN(v_set1)(FBP_ROUND);
+    return a * FN(v_pow2)(half) * FN(v_pow2)(n - half);
+#endif
+}
+
+/* rotated: lane l is lane l + h of v */
+#if FBP_VBYTES == 64 && !FBP_F64
+#define FBP_ROTATED(v, h) __builtin_shufflevector(v, v, (h) & 15, (1 + h) & 15, (2 + h) & 15, (3 + h) & 15,           \
+    (4 + h) & 15, (5 + h) & 15, (6 + h) & 15, (7 + h) & 15, (8 + h) & 15, (9 + h) & 15, (10 + h) & 15, (11 + h) & 15, \
+    (12 + h) & 15, (13 + h) & 15, (14 + h) & 15, (15 + h) & 15)
+#elif FBP_VBYTES == 64 || (FBP_VBYTES == 32 && !FBP_F64)
+#define FBP_ROTATED(v, h) __builtin_shufflevector(v, v, (h) & 7, (1 + h) & 7, (2 + h) & 7, (3 + h) & 7, (4 + h) & 7,  \
+    (5 + h) & 7, (6 + h) & 7, (7 + h) & 7)
+#elif FBP_VBYTES == 32 || !FBP_F64
+#define FBP_ROTATED(v, h) __builtin_shufflevector(v, v, (h) & 3, (1 + h) & 3, (2 + h) & 3, (3 + h) & 3)
+#else
+#define FBP_ROTATED(v, h) __builtin_shufflevector(v, v, (h) & 1, (1 + h) & 1)
+#endif
+
+/* sum, hmax: over the lanes, always in the same order: halves are folded onto each other; hmax may lose a NaN */
 static FBP_INLINE T FN(v_sum)(V v)
 {
-    T s[VL];
-    FN(v_store)(s, v);
-    for (int64_t half = VL / 2; half; half /= 2)
-        for (int64_t i = 0; i < half; i++) s[i] += s[i + half];
-    return s[0];
+    if (VL > 8) v += FBP_ROTATED(v, 8);
+    if (VL > 4) v += FBP_ROTATED(v, 4);
+    if (VL > 2) v += FBP_ROTATED(v, 2);
+    v += FBP_ROTATED(v, 1);
+    return v[0];
 }
 
 static FBP_INLINE T FN(v_hmax)(V v)
 {
-    T s[VL];
-    FN(v_store)(s, v);
-    T m = s[0];
-    for (int64_t i = 1; i < VL; i++) m = s[i] > m || s[i] != s[i] ? s[i] : m;
-    return m;
+    if (VL > 8) v = FN(v_max)(v, FBP_ROTATED(v, 8));
+    if (VL > 4) v = FN(v_max)(v, FBP_ROTATED(v, 4));
+    if (VL > 2) v = FN(v_max)(v, FBP_ROTATED(v, 2));
+    v = FN(v_max)(v, FBP_ROTATED(v, 1));
+    return v[0];
 }

@@ -123,7 +123,7 @@ static FBP_INLINE void FN(tile)(const int MR, const int NV, const int cut, const
                 for (int r = 0; r < MR; r++) {
                     const V a = FN(v_set1)(a_rows[r / 3][r % 3 * a_row]);
                     FBP_UNROLL
-                    for (int v = 0; v < NV; v++) acc[r][v] += a * b[v];
+                    for (int v = 0; v < NV; v++) acc[r][v] = FN(v_fma)(a, b[v], acc[r][v]);
                 }
             } else {
                 V a[12];
@@ -133,7 +133,7 @@ static FBP_INLINE void FN(tile)(const int MR, const int NV, const int cut, const
                 for (int v = 0; v < NV; v++) {
                     const V b = FN(v_load_cut)(cut && v == NV - 1, B + v * VL, lanes);
                     FBP_UNROLL
-                    for (int r = 0; r < MR; r++) acc[r][v] += a[r] * b;
+                    for (int r = 0; r < MR; r++) acc[r][v] = FN(v_fma)(a[r], b, acc[r][v]);
                 }
             }
             FBP_UNROLL

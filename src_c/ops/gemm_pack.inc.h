@@ -48,9 +48,13 @@ static void FN(copy_rows_apart)(T *restrict to, int64_t ld, const T *restrict fr
 static inline void FN(gemm_panel)(const FN(product) *p, const T *A, const T *B, int64_t i, int64_t M, int64_t j,
                                   int which, int64_t lanes)
 {
-    const int64_t n = FN(parts)(M, FBP_MR);
+    if (M <= FBP_MR) {
+        if (M > 0) FN(tiles)[M][which](p, A, B, i, j, lanes);
+        return;
+    }
+    const int64_t n = FN(parts)(M, FBP_MR), height = M / n, taller = M % n;
     for (int64_t t = 0; t < n; t++) {
-        const int64_t rows = FN(part)(M, n, t);
+        const int64_t rows = height + (t < taller);
         FN(tiles)[rows][which](p, A, B, i, j, lanes);
         A += rows * p->a_row;
         i += rows;
@@ -99,7 +103,6 @@ static FN(cuts) FN(gemm_cuts)(int64_t a_row, int64_t a_k, int64_t ldb, int64_t M
 {
     const int64_t size = sizeof(T);
     FN(cuts) c = {.k_parts = 1, .row_parts = 1, .columns = N};
-    if (M < FBP_PACK_ROWS) return c;
     if (may_pack && K > 0) {
         c.pack_a = N >= FBP_PACK_COLUMNS * VL && FN(is_far)(a_k == 1 ? a_row : a_k);
         c.pack_b = K * N * size > FBP_CACHED_BYTES || (FN(is_far)(ldb) && K > FBP_PACK_ROWS);
@@ -120,8 +123,14 @@ static void FN(gemm)(T *C, int64_t ldc, const T *A, int64_t a_row, int64_t a_k, 
                      int64_t M, int64_t N, int64_t K, const FN(epilogue) *e, void *scratch)
 {
     if (M <= 0 || N <= 0) return;
+    FN(product) p = {.C = C, .ldc = ldc, .a_row = a_row, .a_k = a_k, .ldb = ldb, .K = K, .first = 1, .last = 1, .e = e};
+    if (M < FBP_PACK_ROWS) {
+        FN(gemm_block)(&p, A, B, 0, M, 0, N);
+        if (e->finish) e->finish(e->context, 0, M, 0, N);
+        return;
+    }
     const FN(cuts) cuts = FN(gemm_cuts)(a_row, a_k, ldb, M, N, K, e->finish != NULL, scratch != NULL);
-    FN(product) p = {.C = C, .ldc = ldc, .ldb = ldb, .e = e, .panel = cuts.pack_b ? scratch : NULL};
+    if (cuts.pack_b) p.panel = scratch;
     T *block = (T *)((char *)scratch + FBP_PANEL_BYTES);
     for (int64_t row_part = 0, i = 0, rows; row_part < cuts.row_parts; row_part++, i += rows) {
         rows = FN(part)(M, cuts.row_parts, row_part);

@@ -31,7 +31,7 @@ static FBP_INLINE void FN(dot_step)(const int R, const int O, const int cut, V a
     for (int r = 0; r < R; r++) {
         const V v = FN(v_load_cut)(cut, rows[r / 3] + r % 3 * I + k, lanes);
         FBP_UNROLL
-        for (int o = 0; o < O; o++) acc[r * O + o] += v * w[o];
+        for (int o = 0; o < O; o++) acc[r * O + o] = FN(v_fma)(v, w[o], acc[r * O + o]);
     }
 }
 
