@@ -13,6 +13,8 @@ from importlib import import_module
 
 COMMANDS = {
     "train": "train a network on the handwritten digits that ship with fastbp",
+    "bench": "time a training step against the other libraries that are installed",
+    "explain": "explain the gradient of a weight by the chain rule, beside its numerical twin",
     "info": "print versions, CPU, instruction set and threads",
 }
 
