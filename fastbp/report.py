@@ -78,21 +78,30 @@ def summary(net: Network) -> str:
     parameters: 203,530, all trained, 795.0 KiB, and as much for their gradients
     values: 2.0 KiB for each row of a batch
     """
-    graph, item = net.graph, np.dtype(net.dtype).itemsize
+    return "\n".join([repr(net), "", table(summary_rows(net), right=(3,)), "", *summary_totals(net)])
+
+
+def summary_rows(net: Network) -> list[tuple[str, ...]]:
+    """Return the table of :func:`summary`, a heading and then a row for each tensor."""
+    graph, counted = net.graph, set[str]()
     rows: list[tuple[str, ...]] = [("tensor", "layer", "shape", "parameters")]
-    counted: set[str] = set()
     for tensor in graph.tensors:
         rows.append((graph.names[tensor], "" if tensor.node is None else repr(tensor.node.owner or tensor.node.op),
                      shape_text(tensor.shape), _parameters_text(graph, tensor, counted)))
+    return rows
+
+
+def summary_totals(net: Network) -> list[str]:
+    """Return what :func:`summary` says below its table."""
+    graph, item = net.graph, np.dtype(net.dtype).itemsize
     total = net.params.flat.size
     trained = sum(prod(p.shape) for p in graph.parameters.values() if p.trainable)
     share = "all trained" if trained == total else f"{trained:,} of them trained"
     values = sum(prod(t.shape) for t in graph.tensors if t.node is not None and not t.node.op.is_view)
-    lines = [repr(net), "", table(rows, right=(3,)), "",
-             f"parameters: {total:,}, {share}, {memory_text(total * item)}, and as much for their gradients"]
+    lines = [f"parameters: {total:,}, {share}, {memory_text(total * item)}, and as much for their gradients"]
     if net.buffers.flat.size:
         lines.append(f"running statistics: {net.buffers.flat.size:,}, {memory_text(net.buffers.flat.size * item)}")
-    return "\n".join([*lines, f"values: {memory_text(values * item)} for each row of a batch"])
+    return [*lines, f"values: {memory_text(values * item)} for each row of a batch"]
 
 
 def _parameters_text(graph: Graph, tensor: Tensor, counted: set[str]) -> str:
