@@ -52,7 +52,7 @@ typedef struct fbp_node {
     void *y, *dy;             /* output, and its gradient */
     void *p[2], *dp[2];       /* parameters, and their gradients; dp NULL when frozen */
     void *buffer[2];          /* state that is not trained: running statistics */
-    void *save[2];            /* kept from forward for backward */
+    void *save[4];            /* kept from forward for backward */
     void *aux;                /* linear: W transposed, (O, I); losses: row weights (B,), divided by their sum */
     const void *constants;    /* losses: one number for each output column, or NULL */
     const void *target;       /* losses: (B, ...) of the dtype, or int64 labels (B,) */

@@ -16,6 +16,7 @@
 #include "ops/gemm_pack.inc.h"
 #include "ops/linear_narrow.inc.h"
 #include "ops/linear.inc.h"
+#include "ops/sums.inc.h"
 #include "ops/softmax.inc.h"
 #include "ops/dropout.inc.h"
 #include "ops/batch_norm.inc.h"
@@ -26,6 +27,9 @@
 #include "ops/optimizers.inc.h"
 #include "ops/peak.inc.h"
 
+#undef FBP_ROUND
+#undef FBP_FRACTION_BITS
+#undef FBP_ROTATED
 #undef KERNEL
 #undef KERNEL_NAME2
 #undef T

@@ -19,7 +19,7 @@ cdef extern from "fastbp.h" nogil:
         void *p[2]
         void *dp[2]
         void *buffer[2]
-        void *save[2]
+        void *save[4]
         void *aux
         const void *constants
         const void *target

@@ -90,7 +90,7 @@ class BatchNormOp(Op):
 
     def native(self, *shapes: Shape) -> Native:
         return Native(dims=rows_and_features(shapes[0]), attrs=(self.momentum, self.eps),
-                      saves=((0, self.features), (0, self.features)))
+                      saves=((0, self.features),) * 4)
 
     def formula(self) -> str:
         return f"y = (x - mean) / √(var + {self.eps:g}) · weight + bias, statistics of each feature over the batch"

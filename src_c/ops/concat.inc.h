@@ -24,17 +24,17 @@ static void KERNEL(concat_backward)(T *da /* (R, na) or NULL */, T *db /* (R, nb
     if (db) FN(copy_rows)(db, nb, dy + na, na + nb, R, nb);
 }
 
-static void FN(concat_forward_rows)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi)
+static void FN(concat_forward_rows)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
-    (void)run;
+    (void)run; (void)scratch;
     const int64_t outer = node->dim[0], na = node->dim[1], nb = node->dim[2], first = lo * outer;
     KERNEL(concat_forward)((T *)node->y + first * (na + nb), (const T *)node->x[0] + first * na,
                            (const T *)node->x[1] + first * nb, (hi - lo) * outer, na, nb);
 }
 
-static void FN(concat_backward_rows)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi)
+static void FN(concat_backward_rows)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
-    (void)run;
+    (void)run; (void)scratch;
     const int64_t outer = node->dim[0], na = node->dim[1], nb = node->dim[2], first = lo * outer;
     T *da = node->dx[0], *db = node->dx[1];
     KERNEL(concat_backward)(da ? da + first * na : NULL, db ? db + first * nb : NULL,

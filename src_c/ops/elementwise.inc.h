@@ -34,17 +34,17 @@ static void KERNEL(mul_backward)(T *da /* (n,) or NULL */, T *db /* (n,) or NULL
 /* Rows lo <= r < hi of a tensor of n columns, NULL if there is no tensor. */
 static FBP_INLINE T *FN(rows_from)(void *x, int64_t lo, int64_t n) { return x ? (T *)x + lo * n : NULL; }
 
-static void FN(add_forward_rows)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi)
+static void FN(add_forward_rows)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
-    (void)run;
+    (void)run; (void)scratch;
     const int64_t n = node->dim[0], first = lo * n;
     KERNEL(add_forward)((T *)node->y + first, (const T *)node->x[0] + first, (const T *)node->x[1] + first,
                         (hi - lo) * n);
 }
 
-static void FN(add_backward_rows)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi)
+static void FN(add_backward_rows)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
-    (void)run;
+    (void)run; (void)scratch;
     const int64_t n = node->dim[0];
     const size_t bytes = (size_t)((hi - lo) * n) * sizeof(T);
     for (int i = 0; i < 2; i++)
@@ -52,17 +52,17 @@ static void FN(add_backward_rows)(const fbp_node *node, const fbp_run *run, int6
             memcpy((T *)node->dx[i] + lo * n, (const T *)node->dy + lo * n, bytes);
 }
 
-static void FN(mul_forward_rows)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi)
+static void FN(mul_forward_rows)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
-    (void)run;
+    (void)run; (void)scratch;
     const int64_t n = node->dim[0], first = lo * n;
     KERNEL(mul_forward)((T *)node->y + first, (const T *)node->x[0] + first, (const T *)node->x[1] + first,
                         (hi - lo) * n);
 }
 
-static void FN(mul_backward_rows)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi)
+static void FN(mul_backward_rows)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
-    (void)run;
+    (void)run; (void)scratch;
     const int64_t n = node->dim[0], first = lo * n;
     KERNEL(mul_backward)(FN(rows_from)(node->dx[0], lo, n), FN(rows_from)(node->dx[1], lo, n),
                          (const T *)node->dy + first, (const T *)node->x[0] + first, (const T *)node->x[1] + first,

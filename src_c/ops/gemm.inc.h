@@ -63,7 +63,8 @@ static FBP_INLINE void FN(fetch)(const int MR, const int NV, const int write, co
     for (int r = 0; r < MR; r++) {
         FBP_UNROLL
         for (int byte = 0; byte < NV * FBP_VBYTES; byte += 64) {
-            if (write) __builtin_prefetch((const char *)p + byte, 1);
+            if (write == 2) __builtin_prefetch((const char *)p + byte, 0, 2);
+            else if (write) __builtin_prefetch((const char *)p + byte, 1);
             else __builtin_prefetch((const char *)p + byte, 0);
         }
         p += ld;
@@ -76,7 +77,7 @@ static FBP_INLINE void FN(fetch_for_end)(const int MR, const int NV, const FN(pr
     FN(fetch)(MR, NV, 1, p->first ? C : C + MR * p->ldc, p->ldc);   /* later parts of k: C of the next tile */
     if (!p->last) return;
     if (e->gate) FN(fetch)(MR, NV, 0, e->gate + i * e->gate_ld + j, e->gate_ld);
-    for (int n = 0; n < 3 && e->needs[n]; n++) FN(fetch)(MR, NV, 1, e->needs[n] + i * p->ldc + j, p->ldc);
+    for (int n = 0; n < NEEDN && e->needs[n]; n++) FN(fetch)(MR, NV, NEEDW, e->needs[n] + i * p->ldc + j, p->ldc);
 }
 
 /* One tile: MR rows, NV vectors of which the last has `lanes` lanes if it is cut. A and B are where k = 0. */

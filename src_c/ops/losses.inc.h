@@ -139,30 +139,13 @@ static void KERNEL(gaussian_nll)(FBP_LOSS_ARGS(T))
 
 /* ---- cross-entropies: softmax, its logarithm and the gradient together -------------------------------------------- */
 
-/* v with the lanes from n on set to -infinity. */
-static FBP_INLINE V FN(v_first_or_least)(V v, int64_t n)
-{
-    if (n >= VL) return v;
-    VI lane;
-    for (int64_t i = 0; i < VL; i++) lane[i] = (TI)i;
-    return FN(v_select)(lane < FN(v_set1i)((TI)n), v, FN(v_set1)(-(T)INFINITY));
-}
-
-/* The largest of a row, or NaN where there is one. */
-static FBP_INLINE T FN(row_max)(const T *x, int64_t D)
-{
-    V m = FN(v_set1)(-(T)INFINITY);
-    for (int64_t j = 0; j < D; j += VL) m = FN(v_max)(m, FN(v_first_or_least)(FN(v_load_up_to)(x + j, D - j), D - j));
-    return FN(v_hmax)(m);
-}
-
 /* What the logarithm of the softmax of a row needs: its largest element and the sum of exp(x - largest). */
 typedef struct FN(row_softmax) {
     T max, sum;
 } FN(row_softmax);
 
 /* e := exp(x - max), kept in dx where there is one. */
-static FBP_INLINE FN(row_softmax) FN(softmax_row)(T *e, const T *x, int64_t D)
+static FBP_INLINE FN(row_softmax) FN(exp_row)(T *e, const T *x, int64_t D)
 {
     const T max = FN(row_max)(x, D);
     const V shift = FN(v_set1)(max);
@@ -184,7 +167,7 @@ static void KERNEL(cross_entropy)(FBP_LOSS_ARGS(int64_t))
     for (int64_t r = 0; r < B; r++) {
         const T *row = x + r * D, w = weight[r];
         T *d = dx ? dx + r * D : NULL;
-        const FN(row_softmax) s = FN(softmax_row)(d, row, D);
+        const FN(row_softmax) s = FN(exp_row)(d, row, D);
         const T log_sum = FN(log_of)(s.sum);
         double loss = (double)(one * (log_sum - (row[target[r]] - s.max)));
         if (attr > 0) {
@@ -208,7 +191,7 @@ static void KERNEL(soft_cross_entropy)(FBP_LOSS_ARGS(T))
     for (int64_t r = 0; r < B; r++) {
         const T *row = x + r * D, *t = target + r * D;
         T *d = dx ? dx + r * D : NULL;
-        const FN(row_softmax) s = FN(softmax_row)(d, row, D);
+        const FN(row_softmax) s = FN(exp_row)(d, row, D);
         const V top = FN(v_set1)(s.max), log_sum = FN(v_set1)(FN(log_of)(s.sum)), w = FN(v_set1)(weight[r]);
         V loss = {0}, total = {0};
         for (int64_t j = 0; j < D; j += VL) {

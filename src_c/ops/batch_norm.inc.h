@@ -1,0 +1,201 @@
+/* batch_norm: y = (x - mean) rstd weight + bias, mean and rstd of each column over the batch, or in evaluation the running
+ * ones; the twin of fastbp/ops/batch_norm.py, where the gradient is derived.
+ *
+ * Node: x[0], y, dx[0], dy, all (rows, dim[0], dim[1]). dim[0]: groups a row (G), dim[1]: C; units are columns. p[0]
+ * weight, p[1] bias, buffer[0] running mean, buffer[1] running variance, all (C,). attr[0] momentum, attr[1] eps.
+ *
+ *   forward_reduce    save[0] mean, save[1] rstd (C,), and the running statistics
+ *   backward_reduce   save[2] dweight, save[3] dbias (C,), which dx needs also where the parameters are frozen; dp too
+ *
+ * Results of kernels over rows may be written over x and dy.
+ */
+
+/* mean, rstd and running statistics of n columns from what their sums say; mean holds a first one. */
+static __attribute__((noinline)) void FN(finish_statistics)(T *mean, T *rstd, T *running_mean, T *running_var,
+                                                            const double *d, const double *d_squared, int64_t R, int64_t n,
+                                                            double momentum, double eps)
+{
+    const double rows = (double)R, unbiased = R > 1 ? rows / (rows - 1) : 1;
+    for (int64_t j = 0; j < n; j++) {
+        const double m = (double)mean[j] + d[j] / rows, var = FN(variance)(d[j], d_squared[j], rows);
+        mean[j] = (T)m;
+        rstd[j] = (T)FN(reciprocal_deviation)(var, eps);
+        if (running_mean) running_mean[j] = (T)((1 - momentum) * (double)running_mean[j] + momentum * m);
+        if (running_var) running_var[j] = (T)((1 - momentum) * (double)running_var[j] + momentum * (var * unbiased));
+    }
+}
+
+static void FN(batch_statistics)(T *mean, T *rstd, T *running_mean, T *running_var, const T *x, int64_t R, int64_t C,
+                                 double momentum, double eps, int64_t lo, int64_t hi)
+{
+    double a[FBP_STRIP], b[FBP_STRIP];
+    for (int64_t j = lo, n; j < hi; j += n) {
+        n = FN(column_strip)(FN(values), a, b, x + j, x + j, NULL, NULL, R, C, hi - j);
+        for (int64_t i = 0; i < n; i++) mean[j + i] = (T)(a[i] / (double)R);
+        FN(column_strip)(FN(deviations), a, b, x + j, x + j, mean + j, NULL, R, C, n);
+        FN(finish_statistics)(mean + j, rstd + j, running_mean && R ? running_mean + j : NULL,
+                              running_var && R ? running_var + j : NULL, a, b, R, n, momentum, eps);
+    }
+}
+
+static void FN(batch_norm_sums)(T *dweight, T *dbias, const T *dy, const T *x, const T *mean, const T *rstd,
+                                int64_t R, int64_t C, int64_t lo, int64_t hi)
+{
+    double a[FBP_STRIP], b[FBP_STRIP];
+    for (int64_t j = lo, n; j < hi; j += n) {
+        n = FN(column_strip)(FN(gradients), a, b, x + j, dy + j, mean + j, NULL, R, C, hi - j);
+        for (int64_t i = 0; i < n; i++) {
+            dweight[j + i] = (T)(b[i] * (double)rstd[j + i]);
+            dbias[j + i] = (T)a[i];
+        }
+    }
+}
+
+static void KERNEL(batch_norm_statistics)(T *mean /* (C,) */, T *rstd /* (C,) */, T *running_mean /* (C,) or NULL */,
+                                          T *running_var /* (C,) or NULL */, const T *x /* (R, C) */, int64_t R, int64_t C,
+                                          double momentum, double eps)
+{
+    FN(batch_statistics)(mean, rstd, running_mean, running_var, x, R, C, momentum, eps, 0, C);
+}
+
+/* Over rows, four vectors of columns at a time: what belongs to the columns stays in registers. */
+static FBP_INLINE void FN(normalise_strip)(const int NV, T *y, const T *x, const T *mean, const T *rstd, const T *weight,
+                                           const T *bias, int64_t R, int64_t C, int64_t lanes)
+{
+    V m[4], scale[4], shift[4];
+    FBP_UNROLL
+    for (int v = 0; v < NV; v++) {
+        m[v] = FN(v_load_up_to)(mean + v * VL, lanes);
+        scale[v] = FN(v_load_up_to)(rstd + v * VL, lanes) * FN(v_load_up_to)(weight + v * VL, lanes);
+        shift[v] = FN(v_load_up_to)(bias + v * VL, lanes);
+    }
+    for (int64_t r = 0; r < R; r++) {
+        FBP_UNROLL
+        for (int v = 0; v < NV; v++) {
+            const int64_t at = r * C + v * VL;
+            const V d = FN(v_load_up_to)(x + at, lanes) - m[v];
+            FN(v_store_up_to)(y + at, FN(v_fma)(d, scale[v], shift[v]), lanes);
+        }
+    }
+}
+
+static void KERNEL(batch_norm_forward)(T *y /* (R, C) */, const T *x /* (R, C) */, const T *mean /* (C,) */,
+                                       const T *rstd /* (C,) */, const T *weight /* (C,) */, const T *bias /* (C,) */,
+                                       int64_t R, int64_t C)
+{
+    int64_t j = 0;
+    for (; j + 4 * VL <= C; j += 4 * VL)
+        FN(normalise_strip)(4, y + j, x + j, mean + j, rstd + j, weight + j, bias + j, R, C, VL);
+    for (; j < C; j += VL)
+        FN(normalise_strip)(1, y + j, x + j, mean + j, rstd + j, weight + j, bias + j, R, C, FN(min)(VL, C - j));
+}
+
+static void KERNEL(batch_norm_backward_weight)(T *dweight /* (C,) */, T *dbias /* (C,) */, const T *dy /* (R, C) */,
+                                               const T *x /* (R, C) */, const T *mean /* (C,) */, const T *rstd /* (C,) */,
+                                               int64_t R, int64_t C)
+{
+    FN(batch_norm_sums)(dweight, dbias, dy, x, mean, rstd, R, C, 0, C);
+}
+
+/* dx = scale (dy - from_bias - (x - mean) from_weight): what the columns' sums are to each element of theirs */
+static FBP_INLINE void FN(denormalise_strip)(const int NV, T *dx, const T *dy, const T *x, const T *mean, const T *rstd,
+                                             const T *weight, const T *dweight, const T *dbias, int64_t R, int64_t C,
+                                             int64_t R_total, int64_t lanes)
+{
+    const V part = FN(v_set1)((T)(1 / (double)R_total));
+    V m[4], scale[4], from_weight[4], from_bias[4];
+    FBP_UNROLL
+    for (int v = 0; v < NV; v++) {
+        const V s = FN(v_load_up_to)(rstd + v * VL, lanes);
+        m[v] = FN(v_load_up_to)(mean + v * VL, lanes);
+        scale[v] = s * FN(v_load_up_to)(weight + v * VL, lanes);
+        from_weight[v] = s * FN(v_load_up_to)(dweight + v * VL, lanes) * part;
+        from_bias[v] = FN(v_load_up_to)(dbias + v * VL, lanes) * part;
+    }
+    for (int64_t r = 0; r < R; r++) {
+        FBP_UNROLL
+        for (int v = 0; v < NV; v++) {
+            const int64_t at = r * C + v * VL;
+            const V d = FN(v_load_up_to)(x + at, lanes) - m[v], g = FN(v_load_up_to)(dy + at, lanes) - from_bias[v];
+            FN(v_store_up_to)(dx + at, scale[v] * FN(v_fma)(-d, from_weight[v], g), lanes);
+        }
+    }
+}
+
+static void KERNEL(batch_norm_backward_input)(T *dx /* (R, C) */, const T *dy /* (R, C) */, const T *x /* (R, C) */,
+                                              const T *mean /* (C,) */, const T *rstd /* (C,) */, const T *weight /* (C,) */,
+                                              const T *dweight /* (C,) */, const T *dbias /* (C,) */, int64_t R, int64_t C,
+                                              int64_t R_total)
+{
+    int64_t j = 0;
+    for (; j + 4 * VL <= C; j += 4 * VL)
+        FN(denormalise_strip)(4, dx + j, dy + j, x + j, mean + j, rstd + j, weight + j, dweight + j, dbias + j, R, C,
+                              R_total, VL);
+    for (; j < C; j += VL)
+        FN(denormalise_strip)(1, dx + j, dy + j, x + j, mean + j, rstd + j, weight + j, dweight + j, dbias + j, R, C,
+                              R_total, FN(min)(VL, C - j));
+}
+
+/* dx = weight rstd dy, where mean and rstd are constants */
+static void FN(batch_norm_backward_constant)(T *dx, const T *dy, const T *rstd, const T *weight, int64_t R, int64_t C)
+{
+    for (int64_t r = 0; r < R; r++, dx += C, dy += C)
+        for (int64_t i = 0; i < C; i += VL) {
+            const V scale = FN(v_load_up_to)(rstd + i, C - i) * FN(v_load_up_to)(weight + i, C - i);
+            FN(v_store_up_to)(dx + i, scale * FN(v_load_up_to)(dy + i, C - i), C - i);
+        }
+}
+
+static void FN(batch_norm_forward_reduce)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
+{
+    (void)scratch;
+    T *mean = n->save[0], *rstd = n->save[1], *running_mean = n->buffer[0], *running_var = n->buffer[1];
+    const double momentum = n->attr[0], eps = n->attr[1];
+    if (run->training) {
+        FN(batch_statistics)(mean, rstd, running_mean, running_var, n->x[0], run->rows * n->dim[0], n->dim[1], momentum, eps,
+                             lo, hi);
+        return;
+    }
+    for (int64_t j = lo; j < hi; j++) {
+        mean[j] = running_mean[j];
+        rstd[j] = (T)FN(reciprocal_deviation)((double)running_var[j], eps);
+    }
+}
+
+static void FN(batch_norm_forward_rows)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
+{
+    (void)run;
+    (void)scratch;
+    const int64_t G = n->dim[0], C = n->dim[1], first = lo * G * C;
+    KERNEL(batch_norm_forward)((T *)n->y + first, (const T *)n->x[0] + first, n->save[0], n->save[1], n->p[0], n->p[1],
+                               (hi - lo) * G, C);
+}
+
+static void FN(batch_norm_backward_reduce)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
+{
+    (void)scratch;
+    FN(batch_norm_sums)(n->save[2], n->save[3], n->dy, n->x[0], n->save[0], n->save[1], run->rows * n->dim[0], n->dim[1],
+                        lo, hi);
+    for (int i = 0; i < 2; i++)
+        if (n->dp[i]) memcpy((T *)n->dp[i] + lo, (const T *)n->save[2 + i] + lo, (size_t)(hi - lo) * sizeof(T));
+}
+
+static void FN(batch_norm_backward_rows)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
+{
+    (void)scratch;
+    const int64_t G = n->dim[0], C = n->dim[1], first = lo * G * C, R = (hi - lo) * G;
+    if (!n->dx[0]) return;
+    T *dx = (T *)n->dx[0] + first;
+    const T *dy = (const T *)n->dy + first;
+    if (!run->training) FN(batch_norm_backward_constant)(dx, dy, n->save[1], n->p[0], R, C);
+    else KERNEL(batch_norm_backward_input)(dx, dy, (const T *)n->x[0] + first, n->save[0], n->save[1], n->p[0], n->save[2],
+                                           n->save[3], R, C, run->rows * G);
+}
+
+static const fbp_phases FN(batch_norm_phases) = {
+    .forward_reduce = FN(batch_norm_forward_reduce),
+    .forward = FN(batch_norm_forward_rows),
+    .backward_reduce = FN(batch_norm_backward_reduce),
+    .backward = FN(batch_norm_backward_rows),
+    .reduce_units = 1,
+};

@@ -1,0 +1,136 @@
+/* dropout: y = x / (1 - rate) where an element is kept, else 0, and dx likewise from dy; in evaluation y = x. The twin of
+ * fastbp/ops/dropout.py.
+ *
+ * Node: x[0], y, dx[0], dy, all (rows, dim[0]). dim[0]: elements per row. attr[0]: rate. id: keys the numbers. Results may
+ * be written over x and dy.
+ *
+ * An element's random word is a function of its place in the batch (fastbp/ops/philox.py): nothing is kept for backward.
+ */
+
+/* One block of four words a lane; only the low halves of the lanes count. */
+typedef uint64_t FN(blocks) __attribute__((vector_size(FBP_VBYTES), may_alias));
+#define FBP_BLOCKS ((int64_t)(FBP_VBYTES / 8))
+
+typedef struct FN(philox_key) {
+    FN(blocks) k0[10], k1[10];
+    uint64_t step, node;
+} FN(philox_key);
+
+static FN(philox_key) FN(make_key)(uint64_t seed, uint64_t step, int64_t node)
+{
+    FN(philox_key) key = {.step = step, .node = (uint64_t)node};
+    uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
+    for (int r = 0; r < 10; r++, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) {
+        key.k0[r] = (FN(blocks)){0} + k0;
+        key.k1[r] = (FN(blocks)){0} + k1;
+    }
+    return key;
+}
+
+/* 64-bit products of the low halves */
+static FBP_INLINE FN(blocks) FN(multiply_low)(FN(blocks) a, uint32_t b)
+{
+#if FBP_ISA_AVX512
+    return (FN(blocks))_mm512_mul_epu32((__m512i)a, _mm512_set1_epi64(b));
+#elif FBP_ISA_AVX2
+    return (FN(blocks))_mm256_mul_epu32((__m256i)a, _mm256_set1_epi64x(b));
+#else
+    return (a & 0xFFFFFFFFu) * (uint64_t)b;
+#endif
+}
+
+/* The words of blocks block, block + 1, …, FBP_BLOCKS of them, in order. */
+static FBP_INLINE void FN(philox)(uint32_t *words, const FN(philox_key) *key, uint64_t block)
+{
+    /* even lanes hold the first half of the blocks, odd ones the second, so that unpacking leaves them in order */
+    FN(blocks) k;
+    for (int64_t i = 0; i < FBP_BLOCKS; i++) k[i] = block + (uint64_t)(i / 2 + i % 2 * (FBP_BLOCKS / 2));
+    FN(blocks) c0 = k, c1 = (k >> 32) ^ (key->step >> 32), c2 = (FN(blocks)){0} + key->node, c3 = (FN(blocks)){0} + key->step;
+    FBP_UNROLL
+    for (int r = 0; r < 10; r++) {
+        const FN(blocks) p0 = FN(multiply_low)(c0, 0xD2511F53u), p1 = FN(multiply_low)(c2, 0xCD9E8D57u);
+        c0 = (p1 >> 32) ^ c1 ^ key->k0[r];
+        c1 = p1;
+        c2 = (p0 >> 32) ^ c3 ^ key->k1[r];
+        c3 = p0;
+    }
+    const FN(blocks) a = (c0 & 0xFFFFFFFFu) | (c1 << 32), b = (c2 & 0xFFFFFFFFu) | (c3 << 32);
+#if FBP_ISA_AVX512
+    const FN(blocks) lo = (FN(blocks))_mm512_unpacklo_epi64((__m512i)a, (__m512i)b);
+    const FN(blocks) hi = (FN(blocks))_mm512_unpackhi_epi64((__m512i)a, (__m512i)b);
+#elif FBP_ISA_AVX2
+    const FN(blocks) lo = (FN(blocks))_mm256_unpacklo_epi64((__m256i)a, (__m256i)b);
+    const FN(blocks) hi = (FN(blocks))_mm256_unpackhi_epi64((__m256i)a, (__m256i)b);
+#else
+    const FN(blocks) lo = {a[0], b[0]}, hi = {a[1], b[1]};
+#endif
+    memcpy(words, &lo, sizeof lo);
+    memcpy(words + 2 * FBP_BLOCKS, &hi, sizeof hi);
+}
+
+/* Elements whose words are below the limit are dropped; n elements, and VL words at least. */
+static FBP_INLINE void FN(drop)(T *y, const T *x, const uint32_t *words, uint64_t limit, V scale, int64_t n)
+{
+    typedef uint32_t part __attribute__((vector_size(VL * 4), aligned(4), may_alias));
+    typedef TU words_v __attribute__((vector_size(FBP_VBYTES)));
+    const words_v least = (words_v){0} + (TU)limit;
+    for (int64_t i = 0; i < n; i += VL) {
+        const VI kept = (VI)(__builtin_convertvector(*(const part *)(words + i), words_v) >= least);
+        const V v = FN(v_load_up_to)(x + i, n - i) * scale;
+        FN(v_store_up_to)(y + i, (V)((VI)v & kept), n - i);
+    }
+}
+
+static void FN(dropout)(T *y, const T *x, int64_t n, int64_t first, double rate, uint64_t seed, uint64_t step, int64_t node)
+{
+    const uint64_t limit = (uint64_t)(rate * 4294967296.0);
+    if (n && rate == 0) memmove(y, x, (size_t)n * sizeof(T));
+    if (n && rate >= 1) memset(y, 0, (size_t)n * sizeof(T));
+    if (rate == 0 || rate >= 1) return;
+    const FN(philox_key) key = FN(make_key)(seed, step, node);
+    const V scale = FN(v_set1)((T)(1 / (1 - rate)));
+    uint32_t words[4 * FBP_BLOCKS + VL];
+    for (int64_t i = 0; i < n;) {
+        /* the first element may be in the middle of a block */
+        const int64_t skip = (first + i) % 4, count = FN(min)(n - i, 4 * FBP_BLOCKS - skip);
+        FN(philox)(words, &key, (uint64_t)(first + i) / 4);
+        if (skip == 0 && count == 4 * FBP_BLOCKS) FN(drop)(y + i, x + i, words, limit, scale, 4 * FBP_BLOCKS);
+        else FN(drop)(y + i, x + i, words + skip, limit, scale, count);
+        i += count;
+    }
+}
+
+#undef FBP_BLOCKS
+
+static void KERNEL(dropout_forward)(T *y /* (n,) */, const T *x /* (n,) */, int64_t n, int64_t first, double rate,
+                                    uint64_t seed, uint64_t step, int64_t node)
+{
+    FN(dropout)(y, x, n, first, rate, seed, step, node);
+}
+
+static void KERNEL(dropout_backward)(T *dx /* (n,) */, const T *dy /* (n,) */, int64_t n, int64_t first, double rate,
+                                     uint64_t seed, uint64_t step, int64_t node)
+{
+    FN(dropout)(dx, dy, n, first, rate, seed, step, node);
+}
+
+static void FN(dropout_rows)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, T *to, const T *from)
+{
+    const int64_t first = lo * node->dim[0], n = (hi - lo) * node->dim[0];
+    const double rate = run->training ? node->attr[0] : 0;
+    if (n && !(rate == 0 && to == from)) FN(dropout)(to + first, from + first, n, first, rate, run->seed, run->step, node->id);
+}
+
+static void FN(dropout_forward_rows)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
+{
+    (void)scratch;
+    FN(dropout_rows)(node, run, lo, hi, node->y, node->x[0]);
+}
+
+static void FN(dropout_backward_rows)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
+{
+    (void)scratch;
+    if (node->dx[0]) FN(dropout_rows)(node, run, lo, hi, node->dx[0], node->dy);
+}
+
+static const fbp_phases FN(dropout_phases) = {.forward = FN(dropout_forward_rows), .backward = FN(dropout_backward_rows)};
