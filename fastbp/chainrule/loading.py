@@ -22,6 +22,8 @@ from fastbp import layers, losses
 from fastbp.chainrule.example import Example
 from fastbp.network import BackendName, Sequential
 
+# Bases that users derive their own from; they are no layers themselves.
+_BASES = ("Activation", "CustomLayer", "Layer", "Loss")
 _KEYS = ("layers", "loss", "x", "y", "lr", "seed")
 
 
@@ -90,7 +92,7 @@ def _make(where: str, entry: Any, module: Any, base: type) -> tuple[Any, dict[st
     if not isinstance(entry, dict) or "type" not in entry:
         raise ValueError(f"{where} is {entry!r}; expected a name, or an object with a type")
     kinds = {n: c for n, c in vars(module).items()
-             if isinstance(c, type) and issubclass(c, base) and c is not base and not isabstract(c) and n[0] != "_"}
+             if isinstance(c, type) and issubclass(c, base) and not isabstract(c) and n not in _BASES and n[0] != "_"}
     if entry["type"] not in kinds:
         raise ValueError(f"{where} is of type {entry['type']!r}; expected one of {', '.join(sorted(kinds))}")
     options = {k: v for k, v in entry.items() if k not in ("type", "params")}

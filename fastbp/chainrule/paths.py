@@ -272,7 +272,8 @@ class Paths:
         for consumer, place in self._consumers[tensor]:
             if consumer not in self._maps:
                 assert consumer.node is not None
-                self._maps[consumer] = local_maps(consumer.node, self._contexts[consumer], self._rows)
+                with np.errstate(all="ignore"):
+                    self._maps[consumer] = local_maps(consumer.node, self._contexts[consumer], self._rows)
             potentials.append(self._maps[consumer][place].best(self._potentials[consumer]))
             counts.append(self._maps[consumer][place].counts(self._counts[consumer]))
         self._potentials[tensor] = np.max(potentials, axis=0)

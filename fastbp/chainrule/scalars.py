@@ -6,7 +6,7 @@ the reference backend runs it. Only the notation, operators and functions on num
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import builtins
 from dataclasses import dataclass
 from itertools import count as counter
 from typing import Any
@@ -27,9 +27,6 @@ from fastbp.ops import scalar
 from fastbp.ops.activations import ReLUOp, SigmoidOp, TanhOp
 from fastbp.ops.base import Array, Op
 from fastbp.ops.elementwise import AddOp, MulOp
-
-Number = int | float
-Operand = "Expr | Number"
 
 
 class Expr:
@@ -384,10 +381,10 @@ class _Compiled:
             seen.append(self._rerun(variable, float(v[0])))
             return seen[-1]
 
-        h = CENTRAL_STEP * np.maximum(1.0, abs(variable.value))
+        h = CENTRAL_STEP * builtins.max(1.0, abs(variable.value))
         with np.errstate(all="ignore"):
             numerical = float(numerical_gradient(at, [variable.value])[0])
-        return Check(numerical, float(h), len(seen), ((here - seen[1]) / h, (seen[0] - here) / h))
+        return Check(numerical, h, len(seen), ((here - seen[1]) / h, (seen[0] - here) / h))
 
     def _rerun(self, variable: Expr, value: float) -> float:
         values = {variable._tensor: np.array([[value]])}
@@ -413,6 +410,3 @@ def _collect(target: Expr) -> dict[Tensor, Expr]:
             found[e._tensor] = e
             stack.extend(reversed(e._operands))
     return found
-
-
-Function = Callable[..., Expr]
