@@ -35,7 +35,8 @@ class Browser:
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             port = s.getsockname()[1]
-        self._driver = subprocess.Popen([driver, f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._driver = subprocess.Popen([driver, f"--port={port}"], stdout=subprocess.DEVNULL,
+                                        stderr=subprocess.DEVNULL)
         self._base = f"http://127.0.0.1:{port}"
         self._session = ""
         options = {"binary": chrome, "args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",

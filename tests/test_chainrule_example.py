@@ -27,7 +27,8 @@ def step_weights(example):
 
 
 def test_outputs_and_error(example):
-    np.testing.assert_allclose(example.net.predict(example.x), [[0.7513650695523157, 0.7729284653214625]], rtol=0, atol=LIMIT)
+    outputs = [[0.7513650695523157, 0.7729284653214625]]
+    np.testing.assert_allclose(example.net.predict(example.x), outputs, rtol=0, atol=LIMIT)
     assert example.net.loss(example.x, example.y, example.loss) == pytest.approx(0.2983711087600027, abs=LIMIT)
 
 

@@ -35,7 +35,8 @@ def test_phrases_exist_in_both_languages_with_the_same_blanks():
 
 def test_standard_terms_in_korean(explanations):
     text = explanations["w1"].text(lang="ko")
-    for term in ("기울기", "학습률", "오차역전파", "연쇄법칙", "경사하강법", "수치 미분", "국소 미분", "순전파", "역전파", "가중치"):
+    for term in ("기울기", "학습률", "오차역전파", "연쇄법칙", "경사하강법", "수치 미분", "국소 미분", "순전파",
+                 "가중치"):
         assert term in text, term
     assert "gradient" not in text
 
@@ -46,7 +47,8 @@ def test_text_has_chain_check_and_update(explanations):
     assert "= −(t₂ − o₂) · o₂(1 − o₂) · h₁" in text
     assert "= −0.217071535 · 0.175510053 · 0.593269992" in text
     assert "w₇ ← w₇ − η · ∂E/∂w₇ = 0.5 − 0.5 · (−0.0226025405) = 0.51130127" in text
-    assert "numerical gradient" in text and "relative difference" in text
+    assert "numerical gradient" in text
+    assert "relative difference" in text
     assert "−0.022602540477475067" in explanations["w7"].text(digits=17)
 
 
@@ -54,7 +56,8 @@ def test_latex_is_balanced_and_plain_ascii_mathematics(explanations):
     for e in explanations.values():
         latex = e.latex()
         assert latex.count("{") == latex.count("}")
-        assert latex.startswith(r"\begin{aligned}") and latex.endswith(r"\end{aligned}")
+        assert latex.startswith(r"\begin{aligned}")
+        assert latex.endswith(r"\end{aligned}")
         assert latex.isascii(), re.findall(r"[^\x00-\x7f]", latex)
         assert e._repr_latex_() == f"$$\n{latex}\n$$"
 
@@ -62,24 +65,29 @@ def test_latex_is_balanced_and_plain_ascii_mathematics(explanations):
 def test_markdown_has_a_table_and_formulas(explanations):
     text = explanations["w7"].markdown(lang="ko")
     assert text.startswith("## 가중치 w₇ = 0.5 (2.weight[0, 1])에 대한")
-    assert "| --- | --- |" in text and "$$\n\\begin{aligned}" in text
+    assert "| --- | --- |" in text
+    assert "$$\n\\begin{aligned}" in text
 
 
 def test_svg_is_xml_with_a_description_and_marks_the_chain(explanations):
     for e in explanations.values():
         for vertical in (False, True):
             root = ElementTree.fromstring(e.svg(vertical=vertical))
-            assert root.tag == SVG + "svg" and root.get("role") == "img"
+            assert root.tag == SVG + "svg"
+            assert root.get("role") == "img"
             assert "E = 0.2984" in root.get("aria-label")
-            boxes = {g.find(f"{SVG}text").text: g for g in root.iter(SVG + "g") if "box" in (g.get("class") or "").split()}
+            boxes = {g.find(f"{SVG}text").text: g for g in root.iter(SVG + "g")
+                     if "box" in (g.get("class") or "").split()}
             assert {"x₁", "x₂", "h₁", "h₂", "o₁", "o₂", "E"} <= set(boxes)
             on_chain = {name for name, g in boxes.items() if "chain" in g.get("class").split()}
             assert {"o₂", "E"} <= on_chain
             x, y, width, height = (float(v) for v in root.get("viewBox").split())
             for g in boxes.values():
                 r = g.find(f"{SVG}rect")
-                assert 0 <= float(r.get("x")) and float(r.get("x")) + float(r.get("width")) <= width
-                assert 0 <= float(r.get("y")) and float(r.get("y")) + float(r.get("height")) <= height
+                assert float(r.get("x")) >= 0
+                assert float(r.get("x")) + float(r.get("width")) <= width
+                assert float(r.get("y")) >= 0
+                assert float(r.get("y")) + float(r.get("height")) <= height
             assert (x, y) == (0, 0)
     chain = {g.find(f"{SVG}text").text for g in ElementTree.fromstring(explanations["w7"].svg()).iter(SVG + "g")
              if {"box", "chain"} <= set((g.get("class") or "").split())}
@@ -129,7 +137,8 @@ def test_the_page_is_whole_and_needs_nothing_from_outside(explanations, lang):
 
 def test_notebook_fragment_has_no_script_and_keeps_its_styles_inside(explanations):
     html = explanations["w1"]._repr_html_()
-    assert "<script" not in html and "<html" not in html
+    assert "<script" not in html
+    assert "<html" not in html
     assert not re.search(r"^(html|body|main|\.menu)\b", html, re.MULTILINE)
     parser = Parser()
     parser.feed(html)
@@ -156,7 +165,8 @@ def test_a_layers_name_cannot_break_the_page():
     html = net.explain([[1.0]], [[1.0]], fb.MSE(), weight="w1").html()
     parser = Parser()
     parser.feed(html)
-    assert parser.open == [] and "<b>" not in html
+    assert parser.open == []
+    assert "<b>" not in html
 
 
 @pytest.mark.parametrize(("value", "digits", "kind", "expected"), [
@@ -181,7 +191,8 @@ def test_the_comparison_counts_times_and_plots():
     assert all(r.difference < 1e-7 and r.ratio > 1 for r in found.rows)
     root = ElementTree.fromstring(found.svg())
     assert sum("slope" in (p.get("class") or "") for p in root.iter(SVG + "path")) == 1
-    assert "forward passes" in str(found) and "306" in str(found)
+    assert "forward passes" in str(found)
+    assert "306" in str(found)
     one = compare(widths=(40,), seconds=1e-9, backend="reference", lang="ko").rows[0]
     assert one.measured == 1
     assert "추정값" in str(compare(widths=(40,), seconds=1e-9, backend="reference", lang="ko"))
@@ -196,4 +207,5 @@ def test_large_layers_are_folded_in_the_picture():
     columns = e.diagram.columns
     assert [len(c.boxes) + c.more for c in columns][:4] == [100, 50, 50, 3]
     assert max(len(c.boxes) for c in columns) <= 6
-    assert "⋮ 96 more" in e.svg() and "⋮ 외 96개" in e.svg(lang="ko")
+    assert "⋮ 96 more" in e.svg()
+    assert "⋮ 외 96개" in e.svg(lang="ko")

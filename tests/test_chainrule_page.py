@@ -35,7 +35,8 @@ return {
 # The contrast of every visible text against what lies behind it, by the formula of WCAG 2.
 CONTRAST = """
 const parse = c => (c.match(/[\\d.]+/g) || []).map(Number);
-const light = ([r, g, b]) => { const f = v => { v /= 255; return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; };
+const light = ([r, g, b]) => {
+  const f = v => { v /= 255; return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; };
   return .2126 * f(r) + .7152 * f(g) + .0722 * f(b); };
 const page = parse(getComputedStyle(document.documentElement).backgroundColor);
 const behind = e => { for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor);
@@ -113,7 +114,8 @@ def test_stepping_through_w7(browser, pages):
     assert seen[10]["disabled"] == ["next", "last"]
     for s in seen:
         for _, value, shown in s["data"]:
-            assert float(shown.replace("−", "-").replace(" × 10", "e").replace("\n", "")) == pytest.approx(value, rel=1e-2), s
+            read = float(shown.replace("−", "-").replace(" × 10", "e").replace("\n", ""))
+            assert read == pytest.approx(value, rel=1e-2), s
     assert seen[5]["boxes"]["o₂"][1].startswith("∂ −0.2171")
     assert seen[5]["boxes"]["z⁽²⁾₂"][1] is None
     assert set(seen[6]["now"]) == {"o₂", "z⁽²⁾₂"}
@@ -152,7 +154,9 @@ def test_both_paths_of_w1_in_korean(browser, pages):
             total = values(last)
         browser.press("ArrowRight")
     assert titles[0] == "시작"
-    assert titles[1].startswith("순전파") and titles[6].startswith("역전파") and titles[-1].startswith("가중치 갱신")
+    assert titles[1].startswith("순전파")
+    assert titles[6].startswith("역전파")
+    assert titles[-1].startswith("가중치 갱신")
     assert sum("경로 1" in t for t in titles) == sum("경로 2" in t for t in titles) == 6
     assert total[0] == pytest.approx(0.00043856773447434685, abs=1e-12)
     assert values(last) == pytest.approx([0.1497807161327628], abs=1e-12)
@@ -186,7 +190,8 @@ def test_what_a_screen_reader_is_told(browser, pages):
     tree = browser.command("Accessibility.getFullAXTree")["nodes"]
     named = {(n["role"]["value"], n.get("name", {}).get("value", "")) for n in tree if not n["ignored"]}
     roles = {role for role, _ in named}
-    assert ("button", "다음") in named and ("slider", "단계 고르기") in named
+    assert ("button", "다음") in named
+    assert ("slider", "단계 고르기") in named
     assert any(role in ("image", "img") and name.startswith("계산 그래프. 값: x₁ = 0.05") for role, name in named)
     assert {"heading", "list", "group", "region"} <= roles
     assert browser.run("return document.documentElement.lang") == "ko"

@@ -76,9 +76,9 @@ def test_the_textbook_example_prints_just_what_a_textbook_would():
                                         "t = x + y = 3 + 2 = 5\nz = t² = 5² = 25",
                                         "∂z/∂x = ∂z/∂t · ∂t/∂x = 2t · 1 = 10"]
     assert e.text(lang="ko").startswith("x = 3에 대한 z의 미분")
-    assert e.latex() == ("\\begin{aligned}\n\\frac{\\partial z}{\\partial x} &= \\frac{\\partial z}{\\partial t} \\cdot "
-                         "\\frac{\\partial t}{\\partial x} \\\\\n&= 2 {t}^{1} \\cdot 1 \\\\\n&= 10\n\\end{aligned}".replace(
-                             "2 {t}^{1}", "2 t"))
+    assert e.latex().splitlines()[1:-1] == [
+        r"\frac{\partial z}{\partial x} &= \frac{\partial z}{\partial t} \cdot \frac{\partial t}{\partial x} \\",
+        r"&= 2 t \cdot 1 \\", "&= 10"]
     assert z.backward() == {"x": 10.0, "y": 10.0}
     assert t.grad == 10.0
     assert z.grad == 1.0
@@ -113,7 +113,7 @@ def test_any_expression_inside_can_be_asked_for():
     e = (t**2 + x).explain(t)
     assert e.gradient == 8
     assert e.numerical == pytest.approx(8)
-    with pytest.raises(ValueError, match="does not depend on Var\\('y', 1.0\\); expected one of x, t"):
+    with pytest.raises(ValueError, match=r"does not depend on Var\('y', 1\.0\); expected one of x, t"):
         (t**2 + x).explain(cr.Var("y", 1.0))
     with pytest.raises(TypeError, match="expected a Var"):
         t.explain("x")
@@ -180,7 +180,8 @@ def test_scalar_ops_work_on_arrays(op):
     ctx.output = op.forward(ctx, *xs)
     dxs, dparams = op.backward(ctx, weight)
     assert dparams == {}
-    for dx, numerical in zip(dxs, fb.numerical_gradient(lambda a: (op.forward(ctx, *a) * weight).sum(), xs), strict=True):
+    expected = fb.numerical_gradient(lambda a: (op.forward(ctx, *a) * weight).sum(), xs)
+    for dx, numerical in zip(dxs, expected, strict=True):
         np.testing.assert_allclose(dx, numerical, rtol=1e-7, atol=1e-9)
     assert not op.has_native
     with pytest.raises(TypeError, match="operands; expected"):

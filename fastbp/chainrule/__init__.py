@@ -17,6 +17,6 @@ from fastbp.chainrule.page import page
 from fastbp.chainrule.scalars import Expr, Var, cos, exp, log, max, relu, sigmoid, sin, sqrt, tanh
 
 __all__ = [
-    "Comparison", "Example", "Explanation", "Expr", "Var", "compare", "cos", "exp", "explain", "load", "log", "max", "page",
-    "relu", "sigmoid", "sin", "sqrt", "tanh", "worked_example",
+    "Comparison", "Example", "Explanation", "Expr", "Var", "compare", "cos", "exp", "explain", "load", "log", "max",
+    "page", "relu", "sigmoid", "sin", "sqrt", "tanh", "worked_example",
 ]

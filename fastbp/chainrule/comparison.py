@@ -71,7 +71,8 @@ class Comparison:
             lines.append([f"{r.weights:,}", f"{r.passes:,}", f"{r.numerical:.3g}{estimated}", f"{r.backward:.3g}",
                           f"{r.ratio:,.0f}×", f"{r.difference:.1e}"])
         widths = [max(map(_columns, column)) for column in zip(*lines, strict=True)]
-        table = ["  ".join(" " * (w - _columns(cell)) + cell for w, cell in zip(widths, line, strict=True)) for line in lines]
+        table = ["  ".join(" " * (w - _columns(cell)) + cell for w, cell in zip(widths, line, strict=True))
+                 for line in lines]
         notes = [say("compare_estimated", self.lang, measured=f"{r.measured:,}") for r in self.rows[-1:]
                  if r.measured < r.weights]
         return "\n".join([say("compare_title", self.lang), "", *table, "", *notes, say("compare_result", self.lang)])
@@ -122,8 +123,8 @@ def compare(widths: Sequence[int] = (1, 2, 4, 8, 16, 32, 64, 128), *, rows: int 
 
 
 def _row(width: int, rows: int, seconds: float, backend: BackendName, seed: int) -> Row:
-    net = Sequential(Linear(8, width), Tanh(), Linear(width, width), Tanh(), Linear(width, 1), dtype="float64", seed=seed,
-                     backend=backend)
+    net = Sequential(Linear(8, width), Tanh(), Linear(width, width), Tanh(), Linear(width, 1), dtype="float64",
+                     seed=seed, backend=backend)
     rng = np.random.default_rng(seed)
     x, y, loss = rng.normal(size=(rows, 8)), rng.normal(size=(rows, 1)), MSE()
     backward = _time(lambda: net.loss_and_grad(x, y, loss))
@@ -195,9 +196,10 @@ def _plot(found: Comparison) -> str:
                  f'{say("compare_axis", found.lang)}</text>')
     last = found.rows[-1]
     description = f"{say('compare_title', found.lang)}: {last.weights:,}, {last.numerical:.3g} s, {last.backward:.3g} s"
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" class="fbp-graph" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" '
-            f'height="{_HEIGHT}" lang="{found.lang}" role="img" aria-label="{description}">\n<style>{COLOURS}{_STYLE}</style>'
-            f'\n<rect class="paper" width="{_WIDTH}" height="{_HEIGHT}"/>' + "\n".join(parts) + "\n</svg>")
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" class="fbp-graph" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
+            f'width="{_WIDTH}" height="{_HEIGHT}" lang="{found.lang}" role="img" aria-label="{description}">\n'
+            f'<style>{COLOURS}{_STYLE}</style>\n<rect class="paper" width="{_WIDTH}" height="{_HEIGHT}"/>'
+            + "\n".join(parts) + "\n</svg>")
 
 
 _STYLE = """

@@ -37,7 +37,7 @@ class Box:
 class Edge:
     """How one quantity enters another: through a weight or directly.
 
-    ``local`` is the derivative of the one by the other, on the chain; ``gradient`` that of the weight which is asked for.
+    ``local`` is the derivative of the one by the other, on the chain; ``gradient`` that of the weight asked for.
     """
 
     source: str
@@ -118,8 +118,8 @@ def build(trace: Trace, sample: int, paths: Iterable[Path], ends: list[list[tupl
     for column in ends:
         columns.append(([box for box, _ in column], 0))
         for box, sources in column:
-            tensor = (feeds or {}).get(box.id)
-            outputs = [trace.box(Place(tensor, sample, i)) for i in elements[tensor]] if tensor else []
+            fed = (feeds or {}).get(box.id)
+            outputs = [trace.box(Place(fed, sample, i)) for i in elements[fed]] if fed else []
             edges += [Edge(s, box.id, local=links.get((s, box.id))) for s in (*sources, *outputs)]
     return Diagram(tuple(Column(tuple(b), m) for b, m in columns), tuple(edges)), elements
 

@@ -107,7 +107,8 @@ def _hardswish(op: Op, a: float) -> Rules:
 def _dropout(op: Any, a: float) -> Rules:
     scale = f"1/(1 − {_number(op.rate)})"
     latex = rf"\frac{{1}}{{1 - {_number(op.rate)}}}"
-    return Rules(Rule("@m · @a", r"@m \cdot @a"), (Rule("@m", "@m", f"@m ∈ {{0, {scale}}}", rf"@m \in \{{0, {latex}\}}"),))
+    slope = Rule("@m", "@m", f"@m ∈ {{0, {scale}}}", rf"@m \in \{{0, {latex}\}}")
+    return Rules(Rule("@m · @a", r"@m \cdot @a"), (slope,))
 
 
 _FIXED: dict[str, Rules] = {
@@ -120,7 +121,8 @@ _FIXED: dict[str, Rules] = {
     "gelu_tanh": Rules(
         Rule("@a · σ(2u), u = √(2/π)(@a + 0.044715 · (@a)³)",
              r"@a \, \sigma(2u), \; u = \sqrt{2/\pi}\,(@a + 0.044715 \, (@a)^3)"),
-        (_named("GELU", "σ(2u) + @a · σ(2u)σ(−2u) · 2u′", r"\sigma(2u) + @a \, \sigma(2u)\sigma(-2u) \cdot 2u'"),)),
+        (_named("GELU", "σ(2u) + @a · σ(2u)σ(−2u) · 2u′",
+                r"\sigma(2u) + @a \, \sigma(2u)\sigma(-2u) \cdot 2u'"),)),
     "silu": Rules(Rule("@a · σ(@a)", r"@a \, \sigma(@a)"),
                   (_named("SiLU", "σ(@a) + @a · σ(@a)(1 − σ(@a))", r"\sigma(@a) + @a \, \sigma(@a)(1 - \sigma(@a))"),)),
     "mish": Rules(Rule("@a · tanh(ln(1 + e^(@a)))", r"@a \tanh(\ln(1 + e^{@a}))"),
@@ -161,7 +163,8 @@ def elementwise_rules(op: Op, a: float, b: float | None = None, exponent_is_cons
 def _power(n: float | None) -> Rules:
     if n is None:
         return Rules(Rule("(@a)^(@b)", "{@a}^{@b}"),
-                     (Rule("@b · (@a)^(@b − 1)", r"@b \, {@a}^{@b - 1}"), Rule("(@a)^(@b) · ln(@a)", r"{@a}^{@b} \ln(@a)")))
+                     (Rule("@b · (@a)^(@b − 1)", r"@b \, {@a}^{@b - 1}"),
+                      Rule("(@a)^(@b) · ln(@a)", r"{@a}^{@b} \ln(@a)")))
     return Rules(_raised(n), (_scaled(n, n - 1),))
 
 
@@ -193,7 +196,7 @@ def _maximum(a: float, b: float) -> Rules:
     return Rules(Rule("max(@a, @b)", r"\max(@a, @b)"), rules)
 
 
-# ---- ops that join the elements of a group: @x is where the path comes from, @y where it goes -------------------------
+# ---- ops that join the elements of a group ---------------------------------------------------------------------------
 
 def softmax_rules(same: bool) -> Rule:
     """∂y_c/∂x_i of the softmax; @z is y_i."""
@@ -210,10 +213,12 @@ def normalization_rule(same: bool, n: int) -> Rule:
                 rf"@g \, @s \, \kappa, \; \kappa = {first.replace('−', '-')} - @p \cdot @q / {n}")
 
 
-# ---- losses ---------------------------------------------------------------------------------------------------------------
+# ---- losses ----------------------------------------------------------------------------------------------------------
 
 def _squared(loss: Any, d: int, t: float, o: float) -> Rule:
-    return Rule(f"(2/{d})(@o − @t)" if d > 1 else "2(@o − @t)", rf"\tfrac{{2}}{{{d}}}(@o - @t)" if d > 1 else "2(@o - @t)")
+    if d == 1:
+        return Rule("2(@o − @t)", "2(@o - @t)")
+    return Rule(f"(2/{d})(@o − @t)", rf"\tfrac{{2}}{{{d}}}(@o - @t)")
 
 
 def _mean(d: int) -> tuple[str, str]:
@@ -281,7 +286,8 @@ _LOSSES: dict[type[Loss], tuple[str, str, Callable[[Any, int, float, float], Rul
     losses.GaussianNLL: ("1/{d} · Σₖ ½(sₖ + (tₖ − μₖ)² e^(−sₖ))",
                          r"\tfrac{{1}}{{{d}}} \sum_k \tfrac12 (s_k + (t_k - \mu_k)^2 e^{{-s_k}})", None),
     losses.BinaryCrossEntropy: ("−1/{d} · Σₖ (p tₖ ln σ(oₖ) + (1 − tₖ) ln(1 − σ(oₖ)))",
-                                r"-\tfrac{{1}}{{{d}}} \sum_k (p \, t_k \ln \sigma(o_k) + (1 - t_k) \ln(1 - \sigma(o_k)))",
+                                r"-\tfrac{{1}}{{{d}}} \sum_k "
+                                r"(p \, t_k \ln \sigma(o_k) + (1 - t_k) \ln(1 - \sigma(o_k)))",
                                 _binary),
     losses.CrossEntropy: ("−Σₖ tₖ ln pₖ, p = softmax(o)", r"-\sum_k t_k \ln p_k, \; p = \mathrm{{softmax}}(o)",
                           _cross_entropy),

@@ -7,6 +7,7 @@ is read off that run. The network itself is not touched.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,7 @@ class _OutputLoss:
     @property
     def width(self) -> int:
         """Outputs of one row."""
-        return int(np.prod(self.tensor.shape)) // self.shares.shape[1]
+        return prod(self.tensor.shape) // int(self.shares.shape[1])
 
     def seed(self) -> Array:
         """∂E/∂o."""
@@ -126,7 +127,8 @@ class _Run:
         self.source = Quantity(self.names.parameter(name, index), float(self.net.params[name][index]))
         self.outputs = [_OutputLoss.of(one, t, values[t], target, self.batch.sample_weight) for one, t, target in
                         zip(self.batch.losses, self.graph.outputs, self.batch.targets, strict=True)]
-        self.simple = len(self.outputs) == 1 and self.outputs[0].shares.size == 1 and self.outputs[0].shares.flat[0] == 1
+        shares = self.outputs[0].shares
+        self.simple = bool(len(self.outputs) == shares.size == 1 and shares.flat[0] == 1)
         self.own = self._own_backward(net, x, y, loss, sample_weight)
         self._finders: dict[int, Paths] = {}
         self._contributions()
@@ -185,7 +187,8 @@ class _Run:
         key = 0 if self.mixed else sample
         if key not in self._finders:
             rows = np.arange(self.batch.rows) if self.mixed else np.array([sample])
-            self._finders[key] = Paths(self.graph, self.trace.contexts, rows, {o.tensor: o.seed() for o in self.outputs})
+            seeds = {o.tensor: o.seed() for o in self.outputs}
+            self._finders[key] = Paths(self.graph, self.trace.contexts, rows, seeds)
         return self._finders[key]
 
     def _flat(self, at: Place) -> int:
@@ -200,7 +203,7 @@ class _Run:
             total += per_sample * self.batch.rows
         return total
 
-    # ---- factors of the loss -------------------------------------------------------------------------------------------
+    # ---- factors of the loss ----------------------------------------------------------------------------------------
 
     def _path(self, route: Route, sample: int, local: Factor) -> Path:
         places = [self._place(step.tensor, step.element, sample) for step in route.steps]
@@ -224,7 +227,7 @@ class _Run:
         if self.simple:
             return [slope]
         rows = output.shares.size
-        rule, quantities = ONE, {}
+        rule, quantities = ONE, dict[str, Quantity]()
         if share != 1 and np.allclose(output.shares, 1 / rows, rtol=1e-12):
             rule = Rule(f"(1/{rows})", rf"\tfrac{{1}}{{{rows}}}")
         elif share != 1:
@@ -275,7 +278,7 @@ class _Run:
         quantities = {"m": self.trace.quantity(mean), "s": self.trace.quantity(scale), "t": self._target(output, mean)}
         return gaussian_rule(half, at.index < half), quantities
 
-    # ---- the rest of the explanation --------------------------------------------------------------------------------------
+    # ---- the rest of the explanation --------------------------------------------------------------------------------
 
     def check(self) -> Check:
         """Return the numerical gradient, which moves the weight of the copy a little and back."""
@@ -308,6 +311,7 @@ class _Run:
         if not self.simple:
             ends.append([(last[0], [box.id for box, _ in ends[0]])])
         local = here[0].local
+        assert local is not None
         asked = (local.box, self.source, self.gradient, local.source_box)
         diagram, elements = build(self.trace, sample, paths, ends, asked,
                                   {f"loss{k}": o.tensor for k, o in enumerate(self.outputs)})
@@ -329,7 +333,7 @@ class _Run:
         output = self.outputs[k]
         value = float(output.values[sample].mean())
         rule = expanded_loss(output.loss, output.width)
-        quantities = {}
+        quantities: dict[str, Quantity] = {}
         if rule is None:
             rule = Rule(*loss_formula(output.loss, output.width))
         else:

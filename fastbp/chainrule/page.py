@@ -16,7 +16,6 @@ from string import Template
 from fastbp.chainrule.explanation import Explanation
 from fastbp.chainrule.steps import HtmlWriter, Step, check_table, steps
 from fastbp.chainrule.svg import picture
-from fastbp.chainrule.symbols import number
 
 
 def page(explanations: Sequence[Explanation]) -> str:
@@ -68,18 +67,18 @@ def _lesson(e: Explanation, index: int) -> str:
     found = steps(e)
     items = "\n".join(_item(step, k, len(found), w) for k, step in enumerate(found))
     changes = escape(json.dumps([_changes(s) for s in found]), quote=True)
-    summary = f"{e.target.symbol.html()} = {number(e.target.value, e.digits)}, " \
-              f"{e.source.symbol.html()} = {number(e.source.value, e.digits)}"
+    summary = ", ".join(f"{q.symbol.html()} = {w.number(q.value)}" for q in (e.target, e.source))
     if e.name:
         summary += f" <code>{escape(e.name)}</code>"
     sample = e.uses[0].sample
     here = f"<p>{w.say('here', k=sample)}</p>" if sample else ""
-    buttons = "".join(f'<button type="button" data-go="{go}" title="{w.say(key)}" aria-label="{w.say(key)}">{label}</button>'
-                      for go, key, label in (("first", "first", "⇤"), ("back", "back", f"← {w.say('back')}"),
-                                             ("next", "next", f"{w.say('next')} →"), ("last", "last", "⇥")))
+    labels = {"first": "⇤", "back": f"← {w.say('back')}", "next": f"{w.say('next')} →", "last": "⇥"}
+    buttons = "".join(f'<button type="button" data-go="{go}" title="{w.say(go)}" aria-label="{w.say(go)}">'
+                      f"{label}</button>" for go, label in labels.items())
     return f"""<article class="lesson fbp" data-weight="{escape(str(e.source.symbol))}" data-changes="{changes}">
 <header><h1>{_heading(w)}</h1><p class="summary">{summary}</p>{here}</header>
-<div class="pictures"><div class="scroll wide" tabindex="0" role="region" aria-label="{w.say("scroll")}">{picture(e)}</div>
+<div class="pictures">
+<div class="scroll wide" tabindex="0" role="region" aria-label="{w.say("scroll")}">{picture(e)}</div>
 <div class="scroll narrow">{picture(e, vertical=True)}</div></div>
 <div class="controls" role="group" aria-label="{w.say("choose_step")}">{buttons}
 <input type="range" min="0" max="{len(found) - 1}" value="0" aria-label="{w.say("choose_step")}">

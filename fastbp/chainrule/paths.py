@@ -1,9 +1,10 @@
 r"""The paths by which an element of a tensor reaches the loss, and the derivative along each of them.
 
-The chain rule for many variables says :math:`\partial E/\partial u = \sum_p \prod_{(a, b) \in p} \partial b/\partial a`,
-a sum over all paths p from u to E of products of local derivatives. There can be astronomically many. Backpropagation
-never lists them: it multiplies its way back once and adds up where paths meet. What is shown to a reader are the
-largest terms, and those are found without listing the others:
+The chain rule for many variables says
+:math:`\partial E/\partial u = \sum_p \prod_{(a, b) \in p} \partial b/\partial a`, a sum over all paths p from u to E
+of products of local derivatives. There can be astronomically many. Backpropagation never lists them: it multiplies its
+way back once and adds up where paths meet. What is shown to a reader are the largest terms, and those are found without
+listing the others:
 
 1. going back once with *max* in the place of *sum* gives, for each element, the largest product that any of its paths
    has (the potential); with 1 for each derivative it gives their number;
@@ -96,7 +97,7 @@ class Dense:
 
 @dataclass(frozen=True)
 class Grouped:
-    """Each element reaches all elements of its group: members (G, C) are flat elements, jacobian (G, source, target)."""
+    """Each element reaches all of its group: members (G, C) are flat elements, jacobian is (G, source, target)."""
 
     members: Array
     jacobian: Array

@@ -43,35 +43,37 @@ PHRASES: dict[str, dict[str, str]] = {
     "relative": {"en": "relative difference", "ko": "상대 오차"},
     "descent": {"en": "gradient descent with learning rate η = {lr}", "ko": "경사하강법, 학습률 η = {lr}"},
     # ---- notes
-    "mean": {"en": "E is the mean over {rows} rows: the error of each, E₁, E₂, …, enters with 1/{rows}, and what the "
-                   "samples give is added up.",
-             "ko": "E는 {rows}개 표본의 평균입니다. 각 표본의 오차 E₁, E₂, …가 1/{rows}씩 더해지므로 표본마다 구한 값을 "
-                   "모두 더합니다."},
-    "weighted": {"en": "E is the weighted mean over {rows} rows: the error of each enters with its share ρ, and what the "
-                       "samples give is added up.",
-                 "ko": "E는 {rows}개 표본의 가중 평균입니다. 각 표본의 오차가 비중 ρ만큼 더해지므로 표본마다 구한 값을 모두 "
-                       "더합니다."},
+    "mean": {"en": "E is the mean over {rows} rows: the error of each, E₁, E₂, …, enters with 1/{rows}, and what "
+                   "the samples give is added up.",
+             "ko": "E는 {rows}개 표본의 평균입니다. 각 표본의 오차 E₁, E₂, …가 1/{rows}씩 더해지므로 표본마다 구한 "
+                   "값을 모두 더합니다."},
+    "weighted": {"en": "E is the weighted mean over {rows} rows: the error of each enters with its share ρ, and "
+                       "what the samples give is added up.",
+                 "ko": "E는 {rows}개 표본의 가중 평균입니다. 각 표본의 오차가 비중 ρ만큼 더해지므로 표본마다 구한 "
+                       "값을 모두 더합니다."},
     "softmax": {"en": "p is the softmax of the outputs o, which the loss includes.",
                 "ko": "p는 출력 o의 소프트맥스이며, 손실 함수에 포함되어 있습니다."},
     "mixed": {"en": "Batch normalisation mixes the samples: a path may pass from one to another. ⟨k⟩ marks sample k.",
-              "ko": "배치 정규화는 표본을 섞으므로 경로가 한 표본에서 다른 표본으로 이어질 수 있습니다. ⟨k⟩는 k번째 표본입니다."},
+              "ko": "배치 정규화는 표본을 섞으므로 경로가 한 표본에서 다른 표본으로 이어질 수 있습니다. ⟨k⟩는 "
+                    "k번째 표본입니다."},
     "shared": {"en": "The layer is used {count} times with the same weights: the gradient is the sum over its uses.",
                "ko": "이 층은 같은 가중치로 {count}번 쓰이므로, 기울기는 쓰인 곳마다 구한 값의 합입니다."},
     "dropout": {"en": "Dropout is at work, as in training: the mask is that of the next step.",
                 "ko": "학습할 때처럼 드롭아웃이 적용되며, 마스크는 다음 스텝의 것입니다."},
-    "frozen": {"en": "The layer is frozen (trainable=False): this is the gradient it would have. Training gives it none "
-                     "and leaves the weight as it is.",
-               "ko": "이 층은 동결되어 있습니다(trainable=False). 여기 보인 것은 동결되지 않았을 때의 기울기이며, 학습 중에는 "
-                     "가중치가 바뀌지 않습니다."},
+    "frozen": {"en": "The layer is frozen (trainable=False): this is the gradient it would have. Training gives it "
+                     "none and leaves the weight as it is.",
+               "ko": "이 층은 동결되어 있습니다(trainable=False). 여기 보인 것은 동결되지 않았을 때의 기울기이며, "
+                     "학습 중에는 가중치가 바뀌지 않습니다."},
     "sigma": {"en": "Σ with an index n is the sum of the n smaller terms of a long sum.",
               "ko": "Σ 아래의 수 n은 긴 합에서 작은 항 n개를 묶은 것입니다."},
-    "kink": {"en": "There is a kink here: the slope is {left} on the left and {right} on the right. No derivative exists; "
-                   "backpropagation takes one of the slopes between, the central difference their mean.",
-             "ko": "이 점은 꺾인 점입니다. 왼쪽 기울기는 {left}, 오른쪽 기울기는 {right}입니다. 미분값이 존재하지 않으므로 "
-                   "역전파는 그 사이의 기울기를 쓰고, 중심 차분은 두 값의 평균이 됩니다."},
-    "zero": {"en": "The gradient is 0, because {derivative} = 0: nothing gets through there, and the weight does not learn "
-                   "from this batch.",
-             "ko": "{derivative} = 0이므로 기울기가 0입니다. 이 지점에서 신호가 끊겨, 이 배치로는 가중치가 학습되지 않습니다."},
+    "kink": {"en": "There is a kink here: the slope is {left} on the left and {right} on the right. No derivative "
+                   "exists; backpropagation takes one of the slopes between, the central difference their mean.",
+             "ko": "이 점은 꺾인 점입니다. 왼쪽 기울기는 {left}, 오른쪽 기울기는 {right}입니다. 미분값이 존재하지 "
+                   "않으므로 역전파는 그 사이의 기울기를 쓰고, 중심 차분은 두 값의 평균이 됩니다."},
+    "zero": {"en": "The gradient is 0, because {derivative} = 0: nothing gets through there, and the weight does "
+                   "not learn from this batch.",
+             "ko": "{derivative} = 0이므로 기울기가 0입니다. 이 지점에서 신호가 끊겨, 이 배치로는 가중치가 "
+                   "학습되지 않습니다."},
     "not_finite": {"en": "The gradient is not finite, because {derivative} is not.",
                    "ko": "{derivative} 값이 유한하지 않아 기울기도 유한하지 않습니다."},
     # ---- the page
@@ -83,11 +85,13 @@ PHRASES: dict[str, dict[str, str]] = {
     "choose_step": {"en": "Choose a step", "ko": "단계 고르기"},
     "choose_weight": {"en": "Weight", "ko": "가중치"},
     "all_steps": {"en": "All steps", "ko": "모든 단계"},
-    "keys": {"en": "Keys: ← and → step, Home and End jump.", "ko": "키보드: ←, →로 한 단계씩, Home과 End로 처음과 끝."},
+    "keys": {"en": "Keys: ← and → step, Home and End jump.",
+             "ko": "키보드: ←, →로 한 단계씩, Home과 End로 처음과 끝."},
     "start": {"en": "Before the start", "ko": "시작"},
-    "start_text": {"en": "The inputs and the weights are given. What is wanted: how much does {target} change if {source} "
-                         "changes a little?",
-                   "ko": "입력과 가중치가 주어져 있습니다. {source}의 값을 조금 바꾸면 {target}의 값은 얼마나 변할까요?"},
+    "start_text": {"en": "The inputs and the weights are given. What is wanted: how much does {target} change if "
+                         "{source} changes a little?",
+                   "ko": "입력과 가중치가 주어져 있습니다. {source}의 값을 조금 바꾸면 {target}의 값은 얼마나 "
+                         "변할까요?"},
     "forward_step": {"en": "Forward: {name}", "ko": "순전파: {name}"},
     "loss_step": {"en": "Forward: the error", "ko": "순전파: 오차"},
     "backward_step": {"en": "Backward: {derivative}", "ko": "역전파: {derivative}"},
@@ -97,10 +101,10 @@ PHRASES: dict[str, dict[str, str]] = {
     "gives": {"en": "so {derivative} = {value}", "ko": "따라서 {derivative} = {value}"},
     "sum_step": {"en": "The sum over the paths", "ko": "경로들의 합"},
     "check_step": {"en": "Check: does the numerical gradient agree?", "ko": "검산: 수치 미분과 비교"},
-    "check_text": {"en": "The definition of the derivative, with two forward passes for this one weight. Backpropagation "
-                         "needs one backward pass for all weights.",
-                   "ko": "미분의 정의대로 계산하면 가중치 하나에 순전파가 두 번 필요합니다. 오차역전파는 역전파 한 번으로 모든 "
-                         "가중치의 기울기를 구합니다."},
+    "check_text": {"en": "The definition of the derivative, with two forward passes for this one weight. "
+                         "Backpropagation needs one backward pass for all weights.",
+                   "ko": "미분의 정의대로 계산하면 가중치 하나에 순전파가 두 번 필요합니다. 오차역전파는 역전파 한 "
+                         "번으로 모든 가중치의 기울기를 구합니다."},
     "update_step": {"en": "The update", "ko": "가중치 갱신"},
     "update_text": {"en": "Against the gradient, by the learning rate times its size.",
                     "ko": "기울기의 반대 방향으로, 학습률에 기울기를 곱한 만큼 움직입니다."},
@@ -125,10 +129,10 @@ PHRASES: dict[str, dict[str, str]] = {
     "compare_axis": {"en": "weights of the network", "ko": "신경망의 가중치 수"},
     "compare_estimated": {"en": "* estimated: {measured} of the weights were probed and the time scaled up",
                           "ko": "* 추정값: 가중치 {measured}개만 재고 전체로 환산했습니다"},
-    "compare_result": {"en": "Numerically each weight costs two forward passes; backpropagation finds all gradients with "
-                             "one forward and one backward pass.",
-                       "ko": "수치 미분은 가중치마다 순전파가 두 번 필요하지만, 오차역전파는 순전파와 역전파 한 번씩으로 모든 "
-                             "기울기를 구합니다."},
+    "compare_result": {"en": "Numerically each weight costs two forward passes; backpropagation finds all gradients "
+                             "with one forward and one backward pass.",
+                       "ko": "수치 미분은 가중치마다 순전파가 두 번 필요하지만, 오차역전파는 순전파와 역전파 한 "
+                             "번씩으로 모든 기울기를 구합니다."},
 }
 
 

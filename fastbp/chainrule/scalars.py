@@ -145,7 +145,7 @@ class Expr:
         return _apply(scalar.NegOp(), self)
 
     def __repr__(self) -> str:
-        return f"Expr({self.name or self._tensor.node and self._tensor.node.op.name})"
+        return f"Expr({self.name or (self._tensor.node and self._tensor.node.op.name)})"
 
 
 class Var(Expr):
@@ -205,7 +205,8 @@ def _name(name: Any) -> str:
 
 
 def _real(what: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating) or not np.isfinite(value):
+    is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not is_number or not np.isfinite(value):
         raise ValueError(f"{what} is {value!r}; expected a finite number")
     return float(value)
 
@@ -305,8 +306,8 @@ class _Compiled:
             if not np.isfinite(context.output).all():
                 values = ", ".join(number(float(x[0, 0])) for x in context.inputs)
                 name = tensor.node.op.name if tensor.node else ""
-                raise ValueError(f"{name}({values}) is {number(float(context.output[0, 0]))}; expected operands for which "
-                                 "it is a finite number: change the values of the variables")
+                raise ValueError(f"{name}({values}) is {number(float(context.output[0, 0]))}; expected operands for "
+                                 "which it is a finite number: change the values of the variables")
 
     def backward(self) -> dict[Tensor, Array]:
         self._backend.backward([np.ones((1, 1))])
@@ -335,7 +336,8 @@ class _Compiled:
         paths = [p for p in paths if p.factors]
         paths_in_all = finder.count(variable._tensor, 0)
         diagram, _ = build(trace, 0, paths, [])
-        use = Use(0, 0, "", gradient, tuple(paths), paths_in_all, Quantity(source.symbol, gradient), source.symbol, None)
+        use = Use(0, 0, "", gradient, tuple(paths), paths_in_all, Quantity(source.symbol, gradient), source.symbol,
+                  None)
         check = self._check(variable)
         notes = []
         if check.kink:

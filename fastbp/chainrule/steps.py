@@ -128,9 +128,10 @@ def _path(w: HtmlWriter, path: Path, where: str, gradients: dict[str, float | No
             body += f"<p class=\"label\">{w.say('so_far')}</p>" + w.equation(steps, product)
         reached = gradients.get(factor.source_box)
         arrived = reached is not None and isclose(product, reached, rel_tol=1e-9) and k < len(path.factors) - 1
-        yield Step("backward", w.say("backward_step", derivative=derivative(factor.of, factor.by, "html")) + suffix, body,
-                   slopes=([factor.source_box] if arrived else []) + ([factor.box] if not k else []),
-                   edges=[_edge(factor)], now=[factor.box, factor.source_box, _edge(factor)])
+        title = w.say("backward_step", derivative=derivative(factor.of, factor.by, "html")) + suffix
+        slopes = [factor.source_box] * arrived + [factor.box] * (k == 0)
+        yield Step("backward", title, body, slopes=slopes, edges=[_edge(factor)],
+                   now=[factor.box, factor.source_box, _edge(factor)])
     yield Step("backward", w.say("product_step") + suffix, w.equation(w.product(path), path.value), now=_along(path))
 
 
@@ -170,8 +171,9 @@ def check_table(w: HtmlWriter) -> str:
     values = [gradient, *([] if check.backward is None else [check.backward]), check.numerical,
               check.difference(gradient), check.relative(gradient)]
     keys = ["chain", *([] if check.backward is None else ["backward"]), "numerical", "difference", "relative"]
-    rows = "".join(f'<tr><th scope="row">{escape(label)}</th><td><data class="{key}" value="{float(value)!r}">{shown}</data>'
-                   "</td></tr>" for (label, shown), value, key in zip(w.checks(), values, keys, strict=True))
+    rows = "".join(f'<tr><th scope="row">{escape(label)}</th><td><data class="{key}" value="{float(value)!r}">'
+                   f"{shown}</data></td></tr>"
+                   for (label, shown), value, key in zip(w.checks(), values, keys, strict=True))
     return f'<table class="check">{rows}</table>'
 
 

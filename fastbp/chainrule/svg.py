@@ -69,13 +69,14 @@ def picture(e: Explanation, vertical: bool = False, digits: int = 4, legend: boo
     key = f"{'v' if vertical else 'h'}-{''.join(c for c in str(e.source.symbol) if c.isalnum())}"
     parts = [_edge(edge, e, layout, key, digits) for edge in e.diagram.edges]
     parts += [_box(box, layout, digits) for column in e.diagram.columns for box in column.boxes]
-    parts += [f'<text class="more" x="{x:g}" y="{y:g}" text-anchor="middle">⋮ {escape(say("more_units", e.lang, count=n))}'
-              "</text>" for x, y, n in layout.more]
+    parts += [f'<text class="more" x="{x:g}" y="{y:g}" text-anchor="middle">⋮ '
+              f'{escape(say("more_units", e.lang, count=n))}</text>' for x, y, n in layout.more]
     if legend:
         parts.append(_legend(e, layout))
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" class="fbp-graph" viewBox="0 0 {layout.width:g} {layout.height:g}" '
-            f'width="{layout.width:g}" height="{layout.height:g}" lang="{e.lang}" role="img" '
-            f'aria-label="{escape(_description(e))}">\n<style>{COLOURS}{_STYLE}</style>\n<defs>{_markers(key)}</defs>\n'
+    return ('<svg xmlns="http://www.w3.org/2000/svg" class="fbp-graph" '
+            f'viewBox="0 0 {layout.width:g} {layout.height:g}" width="{layout.width:g}" height="{layout.height:g}" '
+            f'lang="{e.lang}" role="img" aria-label="{escape(_description(e))}">\n'
+            f'<style>{COLOURS}{_STYLE}</style>\n<defs>{_markers(key)}</defs>\n'
             + "\n".join(parts) + "\n</svg>")
 
 
@@ -104,7 +105,8 @@ def _place(diagram: Diagram, vertical: bool, legend: bool) -> _Layout:
         shift = (width - breadth) / 2
         centres = {b: (x + shift, y) for b, (x, y) in centres.items()}
         more = [(x + shift, y, n) for x, y, n in more]
-    return _Layout(width, height + (_LEGEND * (3 if vertical else 1) if legend else 0), centres, columns, more, vertical)
+    height += _LEGEND * (3 if vertical else 1) if legend else 0
+    return _Layout(width, height, centres, columns, more, vertical)
 
 
 def _box(box: Box, layout: _Layout, digits: int) -> str:
@@ -150,7 +152,7 @@ def _point(points: list[_Point], t: float) -> _Point:
 
 
 def _labels(edge: Edge, e: Explanation, layout: _Layout, points: list[_Point], digits: int) -> str:
-    """Name a weight with its value; write the derivative beside lines of the chain. That of a weight's line is the weight."""
+    """Name a weight with its value; write the derivative beside lines of the chain, where it may be the weight."""
     column = layout.columns[edge.target]
     alike = [other for other in e.diagram.edges if layout.columns[other.target] == column]
     crowded = sum(other.weight is not None for other in alike) > _LABELLED
@@ -199,8 +201,8 @@ def _width(text: str) -> float:
 
 def _markers(key: str) -> str:
     return "".join(f'<marker id="fbp-{key}{"-" * bool(css)}{css}" class="{css}" viewBox="0 0 8 8" refX="7" refY="4" '
-                   f'markerUnits="userSpaceOnUse" markerWidth="9" markerHeight="9" orient="auto"><path d="M0 0L8 4L0 8z"/>'
-                   "</marker>" for css in ("", "chain"))
+                   'markerUnits="userSpaceOnUse" markerWidth="9" markerHeight="9" orient="auto">'
+                   '<path d="M0 0L8 4L0 8z"/></marker>' for css in ("", "chain"))
 
 
 def _description(e: Explanation) -> str:

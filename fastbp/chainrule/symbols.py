@@ -19,7 +19,7 @@ _SUBSCRIPT = str.maketrans("0123456789+-", "₀₁₂₃₄₅₆₇₈₉₊₋
 _SUPERSCRIPT = str.maketrans("0123456789+-()", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾")
 _GREEK = {"alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "kappa", "lambda", "mu", "nu", "xi",
           "rho", "sigma", "tau", "phi", "chi", "psi", "omega"}
-_LATEX = {"x̂": r"\hat{x}", "γ": r"\gamma", "β": r"\beta", "μ": r"\mu", "Σ": r"\Sigma", "ρ": r"\rho", "∂E": r"\partial E"}
+_LATEX = {"x̂": r"\hat{x}", "μ": r"\mu", "Σ": r"\Sigma", "ρ": r"\rho"}
 
 
 def subscript(text: str) -> str:
@@ -165,6 +165,6 @@ def derivative(of: Symbol, by: Symbol, kind: Kind) -> str:
     if kind == "latex":
         return rf"\frac{{\partial {of.latex()}}}{{\partial {by.latex()}}}"
     if kind == "html":
-        return (f'<span class="frac" role="math" aria-label="∂{escape(str(of))}/∂{escape(str(by))}"><span>∂{of.html()}</span>'
-                f"<span>∂{by.html()}</span></span>")
+        return (f'<span class="frac" role="math" aria-label="∂{escape(str(of))}/∂{escape(str(by))}">'
+                f"<span>∂{of.html()}</span><span>∂{by.html()}</span></span>")
     return f"∂{of}/∂{by}"

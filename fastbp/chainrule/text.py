@@ -107,7 +107,8 @@ class Writer:
         assert use.local is not None
         reached = derivative(self.e.target.symbol, use.unit, self.kind)
         local = derivative(use.unit, self.e.source.symbol, self.kind)
-        numbers = self.dot.join((self.number(use.reached.value), factor_number(use.local.value, self.e.digits, self.kind)))
+        second = factor_number(use.local.value, self.e.digits, self.kind)
+        numbers = self.number(use.reached.value) + self.dot + second
         return [self.wanted(), f"{reached}{self.dot}{local}", numbers, self.number(use.value)]
 
     def update(self) -> list[str]:
@@ -125,8 +126,9 @@ class Writer:
     def note(self, note: Note) -> str:
         """Return a remark."""
         values = {k: self.small(v) if isinstance(v, float) else v for k, v in note.values.items()}
-        if "of" in values:
-            values["derivative"] = derivative(values.pop("of"), values.pop("by"), "html" if self.kind == "html" else "text")
+        if "of" in note.values:
+            kind: Kind = "html" if self.kind == "html" else "text"
+            values["derivative"] = derivative(note.values["of"], note.values["by"], kind)
         return self.say(note.key, **values)
 
     def factors(self) -> list[Factor]:

@@ -177,7 +177,7 @@ class Trace:
             return set(range(start, start + features))
         return {element}
 
-    # ---- parameters ---------------------------------------------------------------------------------------------------
+    # ---- parameters -------------------------------------------------------------------------------------------------
 
     def parameter_slopes(self, tensor: Tensor, role: str, index: tuple[int, ...]) -> tuple[Array, list[int]]:
         """Return ∂u/∂w for each sample and position (B, G), and the places of the units u in the flat sample.
@@ -212,7 +212,7 @@ class Trace:
         formula = rule.formula(quantities)
         return Factor(self.quantity(unit).symbol, symbol, value, formula, formula, self.box(unit), box)
 
-    # ---- the forward pass -----------------------------------------------------------------------------------------------
+    # ---- the forward pass -------------------------------------------------------------------------------------------
 
     def line(self, at: Place) -> Line:
         """Return the equation that an element is computed by."""

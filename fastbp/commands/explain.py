@@ -21,15 +21,17 @@ def add_arguments(parser: ArgumentParser) -> None:
                         help="a network and data: .json, or .py that sets net, x, y, loss and lr; "
                              "without it the worked 2-2-2 example")
     parser.add_argument("--weight", metavar="NAME",
-                        help='one or more, such as w7 or w1,b2 or "2.weight[0, 1]"; "all" for every one (w7 of the worked '
-                             "example, w1 of a file)")
+                        help='one or more, such as w7 or w1,b2 or "2.weight[0, 1]"; "all" for every one (w7 of the '
+                             "worked example, w1 of a file)")
     parser.add_argument("--lr", type=float, help="learning rate of the update (that of the example or file)")
     parser.add_argument("--lang", choices=("en", "ko"), default="en", help="language")
-    parser.add_argument("--format", choices=("text", "chain", "markdown", "latex"), default="text", help="what is printed")
+    parser.add_argument("--format", choices=("text", "chain", "markdown", "latex"), default="text",
+                        help="what is printed")
     parser.add_argument("--terms", type=positive_int, default=8, help="paths that are shown, the largest first")
     parser.add_argument("--digits", type=_digits, default=9, help="significant digits, 17 for all")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page that steps through the explanation")
-    parser.add_argument("--svg", type=Path, metavar="FILE", help="write the computational graph; with --compare the plot")
+    parser.add_argument("--svg", type=Path, metavar="FILE",
+                        help="write the computational graph; with --compare the plot")
     parser.add_argument("--compare", action="store_true",
                         help="count and time numerical against backpropagated gradients as networks grow")
     parser.add_argument("--backend", choices=("native", "reference"), default="native", help="what runs the network")
