@@ -1,19 +1,20 @@
-/* batch_norm: y = (x - mean) rstd weight + bias, mean and rstd of each column over the batch, or in evaluation the running
- * ones; the twin of fastbp/ops/batch_norm.py, where the gradient is derived.
+/* batch_norm: y = (x - mean) rstd weight + bias, mean and rstd of each column over the batch, or in evaluation the
+ * running ones; the twin of fastbp/ops/batch_norm.py, where the gradient is derived.
  *
  * Node: x[0], y, dx[0], dy, all (rows, dim[0], dim[1]). dim[0]: groups a row (G), dim[1]: C; units are columns. p[0]
  * weight, p[1] bias, buffer[0] running mean, buffer[1] running variance, all (C,). attr[0] momentum, attr[1] eps.
  *
  *   forward_reduce    save[0] mean, save[1] rstd (C,), and the running statistics
- *   backward_reduce   save[2] dweight, save[3] dbias (C,), which dx needs also where the parameters are frozen; dp too
+ *   backward_reduce   save[2] dweight, save[3] dbias (C,), which dx needs also where the parameters are frozen; and
+ *                     dp, where it is wanted
  *
  * Results of kernels over rows may be written over x and dy.
  */
 
 /* mean, rstd and running statistics of n columns from what their sums say; mean holds a first one. */
 static __attribute__((noinline)) void FN(finish_statistics)(T *mean, T *rstd, T *running_mean, T *running_var,
-                                                            const double *d, const double *d_squared, int64_t R, int64_t n,
-                                                            double momentum, double eps)
+                                                            const double *d, const double *d_squared, int64_t R,
+                                                            int64_t n, double momentum, double eps)
 {
     const double rows = (double)R, unbiased = R > 1 ? rows / (rows - 1) : 1;
     for (int64_t j = 0; j < n; j++) {
@@ -52,15 +53,15 @@ static void FN(batch_norm_sums)(T *dweight, T *dbias, const T *dy, const T *x, c
 }
 
 static void KERNEL(batch_norm_statistics)(T *mean /* (C,) */, T *rstd /* (C,) */, T *running_mean /* (C,) or NULL */,
-                                          T *running_var /* (C,) or NULL */, const T *x /* (R, C) */, int64_t R, int64_t C,
-                                          double momentum, double eps)
+                                          T *running_var /* (C,) or NULL */, const T *x /* (R, C) */, int64_t R,
+                                          int64_t C, double momentum, double eps)
 {
     FN(batch_statistics)(mean, rstd, running_mean, running_var, x, R, C, momentum, eps, 0, C);
 }
 
 /* Over rows, four vectors of columns at a time: what belongs to the columns stays in registers. */
-static FBP_INLINE void FN(normalise_strip)(const int NV, T *y, const T *x, const T *mean, const T *rstd, const T *weight,
-                                           const T *bias, int64_t R, int64_t C, int64_t lanes)
+static FBP_INLINE void FN(normalise_strip)(const int NV, T *y, const T *x, const T *mean, const T *rstd,
+                                           const T *weight, const T *bias, int64_t R, int64_t C, int64_t lanes)
 {
     V m[4], scale[4], shift[4];
     FBP_UNROLL
@@ -91,8 +92,8 @@ static void KERNEL(batch_norm_forward)(T *y /* (R, C) */, const T *x /* (R, C) *
 }
 
 static void KERNEL(batch_norm_backward_weight)(T *dweight /* (C,) */, T *dbias /* (C,) */, const T *dy /* (R, C) */,
-                                               const T *x /* (R, C) */, const T *mean /* (C,) */, const T *rstd /* (C,) */,
-                                               int64_t R, int64_t C)
+                                               const T *x /* (R, C) */, const T *mean /* (C,) */,
+                                               const T *rstd /* (C,) */, int64_t R, int64_t C)
 {
     FN(batch_norm_sums)(dweight, dbias, dy, x, mean, rstd, R, C, 0, C);
 }
@@ -116,16 +117,17 @@ static FBP_INLINE void FN(denormalise_strip)(const int NV, T *dx, const T *dy, c
         FBP_UNROLL
         for (int v = 0; v < NV; v++) {
             const int64_t at = r * C + v * VL;
-            const V d = FN(v_load_up_to)(x + at, lanes) - m[v], g = FN(v_load_up_to)(dy + at, lanes) - from_bias[v];
+            const V d = FN(v_load_up_to)(x + at, lanes) - m[v];
+            const V g = FN(v_load_up_to)(dy + at, lanes) - from_bias[v];
             FN(v_store_up_to)(dx + at, scale[v] * FN(v_fma)(-d, from_weight[v], g), lanes);
         }
     }
 }
 
 static void KERNEL(batch_norm_backward_input)(T *dx /* (R, C) */, const T *dy /* (R, C) */, const T *x /* (R, C) */,
-                                              const T *mean /* (C,) */, const T *rstd /* (C,) */, const T *weight /* (C,) */,
-                                              const T *dweight /* (C,) */, const T *dbias /* (C,) */, int64_t R, int64_t C,
-                                              int64_t R_total)
+                                              const T *mean /* (C,) */, const T *rstd /* (C,) */,
+                                              const T *weight /* (C,) */, const T *dweight /* (C,) */,
+                                              const T *dbias /* (C,) */, int64_t R, int64_t C, int64_t R_total)
 {
     int64_t j = 0;
     for (; j + 4 * VL <= C; j += 4 * VL)
@@ -152,8 +154,8 @@ static void FN(batch_norm_forward_reduce)(const fbp_node *n, const fbp_run *run,
     T *mean = n->save[0], *rstd = n->save[1], *running_mean = n->buffer[0], *running_var = n->buffer[1];
     const double momentum = n->attr[0], eps = n->attr[1];
     if (run->training) {
-        FN(batch_statistics)(mean, rstd, running_mean, running_var, n->x[0], run->rows * n->dim[0], n->dim[1], momentum, eps,
-                             lo, hi);
+        FN(batch_statistics)(mean, rstd, running_mean, running_var, n->x[0], run->rows * n->dim[0], n->dim[1], momentum,
+                             eps, lo, hi);
         return;
     }
     for (int64_t j = lo; j < hi; j++) {
@@ -174,8 +176,8 @@ static void FN(batch_norm_forward_rows)(const fbp_node *n, const fbp_run *run, i
 static void FN(batch_norm_backward_reduce)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
     (void)scratch;
-    FN(batch_norm_sums)(n->save[2], n->save[3], n->dy, n->x[0], n->save[0], n->save[1], run->rows * n->dim[0], n->dim[1],
-                        lo, hi);
+    FN(batch_norm_sums)(n->save[2], n->save[3], n->dy, n->x[0], n->save[0], n->save[1], run->rows * n->dim[0],
+                        n->dim[1], lo, hi);
     for (int i = 0; i < 2; i++)
         if (n->dp[i]) memcpy((T *)n->dp[i] + lo, (const T *)n->save[2 + i] + lo, (size_t)(hi - lo) * sizeof(T));
 }
@@ -188,8 +190,8 @@ static void FN(batch_norm_backward_rows)(const fbp_node *n, const fbp_run *run, 
     T *dx = (T *)n->dx[0] + first;
     const T *dy = (const T *)n->dy + first;
     if (!run->training) FN(batch_norm_backward_constant)(dx, dy, n->save[1], n->p[0], R, C);
-    else KERNEL(batch_norm_backward_input)(dx, dy, (const T *)n->x[0] + first, n->save[0], n->save[1], n->p[0], n->save[2],
-                                           n->save[3], R, C, run->rows * G);
+    else KERNEL(batch_norm_backward_input)(dx, dy, (const T *)n->x[0] + first, n->save[0], n->save[1], n->p[0],
+                                           n->save[2], n->save[3], R, C, run->rows * G);
 }
 
 static const fbp_phases FN(batch_norm_phases) = {

@@ -1,10 +1,11 @@
-/* dropout: y = x / (1 - rate) where an element is kept, else 0, and dx likewise from dy; in evaluation y = x. The twin of
- * fastbp/ops/dropout.py.
+/* dropout: y = x / (1 - rate) where an element is kept, else 0, and dx likewise from dy; in evaluation y = x. The twin
+ * of fastbp/ops/dropout.py.
  *
- * Node: x[0], y, dx[0], dy, all (rows, dim[0]). dim[0]: elements per row. attr[0]: rate. id: keys the numbers. Results may
- * be written over x and dy.
+ * Node: x[0], y, dx[0], dy, all (rows, dim[0]). dim[0]: elements per row. attr[0]: rate. id: keys the numbers. Results
+ * may be written over x and dy.
  *
- * An element's random word is a function of its place in the batch (fastbp/ops/philox.py): nothing is kept for backward.
+ * An element's random word is a function of its place in the batch (fastbp/ops/philox.py): nothing is kept for
+ * backward.
  */
 
 /* One block of four words a lane; only the low halves of the lanes count. */
@@ -45,7 +46,8 @@ static FBP_INLINE void FN(philox)(uint32_t *words, const FN(philox_key) *key, ui
     /* even lanes hold the first half of the blocks, odd ones the second, so that unpacking leaves them in order */
     FN(blocks) k;
     for (int64_t i = 0; i < FBP_BLOCKS; i++) k[i] = block + (uint64_t)(i / 2 + i % 2 * (FBP_BLOCKS / 2));
-    FN(blocks) c0 = k, c1 = (k >> 32) ^ (key->step >> 32), c2 = (FN(blocks)){0} + key->node, c3 = (FN(blocks)){0} + key->step;
+    FN(blocks) c0 = k, c1 = (k >> 32) ^ (key->step >> 32);
+    FN(blocks) c2 = (FN(blocks)){0} + key->node, c3 = (FN(blocks)){0} + key->step;
     FBP_UNROLL
     for (int r = 0; r < 10; r++) {
         const FN(blocks) p0 = FN(multiply_low)(c0, 0xD2511F53u), p1 = FN(multiply_low)(c2, 0xCD9E8D57u);
@@ -81,7 +83,8 @@ static FBP_INLINE void FN(drop)(T *y, const T *x, const uint32_t *words, uint64_
     }
 }
 
-static void FN(dropout)(T *y, const T *x, int64_t n, int64_t first, double rate, uint64_t seed, uint64_t step, int64_t node)
+static void FN(dropout)(T *y, const T *x, int64_t n, int64_t first, double rate, uint64_t seed, uint64_t step,
+                        int64_t node)
 {
     const uint64_t limit = (uint64_t)(rate * 4294967296.0);
     if (n && rate == 0) memmove(y, x, (size_t)n * sizeof(T));
@@ -118,7 +121,8 @@ static void FN(dropout_rows)(const fbp_node *node, const fbp_run *run, int64_t l
 {
     const int64_t first = lo * node->dim[0], n = (hi - lo) * node->dim[0];
     const double rate = run->training ? node->attr[0] : 0;
-    if (n && !(rate == 0 && to == from)) FN(dropout)(to + first, from + first, n, first, rate, run->seed, run->step, node->id);
+    if (n == 0 || (rate == 0 && to == from)) return;
+    FN(dropout)(to + first, from + first, n, first, rate, run->seed, run->step, node->id);
 }
 
 static void FN(dropout_forward_rows)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
@@ -133,4 +137,7 @@ static void FN(dropout_backward_rows)(const fbp_node *node, const fbp_run *run, 
     if (node->dx[0]) FN(dropout_rows)(node, run, lo, hi, node->dx[0], node->dy);
 }
 
-static const fbp_phases FN(dropout_phases) = {.forward = FN(dropout_forward_rows), .backward = FN(dropout_backward_rows)};
+static const fbp_phases FN(dropout_phases) = {
+    .forward = FN(dropout_forward_rows),
+    .backward = FN(dropout_backward_rows),
+};

@@ -6,8 +6,9 @@
  * Results of kernels over rows may be written over x and dy.
  */
 
-static void KERNEL(layer_norm_forward)(T *y /* (R, C) */, T *mean /* (R,) */, T *rstd /* (R,) */, const T *x /* (R, C) */,
-                                       const T *weight /* (C,) */, const T *bias /* (C,) */, int64_t R, int64_t C, double eps)
+static void KERNEL(layer_norm_forward)(T *y /* (R, C) */, T *mean /* (R,) */, T *rstd /* (R,) */,
+                                       const T *x /* (R, C) */, const T *weight /* (C,) */, const T *bias /* (C,) */,
+                                       int64_t R, int64_t C, double eps)
 {
     const double n = (double)C;
     for (int64_t r = 0; r < R; r++, y += C, x += C) {
@@ -20,14 +21,15 @@ static void KERNEL(layer_norm_forward)(T *y /* (R, C) */, T *mean /* (R,) */, T 
         const V m = FN(v_set1)(mean[r]), s = FN(v_set1)(rstd[r]);
         for (int64_t i = 0; i < C; i += VL) {
             const V h = (FN(v_load_up_to)(x + i, C - i) - m) * s;
-            FN(v_store_up_to)(y + i, h * FN(v_load_up_to)(weight + i, C - i) + FN(v_load_up_to)(bias + i, C - i), C - i);
+            const V w = FN(v_load_up_to)(weight + i, C - i), b = FN(v_load_up_to)(bias + i, C - i);
+            FN(v_store_up_to)(y + i, FN(v_fma)(h, w, b), C - i);
         }
     }
 }
 
 static void KERNEL(layer_norm_backward_input)(T *dx /* (R, C) */, const T *dy /* (R, C) */, const T *x /* (R, C) */,
-                                              const T *mean /* (R,) */, const T *rstd /* (R,) */, const T *weight /* (C,) */,
-                                              int64_t R, int64_t C)
+                                              const T *mean /* (R,) */, const T *rstd /* (R,) */,
+                                              const T *weight /* (C,) */, int64_t R, int64_t C)
 {
     for (int64_t r = 0; r < R; r++, dx += C, dy += C, x += C) {
         double sums[2];
@@ -38,7 +40,7 @@ static void KERNEL(layer_norm_backward_input)(T *dx /* (R, C) */, const T *dy /*
         for (int64_t i = 0; i < C; i += VL) {
             const V g = FN(v_load_up_to)(dy + i, C - i) * FN(v_load_up_to)(weight + i, C - i) - average;
             const V d = FN(v_load_up_to)(x + i, C - i) - m;
-            FN(v_store_up_to)(dx + i, scale * (g - d * slope), C - i);
+            FN(v_store_up_to)(dx + i, scale * FN(v_fma)(-d, slope, g), C - i);
         }
     }
 }
@@ -57,8 +59,8 @@ static void FN(layer_norm_sums)(T *dweight, T *dbias, const T *dy, const T *x, c
 }
 
 static void KERNEL(layer_norm_backward_weight)(T *dweight /* (C,) */, T *dbias /* (C,) */, const T *dy /* (R, C) */,
-                                               const T *x /* (R, C) */, const T *mean /* (R,) */, const T *rstd /* (R,) */,
-                                               int64_t R, int64_t C)
+                                               const T *x /* (R, C) */, const T *mean /* (R,) */,
+                                               const T *rstd /* (R,) */, int64_t R, int64_t C)
 {
     FN(layer_norm_sums)(dweight, dbias, dy, x, mean, rstd, R, C, 0, C);
 }
@@ -79,13 +81,15 @@ static void FN(layer_norm_backward_rows)(const fbp_node *n, const fbp_run *run, 
     const int64_t G = n->dim[0], C = n->dim[1], row = lo * G;
     if (!n->dx[0]) return;
     KERNEL(layer_norm_backward_input)((T *)n->dx[0] + row * C, (const T *)n->dy + row * C, (const T *)n->x[0] + row * C,
-                                      (const T *)n->save[0] + row, (const T *)n->save[1] + row, n->p[0], (hi - lo) * G, C);
+                                      (const T *)n->save[0] + row, (const T *)n->save[1] + row, n->p[0],
+                                      (hi - lo) * G, C);
 }
 
 static void FN(layer_norm_gradient)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
     (void)scratch;
-    FN(layer_norm_sums)(n->dp[0], n->dp[1], n->dy, n->x[0], n->save[0], n->save[1], run->rows * n->dim[0], n->dim[1], lo, hi);
+    FN(layer_norm_sums)(n->dp[0], n->dp[1], n->dy, n->x[0], n->save[0], n->save[1], run->rows * n->dim[0], n->dim[1],
+                        lo, hi);
 }
 
 static const fbp_phases FN(layer_norm_phases) = {

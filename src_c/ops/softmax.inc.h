@@ -1,7 +1,8 @@
-/* softmax: y = exp(x) / sum of exp(x) over the last axis,  dx = y (dy - sum of dy y); the twin of fastbp/ops/softmax.py.
+/* softmax: y = exp(x) / sum of exp(x) over the last axis,  dx = y (dy - sum of dy y); the twin of
+ * fastbp/ops/softmax.py.
  *
- * Node: x[0], y, dx[0], dy, all (rows, dim[0], dim[1]). dim[0]: groups a row (G), dim[1]: C. Results may be written over
- * x and dy.
+ * Node: x[0], y, dx[0], dy, all (rows, dim[0], dim[1]). dim[0]: groups a row (G), dim[1]: C. Results may be written
+ * over x and dy.
  */
 
 /* The largest x, without regard to NaN: exp keeps NaN, and one makes the sum NaN. */
@@ -79,4 +80,7 @@ static void FN(softmax_backward_rows)(const fbp_node *node, const fbp_run *run, 
                              (hi - lo) * G, C);
 }
 
-static const fbp_phases FN(softmax_phases) = {.forward = FN(softmax_forward_rows), .backward = FN(softmax_backward_rows)};
+static const fbp_phases FN(softmax_phases) = {
+    .forward = FN(softmax_forward_rows),
+    .backward = FN(softmax_backward_rows),
+};

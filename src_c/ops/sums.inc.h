@@ -1,9 +1,10 @@
 /* The sums that softmax and the normalisations are made of, over a row or down some columns.
  *
  *   FN(values)       sum of x
- *   FN(deviations)   sum of d = x - mean, and of d^2: a first mean that was rounded is put right by the sum of d, and the
- *                    variance by its square (Chan, Golub, LeVeque (1983), https://doi.org/10.1080/00031305.1983.10483115)
- *   FN(gradients)    sum of g, and of g (x - mean); along a row g = dy w. Down the columns mean belongs to the column
+ *   FN(deviations)   sum of d = x - mean, and of d^2: a mean that was rounded is put right by the sum of d, and the
+ *                    variance by its square. Chan, Golub and LeVeque (1983), "Algorithms for computing the sample
+ *                    variance", https://doi.org/10.1080/00031305.1983.10483115
+ *   FN(gradients)    sum of g, and of g (x - mean); along a row g = dy w, down the columns g = dy
  *   FN(normalised)   the same down the columns, with (x - mean) rstd instead, mean and rstd of the row
  *   FN(products)     along a row: sum of dy x alone
  *
@@ -32,7 +33,8 @@ static FBP_INLINE void FN(add_terms)(const int what, V *a, V *b, V x, const T *d
 }
 
 /* The two sums over a row of n elements. */
-static FBP_INLINE void FN(row_sums)(const int what, double sums[2], const T *x, const T *dy, const T *w, T mean, int64_t n)
+static FBP_INLINE void FN(row_sums)(const int what, double sums[2], const T *x, const T *dy, const T *w, T mean,
+                                    int64_t n)
 {
     const V m = FN(v_set1)(mean);
     sums[0] = sums[1] = 0;
@@ -63,8 +65,8 @@ static FBP_INLINE void FN(add_lanes)(double *sum /* (VL,) */, V v)
 /* The most columns that are summed at once. */
 #define FBP_STRIP (4 * VL)
 
-/* Sums down NV vectors of columns, the only one cut to `lanes` if NV is 1: a[j] and b[j] for column j of x and dy, whose
- * R rows are C elements apart. mean and rstd: one a column, or one a row. */
+/* Sums down NV vectors of columns, the only one cut to `lanes` if NV is 1: a[j] and b[j] for column j of x and dy,
+ * whose R rows are C elements apart. mean and rstd: one a column, or one a row. */
 static FBP_INLINE void FN(strip_sums)(const int NV, const int what, double *a, double *b, const T *x, const T *dy,
                                       const T *mean, const T *rstd, int64_t R, int64_t C, int64_t lanes)
 {
@@ -95,8 +97,8 @@ static FBP_INLINE void FN(strip_sums)(const int NV, const int what, double *a, d
 }
 
 /* Sums down the next columns, at most n and FBP_STRIP; returns how many. A column's sums do not depend on how many. */
-static FBP_INLINE int64_t FN(column_strip)(const int what, double a[FBP_STRIP], double b[FBP_STRIP], const T *x, const T *dy,
-                                           const T *mean, const T *rstd, int64_t R, int64_t C, int64_t n)
+static FBP_INLINE int64_t FN(column_strip)(const int what, double a[FBP_STRIP], double b[FBP_STRIP], const T *x,
+                                           const T *dy, const T *mean, const T *rstd, int64_t R, int64_t C, int64_t n)
 {
     if (n >= FBP_STRIP) {
         FN(strip_sums)(4, what, a, b, x, dy, mean, rstd, R, C, VL);
