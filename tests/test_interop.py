@@ -1,0 +1,198 @@
+"""ONNX and PyTorch: the same outputs there as here, for every layer."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import cases
+import numpy as np
+import pytest
+
+import fastbp as fb
+
+
+def run_onnx(path, net: fb.Network, x: tuple) -> list[np.ndarray]:
+    runtime = pytest.importorskip("onnxruntime")
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [i.name for i in session.get_inputs()]
+    assert names == [net.graph.names[t] for t in net.graph.inputs]
+    return session.run(None, {n: v.astype(net.dtype) for n, v in zip(names, x, strict=True)})
+
+
+def stir(net: fb.Network, rng: np.random.Generator) -> None:
+    """Give the parameters and the running statistics values that show where they are used."""
+    for name, values in {**net.params, **net.buffers}.items():
+        values[...] = rng.uniform(0.5, 2, values.shape) if name.endswith("var") else rng.standard_normal(values.shape)
+
+
+@pytest.mark.parametrize("rows", [1, 7])
+@pytest.mark.parametrize("name", cases.LAYERS)
+def test_every_layer_in_onnx(name, rows, tmp_path):
+    pytest.importorskip("onnx")
+    case, rng = cases.LAYERS[name], np.random.default_rng(0)
+    net = case.network(seed=0, backend="reference")
+    stir(net, rng)
+    net.to_onnx(tmp_path / "net.onnx")
+    x = tuple(2 * rng.standard_normal((rows, *s)) for s in case.shapes)
+    (got,) = run_onnx(tmp_path / "net.onnx", net, x)
+    own = net.predict(x)
+    assert got.dtype == own.dtype
+    np.testing.assert_allclose(got, own, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", cases.OPS)
+def test_every_op_in_onnx(name, tmp_path):
+    pytest.importorskip("onnx")
+    case, rng = cases.OPS[name], np.random.default_rng(1)
+    net = case.network(seed=0, backend="reference")
+    net.to_onnx(tmp_path / "net.onnx")
+    x = tuple(case.inputs(rng, 5))
+    (got,) = run_onnx(tmp_path / "net.onnx", net, x)
+    np.testing.assert_allclose(got, net.predict(x), rtol=1e-5, atol=1e-5)
+
+
+def graph(dtype: str) -> fb.Network:
+    a, b = fb.Input(4, name="left"), fb.Input(2, 2)
+    shared = fb.Linear(4, 5, name="shared")
+    flat = fb.Flatten()(b)
+    h = fb.Concat()(fb.Tanh()(shared(a)), fb.BatchNorm()(shared(flat)), flat)
+    out = fb.Add()(fb.Linear(None, 5, bias=False)(h), shared(a), fb.Dropout(0.25)(shared(flat)))
+    return fb.Network((a, b), (fb.SiLU()(out), fb.LayerNorm()(fb.ReLU()(h))), dtype=dtype, seed=0, backend="reference")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_graph_in_onnx(dtype, tmp_path):
+    pytest.importorskip("onnx")
+    net, rng = graph(dtype), np.random.default_rng(0)
+    stir(net, rng)
+    net.to_onnx(tmp_path / "net.onnx")
+    x = rng.standard_normal((6, 4)), rng.standard_normal((6, 2, 2))
+    for got, own in zip(run_onnx(tmp_path / "net.onnx", net, x), net.predict(x), strict=True):
+        np.testing.assert_allclose(got, own, rtol=1e-5, atol=1e-5)
+
+
+class Own(fb.CustomLayer):
+    def forward(self, ctx, *xs, **params):
+        return xs[0]
+
+    def backward(self, ctx, dy):
+        return dy
+
+
+def test_what_onnx_has_nothing_for(tmp_path):
+    pytest.importorskip("onnx")
+    net = fb.Sequential(fb.Linear(2, 2), Own(), backend="reference")
+    with pytest.raises(ValueError, match=r"'1.python' is made by Own\(\), which ONNX has nothing for"):
+        net.to_onnx(tmp_path / "net.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("module", "call", "message"), [
+    ("onnx", lambda net: net.to_onnx("net.onnx"), r"pip install 'fastbp\[onnx\]'"),
+    ("torch", lambda net: net.to_torch_state_dict(), r"pip install 'fastbp\[torch\]'"),
+    ("torch", lambda net: fb.from_torch(None), r"pip install 'fastbp\[torch\]'"),
+])
+def test_without_the_extra(module, call, message, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=message):
+        call(fb.Sequential(fb.Linear(2, 2), backend="reference"))
+
+
+# ---- PyTorch ---------------------------------------------------------------------------------------------------------
+
+
+def torch_modules() -> dict[str, tuple[Any, tuple[int, ...], tuple[int, ...] | None]]:
+    """Return modules by name, each with the shape of a sample and the input_shape that must be given."""
+    from torch import nn
+    activations = [nn.ReLU(), nn.LeakyReLU(0.2), nn.ELU(0.5), nn.SELU(), nn.GELU(), nn.GELU(approximate="tanh"),
+                   nn.SiLU(), nn.Mish(), nn.Sigmoid(), nn.Tanh(), nn.Softplus(), nn.Hardswish(), nn.Identity(),
+                   nn.Softmax(-1), nn.Dropout(0.3)]
+    found: dict[str, Any] = {f"{a}": (nn.Sequential(nn.Linear(5, 7), a), (5,), None) for a in activations}
+    found["a sequence"] = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.LayerNorm(4)), (3, 5), (3, 5)
+    norms = nn.BatchNorm1d(4, affine=False), nn.LayerNorm(4, elementwise_affine=False)
+    found["norms"] = nn.Sequential(nn.BatchNorm1d(5), nn.Linear(5, 4, bias=False), nn.LayerNorm(4, eps=1e-3),
+                                   *norms), (5,), None
+    found["nested, images"] = nn.Sequential(nn.Flatten(), nn.Sequential(nn.Linear(12, 6), nn.Sequential(nn.Tanh())),
+                                            nn.Linear(6, 2)), (3, 2, 2), (3, 2, 2)
+    found["float64"] = nn.Sequential(nn.Linear(5, 3), nn.Softmax(1)).double(), (5,), None
+    return found
+
+
+@pytest.mark.parametrize("name", [
+    "ReLU()", "LeakyReLU(negative_slope=0.2)", "ELU(alpha=0.5)", "SELU()", "GELU(approximate='none')",
+    "GELU(approximate='tanh')", "SiLU()", "Mish()", "Sigmoid()", "Tanh()", "Softplus(beta=1.0, threshold=20.0)",
+    "Hardswish()", "Identity()", "Softmax(dim=-1)", "Dropout(p=0.3, inplace=False)", "a sequence", "norms",
+    "nested, images", "float64"])
+def test_from_torch_and_back(name):
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    module, shape, given = torch_modules()[name]
+    dtype = next(iter(module.parameters())).dtype
+    for _ in range(3):
+        module(torch.randn(8, *shape, dtype=dtype))  # running statistics worth the name
+    module.eval()
+    net = fb.from_torch(module, input_shape=given, backend="reference")
+    x = torch.randn(6, *shape, dtype=dtype)
+    expected = module(x).detach().numpy()
+    assert net.dtype == str(expected.dtype)
+    np.testing.assert_allclose(net.predict(x.numpy()), expected, rtol=1e-5, atol=1e-6)
+    state = net.to_torch_state_dict()
+    for key, values in module.state_dict().items():
+        flat = key.replace(".", "_", key.count(".") - 1)
+        if not key.endswith("num_batches_tracked"):
+            assert torch.equal(state[flat], values), key
+
+
+def test_torch_loads_what_was_trained_here():
+    torch = pytest.importorskip("torch")
+    nn = torch.nn
+    net = fb.Sequential(fb.Linear(4, 6), fb.BatchNorm(), fb.ReLU(), fb.Linear(6, 2), seed=0, backend="reference")
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((40, 4)), rng.integers(0, 2, 40)
+    fb.Trainer(net, fb.CrossEntropy(), fb.Adam(0.01)).fit(x, y, epochs=3)
+    module = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 2))
+    module.load_state_dict(net.to_torch_state_dict())
+    module.eval()
+    got = module(torch.tensor(x, dtype=torch.float32)).detach().numpy()
+    np.testing.assert_allclose(got, net.predict(x), rtol=1e-5, atol=1e-6)
+    module[0].weight.data.zero_()
+    assert net.params["0.weight"].any(), "the tensors are copies"
+
+
+def test_frozen_parameters_stay_frozen():
+    torch = pytest.importorskip("torch")
+    module = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 1))
+    module[0].requires_grad_(False)
+    net = fb.from_torch(module, backend="reference")
+    assert [p.trainable for p in net.graph.parameters.values()] == [False, False, True, True]
+    module[0].bias.requires_grad_(True)
+    with pytest.raises(ValueError, match="some parameters are frozen and some are not"):
+        fb.from_torch(module)
+
+
+def test_what_cannot_be_taken_from_torch():
+    torch = pytest.importorskip("torch")
+    nn = torch.nn
+
+    class Linear(nn.Module):
+        """No relation of nn.Linear, but for its name."""
+    for module, message in [
+            (nn.Sequential(nn.Conv1d(1, 1, 1)), "'0' is Conv1d.*which fastbp has nothing for; it has Linear"),
+            (nn.Sequential(Linear()), r"'0' is Linear\(\), which fastbp has nothing for"),
+            (nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, momentum=None)), "with momentum=None"),
+            (nn.Sequential(nn.BatchNorm1d(2, track_running_stats=False)), "with track_running_stats=False"),
+            (nn.Sequential(nn.LayerNorm((2, 2))), "with a normalized_shape of several axes"),
+            (nn.Sequential(nn.LayerNorm(2, bias=False)), "with bias=False"),
+            (nn.Sequential(nn.Linear(2, 2), nn.Softmax(0)), "with a dim other than the last"),
+            (nn.Sequential(nn.Flatten(0)), "with other axes than all but the first"),
+            (nn.Sequential(nn.Softplus(beta=2)), "with a beta other than 1"),
+            (nn.Sequential(nn.Linear(2, 2).half()), "the parameters have torch.float16; expected float32"),
+            (nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), "input size of layer 0"),
+            (nn.Sequential(), "no layers given")]:
+        with pytest.raises(ValueError, match=message):
+            fb.from_torch(module, backend="reference")
+    with pytest.raises(TypeError, match=r"module is Linear; expected torch.nn.Sequential"):
+        fb.from_torch(nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="PyTorch takes other axes than fastbp there"):
+        fb.from_torch(nn.Sequential(nn.BatchNorm1d(3)), input_shape=(3, 3), backend="reference")
