@@ -32,7 +32,7 @@ ctypedef fused real:
     double
 
 
-cdef class Arguments:
+cdef class _Arguments:
     """Checks the arguments of one call, and learns the sizes from their shapes."""
 
     cdef const fbp_table *table

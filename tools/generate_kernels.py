@@ -282,7 +282,7 @@ def _typed_call(k: Kernel) -> str:
 
 def _function(k: Kernel) -> str:
     lines = [_wrapped(f"def {k.name}(", signature(k, types=False) + "):", 8), _docstring(k),
-             f'    cdef Arguments call = Arguments("{k.name}", isa)']
+             f'    cdef _Arguments call = _Arguments("{k.name}", isa)']
     lines += [f'    call.bind("{size}", {size})' for size in k.asked_sizes]
     given = {a.name: "None" for a in k.arguments if a.pointer}
     for a in k.inputs:
@@ -388,7 +388,7 @@ def _optimizer_function(k: Kernel) -> str:
         "    lr : float", "    step : int", "        The number of this step, counted from 1.",
         f"    {', '.join(hyper)} : float", "    weight_decay : float", "    isa : str, optional", "",
         "    Returns", "    -------", "    bool", "        Whether all parameters are finite.", '    """',
-        f'    cdef Arguments call = Arguments("{k.name}", isa)',
+        f'    cdef _Arguments call = _Arguments("{k.name}", isa)',
         f"    return call.update(FBP_OPTIMIZER_{name}, p, g, dict({', '.join(f'{s}={s}' for s in state)}), lr, step,",
         f"                       ({', '.join(hyper)},), weight_decay)",
     ])
