@@ -61,10 +61,9 @@ def from_torch(module: Any, *, input_shape: Sequence[int] | None = None,
                         "layer: torch.nn.Sequential(layer)")
     parts = list(_flat(torch, module, ""))
     made = [_layer(torch, name, part) for name, part in parts]
-    first = () if input_shape is None else (Input(*input_shape),)
-    if not first and parts:
-        first = tuple(Input(n) for n in [_features(parts)] if n is not None)
-    net = Sequential(*first, *made, dtype=_dtype(torch, module), seed=0, backend=backend)
+    features = _features(parts)
+    shape = (features,) if input_shape is None and features is not None else tuple(input_shape or ())
+    net = Sequential(*([Input(shape)] if shape else []), *made, dtype=_dtype(torch, module), seed=0, backend=backend)
     _check_batch_norms(net)
     for (name, part), layer in zip(parts, made, strict=True):
         _take_values(net, name, part, layer)
@@ -142,7 +141,7 @@ _MUST: dict[str, list[tuple[Callable[[Any], bool], str]]] = {
 
 def _layer(torch: Any, name: str, part: Any) -> Layer:
     kind = type(part).__name__
-    if kind not in _LAYERS or not isinstance(part, getattr(torch.nn, kind, ())):
+    if kind not in _LAYERS or type(part) is not getattr(torch.nn, kind, None):
         raise ValueError(f"from_torch: {name!r} is {part}, which fastbp has nothing for; it has {', '.join(_LAYERS)}")
     for fits, what in _MUST.get(kind, []):
         if not fits(part):
