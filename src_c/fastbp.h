@@ -18,6 +18,7 @@ typedef enum {
     FBP_ERROR_LOSS,          /* the loss stopped being finite; nothing was updated */
     FBP_ERROR_GRADIENT,      /* a gradient stopped being finite; nothing was updated */
     FBP_ERROR_PARAMETER,     /* an update made a parameter non-finite */
+    FBP_ERROR_STEP,          /* a step could not do its work; nothing was updated */
     FBP_PAUSED               /* time is up: call again to go on */
 } fbp_status;
 
@@ -97,6 +98,7 @@ typedef struct fbp_run {
     fbp_update_plan *update;   /* NULL: gradients only */
     const int64_t *order;      /* where rows of the data set are fed from: row order[first + r], or first + r if NULL */
     int64_t first;
+    int32_t *failed;           /* NULL, or set to 1 by a step that could not do its work */
 } fbp_run;
 
 #define FBP_SCRATCH_BYTES (512 * 1024)

@@ -171,6 +171,7 @@ static fbp_status run_mini_batch(fbp_loop *loop)
     run->first = in_epoch + (run->order ? epoch * loop->n_rows : 0);
     run->rows = at_most(loop->batch_size, loop->n_rows - in_epoch);
     fbp_run_program(loop->program, run);
+    if (run->failed && *run->failed) return FBP_ERROR_STEP;
     const double loss = fbp_total_loss(loop->row_losses, loop->loss_rows, loop->n_losses, run->rows);
     loop->losses[loop->position] = loss;
     if (!isfinite(loss)) return FBP_ERROR_LOSS;

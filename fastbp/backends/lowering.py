@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Literal
 
+from fastbp.backends.python_nodes import PythonLoss, PythonNode
 from fastbp.graph import Graph, Node, Parameter, Tensor
+from fastbp.losses import Loss
 from fastbp.ops.base import Native
 
 Kind = Literal["real", "float64", "int64"]
@@ -66,6 +68,10 @@ class PlanNode:
     in_alpha: float = 0.0
     in_from: Place = None
     fused: bool = False
+    call: Callable[..., None] | None = None
+    """What a "python" node calls back, with the plan."""
+    roles: tuple[str, ...] = ("weight", "bias")
+    """What its op calls p, in order."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,8 @@ class LossSpec:
     native: Native
     target_shape: tuple[int, ...]
     target_kind: Kind
+    loss: Loss | None = None
+    """The loss itself, where it is to be called back."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +155,7 @@ class Lowering:
         self.updates: list[Step] = []
         self.loss_nodes: list[PlanNode] = []
         self._nodes: dict[Tensor, PlanNode] = {}
+        self._python: dict[Tensor, PythonNode] = {}
         self._stages = 0
         self._index = {t: i for i, t in enumerate(graph.tensors)}
         self._uses = self._find_uses()
@@ -216,10 +225,22 @@ class Lowering:
             self.values[out] = Buffer(prod(out.shape))
             node.y = self.values[out]
             self._nodes[t] = node
+            if node.op == "python":
+                self._python[t] = PythonNode(t, node.id, node.x, self.values[t], self._names_of(t.node))
+                node.call = self._python[t].forward
+            self._unit_step(self.forward, node, "call")
             self._unit_step(self.forward, node, "forward_reduce")
             self._row_step(self.forward, node, "forward")
 
+    def _names_of(self, node: Node) -> dict[str, dict[str, str]]:
+        """Return the full names of a node's parameters and buffers, by role."""
+        return {kind: {r: self.graph.parameter_name(p) for r, p in getattr(node, kind).items()}
+                for kind in ("params", "buffers")}
+
     def _node(self, t: Tensor, node: Node) -> PlanNode:
+        if node.op.name == "python":
+            return PlanNode(op="python", x=[self.values[s] for s in node.inputs], id=self._index[t],
+                            roles=tuple(node.params))
         native = node.op.native(*(s.shape for s in node.inputs))
         return PlanNode(
             op=node.op.name, dims=native.dims, attrs=native.attrs, act_alpha=native.alpha, id=self._index[t],
@@ -249,13 +270,18 @@ class Lowering:
             if self.settings.backward and self._wants_grad[t]:
                 self.grads[t] = Buffer(prod(t.shape))
                 node.dx = [self.grads[t]]
+            if spec.loss is not None:
+                called = PythonLoss(spec.loss, self.values[t], t.shape, target, spec.target_shape, weight, node.row_loss)
+                called.dx = node.dx[0] if node.dx else None
+                node.call = called.forward
             self.loss_nodes.append(node)
         if weight is not None:
             self.feeds.append(_feed(weight))
             self.first.append(Step(self.feeds[-1], "feed"))
         for node in self.loss_nodes:
-            self.first.append(Step(node, "forward_reduce", "weights"))
+            self._unit_step(self.first, node, "forward_reduce", "weights")
             self._row_step(self.loss, node, "forward")
+            self._unit_step(self.loss, node, "call")
 
     # ---- backward -------------------------------------------------------------------------------------------------
 
@@ -325,6 +351,11 @@ class Lowering:
         node.dx = targets
         if node.op == "linear" and targets[0] is not None:
             node.aux = self._transposed(node)
+        if t in self._python:
+            called = self._python[t]
+            called.dx, called.dy = targets, node.dy
+            step = PlanNode(op="python", x=node.x, dx=targets, dy=node.dy, call=called.backward)
+            self._unit_step(self.backward, step, "call")
         self._unit_step(self.backward, node, "backward_reduce")
         self._row_step(self.backward, node, "backward")
         for source, buffer in late:
@@ -368,7 +399,7 @@ class Lowering:
         for t, node in self._nodes.items():
             trained = self._trained(t)
             dp: list[Place] = []
-            for role in ("weight", "bias"):
+            for role in node.roles:
                 name = trained.get(role)
                 if name is None:
                     dp.append(None)
@@ -380,6 +411,8 @@ class Lowering:
                     sums.append(Step(PlanNode(op="", dims=(size,), x=[Ref("grads", name), dp[-1]]), "accumulate_units",
                                      f"sum {seen[name]}"))
             node.dp = dp
+            if t in self._python:
+                self._python[t].dp = dict(zip(node.roles, dp, strict=True))
             if not trained:
                 continue
             if self.settings.fused and node.op == "linear" and all(uses[n] == 1 for n in trained.values()):
@@ -395,6 +428,11 @@ class Lowering:
     def _trained(self, t: Tensor) -> dict[str, str]:
         assert t.node is not None
         return {r: self.graph.parameter_name(p) for r, p in t.node.params.items() if p.trainable}
+
+    @property
+    def calls_back(self) -> bool:
+        """Whether a node is written in Python."""
+        return bool(self._python) or any(n.call is not None for n in self.loss_nodes)
 
     def refresh(self) -> list[Step]:
         """The prepare steps that updates leave to be done: fused nodes do their own."""

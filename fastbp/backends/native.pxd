@@ -58,6 +58,7 @@ cdef extern from "fastbp.h" nogil:
         fbp_update_plan *update
         const int64_t *order
         int64_t first
+        int32_t *failed
 
     int FBP_SCRATCH_BYTES
 

@@ -19,6 +19,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from fastbp.backends.lowering import Ref, buffers_of, groups, nodes_of
+from fastbp.backends.python_nodes import call
 from fastbp.threads import initial_threads
 from fastbp.vector import aligned_zeros
 
@@ -133,6 +134,8 @@ def op_phases(op: str) -> frozenset:
         If it has no C twin.
     """
     cdef int32_t number
+    if op == "python":
+        return frozenset(["call"])
     if op not in _known_phases:
         number = fbp_find_op(op.encode())
         if number < 0:
@@ -154,6 +157,8 @@ def _cost(node, phase: str, capacity: int) -> float:
         return 0.5 * capacity
     if phase == "feed":
         return 0.1 * node.y.per_row
+    if phase == "call":
+        return 1.0      # in the calling thread, as far as that is up to us
     return 1.0 * prod(node.dims or (1,))
 
 
@@ -210,6 +215,19 @@ cdef class Gate:
         self.busy = False
 
 
+cdef void _call_back(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch) noexcept nogil:
+    """Run a node that is written in Python; what it raises stops the run."""
+    if run.failed != NULL and run.failed[0]:
+        return
+    with gil:
+        plan = <Plan> node.aux
+        error = call((<object> node.constants).call, plan, run.rows, bool(run.training), run.seed, run.step)
+        if error is not None:
+            plan.error = error
+            if run.failed != NULL:
+                run.failed[0] = 1
+
+
 cdef class Plan:
     """One lowered graph over memory for up to ``capacity`` rows.
 
@@ -236,9 +254,11 @@ cdef class Plan:
     cdef object _arena, _real, _memory, _sources
     cdef list _node_list
     cdef readonly object lowering
-    cdef readonly int64_t capacity
+    cdef readonly int64_t capacity, position
     # for the quick ways: what fits
     cdef Gate gate
+    cdef object error
+    cdef int32_t failed
     cdef int64_t *feed_numbers
     cdef int *feed_kinds
     cdef object input_shape, output_shape, target_shape
@@ -320,6 +340,11 @@ cdef class Plan:
 
     cdef int _fill_node(self, fbp_node *n, node) except -1:
         cdef int i
+        if node.call is not None:
+            n.constants = <const void *> <void *> node                          # a node calls back: see _call_back
+            n.aux = <void *> self
+            n.row_loss = <double *> self._at(node.row_loss)
+            return 0
         for i, place in enumerate(node.x):
             n.x[i] = self._at(place)
         for i, place in enumerate(node.dx):
@@ -375,6 +400,8 @@ cdef class Plan:
             s.run = fbp_feed_rows
         elif phase == "update":
             s.run = fbp_update_units
+        elif phase == "call":
+            s.run, s.units = _call_back, 1
         elif phase == "accumulate_rows":
             s.run = _table.accumulate_phases[self.dtype].forward
         elif phase == "accumulate_units":
@@ -425,8 +452,17 @@ cdef class Plan:
         memset(&run, 0, sizeof(run))
         run.rows, run.training = rows, training
         run.seed, run.step = self._memory.seed, self._memory.step
+        self.failed, run.failed = 0, &self.failed
         with nogil:
             fbp_run_program(program, &run)
+        self._raise_error()
+
+    cdef int _raise_error(self) except -1:
+        """Raise what a node written in Python raised."""
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
+        return 0
 
     def total_loss(self, int64_t rows) -> float:
         """Return the loss of the last run."""
@@ -435,8 +471,20 @@ cdef class Plan:
     def view(self, buffer, shape: tuple, int64_t rows):
         """Return the array at a buffer: rows of the given shape."""
         start = self._offsets[id(buffer)]
-        size = rows * prod(shape) * self._real.itemsize
-        return self._arena[start:start + size].view(self._real).reshape(rows, *shape)
+        dtype = self._real if buffer.kind == "real" else np.dtype(buffer.kind)
+        size = rows * prod(shape) * dtype.itemsize
+        return self._arena[start:start + size].view(dtype).reshape(rows, *shape)
+
+    def array(self, place, shape: tuple):
+        """Return the array of a parameter's gradient: the network's own, or a buffer."""
+        if isinstance(place, Ref):
+            return getattr(self._memory, place.vector)[place.name]
+        return self.view(place, shape, 1)[0]
+
+    @property
+    def memory(self):
+        """The network's own arrays."""
+        return self._memory
 
     def write(self, buffer, array) -> None:
         """Copy rows into a buffer."""
@@ -595,6 +643,9 @@ cdef class Plan:
         """Run mini-batches up to number ``stop``, for a while; return the status and how many are done."""
         cdef fbp_status status
         self.loop.stop, self.loop.gradient_limit = stop, limit
+        self.failed, self.loop.run.failed = 0, &self.failed
         with nogil:
             status = fbp_run_loop(&self.loop, seconds)
-        return <int> status, self.loop.position
+        self.position = self.loop.position
+        self._raise_error()
+        return <int> status, self.position

@@ -43,7 +43,7 @@ class NativeBackend:
             plan.feed(inputs)
             if training:
                 plan.run("prepare", rows, True)
-            else:
+            elif not plan.lowering.calls_back:
                 self._inference = plan
             self._run(plan, "forward", rows, training)
             return tuple(plan.view(plan.lowering.values[t], t.shape, rows).copy() for t in self._graph.outputs)
@@ -96,7 +96,8 @@ class NativeBackend:
                 part = batch.take(rows if order is None else order[rows])
                 raise NonFiniteError(bad[0], bad[1] or self._first_bad(part), run.losses[:bad[0]])
             simple = batch.sample_weight is None and len(batch.inputs) == len(batch.losses) == 1
-            if len(rates) == 1 and simple and not batch.losses[0].has_domain and not self._memory.flat_buffers.size:
+            stateless = not self._memory.flat_buffers.size and not plan.lowering.calls_back
+            if len(rates) == 1 and simple and stateless and not batch.losses[0].has_domain:
                 self._stepping = plan, batch.losses[0], update
             return run.losses
 
@@ -127,7 +128,9 @@ class NativeBackend:
         specs = []
         for loss, tensor, target in zip(batch.losses, self._graph.outputs, batch.targets, strict=True):
             kind: Kind = "int64" if target.dtype.kind == "i" else "real"
-            specs.append(LossSpec(loss.native_name(target), loss.native(tensor.shape, target), target.shape[1:], kind))
+            name = loss.native_name(target)
+            specs.append(LossSpec(name, loss.native(tensor.shape, target), target.shape[1:], kind,
+                                  loss if name == "python" else None))
         return Settings(tuple(specs), batch.sample_weight is not None, backward, input_grads, fused)
 
     def _plan(self, settings: Settings, rows: int) -> Plan:
@@ -214,6 +217,7 @@ class _TrainingRun:
                 if on_progress is not None and status in (Status.OK, Status.PAUSED):
                     on_progress(self._done)
         except BaseException:
+            self._done = self._plan.position
             self._count()
             raise
         return status
