@@ -243,6 +243,44 @@ class Network(Outlook):
             self.grads.flat += before
         return value
 
+    def value_and_grad(self, theta: ArrayLike, x: Any, y: Any, loss: Any,
+                       sample_weight: ArrayLike | None = None) -> tuple[float, Array]:
+        """Return the loss and its gradient as a function of all parameters in one vector: for any optimizer.
+
+        Parameters
+        ----------
+        theta : array of shape (P,)
+            Becomes ``net.params.flat``, in whose order the gradient is.
+        x, y, loss, sample_weight
+            As in :meth:`loss`.
+
+        Returns
+        -------
+        float
+        array of shape (P,) and float64, a copy; 0 for frozen parameters
+
+        Raises
+        ------
+        ValueError, TypeError
+            For arguments that do not fit; the parameters stay as they were then.
+
+        Examples
+        --------
+        >>> import fastbp as fb
+        >>> net = fb.Sequential(fb.Linear(2, 1), dtype="float64")
+        >>> net.value_and_grad([0.5, 0.5, 0.0], [[1.0, 2.0]], [[1.0]], fb.MSE())
+        (0.25, array([1., 2., 1.]))
+        """
+        return self.value_and_grad_at(numbers("theta", theta, self.dtype), self.batch(x, y, loss, sample_weight))
+
+    def value_and_grad_at(self, theta: Array, batch: Batch) -> tuple[float, Array]:
+        """Return the same for checked data."""
+        self._check_training(batch.rows)
+        self.params.flat = theta
+        self._forward_rows = None
+        value, _ = self._backend.loss_and_grad(batch)
+        return value, self.grads.flat.astype(np.float64)
+
     def train_batches(self, batch: Batch, update: Update, order: Array | None, batch_size: int,
                       learning_rates: Array, on_progress: Progress | None = None) -> Array:
         """Take a step per mini-batch of checked data; :class:`~fastbp.Trainer` has the convenient form of it."""

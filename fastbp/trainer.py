@@ -28,6 +28,7 @@ from fastbp.optimizers import Optimizer
 from fastbp.schedules import Schedule
 
 Metric = Callable[[Any, Any], Any]
+Shuffle = bool | Callable[[int, Array], ArrayLike]
 
 # Epochs shorter than this are run several in one call.
 _JOINED_SECONDS = 0.02
@@ -45,7 +46,7 @@ class _Fit:
     validation: Batch | None
     epochs: int
     batch_size: int
-    shuffle: bool
+    shuffle: Shuffle
     callbacks: tuple[Callback, ...]
     bar: Any = None
     seconds: float | None = None
@@ -62,9 +63,19 @@ class _Fit:
 
     def order(self, seed: int, epoch: int) -> Array:
         """Return the rows of an epoch in order. Keyed by seed and epoch alone, it needs no state of its own."""
+        if callable(self.shuffle):
+            return self._given_order(self.shuffle(epoch, np.arange(self.count) if self.rows is None else self.rows))
         if not self.shuffle:
             return np.arange(self.count) if self.rows is None else self.rows
         return np.random.default_rng((seed, epoch)).permutation(self.count if self.rows is None else self.rows)
+
+    def _given_order(self, order: Any) -> Array:
+        rows = np.asarray(order)
+        if rows.shape != (self.count,) or rows.dtype.kind not in "iu" or rows.min() < 0 \
+                or rows.max() >= self.batch.rows:
+            raise ValueError(f"fit: shuffle returned an array of shape {rows.shape} and dtype {rows.dtype}; expected "
+                             f"{self.count} row numbers from 0 to {self.batch.rows - 1}")
+        return rows
 
 
 class _Stopped(Exception):
@@ -181,7 +192,7 @@ class Trainer:
         except NonFiniteError as error:
             raise self._diverged(error, batch, rates[0], self.epoch + 1, self.update.step + 1) from None
 
-    def fit(self, X: Any, y: Any, *, epochs: int = 1, batch_size: int = 32, shuffle: bool = True,
+    def fit(self, X: Any, y: Any, *, epochs: int = 1, batch_size: int = 32, shuffle: Shuffle = True,
             validation_data: tuple[Any, ...] | None = None, validation_split: float = 0.0,
             sample_weight: ArrayLike | None = None, callbacks: Sequence[Callback] = (),
             progress: bool = True) -> History:
@@ -194,8 +205,10 @@ class Trainer:
         epochs : int, default 1
         batch_size : int, default 32
             The last mini-batch of an epoch has the rows that are left.
-        shuffle : bool, default True
-            Whether each epoch has its own order of rows, decided by ``net.seed`` and the number of the epoch.
+        shuffle : bool or function, default True
+            Whether each epoch has its own order of rows, decided by ``net.seed`` and the number of the epoch. A
+            function ``shuffle(epoch, rows)`` returns the row numbers in an order of its own; it may repeat some and
+            leave out others.
         validation_data : tuple (X, y) or (X, y, sample_weight), optional
             What to look at after each epoch.
         validation_split : float, default 0
@@ -491,7 +504,7 @@ class Trainer:
 
     # ---- the border -------------------------------------------------------------------------------------------------
 
-    def _checked(self, X: Any, y: Any, epochs: int, batch_size: int, shuffle: bool,
+    def _checked(self, X: Any, y: Any, epochs: int, batch_size: int, shuffle: Shuffle,
                  validation_data: Any, validation_split: float, sample_weight: Any, callbacks: Any) -> _Fit:
         epochs, batch_size = count("fit", "epochs", epochs), count("fit", "batch_size", batch_size)
         split = number("fit", "validation_split", validation_split, "a number from 0 to below 1", lambda v: 0 <= v < 1)
@@ -506,7 +519,8 @@ class Trainer:
         if split:
             rows, kept = self._split(batch.rows, split)
             validation = batch.take(kept)
-        return _Fit(batch, rows, validation, epochs, batch_size, bool(shuffle), tuple(callbacks))
+        order = shuffle if callable(shuffle) else bool(shuffle)
+        return _Fit(batch, rows, validation, epochs, batch_size, order, tuple(callbacks))
 
     def _validation(self, data: Any) -> Batch | None:
         if data is None:

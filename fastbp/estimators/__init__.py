@@ -1,0 +1,16 @@
+"""scikit-learn estimators: ``fb.MLPClassifier`` and ``fb.MLPRegressor``, in place of scikit-learn's of the same names.
+
+`mlp` has what both share: fit and predict. `mlp_network` builds the network, `objective` says what is minimised,
+`solvers` which way and for how long, `observers` hands events on to scikit-learn's own callbacks.
+"""
+
+try:
+    import sklearn  # noqa: F401
+except ImportError:
+    raise ImportError("fastbp.MLPClassifier and fastbp.MLPRegressor need scikit-learn; install it with: "
+                      "pip install 'fastbp[sklearn]'") from None
+
+from fastbp.estimators.classifier import MLPClassifier
+from fastbp.estimators.regressor import MLPRegressor
+
+__all__ = ["MLPClassifier", "MLPRegressor"]

@@ -1,0 +1,334 @@
+"""What both estimators share: checking, fitting by any solver, the outputs of the network."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import inf, isinf
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from fastbp.checks import count, number
+from fastbp.estimators.mlp_network import build, linear_parameters
+from fastbp.estimators.objective import Objective
+from fastbp.estimators.observers import CallbackSupport, Observer, observe, with_callbacks
+from fastbp.estimators.solvers import LEARNING_RATES, Epoch, EpochRule, Penalty, Shuffling, make_optimizer, start
+from fastbp.history import History
+from fastbp.lbfgs import fit_lbfgs
+from fastbp.network import Network
+from fastbp.ops.base import Array
+from fastbp.optimizers import Optimizer
+from fastbp.schedules import Schedule
+from fastbp.threads import get_num_threads, set_num_threads
+from fastbp.trainer import Trainer
+
+SOLVERS = ("lbfgs", "sgd", "adam")
+_ROWS_AT_ONCE = 4096
+
+
+class BaseMLP(CallbackSupport, BaseEstimator, ABC):
+    """Base class of :class:`MLPClassifier` and :class:`MLPRegressor`; see there."""
+
+    hidden_layer_sizes: Any
+    activation: Any
+    solver: Any
+    learning_rate: Any
+    loss: Any
+    batch_size: Any
+    dtype: Any
+    n_threads: Any
+    callbacks: Any
+    max_iter: int
+    early_stopping: bool
+    network_: Network
+    history_: History
+    _trainer: Trainer | None
+    _split_seed: int | None
+
+    def _take(self, parameters: dict[str, Any]) -> None:
+        """Keep the arguments of the constructor as they are: scikit-learn wants them unchecked and uncopied."""
+        self.__dict__.update(parameters)
+
+    # ---- what subclasses know ---------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _check_targets(self, X: Any, y: Any, classes: Any, reset: bool) -> tuple[Any, Array]:
+        """Return checked X (dense or sparse) and y; set what is to be known about y where reset."""
+
+    @abstractmethod
+    def _encode(self, y: Array) -> Array:
+        """Return y as the loss wants it."""
+
+    @abstractmethod
+    def _make_objective(self, y: Array, sample_weight: Array | None) -> Objective:
+        """Return what is minimised for checked targets."""
+
+    @abstractmethod
+    def _score_outputs(self, targets: Array, outputs: Array, sample_weight: Array | None) -> float:
+        """Return the score of the network's outputs: what early stopping looks at."""
+
+    def _weights(self, y: Array, sample_weight: Array | None) -> Array | None:
+        """Return the sample weights to train with."""
+        return sample_weight
+
+    def _strata(self, targets: Array) -> Array | None:
+        """Return what a validation set is to have in the same proportions."""
+        return None
+
+    # ---- fitting ----------------------------------------------------------------------------------------------------
+
+    @with_callbacks
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, validation_data: Any = None) -> Any:
+        """Train the network.
+
+        Parameters
+        ----------
+        X : array, sparse matrix or data frame of shape (n_samples, n_features)
+            Sparse ones are made dense.
+        y : array of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array of shape (n_samples,), optional
+        validation_data : tuple (X, y) or (X, y, sample_weight), optional
+            What to look at after each epoch: ``history_`` gets ``val_loss`` and ``val_score``, and early stopping goes
+            by it instead of by a part of the training data.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        DivergenceError
+            If something stops being finite in training.
+        TypeError, ValueError
+            For parameters or data that do not fit.
+        """
+        return self._fit(X, y, sample_weight, validation_data, None, incremental=False)
+
+    def _has_epochs(self) -> bool:
+        if self.solver == "lbfgs":
+            raise AttributeError(f"{type(self).__name__}: partial_fit is there for solvers that take mini-batches; solver "
+                                 "is 'lbfgs'")
+        return True
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, validation_data: Any, classes: Any, incremental: bool) -> Any:
+        self._check_parameters(incremental)
+        first = not hasattr(self, "network_") or not (self.warm_start or incremental)
+        if incremental and not first and self.early_stopping and self.stopped_:
+            return self
+        X, y = self._check_targets(X, y, classes, first)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
+            if not sample_weight.any():
+                raise ValueError("sample_weight is 0 for all rows; expected at least one above 0")
+        sample_weight = self._weights(y, sample_weight)
+        self._random_state = check_random_state(self.random_state)
+        objective = self._make_objective(y, sample_weight)
+        if first:
+            self._begin(X, objective)
+        elif objective.units != self._units:
+            raise ValueError(f"{type(self).__name__}: y wants {objective.units} output units; the network has "
+                             f"{self._units}: only data of one kind can be trained on further")
+        validation = None if validation_data is None else self._checked_validation(validation_data)
+        data = _dense(X, self.network_.dtype), self._encode(y), sample_weight
+        observer = None if incremental else observe(self, X, y)
+        with _threads(self.n_threads):
+            if self.solver == "lbfgs":
+                self._fit_lbfgs(*data, objective, observer)
+            else:
+                self._fit_epochs(*data, objective, validation, observer, incremental)
+        if observer is not None:
+            observer.finish()
+        return self
+
+    def _begin(self, X: Any, objective: Objective) -> None:
+        """Make the network, and set all that training goes on from."""
+        dtype = self.dtype or ("float64" if self.solver == "lbfgs" else X.dtype)
+        self.network_ = build(self, X.shape[1], objective.units, dtype, self._random_state)
+        self._units, self.out_activation_ = objective.units, objective.activation
+        self.n_layers_ = len(self.coefs_) + 1
+        self._trainer, self._split_seed = None, None
+        start(self, self.early_stopping and self.solver != "lbfgs")
+
+    def _fit_epochs(self, X: Array, targets: Array, sample_weight: Array | None, objective: Objective,
+                    validation: tuple[Any, ...] | None, observer: Observer | None,
+                    incremental: bool) -> None:
+        if self.early_stopping and validation is None:
+            (X, targets, sample_weight), validation = self._split(X, targets, sample_weight, incremental)
+        epoch = Epoch(len(X), self._batch_rows(len(X)), 1.0 if sample_weight is None else float(sample_weight.mean()))
+        alpha = 0.0 if isinstance(self.solver, Optimizer) else float(self.alpha)
+        if self._trainer is None or not incremental:
+            optimizer = make_optimizer(self, objective, alpha * epoch.decay)
+            self._trainer = Trainer(self.network_, objective.loss, optimizer)
+        trainer, self.n_iter_ = self._trainer, 0
+        if validation is not None:
+            weight = validation[2]
+            trainer.metrics = {"score": lambda t, out: self._score_outputs(t, out, weight)}
+        rule = EpochRule(self, objective, Penalty(self.network_, alpha * epoch.penalty), epoch.rows,
+                         self.early_stopping)
+        callbacks = [rule, *self.callbacks, *([observer] if observer else [])]
+        try:
+            trainer.fit(X, targets, epochs=1 if incremental else self.max_iter, batch_size=epoch.batch_size,
+                        shuffle=Shuffling(self._random_state, self.shuffle), sample_weight=sample_weight,
+                        validation_data=validation, callbacks=callbacks, progress=False)
+        except KeyboardInterrupt:
+            warnings.warn("Training interrupted by user.", stacklevel=4)
+        finally:
+            trainer.metrics = {}
+        self.history_ = trainer.history
+        if self._best_state is not None and (self.stopped_ or not incremental):
+            self.network_.load_state_dict(self._best_state)
+        if self.n_iter_ == self.max_iter and not self.stopped_ and not incremental:
+            warnings.warn(f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization "
+                          "hasn't converged yet.", ConvergenceWarning, stacklevel=4)
+
+    def _fit_lbfgs(self, X: Array, targets: Array, sample_weight: Array | None, objective: Objective,
+                   observer: Observer | None) -> None:
+        scale = objective.gradient_scale
+        decay = float(self.alpha) / (len(X) if sample_weight is None else float(sample_weight.sum()))
+        penalty = Penalty(self.network_, decay)
+
+        def after(iteration: int, value: float) -> bool:
+            self.loss_ = objective.loss_scale * (value - penalty() / scale) + objective.loss_offset + penalty()
+            self.loss_curve_.append(self.loss_)
+            if self.verbose:
+                print(f"Iteration {iteration}, loss = {self.loss_:.8f}")
+            stop = observer is not None and observer.end()
+            if observer is not None and not stop and iteration < self.max_iter:
+                observer.begin()
+            return stop
+
+        if observer is not None:
+            observer.begin()
+        result = fit_lbfgs(self.network_, X, targets, objective.loss, sample_weight=sample_weight,
+                           weight_decay=decay / scale, decay_bias=False, max_iter=self.max_iter,
+                           max_evaluations=self.max_fun, tol=self.tol / scale, on_iteration=after)
+        self.n_iter_, self.stopped_ = result.iterations, result.converged
+        self.best_loss_ = min(self.loss_curve_, default=inf)
+        if not result.converged:
+            warnings.warn(f"lbfgs failed to converge after {result.iterations} iteration(s): {result.message}. "
+                          "Increase max_iter or scale the data to mean 0 and standard deviation 1.", ConvergenceWarning,
+                          stacklevel=4)
+
+    def _split(self, X: Array, targets: Array, sample_weight: Array | None, incremental: bool) -> Any:
+        """Return training and validation parts, as scikit-learn draws them.
+
+        In partial_fit rows are drawn by one seed always: where the same data come again, the same rows are kept apart.
+        """
+        state = self._random_state
+        if incremental:
+            if self._split_seed is None:
+                self._split_seed = int(state.randint(2**31))
+            state = np.random.RandomState(self._split_seed)
+        train, kept = train_test_split(np.arange(len(X)), random_state=state, test_size=self.validation_fraction,
+                                       stratify=self._strata(targets))
+        if len(kept) < 2:
+            raise ValueError(f"{type(self).__name__}: the validation set has {len(kept)} of {len(X)} rows, too few; "
+                             f"increase validation_fraction, {self.validation_fraction}, or give validation_data")
+        weights = (None, None) if sample_weight is None else (sample_weight[train], sample_weight[kept])
+        return (X[train], targets[train], weights[0]), (X[kept], targets[kept], weights[1])
+
+    def _checked_validation(self, data: Any) -> tuple[Any, ...]:
+        if not isinstance(data, list | tuple) or len(data) not in (2, 3):
+            raise ValueError("validation_data is not a tuple (X, y) or (X, y, sample_weight)")
+        X, y = self._check_targets(data[0], data[1], None, False)
+        weight = None if len(data) == 2 or data[2] is None else _check_sample_weight(data[2], X, dtype=np.float64)
+        return _dense(X, self.network_.dtype), self._encode(y), weight
+
+    def _batch_rows(self, rows: int) -> int:
+        if isinstance(self.batch_size, str):
+            return min(200, rows)
+        if self.batch_size > rows:
+            warnings.warn(f"batch_size is {self.batch_size}, more than the {rows} rows there are: all of them make one "
+                          "mini-batch", stacklevel=5)
+        return min(int(self.batch_size), rows)
+
+    # ---- the parameters ---------------------------------------------------------------------------------------------
+
+    def _check_parameters(self, incremental: bool) -> None:
+        name = type(self).__name__
+        if self.solver not in SOLVERS and not isinstance(self.solver, Optimizer):
+            raise ValueError(f"{name}: solver is {self.solver!r}; expected one of {', '.join(map(repr, SOLVERS))}, or "
+                             "an optimizer such as fb.AdamW(1e-3)")
+        if self.learning_rate not in LEARNING_RATES and not isinstance(self.learning_rate, Schedule):
+            raise ValueError(f"{name}: learning_rate is {self.learning_rate!r}; expected one of "
+                             f"{', '.join(map(repr, LEARNING_RATES))}, or a schedule such as fb.CosineDecay(…)")
+        if self.batch_size != "auto":
+            count(name, "batch_size", self.batch_size)
+        for argument in ("max_iter", "max_fun"):
+            count(name, argument, getattr(self, argument))
+        if not (isinstance(self.n_iter_no_change, float) and isinf(self.n_iter_no_change)):
+            count(name, "n_iter_no_change", self.n_iter_no_change)
+        for argument in ("alpha", "power_t", "tol"):
+            number(name, argument, getattr(self, argument), "a number of at least 0", lambda v: v >= 0)
+        for argument in ("learning_rate_init", "epsilon"):
+            number(name, argument, getattr(self, argument), "a number above 0", lambda v: v > 0)
+        for argument in ("momentum", "validation_fraction", "beta_1", "beta_2"):
+            number(name, argument, getattr(self, argument), "a number from 0 to below 1", lambda v: 0 <= v < 1)
+        if self.solver == "lbfgs" and self.callbacks:
+            raise ValueError(f"{name}: callbacks are given with solver='lbfgs', which has no epochs; expected \"sgd\", "
+                             '"adam" or an optimizer')
+        if incremental:
+            self._has_epochs()
+
+    # ---- the network's outputs --------------------------------------------------------------------------------------
+
+    def _outputs(self, X: Any) -> Array:
+        """Return what the network gives for checked or unchecked rows."""
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False)
+        with _threads(self.n_threads):
+            if not hasattr(X, "toarray"):
+                return np.asarray(self.network_.predict(X))
+            rows = X.tocsr()
+            parts = [self.network_.predict(rows[i:i + _ROWS_AT_ONCE].toarray())
+                     for i in range(0, rows.shape[0], _ROWS_AT_ONCE)]
+            return np.concatenate(parts)
+
+    @property
+    def coefs_(self) -> list[Array]:
+        """The weights of each linear layer, (inputs, outputs); views of the network's."""
+        return [weight for weight, _ in linear_parameters(self._fitted_network())]
+
+    @property
+    def intercepts_(self) -> list[Array]:
+        """The biases of each linear layer; views of the network's."""
+        return [bias for _, bias in linear_parameters(self._fitted_network())]
+
+    def _fitted_network(self) -> Network:
+        if "network_" not in vars(self):
+            raise AttributeError(f"this {type(self).__name__} is not fitted yet; call fit first")
+        return self.network_
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+partial_fit_available = available_if(lambda estimator: estimator._has_epochs())
+
+
+def _dense(X: Any, dtype: str) -> Array:
+    return np.ascontiguousarray(X.toarray() if hasattr(X, "toarray") else X, dtype=dtype)
+
+
+@contextmanager
+def _threads(n: int | None) -> Iterator[None]:
+    if n is None:
+        yield
+        return
+    before = get_num_threads()
+    set_num_threads(n)
+    try:
+        yield
+    finally:
+        set_num_threads(before)
