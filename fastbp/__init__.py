@@ -1,9 +1,11 @@
 """Neural networks by backpropagation on the CPU, as fast as the hardware allows.
 
-The public names, nothing else.
+The public names, nothing else. Those of optional parts are imported when they are asked for.
 """
 
-from fastbp import callbacks, datasets, schedules
+from typing import TYPE_CHECKING, Any
+
+from fastbp import callbacks, datasets, plots, schedules
 from fastbp.cpu import CpuInfo, cpu_info
 from fastbp.custom_loss import CustomLoss
 from fastbp.errors import DivergenceError, FormatError, NonFiniteError
@@ -49,6 +51,7 @@ from fastbp.layers import (
     Softplus,
     Tanh,
 )
+from fastbp.lbfgs import LBFGSResult, fit_lbfgs
 from fastbp.losses import (
     MAE,
     MSE,
@@ -75,6 +78,7 @@ from fastbp.schedules import (
 )
 from fastbp.serialization import load
 from fastbp.threads import get_num_threads, set_num_threads
+from fastbp.torch_interop import from_torch
 from fastbp.trainer import Trainer
 
 __all__ = [
@@ -82,10 +86,27 @@ __all__ = [
     "Concat", "Constant", "ConstantSchedule", "CosineDecay", "CpuInfo", "CrossEntropy", "CustomLayer", "CustomLoss",
     "DivergenceError", "Dropout", "ExponentialDecay", "Flatten", "FormatError", "GaussianNLL", "GradcheckReport",
     "HalfSquaredError", "HardSwish", "History", "Huber", "Identity", "Input", "KaimingNormal", "KaimingUniform",
-    "Layer", "LayerNorm", "LeCunNormal", "LeCunUniform", "LeakyReLU", "Linear", "Lion", "Loss", "Mish",
+    "LBFGSResult", "Layer", "LayerNorm", "LeCunNormal", "LeCunUniform", "LeakyReLU", "Linear", "Lion", "Loss", "Mish",
     "MultiStepDecay", "Multiply", "Network", "NonFiniteError", "Normal", "OneCycle", "Ones", "Optimizer", "Orthogonal",
     "PoissonNLL", "Quantile", "RMSprop", "ReLU", "ReduceOnPlateau", "Schedule", "Sequential", "SiLU", "Sigmoid",
     "Softmax", "Softplus", "StepDecay", "Tanh", "Trainer", "Uniform", "XavierNormal", "XavierUniform", "Zeros",
-    "callbacks", "cpu_info", "datasets", "get_num_threads", "gradcheck", "load", "numerical_gradient", "schedules",
-    "set_num_threads",
+    "callbacks", "cpu_info", "datasets", "fit_lbfgs", "from_torch", "get_num_threads", "gradcheck", "load",
+    "numerical_gradient", "plots", "schedules", "set_num_threads",
 ]
+
+_OPTIONAL = {"MLPClassifier": "fastbp.estimators", "MLPRegressor": "fastbp.estimators"}
+
+if TYPE_CHECKING:
+    from fastbp.estimators import MLPClassifier as MLPClassifier
+    from fastbp.estimators import MLPRegressor as MLPRegressor
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _OPTIONAL:
+        raise AttributeError(f"module 'fastbp' has no attribute {name!r}")
+    from importlib import import_module
+    return getattr(import_module(_OPTIONAL[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_OPTIONAL})
