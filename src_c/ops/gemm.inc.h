@@ -23,8 +23,8 @@
 #define FBP_MR 6    /* 12 accumulators of 16 registers */
 #define FBP_HEIGHTS(FEW, MANY, PACK) FEW(1) FEW(2) FEW(3) MANY(4) PACK(5) PACK(6)
 #endif
-#define FBP_LATE 32        /* multiply-adds before its end, a tile fetches what it needs there */
-#define FBP_PACK_AHEAD 16  /* rows of B, fetched ahead of a packing tile: where rows are far apart the CPU does not */
+#define FBP_LATE 32        /* so many steps of k before its end, a tile fetches what it needs there */
+#define FBP_PACK_AHEAD 32  /* rows of B, fetched ahead of a packing tile: where rows are far apart the CPU does not */
 /* hides from the compiler where a pointer comes from */
 #define FBP_OPAQUE(pointer) __asm__("" : "+r"(pointer))
 #endif
@@ -38,7 +38,6 @@ typedef struct FN(epilogue) {
     /* called with each block of C, as soon as it is complete */
     void (*finish)(const void *context, int64_t i, int64_t rows, int64_t j, int64_t columns);
     const void *context;
-    const T *needs[3];        /* what finish reads, laid out like C: fetched into the cache while the block is made */
 } FN(epilogue);
 
 /* What all tiles of a product have in common. */
@@ -48,6 +47,8 @@ typedef struct FN(product) {
     int32_t first, last;      /* does the product over k begin, and end, here? else C holds a part of it before, or after */
     const FN(epilogue) *e;
     T *panel;                 /* packing tiles leave B's columns here, two vectors a row; NULL: nothing is packed */
+    const T *ahead;           /* the next panel's rows of B, ahead_ld apart: every FBP_LATE steps of k a tile fetches */
+    int64_t ahead_ld, ahead_rows;   /* so many of them */
 } FN(product);
 
 /* The vector at p, or its first lanes if it is cut. */
@@ -56,15 +57,15 @@ static FBP_INLINE V FN(v_load_cut)(const int cut, const T *p, int64_t lanes)
     return cut ? FN(v_load_n)(p, lanes) : FN(v_load)(p);
 }
 
-/* MR rows of NV vectors from p on, into the cache. */
-static FBP_INLINE void FN(fetch)(const int MR, const int NV, const int write, const T *p, int64_t ld)
+/* MR rows of NV vectors from p on, into the cache: 0 to be read, 1 to be written, 2 to be read a good while later. */
+static FBP_INLINE void FN(fetch)(const int MR, const int NV, const int why, const T *p, int64_t ld)
 {
     FBP_UNROLL
     for (int r = 0; r < MR; r++) {
         FBP_UNROLL
         for (int byte = 0; byte < NV * FBP_VBYTES; byte += 64) {
-            if (write == 2) __builtin_prefetch((const char *)p + byte, 0, 2);
-            else if (write) __builtin_prefetch((const char *)p + byte, 1);
+            if (why == 2) __builtin_prefetch((const char *)p + byte, 0, 2);
+            else if (why == 1) __builtin_prefetch((const char *)p + byte, 1);
             else __builtin_prefetch((const char *)p + byte, 0);
         }
         p += ld;
@@ -77,7 +78,6 @@ static FBP_INLINE void FN(fetch_for_end)(const int MR, const int NV, const FN(pr
     FN(fetch)(MR, NV, 1, p->first ? C : C + MR * p->ldc, p->ldc);   /* later parts of k: C of the next tile */
     if (!p->last) return;
     if (e->gate) FN(fetch)(MR, NV, 0, e->gate + i * e->gate_ld + j, e->gate_ld);
-    for (int n = 0; n < NEEDN && e->needs[n]; n++) FN(fetch)(MR, NV, NEEDW, e->needs[n] + i * p->ldc + j, p->ldc);
 }
 
 /* One tile: MR rows, NV vectors of which the last has `lanes` lanes if it is cut. A and B are where k = 0. */
@@ -106,10 +106,11 @@ static FBP_INLINE void FN(tile)(const int MR, const int NV, const int cut, const
     FBP_UNROLL
     for (int r = 3; r < MR; r += 3) FBP_OPAQUE(a_rows[r / 3]);
     T *panel = p->panel;
-    const int64_t late = p->K < 2 * FBP_LATE ? p->K : FBP_LATE;
-    _Pragma("GCC unroll 1")
-    for (int64_t left = p->K - late, end = 0; end < 2; left = late, end++) {
-        for (; left > 0; left--) {
+    const T *ahead = p->ahead;
+    for (int64_t left = p->K; left > 0;) {
+        int64_t steps = left < 2 * FBP_LATE ? left : FBP_LATE;
+        left -= steps;
+        for (; steps > 0; steps--) {
             if (NV <= 2) {
                 V b[2];
                 FBP_UNROLL
@@ -142,7 +143,9 @@ static FBP_INLINE void FN(tile)(const int MR, const int NV, const int cut, const
             B += ldb;
             if (pack) panel += 2 * VL;
         }
-        if (2 * MR > FBP_MR && !end && p->K > late) FN(fetch_for_end)(MR, NV, p, C, i, j);
+        if (2 * MR <= FBP_MR) continue;
+        if (left > 0 && left < 2 * FBP_LATE) FN(fetch_for_end)(MR, NV, p, C, i, j);
+        for (int64_t n = left > 0 ? p->ahead_rows : 0; n > 0; n--, ahead += p->ahead_ld) FN(fetch)(1, 2, 2, ahead, 0);
     }
     if (p->last && e->relu) {
         FBP_UNROLL

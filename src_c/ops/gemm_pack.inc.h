@@ -14,9 +14,8 @@
 #define FBP_FAR_BYTES 2048                                      /* rows apart by multiples of this fall into few sets */
 #define FBP_PACK_ROWS 48                                        /* shorter products never pack */
 #define FBP_PACK_COLUMNS 16                                     /* and narrower ones, in vectors, not A */
-/* A block of C to be finished has at most so many bytes, and if it is not as wide as C, so many vectors of columns. */
-#define FBP_FINISH_BYTES (96 * 1024)
-#define FBP_FINISH_COLUMNS 12
+#define FBP_FINISH_BYTES (192 * 1024)   /* a block of C that is finished has about so many bytes, to be still in the cache */
+#define FBP_REPACK_ROWS 192               /* but so many rows if B is copied anew for each block */
 #endif
 
 static inline int64_t FN(min)(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -44,32 +43,45 @@ static void FN(copy_rows_apart)(T *restrict to, int64_t ld, const T *restrict fr
     }
 }
 
+/* How much of B a tile fetches ahead, in elements from one row to another. */
+static inline int64_t FN(fetched_ahead)(const FN(product) *p)
+{
+    const int64_t times = p->K < 2 * FBP_LATE ? 0 : (p->K - FBP_LATE) / FBP_LATE;
+    return times * p->ahead_rows * p->ahead_ld;
+}
+
 /* Rows i to i + M of one panel of columns. A is row i; `which` and `lanes` say how wide the panel is. */
-static inline void FN(gemm_panel)(const FN(product) *p, const T *A, const T *B, int64_t i, int64_t M, int64_t j,
+static inline void FN(gemm_panel)(FN(product) *p, const T *A, const T *B, int64_t i, int64_t M, int64_t j,
                                   int which, int64_t lanes)
 {
     if (M <= FBP_MR) {
         if (M > 0) FN(tiles)[M][which](p, A, B, i, j, lanes);
         return;
     }
-    const int64_t n = FN(parts)(M, FBP_MR), height = M / n, taller = M % n;
+    const int64_t n = FN(parts)(M, FBP_MR), height = M / n, taller = M % n, ahead = FN(fetched_ahead)(p);
     for (int64_t t = 0; t < n; t++) {
         const int64_t rows = height + (t < taller);
         FN(tiles)[rows][which](p, A, B, i, j, lanes);
         A += rows * p->a_row;
         i += rows;
+        p->ahead += ahead;
     }
 }
 
-/* The same for a panel of two vectors, which is copied by its first tile. */
+/* The same for a panel of two vectors, which is copied by its first tile, while the next one, if any, is fetched. */
 static inline void FN(gemm_panel_packed)(FN(product) *p, const T *A, const T *B, int64_t i, int64_t M, int64_t j,
-                                         int32_t cut, int64_t lanes)
+                                         int64_t lanes, int32_t last)
 {
-    const int64_t rows = FN(part)(M, FN(parts)(M, FBP_MR), 0), ldb = p->ldb;
-    FN(tiles)[rows][FN(packing) + cut](p, A, B, i, j, lanes);
+    const int64_t n = FN(parts)(M, FBP_MR), rows = FN(part)(M, n, 0), ldb = p->ldb;
+    p->ahead = B + 2 * VL;
+    p->ahead_ld = ldb;
+    p->ahead_rows = last ? 0 : FN(parts)(FBP_LATE, n);
+    FN(tiles)[rows][FN(packing) + (lanes < VL)](p, A, B, i, j, lanes);
+    p->ahead += FN(fetched_ahead)(p);
     p->ldb = 2 * VL;
-    FN(gemm_panel)(p, A + rows * p->a_row, p->panel, i + rows, M - rows, j, FN(two_vectors) + cut, lanes);
+    FN(gemm_panel)(p, A + rows * p->a_row, p->panel, i + rows, M - rows, j, FN(two_vectors) + (lanes < VL), lanes);
     p->ldb = ldb;
+    p->ahead_rows = 0;
 }
 
 /* Rows i to i + M, columns j to j + N. A is row i, B all of B. */
@@ -86,7 +98,7 @@ static void FN(gemm_block)(FN(product) *p, const T *A, const T *B, int64_t i, in
         }
     for (; j + VL < end; j += 2 * VL, B += 2 * VL) {
         const int64_t lanes = FN(min)(end - j - VL, VL);
-        if (p->panel && M >= FBP_PACK_ROWS) FN(gemm_panel_packed)(p, A, B, i, M, j, lanes < VL, lanes);
+        if (p->panel && M >= FBP_PACK_ROWS) FN(gemm_panel_packed)(p, A, B, i, M, j, lanes, j + 2 * VL >= end);
         else FN(gemm_panel)(p, A, B, i, M, j, FN(two_vectors) + (lanes < VL), lanes);
     }
     if (j < end) FN(gemm_panel)(p, A, B, i, M, j, FN(one_vector) + (end - j < VL), end - j);
@@ -95,14 +107,14 @@ static void FN(gemm_block)(FN(product) *p, const T *A, const T *B, int64_t i, in
 /* How a product is cut, and what is copied. */
 typedef struct FN(cuts) {
     int32_t pack_a, pack_b;
-    int64_t k_parts, row_parts, columns;   /* columns: that are finished together */
+    int64_t k_parts, row_parts;
 } FN(cuts);
 
 static FN(cuts) FN(gemm_cuts)(int64_t a_row, int64_t a_k, int64_t ldb, int64_t M, int64_t N, int64_t K,
                               int32_t finish, int32_t may_pack)
 {
     const int64_t size = sizeof(T);
-    FN(cuts) c = {.k_parts = 1, .row_parts = 1, .columns = N};
+    FN(cuts) c = {.k_parts = 1};
     if (may_pack && K > 0) {
         c.pack_a = N >= FBP_PACK_COLUMNS * VL && FN(is_far)(a_k == 1 ? a_row : a_k);
         c.pack_b = K * N * size > FBP_CACHED_BYTES || (FN(is_far)(ldb) && K > FBP_PACK_ROWS);
@@ -111,8 +123,8 @@ static FN(cuts) FN(gemm_cuts)(int64_t a_row, int64_t a_k, int64_t ldb, int64_t M
     const int64_t k = FN(parts)(K, c.k_parts) + VL;
     int64_t rows = FBP_BLOCK_BYTES / size / (k + VL) - VL;
     if (finish) {
-        if (N > FBP_FINISH_BYTES / FBP_PACK_ROWS / size) c.columns = FBP_FINISH_COLUMNS * VL;
-        rows = FN(min)(rows, FBP_FINISH_BYTES / size / c.columns);
+        const int64_t least = c.pack_b ? FBP_REPACK_ROWS : FBP_PACK_ROWS, small = FBP_FINISH_BYTES / size / N;
+        rows = FN(min)(rows, small < least ? least : small);
     }
     c.row_parts = FN(parts)(M, rows < FBP_PACK_ROWS ? FBP_PACK_ROWS : rows);
     return c;
@@ -150,12 +162,8 @@ static void FN(gemm)(T *C, int64_t ldc, const T *A, int64_t a_row, int64_t a_k, 
                 FN(copy_rows_apart)(block, p.a_k, A_block, a_k, p.K, rows);
                 A_block = block;
             }
-            const int64_t columns = p.last && e->finish ? cuts.columns : N;
-            for (int64_t j = 0; j < N; j += columns) {
-                const int64_t n = FN(min)(columns, N - j);
-                FN(gemm_block)(&p, A_block, B + k * ldb, i, rows, j, n);
-                if (p.last && e->finish) e->finish(e->context, i, rows, j, n);
-            }
+            FN(gemm_block)(&p, A_block, B + k * ldb, i, rows, 0, N);
         }
+        if (e->finish) e->finish(e->context, i, rows, 0, N);
     }
 }

@@ -183,11 +183,8 @@ static void FN(linear_gradient_weight)(const fbp_node *n, fbp_update_plan *updat
     }
     FN(epilogue) e = {0};
     if (update) {
-        const int64_t at = (char *)((T *)n->p[0] + lo * O) - update->parameters;
         e.finish = FN(finish_gradient);
         e.context = &block;
-        e.needs[0] = (const T *)(update->parameters + at);
-        for (int s = 0; s < 2 && update->state[s]; s++) e.needs[1 + s] = (const T *)(update->state[s] + at);
     }
     FN(gemm)(dW, O, x, 1, I, dy, O, hi - lo, O, B, &e, scratch);
 }
