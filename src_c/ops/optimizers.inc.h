@@ -61,7 +61,7 @@ FBP_UPDATE(rmsprop)
         const V p0 = FN(v_load_up_to)(p + i, n - i);
         const V d = FN(v_load_up_to)(g + i, n - i) + decay * p0;
         const V s = alpha * FN(v_load_up_to)(square_avg + i, n - i) + beta * d * d;
-        const V v = momentum * FN(v_load_up_to)(velocity + i, n - i) + d / (FN(v_sqrt)(s) + eps);
+        const V v = momentum * FN(v_load_up_to)(velocity + i, n - i) + FN(v_over_root)(d, s, eps);
         const V p1 = p0 - lr * v;
         FN(v_store_up_to)(square_avg + i, s, n - i);
         FN(v_store_up_to)(velocity + i, v, n - i);
@@ -81,7 +81,7 @@ FBP_UPDATE(adagrad)
         const V p0 = FN(v_load_up_to)(p + i, n - i);
         const V d = FN(v_load_up_to)(g + i, n - i) + decay * p0;
         const V s = FN(v_load_up_to)(sum_of_squares + i, n - i) + d * d;
-        const V p1 = p0 - lr * d / (FN(v_sqrt)(s) + eps);
+        const V p1 = p0 - lr * FN(v_over_root)(d, s, eps);
         FN(v_store_up_to)(sum_of_squares + i, s, n - i);
         FN(v_store_up_to)(p + i, p1, n - i);
         zero += p1 * (T)0;
@@ -103,7 +103,7 @@ FBP_UPDATE(adam)
         const V d = FN(v_load_up_to)(g + i, n - i) + decay * p0;
         const V m = beta1 * FN(v_load_up_to)(exp_avg + i, n - i) + rest1 * d;
         const V v = beta2 * FN(v_load_up_to)(exp_avg_sq + i, n - i) + rest2 * d * d;
-        const V p1 = keep * p0 - step * m / (FN(v_sqrt)(v) + eps);
+        const V p1 = keep * p0 - step * FN(v_over_root)(m, v, eps);
         FN(v_store_up_to)(exp_avg + i, m, n - i);
         FN(v_store_up_to)(exp_avg_sq + i, v, n - i);
         FN(v_store_up_to)(p + i, p1, n - i);
