@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from importlib import import_module
 
 COMMANDS = {
-    "train": "train a network on the handwritten digits that ship with fastbp",
+    "train": "train a network on a table, or on the handwritten digits that ship with fastbp",
+    "predict": "apply a model that was trained on a table to another table",
     "bench": "time a training step against the other libraries that are installed",
     "explain": "explain the gradient of a weight by the chain rule, beside its numerical twin",
     "info": "print versions, CPU, instruction set and threads",

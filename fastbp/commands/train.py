@@ -1,9 +1,12 @@
-"""``python -m fastbp train``: train a network on the handwritten digits, test it, and keep its parameters."""
+"""``python -m fastbp train``: train a network on a table or on the handwritten digits, test it, and keep it.
+
+The table's part is in ``train_table.py``.
+"""
 
 from __future__ import annotations
 
 import shlex
-from argparse import ArgumentParser, Namespace
+from argparse import SUPPRESS, ArgumentParser, Namespace
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -21,24 +24,44 @@ from fastbp.network import Sequential
 from fastbp.ops.base import Array
 from fastbp.trainer import Trainer
 
+DIGITS = "digits"
 SUFFIXES = (".npz", ".safetensors")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--epochs", type=positive_int, default=40, help="how often all images are gone through")
-    parser.add_argument("--batch-size", type=positive_int, default=32, help="images in a mini-batch")
+    parser.add_argument("table", nargs="?", type=Path, metavar="TABLE", default=DIGITS,
+                        help="a .csv or .parquet file, or digits: the handwritten digits that ship with fastbp")
+    parser.add_argument("--target", metavar="COLUMN", default=SUPPRESS, help="the column of the table to be predicted")
+    parser.add_argument("--task", choices=("auto", "classification", "regression"), default="auto",
+                        help="what the target is; auto finds out")
+    parser.add_argument("--epochs", type=positive_int, default=SUPPRESS,
+                        help="how often all rows are gone through (default: 40; for a table at most 200)")
+    parser.add_argument("--batch-size", type=positive_int, default=SUPPRESS,
+                        help="rows in a mini-batch (default: 32; for a table by its size)")
     parser.add_argument("--lr", type=positive_float, default=1e-3, help="learning rate of Adam")
     parser.add_argument("--hidden", type=positive_int, nargs="*", default=[128, 64], metavar="WIDTH",
                         help="widths of the hidden layers")
-    parser.add_argument("--seed", type=seed, default=0, help="decides the initial parameters and the order of images")
+    parser.add_argument("--seed", type=seed, default=0, help="decides the initial parameters and the order of rows")
     parser.add_argument("--backend", choices=("native", "reference"), default="native", help="what runs the network")
-    parser.add_argument("--output", type=Path, default=Path(f"digits{_default_suffix()}"), metavar="FILE",
-                        help="where the parameters go, as .npz or .safetensors")
+    parser.add_argument("--output", type=Path, default=SUPPRESS, metavar="FILE",
+                        help="where the result goes: a table's model as .safetensors, the parameters for the digits as "
+                        ".npz or .safetensors (default: in this folder, called as the data)")
 
 
 def run(args: Namespace) -> None:
     """Train, test, print, save."""
+    if str(args.table) != DIGITS:
+        from fastbp.commands import train_table
+        train_table.run(args)
+        return
+    if "target" in args:
+        raise ValueError("--target is given without a table; write: python -m fastbp train table.csv --target …")
+    _train_on_digits(Namespace(**{"epochs": 40, "batch_size": 32, "output": Path(f"{DIGITS}{_default_suffix()}"),
+                                  **vars(args)}))
+
+
+def _train_on_digits(args: Namespace) -> None:
     _check_output(args.output)
     data = load_digits()
     net = _network(data.x_train.shape[1], args.hidden, len(data.class_names), args.seed, args.backend)
