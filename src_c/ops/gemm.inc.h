@@ -25,8 +25,6 @@
 #endif
 #define FBP_LATE 32        /* so many steps of k before its end, a tile fetches what it needs there */
 #define FBP_PACK_AHEAD 32  /* rows of B, fetched ahead of a packing tile: where rows are far apart the CPU does not */
-/* hides from the compiler where a pointer comes from */
-#define FBP_OPAQUE(pointer) __asm__("" : "+r"(pointer))
 #endif
 
 /* What comes before and after the product. All members may be 0. */
