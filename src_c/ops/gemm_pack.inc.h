@@ -130,14 +130,29 @@ static FN(cuts) FN(gemm_cuts)(int64_t a_row, int64_t a_k, int64_t ldb, int64_t M
     return c;
 }
 
+/* C (M, N) = A (M, 1) B (1, N): the gradient of a single row. There is nothing to do but to store. */
+static void FN(gemm_outer)(T *C, int64_t ldc, const T *A, int64_t a_row, const T *B, int64_t M, int64_t N)
+{
+    int64_t j = 0;
+    for (; j + VL <= N; j += VL) {
+        const V b = FN(v_load)(B + j);
+        for (int64_t i = 0; i < M; i++) FN(v_store)(C + i * ldc + j, FN(v_fma)(FN(v_set1)(A[i * a_row]), b, (V){0}));
+    }
+    if (j == N) return;
+    const V b = FN(v_load_n)(B + j, N - j);
+    for (int64_t i = 0; i < M; i++) FN(v_store_n)(C + i * ldc + j, FN(v_fma)(FN(v_set1)(A[i * a_row]), b, (V){0}), N - j);
+}
+
 /* C (M, N) = A (M, K) B (K, N) with the epilogue; scratch as in fastbp.h, or NULL: nothing is copied. */
 static void FN(gemm)(T *C, int64_t ldc, const T *A, int64_t a_row, int64_t a_k, const T *B, int64_t ldb,
                      int64_t M, int64_t N, int64_t K, const FN(epilogue) *e, void *scratch)
 {
     if (M <= 0 || N <= 0) return;
     FN(product) p = {.C = C, .ldc = ldc, .a_row = a_row, .a_k = a_k, .ldb = ldb, .K = K, .first = 1, .last = 1, .e = e};
-    if (M < FBP_PACK_ROWS) {
-        FN(gemm_block)(&p, A, B, 0, M, 0, N);
+    const int32_t outer = K == 1 && !e->bias && !e->gate && !e->relu;
+    if (M < FBP_PACK_ROWS || outer) {
+        if (outer) FN(gemm_outer)(C, ldc, A, a_row, B, M, N);
+        else FN(gemm_block)(&p, A, B, 0, M, 0, N);
         if (e->finish) e->finish(e->context, 0, M, 0, N);
         return;
     }
