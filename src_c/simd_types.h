@@ -15,6 +15,7 @@
 #define FBP_ISA_NEON 0
 #endif
 
+#include <float.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -89,27 +89,35 @@ FBP_UPDATE(adagrad)
     return FN(not_zero)(zero) && !FN(all_finite)(p, n);
 }
 
-FBP_UPDATE(adam)
+/* decays: whether weight decay has anything to do */
+static FBP_INLINE int32_t FN(adam_loop)(const int decays, T *p, T *exp_avg, T *exp_avg_sq, const T *g, int64_t n,
+                                        const double *h, double weight_decay)
 {
-    T *p = parameters, *exp_avg = state[0], *exp_avg_sq = state[1];
-    const T *g = gradient;
-    const V beta1 = FBP_SET(h[3]), beta2 = FBP_SET(h[4]), rest1 = FBP_SET(1 - h[3]), rest2 = FBP_SET(1 - h[4]);
-    const V step = FBP_SET(h[8]), eps = FBP_SET(h[9]);
+    const V rest1 = FBP_SET(1 - h[3]), rest2 = FBP_SET(1 - h[4]), step = FBP_SET(h[8]), eps = FBP_SET(h[9]);
     const int32_t decoupled = h[6] != 0;
     const V decay = FBP_SET(decoupled ? 0 : weight_decay), keep = FBP_SET(decoupled ? 1 - h[0] * weight_decay : 1);
     V zero = {0};
     for (int64_t i = 0; i < n; i += VL) {
-        const V p0 = FN(v_load_up_to)(p + i, n - i);
-        const V d = FN(v_load_up_to)(g + i, n - i) + decay * p0;
-        const V m = beta1 * FN(v_load_up_to)(exp_avg + i, n - i) + rest1 * d;
-        const V v = beta2 * FN(v_load_up_to)(exp_avg_sq + i, n - i) + rest2 * d * d;
-        const V p1 = keep * p0 - step * FN(v_over_root)(m, v, eps);
+        V p0 = FN(v_load_up_to)(p + i, n - i), d = FN(v_load_up_to)(g + i, n - i);
+        if (decays) {
+            d += decay * p0;
+            p0 *= keep;
+        }
+        const V m0 = FN(v_load_up_to)(exp_avg + i, n - i), v0 = FN(v_load_up_to)(exp_avg_sq + i, n - i);
+        const V m = m0 + rest1 * (d - m0), v = v0 + rest2 * (d * d - v0);
+        const V p1 = p0 - step * FN(v_over_root)(m, v, eps);
         FN(v_store_up_to)(exp_avg + i, m, n - i);
         FN(v_store_up_to)(exp_avg_sq + i, v, n - i);
         FN(v_store_up_to)(p + i, p1, n - i);
         zero += p1 * (T)0;
     }
     return FN(not_zero)(zero) && !FN(all_finite)(p, n);
+}
+
+FBP_UPDATE(adam)
+{
+    if (weight_decay == 0) return FN(adam_loop)(0, parameters, state[0], state[1], gradient, n, h, 0);
+    return FN(adam_loop)(1, parameters, state[0], state[1], gradient, n, h, weight_decay);
 }
 
 FBP_UPDATE(lion)
