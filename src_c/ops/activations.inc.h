@@ -151,7 +151,7 @@ static FBP_INLINE V FN(hardswish_gradient)(V dy, V x, V a)
     return dy * FN(v_select)(x <= -3, (V){0}, above_3);
 }
 
-/* ---- kernels and phases -------------------------------------------------------------------------------------------- */
+/* ---- kernels and phases ----------------------------------------------------------------------------------------- */
 
 /* what a gradient is computed from: `y`, or `x[0]` */
 #ifndef FBP_ACTIVATIONS

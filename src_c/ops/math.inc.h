@@ -5,9 +5,8 @@
  *   v_sigmoid        1 / (1 + exp(-x)); v_sigmoids gives 1 - that as well, which keeps its digits
  *   v_normal_cdf     Φ(x) = (1 + erf(x / √2)) / 2, right in the lower tail too; v_normal_parts gives exp(-x²/2) as well
  *
- * Each argument is reduced to an interval where a polynomial P, or a fraction P / Q, is good enough:
- * tools/fit_polynomials.py finds the best of its degree and prints the coefficients that stand here, the lowest power
- * first. All coefficients of fractions are above 0, so that no digits cancel where they are evaluated.
+ * Each argument is reduced to an interval where a polynomial is good enough: tools/fit_polynomials.py finds the best of
+ * its degree and prints the coefficients that stand here, the lowest power first.
  */
 
 #if FBP_F64
@@ -18,12 +17,13 @@
 /* (log((1 + s) / (1 - s)) - 2 s) / s³ in s², for (1 + s) / (1 - s) from √½ to √2 */
 #define FBP_LOG 0.6666666666666734, 0.3999999999941414, 0.28571428742517047, 0.2222219855928678, 0.18183565075600952,  \
     0.15314030724956718, 0.14796154428281785
-/* Φ(-u) exp(u² / 2), u from 0 to where Φ(-u) is below the smallest number */
-#define FBP_NORMAL_P 0.5, 0.7747009105716979, 0.5937960022882648, 0.28915414487948227, 0.09761935778178013,            \
-    0.023598023990327583, 0.004084139014583692, 0.0004896703263681908, 3.71864372869306e-05, 1.3826923109278028e-06
-#define FBP_NORMAL_Q 1.0, 2.347286381946251, 2.5604555685145796, 1.7135745857889948, 0.7815334917634513,               \
-    0.2547464236994744, 0.06037196428484167, 0.010330630895244965, 0.0012308873811671625, 9.321257513402869e-05,       \
-    3.465895641697099e-06
+/* (u + 5/4) Φ(-u) exp(u² / 2) in (u - 4) / (u + 4), u from 0 to where Φ(-u) is below the smallest number */
+#define FBP_NORMAL 0.4956558668353369, -0.1393029077136394, 0.04509444855924653, 0.010673512219087593,                \
+    -0.024481636401789422, 0.015813073610070484, -0.004875488066250601, -0.0001259196481747607,                       \
+    0.0006481009702357918, -0.00010581887845174647, -8.069065772285323e-05, 2.240751091433567e-05,                    \
+    1.2549155917089157e-05, -3.6384852281971344e-06, -2.4426148589248486e-06, 4.546243843283211e-07,                  \
+    5.198604427869056e-07, -1.1486481827160038e-08, -9.924356492062246e-08, -1.5317075926383697e-08,                  \
+    1.1813559128070749e-08, 3.77514660152356e-09
 #define FBP_LN2_HIGH 0x1.62e42fee00000p-1   /* ln 2 cut so that its product with an exponent is exact */
 #define FBP_LN2_LOW 0x1.a39ef35793c76p-33
 #define FBP_EXP_LOW -746                    /* below, exp is 0 */
@@ -34,13 +34,9 @@
 #define FBP_EXP 0.4999999403953552f, 0.1666652113199234f, 0.04166838899254799f, 0.00836871936917305f,                  \
     0.001381459878757596f
 #define FBP_LOG 0.6666677594184875f, 0.39977535605430603f, 0.2987193167209625f
-/* tanh(x) / x in x², |x| up to where tanh rounds to 1 */
-#define FBP_TANH_P 1.0f, 0.13379712402820587f, 0.003494028002023697f, 2.0583382138283923e-05f, 1.3318955716101755e-08f
-#define FBP_TANH_Q 1.0f, 0.46713027358055115f, 0.025871047750115395f, 0.00032830823329277337f, 7.761967140140769e-07f
-#define FBP_TANH_END 81.36f
-#define FBP_NORMAL_P 0.5f, 0.4382999539375305f, 0.1832389235496521f, 0.040634531527757645f, 0.004116508644074202f
-#define FBP_NORMAL_Q 1.0f, 1.6744848489761353f, 1.2025187015533447f, 0.4694806635379791f, 0.1018621101975441f,         \
-    0.010318437591195107f
+#define FBP_NORMAL 0.4956558644771576f, -0.1393028199672699f, 0.04509358108043671f, 0.010670721530914307f,            \
+    -0.024470048025250435f, 0.015841441228985786f, -0.004920284263789654f, -0.00024360230599995703f,                  \
+    0.0006761447293683887f, 6.95160124450922e-05f
 #define FBP_LN2_HIGH 0x1.63p-1f
 #define FBP_LN2_LOW -0x1.bd0106p-13f
 #define FBP_EXP_LOW -104
@@ -53,43 +49,52 @@
 static FBP_INLINE V FN(v_horner)(V x, const T *c, const int n)
 {
     V y = FN(v_set1)(c[n - 1]);
-    FBP_UNROLL
+    _Pragma("GCC unroll 32")
     for (int i = n - 2; i >= 0; i--) y = FN(v_fma)(y, x, FN(v_set1)(c[i]));
     return y;
 }
-#define FBP_POLYNOMIAL(x, ...) FN(v_horner)(x, (const T[]){__VA_ARGS__}, (int)(sizeof (const T[]){__VA_ARGS__} / sizeof(T)))
+#define FBP_POLYNOMIAL(x, ...)                                                                                         \
+    FN(v_horner)(x, (const T[]){__VA_ARGS__}, (int)(sizeof (const T[]){__VA_ARGS__} / sizeof(T)))
 
-/* ---- exponentials ------------------------------------------------------------------------------------------------- */
+/* ---- exponentials ----------------------------------------------------------------------------------------------- */
 
-/* exp(x + low) = 2^n (1 + result), |low| small beside x: n is a whole number, what is left lies within ±ln 2 / 2 */
-static FBP_INLINE V FN(v_exp_parts)(V x, V low, V *n)
+/* the whole number n for which x - n ln 2 lies within ±ln 2 / 2 */
+static FBP_INLINE V FN(v_power)(V x)
 {
     const V round = FN(v_set1)(FBP_ROUND);
-    *n = FN(v_fma)(x, FN(v_set1)(FBP_LOG2_E), round) - round;
-    V r = FN(v_fma)(*n, FN(v_set1)(-FBP_LN2_HIGH), x);
-    r = FN(v_fma)(*n, FN(v_set1)(-FBP_LN2_LOW), r) + low;
-    return FN(v_fma)(r * r, FBP_POLYNOMIAL(r, FBP_EXP), r);
+    return FN(v_fma)(x, FN(v_set1)(FBP_LOG2_E), round) - round;
 }
 
-static FBP_INLINE V FN(v_clip)(V x, T low, T high) { return FN(v_max)(FN(v_set1)(low), FN(v_min)(FN(v_set1)(high), x)); }
+static FBP_INLINE V FN(v_less_power)(V x, V n)
+{
+    return FN(v_fma)(n, FN(v_set1)(-FBP_LN2_LOW), FN(v_fma)(n, FN(v_set1)(-FBP_LN2_HIGH), x));
+}
+
+/* exp(r) - 1, |r| <= ln 2 / 2 */
+static FBP_INLINE V FN(v_expm1_near)(V r) { return FN(v_fma)(r * r, FBP_POLYNOMIAL(r, FBP_EXP), r); }
+
+static FBP_INLINE V FN(v_clip)(V x, T low, T high)
+{
+    return FN(v_max)(FN(v_set1)(low), FN(v_min)(FN(v_set1)(high), x));
+}
 
 static FBP_INLINE V FN(v_exp)(V x)
 {
-    V n;
-    const V p = FN(v_exp_parts)(FN(v_clip)(x, FBP_EXP_LOW, FBP_EXP_HIGH), (V){0}, &n);
-    return FN(v_scale)(p + 1, n);
+    x = FN(v_clip)(x, FBP_EXP_LOW, FBP_EXP_HIGH);
+    const V n = FN(v_power)(x);
+    return FN(v_scale)(FN(v_expm1_near)(FN(v_less_power)(x, n)) + 1, n);
 }
 
 static FBP_INLINE V FN(v_expm1)(V x)
 {
     /* below -40 the result is -1; half of it is made first, as 2^n itself may be just out of range */
-    V n;
-    const V p = FN(v_exp_parts)(FN(v_clip)(x, -40, FBP_EXP_HIGH), (V){0}, &n), half = FN(v_pow2)(n - 1);
-    const V y = FN(v_fma)(p, half, half - (T)0.5);
+    x = FN(v_clip)(x, -40, FBP_EXP_HIGH);
+    const V n = FN(v_power)(x), half = FN(v_pow2)(n - 1);
+    const V y = FN(v_fma)(FN(v_expm1_near)(FN(v_less_power)(x, n)), half, half - (T)0.5);
     return y + y;
 }
 
-/* ---- logarithms --------------------------------------------------------------------------------------------------- */
+/* ---- logarithms ------------------------------------------------------------------------------------------------- */
 
 /* log(1 + f) + k ln 2, 1 + f from √½ to √2: with s = f / (2 + f), 1 + f = (1 + s) / (1 - s), and, h being f² / 2,
  * log(1 + f) = 2 s + s³ P(s²) = f - h + s (h + s² P(s²)) */
@@ -110,9 +115,8 @@ static FBP_INLINE V FN(v_exponent)(V x)
 
 static FBP_INLINE V FN(v_log)(V x)
 {
-    const V smallest = FN(v_set1)(FBP_F64 ? (T)0x1p-1022 : (T)0x1p-126), up = FN(v_set1)(FBP_F64 ? (T)0x1p54 : (T)0x1p25);
-    const VI subnormal = x < smallest;
-    const V m = FN(v_select)(subnormal, x * up, x), k = FN(v_exponent)(m);
+    const VI subnormal = x < (FBP_F64 ? (T)0x1p-1022 : (T)0x1p-126);
+    const V m = FN(v_select)(subnormal, x * (FBP_F64 ? (T)0x1p54 : (T)0x1p25), x), k = FN(v_exponent)(m);
     const V f = (V)((VI)m - ((VI)FN(v_pow2)(k) - (VI)FN(v_set1)(1))) - 1;
     V y = FN(v_log_of)(f, k - (V)((VI)FN(v_set1)(FBP_F64 ? 54 : 25) & subnormal));
     y = FN(v_select)(x == 0, FN(v_set1)((T)-INFINITY), y);
@@ -120,29 +124,22 @@ static FBP_INLINE V FN(v_log)(V x)
     return FN(v_select)(x >= 0, y, FN(v_set1)((T)NAN));
 }
 
+/* log(1 + x), 0 <= x <= 1, which is all that softplus needs; f comes from x, not from the rounded sum */
 static FBP_INLINE V FN(v_log1p)(V x)
 {
-    /* 1 + x = 2^k (1 + f): f comes from x, not from the rounded sum; up to 2^-k - 1 all is exact */
-    const V k = FN(v_exponent)(x + 1), down = FN(v_pow2)(2 - k) * (T)0.25;
-    V y = FN(v_log_of)(FN(v_fma)(x, down, down - 1), k);
-    y = FN(v_select)(x == -1, FN(v_set1)((T)-INFINITY), y);
-    y = FN(v_select)(x < (T)INFINITY, y, x);
-    return FN(v_select)(x >= -1, y, FN(v_set1)((T)NAN));
+    const VI halve = x > (T)0.41421356237309504880;
+    const V f = FN(v_select)(halve, (x - 1) * (T)0.5, x);
+    return FN(v_log_of)(f, (V)((VI)FN(v_set1)(1) & halve));
 }
 
-/* ---- what is made of them ----------------------------------------------------------------------------------------- */
+/* ---- what is made of them --------------------------------------------------------------------------------------- */
 
+/* with e = exp(-2 |x|) - 1, tanh |x| is -e / (e + 2); it is 1 from 20 on */
 static FBP_INLINE V FN(v_tanh)(V x)
 {
-#if FBP_F64
-    /* with e = exp(2 |x|) - 1, tanh |x| = e / (e + 2); it is 1 from 20 on */
-    const V e = FN(v_expm1)(FN(v_min)(FN(v_set1)(40), FN(v_abs)(x) * 2));
+    const V y = FN(v_max)(FN(v_set1)(-40), FN(v_abs)(x) * -2), n = FN(v_power)(y), scale = FN(v_pow2)(n);
+    const V e = FN(v_fma)(FN(v_expm1_near)(FN(v_less_power)(y, n)), scale, scale - 1);
     return FN(v_copysign)(e / (e + 2), x);
-#else
-    const V t = FN(v_min)(FN(v_set1)(FBP_TANH_END), x * x);
-    const V y = x * FBP_POLYNOMIAL(t, FBP_TANH_P) / FBP_POLYNOMIAL(t, FBP_TANH_Q);
-    return FN(v_clip)(y, -1, 1);
-#endif
 }
 
 /* σ(x), and σ(-x) = 1 - σ(x): with e = exp(-|x|), the larger is 1 / (1 + e), the smaller e / (1 + e) */
@@ -171,11 +168,11 @@ static FBP_INLINE V FN(v_normal_parts)(V x, V *density)
 {
     const V u = FN(v_min)(FN(v_set1)(FBP_NORMAL_END), FN(v_abs)(x));
     const V first = (V)((VI)u & (FN(v_set1i)(-1) << FBP_HALF_BITS));
-    V n;
-    const V p = FN(v_exp_parts)(first * first * (T)-0.5, (first - u) * (first + u) * (T)0.5, &n);
-    const V power = p + 1;
-    *density = FN(v_scale)(power, n);
-    const V tail = FN(v_scale)(power * FBP_POLYNOMIAL(u, FBP_NORMAL_P) / FBP_POLYNOMIAL(u, FBP_NORMAL_Q), n);
+    const V square = first * first * (T)-0.5, rest = (first - u) * (first + u) * (T)0.5, n = FN(v_power)(square + rest);
+    const V p = FN(v_expm1_near)(FN(v_less_power)(square, n) + rest);
+    const V smooth = FBP_POLYNOMIAL((u - 4) / (u + 4), FBP_NORMAL);
+    const V tail = FN(v_scale)(FN(v_fma)(p, smooth, smooth) / (u + (T)1.25), n);
+    *density = FN(v_scale)(p + 1, n);
     return FN(v_select)(x > 0, 1 - tail, tail);
 }
 
@@ -187,11 +184,7 @@ static FBP_INLINE V FN(v_normal_cdf)(V x)
 
 #undef FBP_EXP
 #undef FBP_LOG
-#undef FBP_TANH_P
-#undef FBP_TANH_Q
-#undef FBP_TANH_END
-#undef FBP_NORMAL_P
-#undef FBP_NORMAL_Q
+#undef FBP_NORMAL
 #undef FBP_NORMAL_END
 #undef FBP_LN2_HIGH
 #undef FBP_LN2_LOW

@@ -1,0 +1,148 @@
+"""Fits the polynomials of src_c/ops/math.inc.h: ``pip install mpmath numpy; python tools/fit_polynomials.py``.
+
+Each is the best in the sense of Chebyshev: of all polynomials of its degree, the one whose largest relative error is
+least. Remez's exchange finds it in 50 digits; then the coefficients are rounded to float32 or float64. They are printed
+with the lowest power first, and with the largest relative error before the rounding, in units of 2^-24 or 2^-53.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from mpmath import mp, mpf
+
+Function = Callable[[Any], Any]
+mp.dps = 50
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What is to be fitted.
+
+    Attributes
+    ----------
+    name : str
+        What C calls the coefficients.
+    dtype : str
+    f : function
+        The function that the polynomial approximates.
+    scale : function
+        What an error of the polynomial is divided by to give the relative error of the result.
+    low, high : number
+        The interval.
+    degree : int
+    """
+
+    name: str
+    dtype: str
+    f: Function
+    scale: Function
+    low: Any
+    high: Any
+    degree: int
+
+
+def remez(fit: Fit) -> tuple[list[Any], Any]:
+    """Return the coefficients, the lowest power first, and the largest weighted error."""
+    points = _spread(fit, fit.degree + 2)
+    for _ in range(60):
+        coefficients, error = _level(fit, points)
+        points, largest = _extrema(fit, coefficients)
+        if largest < abs(error) * (1 + mpf("1e-6")):
+            return coefficients, largest
+    raise ArithmeticError(f"{fit.name}, {fit.dtype}: no convergence")
+
+
+def _spread(fit: Fit, n: int) -> list[Any]:
+    """Return n points of the interval, the ends among them, as Chebyshev would space them."""
+    middle, half = (fit.low + fit.high) / 2, (fit.high - fit.low) / 2
+    return [middle - half * mp.cos(mp.pi * k / (n - 1)) for k in range(n)]
+
+
+def _level(fit: Fit, points: list[Any]) -> tuple[list[Any], Any]:
+    """Return the polynomial that misses f by an error of one size and alternating sign at all points, and the error."""
+    rows = [[*(x**i for i in range(fit.degree + 1)), (-1) ** k * fit.scale(x)] for k, x in enumerate(points)]
+    solution = mp.lu_solve(mp.matrix(rows), mp.matrix([fit.f(x) for x in points]))
+    return list(solution[:-1]), solution[fit.degree + 1]
+
+
+def _extrema(fit: Fit, coefficients: list[Any]) -> tuple[list[Any], Any]:
+    """Return the place of the largest error between each two of its zeros, and the largest of all."""
+    count = fit.degree + 2
+    runs: list[tuple[Any, Any]] = []
+    for x in _spread(fit, 20 * count):
+        error = (mp.polyval(coefficients[::-1], x) - fit.f(x)) / fit.scale(x)
+        if runs and (error > 0) == (runs[-1][1] > 0):
+            if abs(error) > abs(runs[-1][1]):
+                runs[-1] = x, error
+        else:
+            runs.append((x, error))
+    while len(runs) > count:
+        runs.pop(0 if abs(runs[0][1]) < abs(runs[-1][1]) else -1)
+    if len(runs) < count:
+        raise ArithmeticError(f"{fit.name}, {fit.dtype}: {len(runs)} alternations, expected {count}")
+    return [x for x, _ in runs], max(abs(error) for _, error in runs)
+
+
+# ---- what math.inc.h needs ------------------------------------------------------------------------------------------
+
+
+def exp_rest(r: Any) -> Any:
+    """(e^r - 1 - r) / r^2"""
+    if abs(r) < mpf("1e-8"):
+        return mpf(1) / 2 + r / 6 + r * r / 24
+    return (mp.exp(r) - 1 - r) / r**2
+
+
+def log_rest(z: Any) -> Any:
+    """(log((1 + s) / (1 - s)) - 2 s) / (s z), where z = s^2"""
+    if z < mpf("1e-16"):
+        return mpf(2) / 3 + z * 2 / 5
+    s = mp.sqrt(z)
+    return (2 * mp.atanh(s) - 2 * s) / (s * z)
+
+
+def normal_tail(t: Any) -> Any:
+    """(u + 5/4) Φ(-u) exp(u^2 / 2), where t = (u - 4) / (u + 4): a function that is nearly constant, also near u = 0"""
+    u = 4 * (1 + t) / (1 - t)
+    return (u + mpf("1.25")) * mp.erfc(u / mp.sqrt(2)) / 2 * mp.exp(u * u / 2)
+
+
+def fits() -> list[Fit]:
+    ln2_half = mp.log(2) / 2 * mpf("1.0001")
+    log_end = ((mp.sqrt(2) - 1) / (mp.sqrt(2) + 1)) ** 2 * mpf("1.0001")
+
+    def tail_end(u: str) -> Any:
+        return (mpf(u) - 4) / (mpf(u) + 4)
+
+    def exp_scale(r: Any) -> Any:
+        return mp.exp(r) / max(r * r, mpf("1e-12"))
+
+    def log_scale(z: Any) -> Any:
+        return 2 / max(z, mpf("1e-12"))
+
+    return [Fit("exp", "float32", exp_rest, exp_scale, -ln2_half, ln2_half, 4),
+            Fit("exp", "float64", exp_rest, exp_scale, -ln2_half, ln2_half, 9),
+            Fit("log", "float32", log_rest, log_scale, mpf(0), log_end, 2),
+            Fit("log", "float64", log_rest, log_scale, mpf(0), log_end, 6),
+            Fit("normal", "float32", normal_tail, normal_tail, mpf(-1), tail_end("14.5"), 9),
+            Fit("normal", "float64", normal_tail, normal_tail, mpf(-1), tail_end("38.7"), 21)]
+
+
+def literal(value: Any, dtype: str) -> str:
+    return repr(float(np.float32(value))) + "f" if dtype == "float32" else repr(float(value))
+
+
+def main() -> None:
+    for fit in fits():
+        coefficients, error = remez(fit)
+        units = float(error * 2 ** (24 if fit.dtype == "float32" else 53))
+        print(f"{fit.name}, {fit.dtype}, error {units:.2g}:")
+        print("   ", ", ".join(literal(c, fit.dtype) for c in coefficients))
+
+
+if __name__ == "__main__":
+    main()
