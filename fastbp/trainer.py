@@ -543,10 +543,11 @@ class Trainer:
 
 def _mean(losses: Array, fit: _Fit, order: Array) -> float:
     """Return the mean of the mini-batches' losses, each weighing as its rows do."""
-    starts = np.arange(0, fit.count, fit.batch_size)
     weight = fit.batch.sample_weight
-    weights = np.diff(starts, append=fit.count) if weight is None \
-        else np.add.reduceat(weight[order].astype(np.float64), starts)
+    if weight is None:
+        last = fit.count - (len(losses) - 1) * fit.batch_size
+        return float((losses[:-1].sum() * fit.batch_size + losses[-1] * last) / fit.count)
+    weights = np.add.reduceat(weight[order].astype(np.float64), np.arange(0, fit.count, fit.batch_size))
     return float(np.average(losses, weights=weights)) if weights.any() else 0.0
 
 
