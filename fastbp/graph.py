@@ -157,7 +157,8 @@ class Graph:
                 raise ValueError(f"{role} is empty; give at least one tensor")
             for t in tensors:
                 if not isinstance(t, Tensor):
-                    raise TypeError(f"{role} holds {t!r}; expected tensors, as fb.Input(…) and layers called on them give")
+                    raise TypeError(f"{role} holds {t!r}; expected tensors, as fb.Input(…) and layers called on "
+                                    "them give")
             if len(set(tensors)) < len(tensors):
                 raise ValueError(f"{role} holds one tensor twice; give each once")
         self.tensors = self._sort()
@@ -188,8 +189,8 @@ class Graph:
                 done[tensor] = None
             elif tensor in path:
                 loop = [*list(path)[list(path).index(tensor):], tensor]
-                raise ValueError("the graph has a cycle: " + " → ".join(t.node.op.name for t in reversed(loop) if t.node)
-                                 + "; a tensor may not depend on itself")
+                cycle = " → ".join(t.node.op.name for t in reversed(loop) if t.node)
+                raise ValueError(f"the graph has a cycle: {cycle}; a tensor may not depend on itself")
             elif tensor not in done:
                 if tensor in given or tensor.node is None:
                     if tensor not in given:
@@ -242,6 +243,6 @@ class Graph:
                 name = f"{layer}.{parameter.role}"
                 known = found.setdefault(name, parameter)
                 if known is not parameter:
-                    raise ValueError(f"layer {layer!r} is used on inputs of different sizes: its {parameter.role} would "
-                                     f"be {known.shape} and {parameter.shape}; use one layer for each")
+                    raise ValueError(f"layer {layer!r} is used on inputs of different sizes: its {parameter.role} "
+                                     f"would be {known.shape} and {parameter.shape}; use one layer for each")
         return found

@@ -339,7 +339,8 @@ class Network(Outlook):
         return other
 
     def __getstate__(self) -> dict[str, Any]:
-        keep = {k: v for k, v in self.__dict__.items() if k not in ("_backend", "_memory", "params", "grads", "buffers")}
+        made_anew = ("_backend", "_memory", "params", "grads", "buffers")
+        keep = {k: v for k, v in self.__dict__.items() if k not in made_anew}
         return {**keep, "_state": self.state_dict(), "_step": self._memory.step}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -445,8 +446,8 @@ class Network(Outlook):
             wanted = ", ".join(["B", *map(str, shape)])
             mend = f"; for a single sample give {name}[None]" if array.shape == shape else ""
             if array.ndim == len(shape) + 1 and len(shape) == 1:
-                raise ValueError(f"{name} has shape {array.shape}; expected ({wanted}): {shape[0]} features in the last "
-                                 "axis")
+                raise ValueError(f"{name} has shape {array.shape}; expected ({wanted}): {shape[0]} features in the "
+                                 "last axis")
             raise ValueError(f"{name} has shape {array.shape}; expected ({wanted}){mend}")
         return array
 
@@ -528,7 +529,7 @@ def _as_tuple(tensors: Any) -> tuple[Tensor, ...]:
 
 def _dtype_name(dtype: Any) -> str:
     try:
-        name = np.dtype(dtype).name
+        name = str(np.dtype(dtype).name)
     except TypeError:
         name = str(dtype)
     if name not in DTYPES:

@@ -140,9 +140,9 @@ def test_loss_and_gradients_agree_with_the_reference(name, dtype):
         assert net.loss(x, y, loss) == pytest.approx(reference.loss(x, y, loss), rel=RTOL[dtype])
 
 
-OPTIMIZERS = [fb.SGD(0.01), fb.SGD(0.002, momentum=0.9, nesterov=True, weight_decay=0.01), fb.RMSprop(0.01, momentum=0.5),
-              fb.Adagrad(0.05), fb.Adam(0.01, weight_decay=0.01), fb.AdamW(0.01, weight_decay=0.1, decay_bias=False),
-              fb.Lion(0.001, weight_decay=0.1)]
+OPTIMIZERS = [fb.SGD(0.01), fb.SGD(0.002, momentum=0.9, nesterov=True, weight_decay=0.01),
+              fb.RMSprop(0.01, momentum=0.5), fb.Adagrad(0.05), fb.Adam(0.01, weight_decay=0.01),
+              fb.AdamW(0.01, weight_decay=0.1, decay_bias=False), fb.Lion(0.001, weight_decay=0.1)]
 
 
 @pytest.mark.parametrize("clip", [{}, {"clip_norm": 0.5}, {"clip_value": 0.01}], ids=str)
@@ -258,7 +258,8 @@ def test_one_step_agrees_across_isas(isa):
     code = ("import numpy as np, fastbp as fb\n"
             "rng = np.random.default_rng(0)\n"
             "net = fb.Sequential(fb.Linear(37, 50), fb.GELU(), fb.Linear(50, 5), seed=3)\n"
-            "fb.Trainer(net, fb.CrossEntropy(), fb.Adam(1e-3)).step(rng.standard_normal((64, 37)), rng.integers(0, 5, 64))\n"
+            "x, y = rng.standard_normal((64, 37)), rng.integers(0, 5, 64)\n"
+            "fb.Trainer(net, fb.CrossEntropy(), fb.Adam(1e-3)).step(x, y)\n"
             "print(*net.params.flat[::7])\n")
     run = subprocess.run([sys.executable, "-c", code], env={**os.environ, "FASTBP_ISA": isa}, capture_output=True,
                          text=True, check=True)

@@ -264,14 +264,16 @@ class Lowering:
             self.feeds.append(_feed(target))
             self.first.append(Step(self.feeds[-1], "feed"))
             groups = spec.native.dims[0]
+            row_loss = Buffer(groups, kind="float64")
             node = PlanNode(op=spec.op, dims=spec.native.dims, attrs=spec.native.attrs, x=[self.values[t]],
                             constants=spec.native.constants, target=target, weight=weight, aux=Buffer(groups),
-                            row_loss=Buffer(groups, kind="float64"), id=self._index[t])
+                            row_loss=row_loss, id=self._index[t])
             if self.settings.backward and self._wants_grad[t]:
                 self.grads[t] = Buffer(prod(t.shape))
                 node.dx = [self.grads[t]]
             if spec.loss is not None:
-                called = PythonLoss(spec.loss, self.values[t], t.shape, target, spec.target_shape, weight, node.row_loss)
+                called = PythonLoss(spec.loss, self.values[t], t.shape, target, spec.target_shape, weight,
+                                    row_loss)
                 called.dx = node.dx[0] if node.dx else None
                 node.call = called.forward
             self.loss_nodes.append(node)
@@ -400,10 +402,11 @@ class Lowering:
             trained = self._trained(t)
             dp: list[Place] = []
             for role in node.roles:
-                name = trained.get(role)
-                if name is None:
+                used = trained.get(role)
+                if used is None:
                     dp.append(None)
                     continue
+                name = used
                 seen[name] = seen.get(name, 0) + 1
                 size = prod(self.graph.parameters[name].shape)
                 dp.append(Ref("grads", name) if seen[name] == 1 else Buffer(fixed=size))

@@ -14,7 +14,7 @@ import numpy as np
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.math cimport INFINITY
-from libc.stdint cimport int32_t, int64_t, uint64_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
@@ -47,7 +47,8 @@ cdef const fbp_table *table_named(str name) except NULL:
         known = known_isas()
         usable = ", ".join(n for n, supported in known.items() if supported)
         what = "which this CPU lacks" if name in known else "which is unknown"
-        raise ValueError(f"isa is {name!r}, {what}; expected one of {usable}. The environment variable FASTBP_ISA sets it")
+        raise ValueError(f"isa is {name!r}, {what}; expected one of {usable}. The environment variable FASTBP_ISA sets "
+                         "it")
     return table
 
 
@@ -147,10 +148,10 @@ def op_phases(op: str) -> frozenset:
 def _cost(node, phase: str, capacity: int) -> float:
     """Estimate the nanoseconds that one row, or one unit, of a step takes in one thread."""
     if node.op == "linear":
-        groups, i, o = node.dims
+        count, i, o = node.dims
         if phase in ("forward", "backward"):
-            return 0.012 * groups * i * o + 2
-        return (0.012 * groups * capacity * o if phase == "gradient" else 0) + o
+            return 0.012 * count * i * o + 2
+        return (0.012 * count * capacity * o if phase == "gradient" else 0) + o
     if phase in ("update", "accumulate_units"):
         return 0.5
     if phase in ("forward_reduce", "backward_reduce", "gradient"):
@@ -248,10 +249,13 @@ cdef class Plan:
     cdef int32_t scratch_threads
     cdef fbp_loop loop
     cdef fbp_segment *segments
+    cdef fbp_direct *direct
+    cdef int64_t n_direct
     cdef fbp_update_plan update
     cdef int32_t dtype
     cdef dict _number_of, _program_of, _offsets
     cdef object _arena, _real, _memory, _sources
+    cdef list _direct_feeds, _direct_homes
     cdef list _node_list
     cdef readonly object lowering
     cdef readonly int64_t capacity, position
@@ -290,6 +294,7 @@ cdef class Plan:
             self.loss_rows[i] = node.dims[0]
         self._sources = [None] * len(lowering.feeds)
         self._describe_borders()
+        self._find_direct()
 
     def __dealloc__(self):
         free(self.nodes)
@@ -300,6 +305,7 @@ cdef class Plan:
         free(self.feed_numbers)
         free(self.feed_kinds)
         free(self.segments)
+        free(self.direct)
         free(self.scratch)
 
     def _lay_out(self):
@@ -314,8 +320,8 @@ cdef class Plan:
         try:
             self._arena = aligned_zeros(total, "uint8")
         except (MemoryError, ValueError) as error:
-            raise MemoryError(f"running {self.capacity:,} rows at once needs {total / 2**30:,.1f} GiB, which cannot be had; "
-                              "use smaller batches") from error
+            raise MemoryError(f"running {self.capacity:,} rows at once needs {total / 2**30:,.1f} GiB, which cannot be "
+                              "had; use smaller batches") from error
 
     def _describe_borders(self):
         """Note what comes in and goes out, for the ways that take arrays as they are."""
@@ -330,6 +336,53 @@ cdef class Plan:
             self.target_shape = low.settings.losses[0].target_shape
             self.n_classes = low.settings.losses[0].native.dims[1]
         self.prepare_number = self._program_of.get("prepare", 0)
+
+    def _find_direct(self):
+        """Find the places that can be pointed at the data set itself, instead of at a copy of its rows."""
+        cdef fbp_node *n
+        cdef int64_t count = 0
+        self.direct = <fbp_direct *> calloc(max(8 * len(self._node_list), 1), sizeof(fbp_direct))
+        if not self.direct:
+            raise MemoryError("no memory for the plan of the network")
+        self._direct_feeds, self._direct_homes = [], []
+        if self.lowering.calls_back:         # their views are of the plan's own memory
+            return
+        for feed, source in enumerate(self.lowering.feeds):
+            for i, node in enumerate(self._node_list):
+                n = &self.nodes[<int64_t> i]
+                for k, place in enumerate(node.x):
+                    if place is source.y:
+                        count += self._add_direct(count, feed, source.y, <const void **> &n.x[<int> k])
+                if node.in_from is source.y:
+                    count += self._add_direct(count, feed, source.y, <const void **> &n.in_from)
+                if node.target is source.y:
+                    count += self._add_direct(count, feed, source.y, <const void **> &n.target)
+                if node.weight is source.y:
+                    count += self._add_direct(count, feed, source.y, <const void **> &n.weight)
+        self.n_direct = count
+
+    cdef int _add_direct(self, int64_t number, int feed, home, const void **place) except -1:
+        self.direct[number].place = place
+        self._direct_feeds.append(feed)
+        self._direct_homes.append(home)
+        return 1
+
+    cdef int _point_at_sources(self) except -1:
+        """Point what can be at the arrays that are fed, from their first row on."""
+        cdef int64_t i
+        cdef fbp_node *n
+        for i in range(self.n_direct):
+            n = &self.nodes[self.feed_numbers[<int> self._direct_feeds[i]]]
+            self.direct[i].source = <const char *> n.x[0]
+            self.direct[i].row_bytes = n.dim[0]
+        return 0
+
+    cdef int _point_home(self) except -1:
+        """Point it back at the plan's own memory."""
+        cdef int64_t i
+        for i in range(self.n_direct):
+            self.direct[i].place[0] = self._at(self._direct_homes[i])
+        return 0
 
     cdef void *_at(self, place) except? NULL:
         if place is None:
@@ -358,7 +411,8 @@ cdef class Plan:
         for i, place in enumerate(node.save):
             n.save[i] = self._at(place)
         n.y, n.dy, n.aux, n.in_from = self._at(node.y), self._at(node.dy), self._at(node.aux), self._at(node.in_from)
-        n.target, n.weight, n.row_loss = self._at(node.target), self._at(node.weight), <double *> self._at(node.row_loss)
+        n.target, n.weight = self._at(node.target), self._at(node.weight)
+        n.row_loss = <double *> self._at(node.row_loss)
         for i, size in enumerate(node.dims):
             n.dim[i] = size
         for i, value in enumerate(node.attrs):
@@ -425,6 +479,7 @@ cdef class Plan:
         """Say where inputs, targets and weights come from, in the order of ``lowering.feeds``."""
         cdef fbp_node *n
         self._sources = arrays                                   # keeps them alive
+        self._point_home()
         for node, array in zip(self.lowering.feeds, arrays):
             n = &self.nodes[<int64_t> self._number_of[id(node)]]
             n.x[0] = _address(array)
@@ -516,7 +571,7 @@ cdef class Plan:
 
     def quick_forward(self, x):
         """Return the output for one input array, or None if it wants checking or converting first."""
-        cdef int64_t rows
+        cdef int64_t rows, i
         cdef fbp_run run
         cdef const fbp_program *program
         self.gate.enter()
@@ -526,7 +581,10 @@ cdef class Plan:
             return None
         program = self._program("forward")
         memset(&run, 0, sizeof(run))
-        run.rows = rows
+        run.rows, run.in_place = rows, 1
+        self._point_at_sources()
+        for i in range(self.n_direct):
+            self.direct[i].place[0] = self.direct[i].source
         with nogil:
             fbp_run_program(program, &run)
         self.gate.busy = False
@@ -552,7 +610,8 @@ cdef class Plan:
             self.gate.busy = False
             return None
         loop.program, loop.finish = self._program("run"), self._program("finish")
-        loop.run.order, loop.run.step = NULL, self._memory.step
+        loop.run.order, loop.run.step, loop.run.in_place = NULL, self._memory.step, 1
+        self._point_at_sources()
         loop.n_rows = loop.batch_size = rows
         loop.position, loop.stop, loop.gradient_limit = 0, 1, limit
         loop.learning_rates, loop.losses = &lr, &loss
@@ -609,6 +668,9 @@ cdef class Plan:
         self.loop.run.seed, self.loop.run.step, self.loop.run.training = self._memory.seed, self._memory.step, 1
         self.loop.run.update = u
         self.loop.run.order = NULL if order is None else <const int64_t *> _address(order)
+        self._point_at_sources()
+        self.loop.direct, self.loop.n_direct = self.direct, self.n_direct
+        self.loop.run.in_place = order is None and not self.lowering.calls_back
         self.loop.check_gradients, self.loop.gradient_limit = checked, INFINITY
         self.loop.clip_norm, self.loop.clip_value = update.clip_norm or 0, update.clip_value or 0
         self.loop.n_rows, self.loop.batch_size = n_rows, batch_size

@@ -68,7 +68,7 @@ class NativeBackend:
             plan = self._plan(self._settings(batch), batch.rows)
             plan.feed(_sources(batch))
             self._run(plan, "run", batch.rows, training)
-            return plan.total_loss(batch.rows)
+            return float(plan.total_loss(batch.rows))
 
     def loss_and_grad(self, batch: Batch, input_grads: bool = False) -> tuple[float, tuple[Array, ...]]:
         with self._gate:
@@ -94,7 +94,7 @@ class NativeBackend:
                 first = bad[0] % -(-n_rows // batch_size) * batch_size
                 rows = slice(first, min(first + batch_size, n_rows))
                 part = batch.take(rows if order is None else order[rows])
-                raise NonFiniteError(bad[0], bad[1] or self._first_bad(part), run.losses[:bad[0]])
+                raise NonFiniteError(bad[0], bad[1] or self._first_bad(part), run.losses[:bad[0]].tolist())
             simple = batch.sample_weight is None and len(batch.inputs) == len(batch.losses) == 1
             stateless = not self._memory.flat_buffers.size and not plan.lowering.calls_back
             if len(rates) == 1 and simple and stateless and not batch.losses[0].has_domain:
@@ -109,7 +109,7 @@ class NativeBackend:
             return None
         if not _tame(update, lr):
             return None
-        value = plan.quick_step(x, y, update, lr, _TAME_GRADIENT[self._memory.dtype])
+        value: float | None = plan.quick_step(x, y, update, lr, _TAME_GRADIENT[self._memory.dtype])
         if value is not None:
             update.step += 1
             self._memory.step += 1
@@ -209,7 +209,7 @@ class _TrainingRun:
         self._plan.begin(self._update, self._order, self._n_rows, self._batch_size, self._rates, self.losses,
                          self._checked)
         self._done = 0
-        status = Status.PAUSED
+        status: int = Status.PAUSED
         try:
             while status == Status.PAUSED:
                 # signal handlers, such as Ctrl-C's, run between two calls

@@ -77,7 +77,7 @@ class ReferenceBackend:
                 with self._whole_or_not_at_all(update):
                     losses[i] = self._step(i, batch.take(rows if order is None else order[rows]), update, float(lr))
             except NonFiniteError as error:
-                error.losses = losses[:i]
+                error.losses = losses[:i].tolist()
                 raise
             if on_progress is not None:
                 on_progress(i + 1)

@@ -115,8 +115,8 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
 
     def _has_epochs(self) -> bool:
         if self.solver == "lbfgs":
-            raise AttributeError(f"{type(self).__name__}: partial_fit is there for solvers that take mini-batches; solver "
-                                 "is 'lbfgs'")
+            raise AttributeError(f"{type(self).__name__}: partial_fit is there for solvers that take mini-batches; "
+                                 "solver is 'lbfgs'")
         return True
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, validation_data: Any, classes: Any, incremental: bool) -> Any:

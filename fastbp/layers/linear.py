@@ -54,8 +54,8 @@ class Linear(Layer):
         self.in_features = None if in_features is None else positive_int(label, "in_features", in_features)
         self.out_features = positive_int(label, "out_features", out_features)
         if (self.in_features or 1) * self.out_features > _MOST_ELEMENTS:
-            raise ValueError(f"{label}: the weight would have {self.in_features or 1:,} × {self.out_features:,} elements, "
-                             "more than can be addressed; use a smaller layer")
+            raise ValueError(f"{label}: the weight would have {self.in_features or 1:,} × {self.out_features:,} "
+                             "elements, more than can be addressed; use a smaller layer")
         self.bias = bool(bias)
         self.weight_init = weight_init or KaimingUniform()
         self.bias_init = bias_init or Zeros()
@@ -68,8 +68,8 @@ class Linear(Layer):
             raise ValueError(f"{self!r}: x has shape (B, {shape}); expected {self.in_features} features in the last "
                              f"axis. Write Linear({features}, {self.out_features}), or None to have it learnt")
         if features * self.out_features > _MOST_ELEMENTS:
-            raise ValueError(f"{self!r}: the weight would have {features:,} × {self.out_features:,} elements, more than "
-                             "can be addressed; use a smaller layer")
+            raise ValueError(f"{self!r}: the weight would have {features:,} × {self.out_features:,} elements, more "
+                             "than can be addressed; use a smaller layer")
         return self.apply(LinearOp(features, self.out_features, self.bias), x,
                           initializers={"weight": self.weight_init, "bias": self.bias_init})
 
