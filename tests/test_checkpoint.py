@@ -89,15 +89,17 @@ def test_callbacks_go_on_with_what_they_remember(backend, tmp_path):
     assert never.epoch < 40, "early stopping has something to do"
 
     stopped = new_trainer(backend=backend)
-    stopped.fit(x, y, epochs=4, batch_size=10, callbacks=[*remembering(), ModelCheckpoint(tmp_path / "run")])
-    resumed = fb.Trainer.resume(tmp_path / "run", backend=backend)
-    then = remembering()
-    resumed.fit(x, y, epochs=36, batch_size=10, callbacks=then)
-    assert_same_bits(resumed, never)
-    assert (first[0].best, first[0].best_epoch, first[0].stopped_epoch) == \
-        (then[0].best, then[0].best_epoch, then[0].stopped_epoch)
-    assert np.array_equal(first[2].average, then[2].average)
-    assert resumed.resumed_callbacks == [], "handed on once"
+    keep_all = ModelCheckpoint(str(tmp_path / "{epoch}"))
+    stopped.fit(x, y, epochs=never.epoch - 1, batch_size=10, callbacks=[*remembering(), keep_all])
+    for epoch in range(1, never.epoch):
+        resumed = fb.Trainer.resume(tmp_path / f"{epoch}", backend=backend)
+        then = remembering()
+        resumed.fit(x, y, epochs=40 - epoch, batch_size=10, callbacks=then)
+        assert_same_bits(resumed, never)
+        assert (first[0].best, first[0].best_epoch, first[0].stopped_epoch) == \
+            (then[0].best, then[0].best_epoch, then[0].stopped_epoch)
+        assert np.array_equal(first[2].average, then[2].average)
+        assert resumed.resumed_callbacks == [], "handed on once"
 
 
 def test_without_the_callbacks_training_goes_on_too(tmp_path):
