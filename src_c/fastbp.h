@@ -98,6 +98,7 @@ typedef struct fbp_run {
     fbp_update_plan *update;   /* NULL: gradients only */
     const int64_t *order;      /* where rows of the data set are fed from: row order[first + r], or first + r if NULL */
     int64_t first;
+    int32_t in_place;          /* the data set's rows are read where they are */
     int32_t *failed;           /* NULL, or set to 1 by a step that could not do its work */
 } fbp_run;
 
@@ -203,6 +204,13 @@ typedef struct fbp_program {
     char *scratch;             /* FBP_SCRATCH_BYTES for each thread */
 } fbp_program;
 
+/* A place in nodes that is pointed straight at the data set where its rows come in order, so that none are copied. */
+typedef struct fbp_direct {
+    const void **place;
+    const char *source;
+    int64_t row_bytes;
+} fbp_direct;
+
 typedef struct fbp_segment {   /* neighbouring parameters that are updated alike */
     int64_t offset, length;
     double weight_decay;
@@ -218,6 +226,8 @@ typedef struct fbp_loop {
     const int64_t *loss_rows;  /* and how many entries of it make a row of the batch */
     int64_t n_losses;
     fbp_run run;
+    const fbp_direct *direct;  /* used where run.order is NULL: the program's feeds then do nothing */
+    int64_t n_direct;
     /* all gradients are looked at, and clipped, before any update; then nothing may be fused. If their norm is above
      * gradient_limit, FBP_ERROR_GRADIENT is returned before anything is changed. */
     int32_t check_gradients;
@@ -238,7 +248,7 @@ double fbp_total_loss(double *const *row_losses, const int64_t *loss_rows, int64
 fbp_status fbp_run_loop(fbp_loop *loop, double seconds);
 
 /* Entries of steps that belong to no op: */
-/* rows of x[0], dim[0] bytes each, as run->order and run->first say, to y */
+/* rows of x[0], dim[0] bytes each, as run->order and run->first say, to y; nothing if run->in_place */
 void fbp_feed_rows(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch);
 /* elements of p[0] updated from dp[0], with decay[0] */
 void fbp_update_units(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch);

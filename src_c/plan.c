@@ -99,6 +99,7 @@ void fbp_feed_rows(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t
     const char *from = node->x[0];
     char *to = node->y;
     const int64_t size = node->dim[0];
+    if (run->in_place) return;
     if (!run->order) {
         memcpy(to + lo * size, from + (run->first + lo) * size, (size_t)((hi - lo) * size));
         return;
@@ -170,6 +171,8 @@ static fbp_status run_mini_batch(fbp_loop *loop)
     const int64_t epoch = loop->position / per_epoch, in_epoch = (loop->position - epoch * per_epoch) * loop->batch_size;
     run->first = in_epoch + (run->order ? epoch * loop->n_rows : 0);
     run->rows = at_most(loop->batch_size, loop->n_rows - in_epoch);
+    for (int64_t i = 0; i < loop->n_direct && run->in_place; i++)
+        *loop->direct[i].place = loop->direct[i].source + run->first * loop->direct[i].row_bytes;
     fbp_run_program(loop->program, run);
     if (run->failed && *run->failed) return FBP_ERROR_STEP;
     const double loss = fbp_total_loss(loop->row_losses, loop->loss_rows, loop->n_losses, run->rows);

@@ -58,6 +58,7 @@ cdef extern from "fastbp.h" nogil:
         fbp_update_plan *update
         const int64_t *order
         int64_t first
+        int32_t in_place
         int32_t *failed
 
     int FBP_SCRATCH_BYTES
@@ -107,6 +108,11 @@ cdef extern from "fastbp.h" nogil:
         double fork_cost
         char *scratch
 
+    ctypedef struct fbp_direct:
+        const void **place
+        const char *source
+        int64_t row_bytes
+
     ctypedef struct fbp_segment:
         int64_t offset
         int64_t length
@@ -121,6 +127,8 @@ cdef extern from "fastbp.h" nogil:
         const int64_t *loss_rows
         int64_t n_losses
         fbp_run run
+        const fbp_direct *direct
+        int64_t n_direct
         int32_t check_gradients
         double gradient_limit
         double clip_norm
