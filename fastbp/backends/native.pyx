@@ -471,7 +471,7 @@ cdef class Plan:
         """Rows that go through the net together: few enough for the cache, enough to be worth fetching weights for."""
         row_bytes = sum(b.per_row for b in buffers_of(self._node_list)) * self._real.itemsize
         rows = 393216 // max(row_bytes, 1) // 48 * 48
-        return min(max(rows, 96), max(self.capacity, 1))
+        return min(max(rows, 256), max(self.capacity, 1))
 
     # ---- running --------------------------------------------------------------------------------------------------
 
