@@ -35,11 +35,11 @@ static FBP_INLINE void FN(dot_step)(const int R, const int O, const int cut, V a
     }
 }
 
-/* R rows of O outputs, R O <= VL: y := (first ? b : y) + x Wt, n inputs. Rows of x are apart by I, of Wt by ld. */
-static FBP_INLINE void FN(dot_rows)(const int R, const int O, T *y, const T *x, int64_t I, const T *Wt, int64_t ld,
-                                    int64_t n, const T *b, int32_t first)
+/* R rows of O outputs, R O <= VL: y := start + x Wt, n inputs. Rows of x are apart by I, of Wt by ld. */
+static FBP_INLINE void FN(dot_rows)(const int R, const int O, T *y, const T *start, const T *x, int64_t I, const T *Wt,
+                                    int64_t ld, int64_t n)
 {
-    V acc[VL];
+    V acc[VL < FBP_DOT_OUTPUTS ? FBP_DOT_OUTPUTS : VL];
     FBP_UNROLL
     for (int i = 0; i < VL; i++) acc[i] = (V){0};
     const T *rows[6] = {x, x + 3 * I, x + 6 * I, x + 9 * I, x + 12 * I, x + 15 * I};
@@ -48,51 +48,40 @@ static FBP_INLINE void FN(dot_rows)(const int R, const int O, T *y, const T *x, 
     int64_t k = 0;
     for (; k + VL <= n; k += VL) FN(dot_step)(R, O, 0, acc, rows, I, Wt, ld, k, VL);
     if (k < n) FN(dot_step)(R, O, 1, acc, rows, I, Wt, ld, k, n - k);
-    T sums[VL];
-    FN(v_store)(sums, FN(v_sums)(acc));
-    FBP_UNROLL
-    for (int i = 0; i < R * O; i++) y[i] = (!first ? y[i] : b ? b[i % O] : (T)0) + sums[i];
+    FN(v_store_up_to)(y, FN(v_load_up_to)(start, R * O) + FN(v_sums)(acc), R * O);
 }
 
-typedef void (*FN(dot_fn))(T *y, const T *x, int64_t I, const T *Wt, int64_t ld, int64_t n, const T *b, int32_t first);
+typedef void (*FN(dot_fn))(T *y, const T *start, const T *x, int64_t I, const T *Wt, int64_t ld, int64_t n);
 
 #define FBP_DOT(name, R, O)                                                                                      \
-static __attribute__((noinline)) void FN(dot_##name##_##O)(T *y, const T *x, int64_t I, const T *Wt, int64_t ld, \
-                                                           int64_t n, const T *b, int32_t first)                 \
+static __attribute__((noinline)) void FN(dot_##name##_##O)(T *y, const T *start, const T *x, int64_t I, const T *Wt, \
+                                                           int64_t ld, int64_t n)                                \
 {                                                                                                                \
-    FN(dot_rows)(R, O, y, x, I, Wt, ld, n, b, first);                                                            \
+    FN(dot_rows)(R, O, y, start, x, I, Wt, ld, n);                                                               \
 }
-FBP_DOT(one, 1, 1) FBP_DOT(one, 1, 2) FBP_DOT(many, VL, 1) FBP_DOT(many, VL / 2, 2)
-#if FBP_VBYTES > 16 || !FBP_F64
-FBP_DOT(one, 1, 3) FBP_DOT(one, 1, 4) FBP_DOT(many, VL / 3, 3) FBP_DOT(many, VL / 4, 4)
-#endif
+FBP_DOT(one, 1, 1) FBP_DOT(one, 1, 2) FBP_DOT(one, 1, 3) FBP_DOT(one, 1, 4)
+FBP_DOT(many, VL, 1) FBP_DOT(many, VL / 2, 2) FBP_DOT(many, VL / 3, 3) FBP_DOT(many, VL / 4, 4)
 #undef FBP_DOT
 
 /* y = x W + b for a layer that is_dot. Wt is W transposed, or NULL. */
 static void FN(linear_forward_dot)(T *restrict y, const T *restrict x, const T *W, const T *Wt, const T *b,
                                    int64_t B, int64_t I, int64_t O)
 {
-    static const FN(dot_fn) one[] = {FN(dot_one_1), FN(dot_one_2),
-#if FBP_VBYTES > 16 || !FBP_F64
-                                     FN(dot_one_3), FN(dot_one_4)};
-#else
-                                     };
-#endif
-    static const FN(dot_fn) many[] = {FN(dot_many_1), FN(dot_many_2),
-#if FBP_VBYTES > 16 || !FBP_F64
-                                      FN(dot_many_3), FN(dot_many_4)};
-#else
-                                      };
-#endif
-    T transposed[FBP_DOT_OUTPUTS * FBP_DOT_BLOCK];
+    static const FN(dot_fn) one[] = {FN(dot_one_1), FN(dot_one_2), FN(dot_one_3), FN(dot_one_4)};
+    static const FN(dot_fn) many[] = {FN(dot_many_1), FN(dot_many_2), FN(dot_many_3), FN(dot_many_4)};
+    static const T zeros[FBP_DOT_OUTPUTS];
+    T transposed[FBP_DOT_OUTPUTS * FBP_DOT_BLOCK], bias[VL];   /* bias: for `rows` rows */
+    const int64_t rows = VL / O;
+    if (!b) b = zeros;
+    for (int64_t i = 0; i < rows * O && B >= rows; i++) bias[i] = b[i % O];
     for (int64_t k = 0; k < I; k += FBP_DOT_BLOCK) {
-        const int64_t n = FN(min)(FBP_DOT_BLOCK, I - k), rows = VL / O;
+        const int64_t n = FN(min)(FBP_DOT_BLOCK, I - k);
         const T *part = O == 1 ? W + k : Wt ? Wt + k : transposed;
         if (part == transposed) FN(transpose_block)(transposed, FBP_DOT_BLOCK, W + k * O, O, n, O);
         const int64_t ld = part == transposed ? FBP_DOT_BLOCK : I;
         int64_t r = 0;
-        for (; r + rows <= B; r += rows) many[O - 1](y + r * O, x + r * I + k, I, part, ld, n, b, k == 0);
-        for (; r < B; r++) one[O - 1](y + r * O, x + r * I + k, I, part, ld, n, b, k == 0);
+        for (; r + rows <= B; r += rows) many[O - 1](y + r * O, k ? y + r * O : bias, x + r * I + k, I, part, ld, n);
+        for (; r < B; r++) one[O - 1](y + r * O, k ? y + r * O : b, x + r * I + k, I, part, ld, n);
     }
 }
 
