@@ -1,0 +1,200 @@
+"""How exact the elementary functions are: in units in the last place, over all numbers, for every instruction set.
+
+float32 is tried at every 997th of all bit patterns, so at every order of magnitude, subnormal numbers, infinities and
+NaN included, against the formula in float64; float64 at random bit patterns and where the functions bend, against the
+formula in the extended precision of x86. The functions are reached through the kernels that are made of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import cases
+import numpy as np
+import pytest
+
+import fastbp as fb
+from fastbp import kernels
+from fastbp.ops.activations import ActivationOp
+from fastbp.ops.special import normal_cdf as normal_cdf_of_libm
+
+Array = Any
+
+ISAS = fb.cpu_info().isas
+EXTENDED = np.finfo(np.longdouble).nmant > 60
+DTYPES = ["float32", pytest.param("float64", marks=pytest.mark.skipif(not EXTENDED, reason="no wider type here"))]
+PI = np.longdouble("3.14159265358979323846264338327950288")
+
+
+@lru_cache
+def arguments(dtype: str) -> Array:
+    if dtype == "float32":
+        patterns = np.arange(0, 2**32, 997, dtype=np.uint64).astype(np.uint32).view(np.float32)
+        return np.append(patterns, np.array([-0.0, np.inf, -np.inf, 88.72, 88.73], np.float32))
+    rng = np.random.default_rng(0)
+    patterns = rng.integers(0, 2**64, 100_000, dtype=np.uint64).view(np.float64)
+    ends = [0.0, -0.0, np.inf, -np.inf, np.nan, 5e-324, -5e-324, 709.78, 709.79, -745.13, -745.14, 1e308, -1e308]
+    return np.concatenate([patterns, *(rng.uniform(-end, end, 40_000) for end in (1, 5, 40, 800)), ends])
+
+
+# ---- the formulas, for arguments of a wider type ---------------------------------------------------------------------
+
+
+def exact(number: str, like: Array) -> Array:
+    return np.longdouble(number).astype(like.dtype)
+
+
+def far(x: Array) -> Array:
+    """x, no further below 0 than where the factor that tends to 0 is 0."""
+    return np.maximum(x, -1000)
+
+
+def sigmoid(x: Array) -> Array:
+    small = np.exp(-np.abs(x))
+    return np.where(x > 0, 1, small) / (1 + small)
+
+
+def normal_cdf(x: Array) -> Array:
+    """Φ(x): a power series about 0, a continued fraction in the tail, where the series would cancel."""
+    if x.dtype == np.float64:
+        return normal_cdf_of_libm(x)
+    u = np.abs(x)
+    density = np.exp(-u * u / 2) / np.sqrt(2 * PI)
+    near = np.minimum(u, 2)
+    term = series = near
+    for k in range(1, 60):
+        term = term * near * near / (2 * k + 1)
+        series = series + term
+    beyond, fraction = np.maximum(u, 2), np.zeros_like(u)
+    for k in range(400, 0, -1):
+        fraction = k / (beyond + fraction)
+    tail = np.where(u > 2, density / (beyond + fraction), np.longdouble(0.5) - density * series)
+    return np.where(np.isnan(x), x, np.where(x > 0, 1 - tail, tail))
+
+
+def mish(x: Array) -> Array:
+    e = np.exp(-np.abs(x))
+    top, rest = np.where(x > 0, 1 + 2 * e, e * (e + 2)), np.where(x > 0, 2 * e * e, 2)
+    return far(x) * (top / (top + rest))
+
+
+def gelu_tanh_exponent(x: Array) -> Array:
+    x = far(x)
+    return 2 * np.sqrt(exact("2", x) / PI.astype(x.dtype)) * (x + exact("0.044715", x) * x * x * x)
+
+
+def selu(x: Array) -> Array:
+    scale, alpha = exact("1.0507009873554804934193349852946", x), exact("1.6732632423543772848170429916717", x)
+    return np.where(x > 0, scale * x, scale * alpha * np.expm1(np.minimum(x, 0)))
+
+
+# ---- the kernels ----------------------------------------------------------------------------------------------------
+
+
+def exp_by_poisson(x: Array, isa: str) -> Array:
+    """exp(x): the derivative of exp(x) - 0 x"""
+    column = x.reshape(-1, 1)
+    return kernels.poisson_nll(column, np.zeros_like(column), np.ones_like(x), isa=isa)[1].reshape(-1)
+
+
+def activation(name: str, **options: float) -> Callable[[Array, str], Array]:
+    return lambda x, isa: getattr(kernels, f"{name}_forward")(x, isa=isa, **options)
+
+
+@dataclass(frozen=True)
+class Function:
+    """A kernel, its formula, and how many units in the last place it may be off.
+
+    ``product``: it is x times a factor that becomes subnormal, and so is rounded to a multiple of the smallest number.
+    """
+
+    kernel: Callable[[Array, str], Array]
+    formula: Callable[[Array], Array]
+    bound: Callable[[Array], Array] | float
+    product: bool = False
+
+
+FUNCTIONS = {
+    "exp": Function(exp_by_poisson, np.exp, 2),
+    "expm1": Function(activation("elu", alpha=1.0), lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))), 2),
+    "tanh": Function(activation("tanh"), np.tanh, 3),
+    "sigmoid": Function(activation("sigmoid"), sigmoid, 3),
+    "softplus": Function(activation("softplus"), lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))), 3),
+    "selu": Function(activation("selu"), selu, 4),
+    "gelu": Function(activation("gelu"), lambda x: far(x) * normal_cdf(x), 4.5, product=True),
+    # exp(v) is off by what its argument v is off; v is a polynomial of x, rounded four times
+    "gelu_tanh": Function(activation("gelu_tanh"), lambda x: far(x) * sigmoid(gelu_tanh_exponent(x)),
+                          lambda x: 4 + 2.5 * np.maximum(-gelu_tanh_exponent(x), 0), product=True),
+    "silu": Function(activation("silu"), lambda x: far(x) * sigmoid(x), 4, product=True),
+    "mish": Function(activation("mish"), mish, 4, product=True),
+    "hardswish": Function(activation("hardswish"), lambda x: np.maximum(x, -3) * (np.clip(x + 3, 0, 6) / 6), 4),
+}
+
+
+@lru_cache(maxsize=2)
+def expected(name: str, dtype: str) -> Array:
+    x = arguments(dtype)
+    with np.errstate(all="ignore"):
+        return FUNCTIONS[name].formula(x.astype(np.float64 if dtype == "float32" else np.longdouble))
+
+
+def errors(result: Array, should: Array) -> Array:
+    """Return the errors, for numbers, in units in the last place of the right result; infinite if it is no number."""
+    with np.errstate(all="ignore"):
+        rounded = should.astype(result.dtype)
+        finite = np.isfinite(rounded) & np.isfinite(result)
+        unit = np.spacing(np.where(finite, np.abs(rounded), 1)).astype(should.dtype)
+        off = np.abs(result - np.where(finite, should, 0)) / unit
+    same = (np.isnan(rounded) & np.isnan(result)) | (rounded == result)
+    return np.where(finite, off, np.where(same, 0, np.inf))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_units_in_the_last_place(name: str, dtype: str, isa: str) -> None:
+    function, x, should = FUNCTIONS[name], arguments(dtype), expected(name, dtype)
+    result = function.kernel(x, isa)
+    assert result.dtype == dtype
+    off = errors(result, should)
+    with np.errstate(all="ignore"):
+        allowed = function.bound(x.astype(should.dtype)) if callable(function.bound) else function.bound
+        if function.product:
+            unit = np.spacing(np.abs(should).astype(dtype)).astype(should.dtype)
+            allowed = allowed + np.abs(far(x)) * np.finfo(dtype).smallest_subnormal / unit
+    beyond = (off > 0) & ~(off <= allowed)
+    worst = int(np.argmax(np.where(beyond, off, -1)))
+    assert not beyond.any(), f"{name}({x[worst]!r}) = {result[worst]!r}, off by {off[worst]:.2f} units ({isa})"
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_logarithm(dtype: str, isa: str) -> None:
+    """The cross-entropy of D equal logits is log D."""
+    for D in (2, 3, 4, 5, 7, 10, 16, 17, 31, 33, 100, 255, 256, 1000, 4099, 65536, 100_003):
+        loss, _ = kernels.cross_entropy(np.zeros((1, D), dtype), np.array([D - 1]), np.ones(1, dtype), isa=isa)
+        assert errors(loss.astype(dtype), np.log(np.array([D], np.longdouble))) <= 2, D
+
+
+ACTIVATIONS = {name: case.op for name, case in cases.OPS.items() if isinstance(case.op, ActivationOp)}
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_derivatives_for_all_arguments(name: str, isa: str) -> None:
+    """Against the twin, in units of the larger of the derivative and 1: where it is small its terms cancel."""
+    op = ACTIVATIONS[name]
+    x = arguments("float32")
+    s = x if op.derivative_from == "input" else getattr(kernels, f"{name}_forward")(x, isa=isa)
+    with np.errstate(all="ignore"):
+        should = op.derivative(s.astype(np.float64))
+    options = {"alpha": op.alpha} if hasattr(op, "alpha") else {}
+    result = getattr(kernels, f"{name}_backward")(np.ones_like(s), s, isa=isa, **options)
+    numbers = np.isfinite(should)
+    np.testing.assert_array_equal(np.isnan(result), np.isnan(should))
+    off = np.abs(result - should)[numbers] / np.maximum(np.abs(should[numbers]), 1) / np.finfo(np.float32).eps
+    at = int(off.argmax())
+    assert off[at] <= 4, f"{name}'({s[numbers][at]!r}) is off by {off[at]:.2f} ({isa})"
