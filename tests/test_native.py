@@ -201,6 +201,18 @@ def test_rows_predicted_together_or_one_by_one_give_the_same_bits():
         np.testing.assert_array_equal(net.predict(x, batch_size=size), whole)
 
 
+@pytest.mark.parametrize("form", [
+    lambda x: x[::2], lambda x: np.asfortranarray(x), lambda x: x[:, ::-1], lambda x: x.astype("float64"),
+    lambda x: x.tolist(),
+], ids=["every second row", "column by column", "reversed", "float64", "a list"])
+def test_predicting_again_takes_arrays_that_want_converting(form):
+    net = fb.Sequential(fb.Linear(4, 3), fb.Tanh(), seed=0)
+    x = np.random.default_rng(0).standard_normal((6, 4)).astype("float32")
+    net.predict(x)
+    converted = np.ascontiguousarray(form(x), "float32")
+    np.testing.assert_array_equal(net.predict(form(x)), net.predict(converted))
+
+
 @pytest.mark.parametrize("where", [0, 5, 11])
 def test_after_divergence_everything_is_as_after_the_last_good_mini_batch(where):
     net, _, x, y, loss = _pair("norms", "float32", rows=96)

@@ -557,7 +557,7 @@ cdef class Plan:
             return 0
         try:
             PyObject_GetBuffer(array, &view, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS)
-        except BufferError:
+        except (BufferError, ValueError):  # NumPy raises ValueError for arrays that are not contiguous, and for dates
             return 0
         fits = view.ndim == len(shape) + 1 and view.format[1] == 0 and _kind_of(view.format[0]) == self.feed_kinds[feed]
         if fits:
