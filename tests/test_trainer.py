@@ -290,6 +290,32 @@ def test_validation_split_without_shuffling(backend):
     assert snapshot(split) == snapshot(stepped)
 
 
+@each_backend
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_rows_in_an_order_of_ones_own(backend, epochs):
+    (whole, x, y), (stepped, _, _) = regression(backend), regression(backend)
+    orders = {e: np.random.default_rng(e).integers(0, 10, 10) for e in range(1, 4)}
+    seen = []
+
+    def order(epoch, rows):
+        seen.append((epoch, rows.tolist()))
+        return orders[epoch]
+    whole.fit(x, y, batch_size=5, epochs=epochs, shuffle=order)
+    for epoch in range(1, epochs + 1):
+        by_steps(stepped, x, y, np.split(orders[epoch], 2))
+    assert snapshot(whole) == snapshot(stepped)
+    assert seen == [(e, list(range(10))) for e in range(1, epochs + 1)]
+
+
+@pytest.mark.parametrize("wrong", [[0, 1, 2], np.arange(10.0), np.arange(1, 11), np.arange(-1, 9), 3])
+def test_an_order_that_is_none(wrong):
+    trainer, x, y = regression()
+    before = snapshot(trainer)
+    with pytest.raises(ValueError, match="fit: shuffle returned .* expected 10 row numbers from 0 to 9"):
+        trainer.fit(x, y, shuffle=lambda epoch, rows: wrong)
+    assert snapshot(trainer) == before
+
+
 # ---- history ----------------------------------------------------------------------------------------------------
 
 

@@ -7,8 +7,8 @@
 try:
     import sklearn  # noqa: F401
 except ImportError:
-    raise ImportError("fastbp.MLPClassifier and fastbp.MLPRegressor need scikit-learn; install it with: "
-                      "pip install 'fastbp[sklearn]'") from None
+    raise ModuleNotFoundError("fastbp.MLPClassifier and fastbp.MLPRegressor need scikit-learn; install it with: "
+                              "pip install 'fastbp[sklearn]'", name="sklearn") from None
 
 from fastbp.estimators.classifier import MLPClassifier
 from fastbp.estimators.regressor import MLPRegressor

@@ -140,6 +140,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         classes : array of shape (n_classes,), optional
             All classes there will ever be; needed in the first call.
         """
+        first = "network_" not in vars(self)
+        if first and classes is None:
+            raise ValueError("MLPClassifier: classes must be passed on the first call to partial_fit: all labels there "
+                             "will ever be, as this call's rows may not have them all")
+        if not first and classes is not None and not np.array_equal(self.classes_, unique_labels(classes)):
+            raise ValueError(f"MLPClassifier: classes is {classes!r}; expected {self.classes_.tolist()}, as in the "
+                             "first call to partial_fit")
         return self._fit(X, y, sample_weight, validation_data, classes, incremental=True)  # type: ignore[no-any-return]
 
     def predict(self, X: Any) -> Array:

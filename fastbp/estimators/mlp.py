@@ -127,9 +127,7 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         X, y = self._check_targets(X, y, classes, first)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
-            if not sample_weight.any():
-                raise ValueError("sample_weight is 0 for all rows; expected at least one above 0")
-        sample_weight = self._weights(y, sample_weight)
+        sample_weight = _usable(self._weights(y, sample_weight))
         self._random_state = check_random_state(self.random_state)
         objective = self._make_objective(y, sample_weight)
         if first:
@@ -241,7 +239,7 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
             raise ValueError("validation_data is not a tuple (X, y) or (X, y, sample_weight)")
         X, y = self._check_targets(data[0], data[1], None, False)
         weight = None if len(data) == 2 or data[2] is None else _check_sample_weight(data[2], X, dtype=np.float64)
-        return _dense(X, self.network_.dtype), self._encode(y), weight
+        return _dense(X, self.network_.dtype), self._encode(y), _usable(weight)
 
     def _batch_rows(self, rows: int) -> int:
         if isinstance(self.batch_size, str):
@@ -319,6 +317,17 @@ partial_fit_available = available_if(lambda estimator: estimator._has_epochs())
 
 def _dense(X: Any, dtype: str) -> Array:
     return np.ascontiguousarray(X.toarray() if hasattr(X, "toarray") else X, dtype=dtype)
+
+
+def _usable(sample_weight: Array | None) -> Array | None:
+    """Return weights, or raise ValueError for some that nothing can be learnt with."""
+    if sample_weight is not None:
+        if (sample_weight < 0).any():
+            row = int(np.argmax(sample_weight < 0))
+            raise ValueError(f"sample_weight has {sample_weight[row]:g} in row {row}; expected numbers of at least 0")
+        if not sample_weight.any():
+            raise ValueError("sample_weight is 0 for all rows; expected at least one above 0")
+    return sample_weight
 
 
 @contextmanager
