@@ -47,6 +47,9 @@ def describe(libraries: Sequence[str], threads: int, cpus: Sequence[int]) -> dic
     """Return the facts that a measurement needs beside it."""
     from fastbp.cpu import cpu_info
     cpu = cpu_info()
+    versions = {"python": platform.python_version(), **{name: version_of(name) for name in libraries}}
+    if versions.get("fastbp") == "not installed":
+        versions["fastbp"] = "from its folder"
     return {
         "cpu": cpu.model,
         "isa": cpu.isa,
@@ -55,7 +58,7 @@ def describe(libraries: Sequence[str], threads: int, cpus: Sequence[int]) -> dic
         "cores": cpu.cores,
         "load_average_at_start": round(os.getloadavg()[0], 2),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "versions": {"python": platform.python_version(), **{name: version_of(name) for name in libraries}},
+        "versions": versions,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": _command(),
     }

@@ -148,7 +148,7 @@ class CompiledSteps(CompiledStep):
 
     def _prepare(self) -> None:
         super()._prepare()
-        x, y = (torch.from_numpy(array).unflatten(0, (-1, self.several)) for array in self._problem.batches)
+        x, y = (torch.from_numpy(array.reshape(-1, self.several, *array.shape[1:])) for array in self._problem.batches)
         # the loop of the base class goes over groups of mini-batches
         self._batches = list(zip(x.unbind(), y.unbind(), strict=True))
 

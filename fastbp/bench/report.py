@@ -36,7 +36,7 @@ def _cells(result: Result, row: str, peer: str, timing: Timing) -> tuple[str, ..
     if not timing.samples:
         return "n/a", "", "", "", ""
     gflops, ratio = result.gflops(row, peer), result.speed_up(row, peer)
-    return (short(timing.microseconds), f"±{timing.spread:.1%}", f"{gflops:.1f}",
+    return (short(timing.microseconds), f"±{timing.spread:.1%}", short(gflops),
             f"{gflops / result.peak:.1%}", "n/a" if ratio is None else f"{ratio:.2f}")
 
 
@@ -57,7 +57,7 @@ def _facts(result: Result, machine: dict[str, Any]) -> list[str]:
         f"{', '.join(map(str, machine['pinned_to']))} of {machine['cores']}; {machine['system']}",
         f"multiply-add peak in float32: {result.peak:.1f} GFLOP/s, measured between the rounds",
         versions,
-        f"{machine['command']}, {machine['date']}, load {machine['load_average_at_start']}",
+        f"{machine['command']}, {machine['date']}, load {machine['load_average_at_start']}, {result.clock} clock",
     ]
 
 
@@ -72,7 +72,7 @@ def as_json(result: Result, machine: dict[str, Any]) -> dict[str, Any]:
                 "times_as_long_as_fastbp": result.speed_up(row, peer), "form": timing.form, "forms": timing.forms,
                 "loss_deviation": timing.deviation, "samples": timing.samples}
     return {
-        "machine": machine,
+        "machine": machine, "clock": result.clock,
         "peak_gflops": result.peak, "peak_samples_of_one_core": result.peaks,
         "rows": {row: {"widths": ROWS[row].widths, "batch": ROWS[row].batch, "activation": ROWS[row].activation,
                        "loss": ROWS[row].loss, "flop": ROWS[row].flop,

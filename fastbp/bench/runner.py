@@ -19,6 +19,14 @@ from fastbp.bench.worker import PeerError, Worker
 Say = Callable[[str], None]
 
 
+@dataclass(frozen=True)
+class _Clock:
+    """What a timing is measured with, and how long it shall be."""
+
+    name: str
+    seconds: float
+
+
 @dataclass
 class Timing:
     """What one peer did on one row.
@@ -62,6 +70,7 @@ class Result:
     """All timings: ``timings[row][peer]``, and the multiply-add peak of a core in GFLOP/s, a sample a round."""
 
     threads: int
+    clock: str = "wall"
     timings: dict[str, dict[str, Timing]] = field(default_factory=dict)
     peaks: list[float] = field(default_factory=list)
 
@@ -94,7 +103,7 @@ def installed(peers: Iterable[str]) -> list[str]:
 
 
 def run(rows: Sequence[str], peers: Sequence[str], *, threads: int = 1, rounds: int = 7, seconds: float = 0.3,
-        say: Say = lambda line: None) -> Result:
+        clock: str = "wall", say: Say = lambda line: None) -> Result:
     """Compare the peers on the rows.
 
     Parameters
@@ -106,38 +115,47 @@ def run(rows: Sequence[str], peers: Sequence[str], *, threads: int = 1, rounds: 
         How often each peer is timed.
     seconds : float
         How long each timing takes, about.
+    clock : {"wall", "cpu"}
+        "cpu" leaves out the time that other programs take, on a machine that is not idle; for one thread only.
     say : function
         Called with a line on what is being done.
 
     Returns
     -------
     Result
+
+    Raises
+    ------
+    ValueError
+        If the CPU time of several threads is asked for.
     """
-    result = Result(threads)
+    if clock == "cpu" and threads > 1:
+        raise ValueError(f"the clock is 'cpu' with {threads} threads; it adds up the time of all threads: take 'wall'")
+    result = Result(threads, clock)
     workers = {peer: Worker(peer, threads) for peer in peers}
     try:
         for name in rows:
-            result.timings[name] = _row(ROWS[name], workers, result, rounds, seconds, say)
+            result.timings[name] = _row(ROWS[name], workers, result, rounds, _Clock(clock, seconds), say)
     finally:
         for worker in workers.values():
             worker.close()
     return result
 
 
-def _row(row: Row, workers: dict[str, Worker], result: Result, rounds: int, seconds: float,
+def _row(row: Row, workers: dict[str, Worker], result: Result, rounds: int, clock: _Clock,
          say: Say) -> dict[str, Timing]:
     exact = Exact(row.problem(), 1).losses()
     timings, epochs = {}, {}
     for peer, worker in workers.items():
         say(f"{row.name}: checking {PEERS[peer].label}")
-        timings[peer], epochs[peer] = _prepare(row, peer, worker, exact, seconds)
+        timings[peer], epochs[peer] = _prepare(row, peer, worker, exact, clock)
     for number in range(rounds):
         say(f"{row.name}: round {number + 1} of {rounds}")
         ready = [peer for peer in workers if not timings[peer].error]
         # another one begins each time: nobody always follows the same neighbour
         shift = number % max(len(ready), 1)
         for peer in ready[shift:] + ready[:shift]:
-            _time(timings[peer], workers[peer], epochs[peer])
+            _time(timings[peer], workers[peer], epochs[peer], clock)
         result.peaks.append(native.fma_peak(0.05))
     for worker in workers.values():
         with suppress(PeerError):
@@ -145,16 +163,16 @@ def _row(row: Row, workers: dict[str, Worker], result: Result, rounds: int, seco
     return timings
 
 
-def _time(timing: Timing, worker: Worker, epochs: int) -> None:
+def _time(timing: Timing, worker: Worker, epochs: int, clock: _Clock) -> None:
     try:
-        duration = worker.call("time", timing.form, epochs)
+        duration = worker.call("time", timing.form, epochs, clock.name)
     except PeerError as error:
         timing.error, timing.samples = str(error), []
     else:
         timing.samples.append(duration / epochs / MINI_BATCHES * 1e6)
 
 
-def _prepare(row: Row, peer: str, worker: Worker, exact: np.ndarray, seconds: float) -> tuple[Timing, int]:
+def _prepare(row: Row, peer: str, worker: Worker, exact: np.ndarray, clock: _Clock) -> tuple[Timing, int]:
     """Check every form of a peer, try each, and keep the fastest; return with it the epochs that fill a timing."""
     timing, chosen = Timing(), 1
     for form in PEERS[peer].forms:
@@ -164,7 +182,7 @@ def _prepare(row: Row, peer: str, worker: Worker, exact: np.ndarray, seconds: fl
             allowed = PEERS[peer].tolerance
             if not deviation <= allowed:
                 raise PeerError(f"its losses are off by {deviation:.1e}; at most {allowed:.0e} is allowed")
-            epochs, each = _calibrate(worker, form, seconds)
+            epochs, each = _calibrate(worker, form, clock)
         except PeerError as error:
             timing.error = timing.error or f"{form}: {error}"
             continue
@@ -180,10 +198,10 @@ def _prepare(row: Row, peer: str, worker: Worker, exact: np.ndarray, seconds: fl
     return timing, chosen
 
 
-def _calibrate(worker: Worker, form: str, seconds: float) -> tuple[int, float]:
+def _calibrate(worker: Worker, form: str, clock: _Clock) -> tuple[int, float]:
     """Return how many epochs take about so many seconds, and the seconds of one."""
     epochs = 1
-    while (duration := worker.call("time", form, epochs)) < seconds / 4:
-        epochs = max(2 * epochs, round(epochs * min(seconds / 3 / max(duration, 1e-9), 16)))
-    return max(1, round(epochs * seconds / duration)), duration / epochs
+    while (duration := worker.call("time", form, epochs, clock.name)) < clock.seconds / 4:
+        epochs = max(2 * epochs, round(epochs * min(clock.seconds / 3 / max(duration, 1e-9), 16)))
+    return max(1, round(epochs * clock.seconds / duration)), duration / epochs
 

@@ -20,6 +20,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--threads", type=positive_int, default=1, help="threads, and CPUs to be confined to")
     parser.add_argument("--rounds", type=positive_int, default=7, help="how often each library is timed")
     parser.add_argument("--seconds", type=positive_float, default=0.3, help="how long one timing takes, about")
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall",
+                        help="cpu: leave out what other programs take, on a machine that is not idle; one thread only")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write all that was measured")
     parser.add_argument("--chart", type=Path, metavar="FILE", help="where to draw the chart, as .svg")
 
@@ -39,7 +41,8 @@ def run(args: Namespace) -> None:
         raise ImportError("none of the libraries to be timed is installed")
     libraries = list(dict.fromkeys(["fastbp", "numpy", *(PEERS[peer].library for peer in peers)]))
     facts = machine.describe(libraries, args.threads, cpus)
-    result = runner.run(args.rows, peers, threads=args.threads, rounds=args.rounds, seconds=args.seconds, say=_say)
+    result = runner.run(args.rows, peers, threads=args.threads, rounds=args.rounds, seconds=args.seconds,
+                        clock=args.clock, say=_say)
     print(report.table(result, facts))
     if args.json is not None:
         report.write_json(result, facts, args.json)
