@@ -24,6 +24,7 @@ from fastbp.table.columns import Columns, Encoder, as_text
 MOST_CLASSES = 20
 ROWS_A_CLASS = 10
 VERSION = 1
+_GOLDEN_RATIO = (5**0.5 - 1) / 2
 
 
 @dataclass(frozen=True)
@@ -192,32 +193,17 @@ def take_target(columns: Columns, name: str) -> tuple[dict[str, Array], Array]:
 
 
 def split(rows: int, shares: Sequence[float], seed: int, classes: Array | None = None) -> list[Array]:
-    """Return row numbers in parts of these shares, drawn at random; each class in every part as often as in all.
+    """Return row numbers in parts of about these shares, drawn at random; each class in every part as often as in all.
 
-    >>> [len(part) for part in split(10, (0.6, 0.2, 0.2), seed=0)]
-    [6, 2, 2]
+    >>> [len(part) for part in split(1000, (0.7, 0.15, 0.15), seed=0)]
+    [699, 151, 150]
     """
     order = np.random.default_rng(seed).permutation(rows)
     if classes is not None:
-        # within each class the shuffled rows are spread evenly over the whole
-        place = np.empty(rows)
-        for c in np.unique(classes):
-            mine = np.flatnonzero(classes[order] == c)
-            place[mine] = (np.arange(len(mine)) + 0.5) / len(mine)
-        order = order[np.argsort(place, kind="stable")]
-        # every row of the spread order is dealt to the part that lags most behind its share
-        return _dealt(order, shares)
-    cuts = np.round(np.cumsum(shares)[:-1] * rows).astype(int)
-    return [np.sort(part) for part in np.split(order, cuts)]
-
-
-def _dealt(order: Array, shares: Sequence[float]) -> list[Array]:
-    wanted = np.outer(np.arange(1, len(order) + 1), shares)
-    dealt = np.zeros(len(shares))
-    to = np.empty(len(order), int)
-    for i, row in enumerate(wanted):
-        to[i] = int(np.argmax(row - dealt))
-        dealt[to[i]] += 1
+        order = order[np.argsort(classes[order], kind="stable")]
+    # multiples of the golden ratio are spread evenly over 0 to 1, in each stretch of them too: in that of each class
+    place = np.arange(rows) * _GOLDEN_RATIO % 1
+    to = np.searchsorted(np.cumsum(shares)[:-1], place, side="right")
     return [np.sort(order[to == part]) for part in range(len(shares))]
 
 
