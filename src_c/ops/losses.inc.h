@@ -137,77 +137,108 @@ static void KERNEL(gaussian_nll)(FBP_LOSS_ARGS(T))
     }
 }
 
-/* ---- cross-entropies: softmax, its logarithm and the gradient together -------------------------------------------- */
+/* ---- cross-entropies: softmax, its logarithm and the gradient together ------------------------------------------- */
 
-/* What the logarithm of the softmax of a row needs: its largest element and the sum of exp(x - largest). */
-typedef struct FN(row_softmax) {
-    T max, sum;
-} FN(row_softmax);
+/* With s = x - max x and S = Σ exp(s), -Σ q log(softmax(x)) = log S Σ q - Σ q s. What rows have of it is kept for a block
+ * of them, so that their logarithms are made together. */
+typedef struct FN(surprises) {
+    T S[FBP_BLOCK];
+    double q[FBP_BLOCK], qs[FBP_BLOCK];
+} FN(surprises);
 
-/* e := exp(x - max), kept in dx where there is one. */
-static FBP_INLINE FN(row_softmax) FN(exp_row)(T *e, const T *x, int64_t D)
+static FBP_INLINE void FN(finish_surprises)(double *row_loss, FN(surprises) *block, const T *weight, int64_t rows)
 {
-    const T max = FN(row_max)(x, D);
-    const V shift = FN(v_set1)(max);
-    V sum = {0};
-    for (int64_t j = 0; j < D; j += VL) {
-        const V v = FN(v_exp)(FN(v_load_up_to)(x + j, D - j) - shift);
-        sum += FN(v_first)(v, D - j);
-        if (e) FN(v_store_up_to)(e + j, v, D - j);
-    }
-    return (FN(row_softmax)){max, FN(v_sum)(sum)};
+    for (int64_t r = 0; r < rows; r += VL)
+        FN(v_store_up_to)(block->S + r, FN(v_log)(FN(v_load_up_to)(block->S + r, rows - r)), rows - r);
+    for (int64_t r = 0; r < rows; r++)
+        row_loss[r] = (double)weight[r] * ((double)block->S[r] * block->q[r] - block->qs[r]);
 }
 
-static FBP_INLINE T FN(log_of)(T x) { return FN(v_log)(FN(v_set1)(x))[0]; }
+/* a class that the target rules out costs nothing, even where its surprise is infinite */
+static FBP_INLINE V FN(v_cost)(V q, V s) { return FN(v_select)(q == 0, (V){0}, q * s); }
+
+/* q is 1 - smoothing at the label, and smoothing / D besides everywhere. */
+static FBP_INLINE void FN(label_row)(T *dx, const T *x, int64_t label, T weight, int64_t D, double smoothing,
+                                     FN(surprises) *block, int64_t r)
+{
+    const T rest = (T)(smoothing / (double)D), one = (T)(1 - smoothing), max = FN(row_max)(x, D);
+    const V top = FN(v_set1)(max), less = FN(v_set1)(rest * weight);
+    V sum = {0}, others = {0}, e = {0};
+    for (int64_t j = 0; j < D; j += VL) {
+        const V s = FN(v_load_up_to)(x + j, D - j) - top;
+        e = FN(v_exp)(s);
+        sum += FN(v_first)(e, D - j);
+        if (smoothing > 0) others += FN(v_first)(s, D - j);
+        if (dx && D > VL) FN(v_store_up_to)(dx + j, e, D - j);
+    }
+    block->S[r] = FN(v_sum)(sum);
+    block->q[r] = 1;
+    block->qs[r] = (double)one * (double)(x[label] - max);
+    if (smoothing > 0) block->qs[r] += (double)rest * (double)FN(v_sum)(others);
+    if (!dx) return;
+    const V factor = FN(v_set1)(weight / block->S[r]);
+    if (D <= VL) {
+        /* the label's share is taken off before the only store: a load from within it would have to wait */
+        const V here = (V)((VI)FN(v_set1)(one * weight) & (FN(v_lane)() == FN(v_set1i)((TI)label)));
+        FN(v_store_up_to)(dx, FN(v_fma)(e, factor, -less) - here, D);
+        return;
+    }
+    for (int64_t j = 0; j < D; j += VL)
+        FN(v_store_up_to)(dx + j, FN(v_fma)(FN(v_load_up_to)(dx + j, D - j), factor, -less), D - j);
+    dx[label] -= one * weight;
+}
 
 static void KERNEL(cross_entropy)(FBP_LOSS_ARGS(int64_t))
 {
     (void)constants;
-    const T rest = (T)(attr / (double)D), one = (T)(1 - attr);
-    for (int64_t r = 0; r < B; r++) {
-        const T *row = x + r * D, w = weight[r];
-        T *d = dx ? dx + r * D : NULL;
-        const FN(row_softmax) s = FN(exp_row)(d, row, D);
-        const T log_sum = FN(log_of)(s.sum);
-        double loss = (double)(one * (log_sum - (row[target[r]] - s.max)));
-        if (attr > 0) {
-            double others = 0;
-            for (int64_t j = 0; j < D; j++) others += (double)(log_sum - (row[j] - s.max));
-            loss += (double)rest * others;
+    FN(surprises) block;
+    for (int64_t first = 0; first < B; first += FBP_BLOCK) {
+        const int64_t rows = FN(min)(FBP_BLOCK, B - first);
+        for (int64_t i = 0; i < rows; i++) {
+            const int64_t r = first + i;
+            FN(label_row)(dx ? dx + r * D : NULL, x + r * D, target[r], weight[r], D, attr, &block, i);
         }
-        row_loss[r] = (double)w * loss;
-        if (!d) continue;
-        const V factor = FN(v_set1)(w / s.sum), less = FN(v_set1)(rest * w);
-        for (int64_t j = 0; j < D; j += VL)
-            FN(v_store_up_to)(d + j, FN(v_load_up_to)(d + j, D - j) * factor - less, D - j);
-        d[target[r]] -= one * w;
+        FN(finish_surprises)(row_loss + first, &block, weight + first, rows);
+    }
+}
+
+static FBP_INLINE void FN(probability_row)(T *dx, const T *x, const T *target, T weight, int64_t D, double smoothing,
+                                           FN(surprises) *block, int64_t r)
+{
+    const V rest = FN(v_set1)((T)(smoothing / (double)D)), one = FN(v_set1)((T)(1 - smoothing));
+    const V top = FN(v_set1)(FN(row_max)(x, D)), w = FN(v_set1)(weight);
+    V sum = {0}, total = {0}, costs = {0};
+    for (int64_t j = 0; j < D; j += VL) {
+        const V s = FN(v_load_up_to)(x + j, D - j) - top, e = FN(v_exp)(s);
+        const V q = FN(v_first)(FN(v_fma)(one, FN(v_load_up_to)(target + j, D - j), rest), D - j);
+        sum += FN(v_first)(e, D - j);
+        total += q;
+        costs += FN(v_cost)(q, s);
+        if (dx) FN(v_store_up_to)(dx + j, e, D - j);
+    }
+    block->S[r] = FN(v_sum)(sum);
+    const T q_sum = FN(v_sum)(total);
+    block->q[r] = (double)q_sum;
+    block->qs[r] = (double)FN(v_sum)(costs);
+    if (!dx) return;
+    const V factor = FN(v_set1)(q_sum / block->S[r]);
+    for (int64_t j = 0; j < D; j += VL) {
+        const V q = FN(v_fma)(one, FN(v_load_up_to)(target + j, D - j), rest);
+        FN(v_store_up_to)(dx + j, FN(v_fma)(FN(v_load_up_to)(dx + j, D - j), factor, -q) * w, D - j);
     }
 }
 
 static void KERNEL(soft_cross_entropy)(FBP_LOSS_ARGS(T))
 {
     (void)constants;
-    const V rest = FN(v_set1)((T)(attr / (double)D)), one = FN(v_set1)((T)(1 - attr)), zero = {0};
-    for (int64_t r = 0; r < B; r++) {
-        const T *row = x + r * D, *t = target + r * D;
-        T *d = dx ? dx + r * D : NULL;
-        const FN(row_softmax) s = FN(exp_row)(d, row, D);
-        const V top = FN(v_set1)(s.max), log_sum = FN(v_set1)(FN(log_of)(s.sum)), w = FN(v_set1)(weight[r]);
-        V loss = {0}, total = {0};
-        for (int64_t j = 0; j < D; j += VL) {
-            const V q = FN(v_first)(one * FN(v_load_up_to)(t + j, D - j) + rest, D - j);
-            const V surprise = log_sum - (FN(v_load_up_to)(row + j, D - j) - top);
-            /* a class that the target rules out costs nothing, even where its surprise is infinite */
-            loss += FN(v_select)(q == 0, zero, q * surprise);
-            total += q;
+    FN(surprises) block;
+    for (int64_t first = 0; first < B; first += FBP_BLOCK) {
+        const int64_t rows = FN(min)(FBP_BLOCK, B - first);
+        for (int64_t i = 0; i < rows; i++) {
+            const int64_t r = first + i;
+            FN(probability_row)(dx ? dx + r * D : NULL, x + r * D, target + r * D, weight[r], D, attr, &block, i);
         }
-        row_loss[r] = (double)weight[r] * (double)FN(v_sum)(loss);
-        if (!d) continue;
-        const V factor = FN(v_set1)(FN(v_sum)(total) / s.sum);
-        for (int64_t j = 0; j < D; j += VL) {
-            const V q = one * FN(v_load_up_to)(t + j, D - j) + rest;
-            FN(v_store_up_to)(d + j, (FN(v_load_up_to)(d + j, D - j) * factor - q) * w, D - j);
-        }
+        FN(finish_surprises)(row_loss + first, &block, weight + first, rows);
     }
 }
 

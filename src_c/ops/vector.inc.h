@@ -1,4 +1,4 @@
-/* Whole arrays: what clipping, checking and shared gradients need, and two helpers for the kernels that sum.
+/* Whole arrays: what clipping, checking and shared gradients need, and helpers of the kernels.
  *
  *   sum_of_squares    sum_i x_i^2, in double, so that squares of float32 neither overflow nor lose accuracy
  *   all_finite        1 unless an x_i is NaN or infinite
@@ -19,12 +19,18 @@ static FBP_INLINE void FN(v_store_up_to)(T *p, V v, int64_t n)
     else FN(v_store_n)(p, v, n);
 }
 
-/* v with the lanes from n on set to 0. */
-static FBP_INLINE V FN(v_first)(V v, int64_t n)
+/* The number of each lane. */
+static FBP_INLINE VI FN(v_lane)(void)
 {
     VI lane;
     for (int64_t i = 0; i < VL; i++) lane[i] = (TI)i;
-    return n >= VL ? v : (V)((VI)v & (lane < FN(v_set1i)((TI)n)));
+    return lane;
+}
+
+/* v with the lanes from n on set to 0. */
+static FBP_INLINE V FN(v_first)(V v, int64_t n)
+{
+    return n >= VL ? v : (V)((VI)v & (FN(v_lane)() < FN(v_set1i)((TI)n)));
 }
 
 #define FBP_DOUBLES ((int64_t)(FBP_VBYTES / 8))
