@@ -63,3 +63,7 @@ const fbp_table FBP_ISA_TABLE = {
     .accumulate_phases = {{.forward = accumulate_forward_f32, .gradient = accumulate_gradient_f32},
                           {.forward = accumulate_forward_f64, .gradient = accumulate_gradient_f64}},
 };
+
+#if defined(__clang__) && (FBP_ISA_AVX512 || FBP_ISA_AVX2)
+#pragma clang attribute pop
+#endif
