@@ -168,7 +168,7 @@ def rows() -> Iterator[Case]:
                        lambda a, b: ConcatOp().forward(Context(), a, b), bound=0)
     for na, nb in ((1, 4), (4, 1), (0, 5)):
         yield Case("concat_backward", f"R, {na} + {nb}", normal(dy=lambda n: (n, 5)),
-                   lambda dy, na=na, nb=nb: (dy[:, :na], dy[:, na:]), {"na": na, "nb": nb}, bound=0)
+                   lambda dy, na=na, nb=nb: (dy[:, :na].copy(), dy[:, na:].copy()), {"na": na, "nb": nb}, bound=0)
 
 
 def _softmax_arrays(s: Callable[[int], tuple[int, int]]) -> Callable[[Rng, int], Arrays]:

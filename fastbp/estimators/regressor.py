@@ -54,7 +54,8 @@ n_outputs_, n_features_in_, feature_names_in_
     >>> import fastbp as fb
     >>> X = np.linspace(0, 1, 200)[:, None]
     >>> y = np.sin(6 * X[:, 0])
-    >>> reg = fb.MLPRegressor(hidden_layer_sizes=(64,), activation="tanh", solver="lbfgs", max_iter=500, random_state=0).fit(X, y)
+    >>> reg = fb.MLPRegressor(hidden_layer_sizes=(64,), activation="tanh", solver="lbfgs", max_iter=500,
+    ...                       random_state=0).fit(X, y)
     >>> reg.score(X, y) > 0.999
     True
     """
