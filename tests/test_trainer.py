@@ -311,7 +311,7 @@ def test_rows_in_an_order_of_ones_own(backend, epochs):
 def test_an_order_that_is_none(wrong):
     trainer, x, y = regression()
     before = snapshot(trainer)
-    with pytest.raises(ValueError, match="fit: shuffle returned .* expected 10 row numbers from 0 to 9"):
+    with pytest.raises(ValueError, match=r"fit: shuffle returned .* expected 10 row numbers from 0 to 9"):
         trainer.fit(x, y, shuffle=lambda epoch, rows: wrong)
     assert snapshot(trainer) == before
 
