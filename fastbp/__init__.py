@@ -5,7 +5,7 @@ The public names, nothing else. Those of optional parts are imported when they a
 
 from typing import TYPE_CHECKING, Any
 
-from fastbp import callbacks, datasets, plots, schedules
+from fastbp import callbacks, schedules
 from fastbp.cpu import CpuInfo, cpu_info
 from fastbp.custom_loss import CustomLoss
 from fastbp.errors import DivergenceError, FormatError, NonFiniteError
@@ -51,7 +51,6 @@ from fastbp.layers import (
     Softplus,
     Tanh,
 )
-from fastbp.lbfgs import LBFGSResult, fit_lbfgs
 from fastbp.losses import (
     MAE,
     MSE,
@@ -76,9 +75,7 @@ from fastbp.schedules import (
     Schedule,
     StepDecay,
 )
-from fastbp.serialization import load
 from fastbp.threads import get_num_threads, set_num_threads
-from fastbp.torch_interop import from_torch
 from fastbp.trainer import Trainer
 
 __all__ = [
@@ -94,19 +91,32 @@ __all__ = [
     "numerical_gradient", "plots", "schedules", "set_num_threads",
 ]
 
-_OPTIONAL = {"MLPClassifier": "fastbp.estimators", "MLPRegressor": "fastbp.estimators"}
+# Imported when they are asked for: what many programs never need, and what needs an extra.
+_LATE = {
+    "LBFGSResult": "fastbp.lbfgs", "MLPClassifier": "fastbp.estimators", "MLPRegressor": "fastbp.estimators",
+    "datasets": "", "fit_lbfgs": "fastbp.lbfgs", "from_torch": "fastbp.torch_interop", "load": "fastbp.serialization",
+    "plots": "",
+}
 
 if TYPE_CHECKING:
+    from fastbp import datasets as datasets
+    from fastbp import plots as plots
     from fastbp.estimators import MLPClassifier as MLPClassifier
     from fastbp.estimators import MLPRegressor as MLPRegressor
+    from fastbp.lbfgs import LBFGSResult as LBFGSResult
+    from fastbp.lbfgs import fit_lbfgs as fit_lbfgs
+    from fastbp.serialization import load as load
+    from fastbp.torch_interop import from_torch as from_torch
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _OPTIONAL:
+    if name not in _LATE:
         raise AttributeError(f"module 'fastbp' has no attribute {name!r}")
     from importlib import import_module
-    return getattr(import_module(_OPTIONAL[name]), name)
+    found = getattr(import_module(_LATE[name]), name) if _LATE[name] else import_module(f"fastbp.{name}")
+    globals()[name] = found
+    return found
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_OPTIONAL})
+    return sorted({*globals(), *_LATE})

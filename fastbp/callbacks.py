@@ -7,7 +7,6 @@ between two mini-batches when set by `on_batch_end` or `on_progress`. Callbacks 
 
 from __future__ import annotations
 
-import csv
 import time
 from collections.abc import Callable
 from os import PathLike, fspath
@@ -267,6 +266,7 @@ class CSVLogger(Callback):
         self._columns: list[str] = []
 
     def on_fit_begin(self, trainer: Trainer) -> None:
+        import csv  # with what it needs, a good part of the time that importing fastbp takes
         self._columns = []
         if self.append and self.path.exists():
             with self.path.open(newline="", encoding="utf-8") as old:
@@ -276,6 +276,7 @@ class CSVLogger(Callback):
     def on_epoch_end(self, trainer: Trainer, epoch: int, logs: Logs) -> None:
         if self._file is None:
             return
+        import csv
         writer = csv.writer(self._file)
         if not self._columns:
             self._columns = list(logs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -72,6 +71,7 @@ class CustomLoss(Loss):
     @cached_property
     def takes_weights(self) -> bool:
         """Whether the function has a third parameter that must be given."""
+        import inspect  # slow to import, and rarely needed
         try:
             parameters = inspect.signature(self.function).parameters.values()
         except (TypeError, ValueError):

@@ -16,7 +16,7 @@ import numpy as np
 
 from fastbp.ops.base import Array, Op, Shape
 
-Initializer = Callable[[Shape, np.random.Generator, Any], Array]
+Initializer = Callable[[Shape, "np.random.Generator", Any], Array]
 
 
 @dataclass(frozen=True, eq=False)

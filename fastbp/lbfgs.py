@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from fastbp.backends.base import Batch
 from fastbp.checks import count, number
 from fastbp.network import Network
 from fastbp.ops.base import Array
 from fastbp.optimizers import segments
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 OnIteration = Callable[[int, float], Any]
 

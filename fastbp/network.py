@@ -6,12 +6,11 @@ checked and converted here, once; a backend sees only arrays that fit.
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from fastbp.backends.base import Backend, Batch, Memory, Progress, Update
 from fastbp.backends.reference import ReferenceBackend
@@ -25,6 +24,8 @@ from fastbp.outlook import Outlook
 from fastbp.vector import Vector
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
     from fastbp.chainrule.explanation import Explanation
 
 BackendName = Literal["native", "reference"]
@@ -539,7 +540,7 @@ def _dtype_name(dtype: Any) -> str:
 
 def _seed(seed: Any) -> int:
     if seed is None:
-        return secrets.randbits(63)
+        return int.from_bytes(os.urandom(8), "little") >> 1
     if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= int(seed) < 2**64:
         raise ValueError(f"seed is {seed!r}; expected an integer from 0 to 2**64 - 1, or None")
     return int(seed)

@@ -6,11 +6,11 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from numpy.typing import ArrayLike
-
 from fastbp.ops.base import Array
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
     from fastbp.network import Network
     from fastbp.report import VerifyReport
 

@@ -7,13 +7,14 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from fastbp.backends.reference import ReferenceBackend
 from fastbp.graph import Graph, Tensor
 from fastbp.ops.base import Array
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
     from fastbp.network import Network
 
 # Rounding in float32 adds up over layers to some 1e-5 of a tensor's largest element, in float64 to 1e-13; a fault is

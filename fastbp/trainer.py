@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from math import gcd
 from os import PathLike
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from fastbp.backends.base import Batch
 from fastbp.callbacks import Callback
@@ -27,8 +26,11 @@ from fastbp.ops.base import Array
 from fastbp.optimizers import Optimizer
 from fastbp.schedules import Schedule
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 Metric = Callable[[Any, Any], Any]
-Shuffle = bool | Callable[[int, Array], ArrayLike]
+Shuffle = bool | Callable[[int, Array], "ArrayLike"]
 
 # Epochs shorter than this are run several in one call.
 _JOINED_SECONDS = 0.02

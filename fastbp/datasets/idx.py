@@ -10,9 +10,12 @@ import gzip
 import zlib
 from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 UNSIGNED_BYTES = 0x08
 
