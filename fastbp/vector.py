@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from math import inf
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from fastbp.ops.base import Array, Shape
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 class Vector(Mapping[str, Array]):
@@ -68,13 +74,34 @@ class Vector(Mapping[str, Array]):
         return "{" + ", ".join(f"{n!r}: {v.shape}" for n, v in self._views.items()) + "}"
 
 
+@lru_cache
+def memory_limit(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys/fs/cgroup")) -> float:
+    """Return the bytes that a process can have: memory and swap, or what its cgroup grants; infinity if unknown."""
+    limits = [inf]
+    try:
+        lines = dict(line.split(":", 1) for line in meminfo.read_text(encoding="utf-8").splitlines() if ":" in line)
+        limits.append(1024.0 * sum(int(lines[name].split()[0]) for name in ("MemTotal", "SwapTotal")))
+    except (OSError, ValueError, KeyError, IndexError):
+        pass
+    for file in (cgroup / "memory.max", cgroup / "memory/memory.limit_in_bytes"):
+        try:
+            limits.append(float(int(file.read_text(encoding="utf-8"))))
+        except (OSError, ValueError):
+            pass        # it is not there, or says "max"
+    return min(limits)
+
+
 def aligned_zeros(size: int, dtype: str) -> Array:
-    """Return zeros that start at a multiple of 64 bytes.
+    """Return zeros that start at a multiple of 64 bytes; MemoryError for more than the machine has.
+
+    Linux grants more than there is, and kills the process that uses it: so it is not even asked.
 
     >>> aligned_zeros(3, "float32").ctypes.data % 64
     0
     """
     item = np.dtype(dtype).itemsize
+    if size * item > memory_limit():
+        raise MemoryError(f"{size * item:,} bytes are more than there are")
     raw = np.zeros(size * item + 64, dtype=np.uint8)
     start = -raw.ctypes.data % 64
     return raw[start:start + size * item].view(dtype)

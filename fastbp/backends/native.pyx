@@ -101,6 +101,40 @@ def set_fork_cost(nanoseconds) -> None:
     _fork_cost = _default_fork_cost if nanoseconds is None else max(float(nanoseconds), 1e-9)
 
 
+# ---- memory --------------------------------------------------------------------------------------------------------
+
+cdef int64_t _until_failure = 0
+
+
+def fail_allocation(int64_t n) -> int:
+    """Let the n-th allocation of a plan from now on fail; 0 for none. Return how many were left until then.
+
+    For tests: what has failed must leave a working network.
+    """
+    global _until_failure
+    left, _until_failure = _until_failure, n
+    return left
+
+
+cdef int _may_allocate() except -1:
+    """Raise MemoryError where a test wants it; called before all memory that a plan takes."""
+    global _until_failure
+    if _until_failure > 0:
+        _until_failure -= 1
+        if _until_failure == 0:
+            raise MemoryError("an allocation that fails on purpose")
+    return 0
+
+
+cdef void *_zeros(size_t count, size_t size) except NULL:
+    """Memory for so many elements, all 0, to be given to `free`."""
+    _may_allocate()
+    cdef void *memory = calloc(max(count, 1), size)
+    if not memory:
+        raise MemoryError(f"no memory for {count * size:,} bytes of a plan")
+    return memory
+
+
 # ---- the plan ------------------------------------------------------------------------------------------------------
 
 _PHASES = ("prepare", "forward_reduce", "forward", "backward_reduce", "backward", "gradient")
@@ -276,16 +310,13 @@ cdef class Plan:
         self._node_list = nodes_of(programs.values())
         self._number_of = {id(n): i for i, n in enumerate(self._node_list)}
         self._lay_out()
-        self.nodes = <fbp_node *> calloc(max(len(self._node_list), 1), sizeof(fbp_node))
-        self.steps = <fbp_step *> calloc(max(sum(map(len, programs.values())), 1), sizeof(fbp_step))
-        self.programs = <fbp_program *> calloc(len(programs), sizeof(fbp_program))
-        self.row_losses = <double **> calloc(max(len(lowering.loss_nodes), 1), sizeof(double *))
-        self.loss_rows = <int64_t *> calloc(max(len(lowering.loss_nodes), 1), sizeof(int64_t))
-        self.feed_numbers = <int64_t *> calloc(len(lowering.feeds), sizeof(int64_t))
-        self.feed_kinds = <int *> calloc(len(lowering.feeds), sizeof(int))
-        if not (self.nodes and self.steps and self.programs and self.row_losses and self.loss_rows
-                and self.feed_numbers and self.feed_kinds):
-            raise MemoryError("no memory for the plan of the network")
+        self.nodes = <fbp_node *> _zeros(len(self._node_list), sizeof(fbp_node))
+        self.steps = <fbp_step *> _zeros(sum(map(len, programs.values())), sizeof(fbp_step))
+        self.programs = <fbp_program *> _zeros(len(programs), sizeof(fbp_program))
+        self.row_losses = <double **> _zeros(len(lowering.loss_nodes), sizeof(double *))
+        self.loss_rows = <int64_t *> _zeros(len(lowering.loss_nodes), sizeof(int64_t))
+        self.feed_numbers = <int64_t *> _zeros(len(lowering.feeds), sizeof(int64_t))
+        self.feed_kinds = <int *> _zeros(len(lowering.feeds), sizeof(int))
         for i, node in enumerate(self._node_list):
             self._fill_node(&self.nodes[i], node)
         self._fill_programs(programs)
@@ -318,6 +349,7 @@ cdef class Plan:
             # an odd number of cache lines between neighbours keeps them out of each other's cache sets
             total += (size + 127) // 64 * 64
         try:
+            _may_allocate()
             self._arena = aligned_zeros(total, "uint8")
         except (MemoryError, ValueError) as error:
             raise MemoryError(f"running {self.capacity:,} rows at once needs {total / 2**30:,.1f} GiB, which cannot be "
@@ -341,9 +373,7 @@ cdef class Plan:
         """Find the places that can be pointed at the data set itself, instead of at a copy of its rows."""
         cdef fbp_node *n
         cdef int64_t count = 0
-        self.direct = <fbp_direct *> calloc(max(8 * len(self._node_list), 1), sizeof(fbp_direct))
-        if not self.direct:
-            raise MemoryError("no memory for the plan of the network")
+        self.direct = <fbp_direct *> _zeros(8 * len(self._node_list), sizeof(fbp_direct))
         self._direct_feeds, self._direct_homes = [], []
         if self.lowering.calls_back:         # their views are of the plan's own memory
             return
@@ -490,9 +520,7 @@ cdef class Plan:
         cdef int i
         cdef int32_t n = _threads
         if self.scratch_threads < n:
-            scratch = <char *> calloc(n * <size_t> FBP_SCRATCH_BYTES + 64, 1)
-            if not scratch:
-                raise MemoryError(f"no memory for {n} threads; set fewer with fastbp.set_num_threads")
+            scratch = <char *> _zeros(n * <size_t> FBP_SCRATCH_BYTES + 64, 1)
             free(self.scratch)
             self.scratch, self.scratch_threads = scratch, n
         for i in range(len(self._program_of)):
@@ -571,13 +599,18 @@ cdef class Plan:
 
     def quick_forward(self, x):
         """Return the output for one input array, or None if it wants checking or converting first."""
+        self.gate.enter()
+        try:
+            return self._quick_forward(x)
+        finally:
+            self.gate.busy = False
+
+    cdef object _quick_forward(self, x):
         cdef int64_t rows, i
         cdef fbp_run run
         cdef const fbp_program *program
-        self.gate.enter()
         rows = self._quick_feed(0, x, self.input_shape)
         if rows == 0 or rows > self.capacity:
-            self.gate.busy = False
             return None
         program = self._program("forward")
         memset(&run, 0, sizeof(run))
@@ -587,7 +620,6 @@ cdef class Plan:
             self.direct[i].place[0] = self.direct[i].source
         with nogil:
             fbp_run_program(program, &run)
-        self.gate.busy = False
         y = _empty((rows, *self.output_shape), self._real)
         memcpy(_address(y), self.output_at, rows * self.output_row_bytes)
         return y
@@ -597,17 +629,22 @@ cdef class Plan:
 
         `begin` has been called, on a plan without buffers whose gradients are looked at before they are used.
         """
+        self.gate.enter()
+        try:
+            return self._quick_step(x, y, update, lr, limit)
+        finally:
+            self.gate.busy = False
+
+    cdef object _quick_step(self, x, y, update, double lr, double limit):
         cdef int64_t rows
         cdef double loss = 0
         cdef fbp_status status
         cdef fbp_loop *loop = &self.loop
         cdef fbp_run run
         cdef int i = 0
-        self.gate.enter()
         rows = self._quick_feed(0, x, self.input_shape)
         if rows == 0 or rows > self.capacity or self._quick_feed(1, y, self.target_shape) != rows \
                 or not self._targets_fit(rows):
-            self.gate.busy = False
             return None
         loop.program, loop.finish = self._program("run"), self._program("finish")
         loop.run.order, loop.run.step, loop.run.in_place = NULL, self._memory.step, 1
@@ -625,7 +662,6 @@ cdef class Plan:
         with nogil:
             fbp_run_program(&self.programs[self.prepare_number], &run)
             status = fbp_run_loop(loop, 0)
-        self.gate.busy = False
         return loss if status == FBP_OK else None
 
     cdef bint _targets_fit(self, int64_t rows) noexcept:
@@ -691,9 +727,7 @@ cdef class Plan:
     def _set_segments(self, update):
         """Keep the stretches of the parameter vector whose gradients are looked at and clipped."""
         cdef int64_t i, n = len(update.segments)
-        segments = <fbp_segment *> calloc(max(n, 1), sizeof(fbp_segment))
-        if not segments:
-            raise MemoryError("no memory to run the plan")
+        segments = <fbp_segment *> _zeros(n, sizeof(fbp_segment))
         for i in range(n):
             s = update.segments[i]
             segments[i].offset, segments[i].length, segments[i].weight_decay = s.offset, s.length, s.weight_decay
