@@ -157,12 +157,13 @@ static FBP_INLINE V FN(v_sqrt)(V a)
 }
 
 /* over_root: m / (sqrt(v) + e), v >= 0. On AVX-512 the square root comes from the CPU's estimate, made better by a Newton
- * step, so that it does not queue with the division; within 3 ULP. There v is at least the least normal number. */
+ * step, so that it does not queue with the division; within 3 ULP. There v is at least the least normal number, and the
+ * estimate above 0: an infinite v, a square that overflowed, gives 0 as it does elsewhere. */
 static FBP_INLINE V FN(v_over_root)(V m, V v, V e)
 {
 #if FBP_ISA_AVX512 && !FBP_F64
-    v = FN(v_max)(FN(v_set1)(FLT_MIN), FN(v_min)(FN(v_set1)(FLT_MAX), v));
-    const V r = (V)_mm512_rsqrt14_ps((__m512)v), h = v * r;
+    v = FN(v_max)(FN(v_set1)(FLT_MIN), v);
+    const V r = FN(v_max)(FN(v_set1)(0x1p-65f), (V)_mm512_rsqrt14_ps((__m512)v)), h = v * r;
     return m / (h * ((T)1.5 - (T)0.5 * (h * r)) + e);
 #else
     return m / (FN(v_sqrt)(v) + e);

@@ -139,6 +139,18 @@ def test_an_update_that_leaves_the_finite_numbers_says_so(isa: str, bad: float) 
         assert kernels.sgd_update(p, g, velocity, lr=0.1, step=1, momentum=0.0, nesterov=0, isa=isa) is False
 
 
+@pytest.mark.parametrize("isa", ISAS)
+def test_a_gradient_whose_square_overflows_moves_nothing(isa: str) -> None:
+    g = np.full(21, 1e30, np.float32)
+    adam = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "decoupled": 0}
+    for update, states, numbers in ((kernels.adagrad_update, 1, {"eps": 1e-10}), (kernels.adam_update, 2, adam),
+                                    (kernels.rmsprop_update, 2, {"alpha": 0.9, "eps": 1e-8, "momentum": 0.0})):
+        p = np.ones(21, np.float32)
+        state = [np.zeros(21, np.float32) for _ in range(states)]
+        assert update(p, g, *state, lr=0.1, step=1, isa=isa, **numbers) is True
+        assert (p == 1).all(), update
+
+
 SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-40, -1e-40, 3e-39, 1e-20, 3.0, -3.0, 17.0, -17.0, 87.0, -87.0, 88.8,
            -88.8, 103.0, -104.0, 709.0, -709.0, 745.0, -746.0, 1e38, -1e38]
 
