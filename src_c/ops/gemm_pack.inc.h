@@ -7,8 +7,8 @@
  */
 
 #ifndef FBP_KC
-#define FBP_PANEL_BYTES (64 * 1024)
-#define FBP_KC (FBP_PANEL_BYTES / (2 * FBP_VBYTES))
+#define FBP_KC (2048 / (int64_t)sizeof(T))
+#define FBP_PANEL_BYTES (64 * 1024)                             /* FBP_KC rows of two vectors, at the most */
 #define FBP_BLOCK_BYTES (FBP_SCRATCH_BYTES - FBP_PANEL_BYTES)   /* a block of A, copied or not */
 #define FBP_CACHED_BYTES (1024 * 1024)                          /* more of B than this is copied */
 #define FBP_FAR_BYTES 2048                                      /* rows apart by multiples of this fall into few sets */
@@ -26,8 +26,12 @@ static inline int64_t FN(part)(int64_t n, int64_t parts, int64_t i) { return n /
 
 static inline int32_t FN(is_far)(int64_t ld) { return ld * (int64_t)sizeof(T) % FBP_FAR_BYTES == 0; }
 
-/* Rows of n elements are copied this far apart, so that they do not fall into the same sets. */
-static inline int64_t FN(spread)(int64_t n) { return FN(parts)(n, VL) * VL + VL; }
+/* Rows of n elements are copied this far apart: an odd number of cache lines, so that they fall into different sets. */
+static inline int64_t FN(spread)(int64_t n)
+{
+    const int64_t line = 64 / (int64_t)sizeof(T);
+    return (FN(parts)(n, line) | 1) * line;
+}
 
 static void FN(copy_rows_apart)(T *restrict to, int64_t ld, const T *restrict from, int64_t from_ld, int64_t rows, int64_t n)
 {
@@ -120,8 +124,9 @@ static FN(cuts) FN(gemm_cuts)(int64_t a_row, int64_t a_k, int64_t ldb, int64_t M
         c.pack_b = K * N * size > FBP_CACHED_BYTES || (FN(is_far)(ldb) && K > FBP_PACK_ROWS);
     }
     if (c.pack_a || c.pack_b) c.k_parts = FN(parts)(K, FBP_KC);
-    const int64_t k = FN(parts)(K, c.k_parts) + VL;
-    int64_t rows = FBP_BLOCK_BYTES / size / (k + VL) - VL;
+    /* copied, a row of A or of its transpose is up to two cache lines longer */
+    const int64_t pad = 128 / size;
+    int64_t rows = FBP_BLOCK_BYTES / size / (FN(parts)(K, c.k_parts) + pad) - pad;
     if (finish) {
         const int64_t least = c.pack_b ? FBP_REPACK_ROWS : FBP_PACK_ROWS, small = FBP_FINISH_BYTES / size / N;
         rows = FN(min)(rows, small < least ? least : small);
