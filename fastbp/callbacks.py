@@ -103,6 +103,17 @@ class LambdaCallback(Callback):
             self.every = 1
 
 
+def as_callbacks(callbacks: Any) -> tuple[Callback, ...]:
+    """Check a list of callbacks."""
+    if not isinstance(callbacks, list | tuple):
+        raise TypeError(f"fit: callbacks is {callbacks!r}; expected a list")
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            what = f"the class {callback.__name__}" if isinstance(callback, type) else repr(callback)
+            raise TypeError(f"fit: callbacks holds {what}; expected instances of fb.callbacks.Callback")
+    return tuple(callbacks)
+
+
 class EarlyStopping(Callback):
     """Stops when the monitored value has not got better for some epochs, and gives the best parameters back.
 

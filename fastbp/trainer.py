@@ -7,7 +7,8 @@ it, and nothing of Python runs in between but the progress bar. Callbacks that w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import gcd
 from os import PathLike
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.backends.base import Batch
-from fastbp.callbacks import Callback
+from fastbp.callbacks import Callback, as_callbacks
 from fastbp.checks import count, number
 from fastbp.errors import DivergenceError, NonFiniteError
 from fastbp.history import History
@@ -80,7 +81,7 @@ class _Fit:
         return rows
 
 
-class _Stopped(Exception):
+class Stopped(Exception):
     """Ends an epoch between two mini-batches."""
 
 
@@ -194,7 +195,7 @@ class Trainer:
         except NonFiniteError as error:
             raise self._diverged(error, batch, rates[0], self.epoch + 1, self.update.step + 1) from None
 
-    def fit(self, X: Any, y: Any, *, epochs: int = 1, batch_size: int = 32, shuffle: Shuffle = True,
+    def fit(self, X: Any, y: Any = None, *, epochs: int = 1, batch_size: int = 32, shuffle: Shuffle = True,
             validation_data: tuple[Any, ...] | None = None, validation_split: float = 0.0,
             sample_weight: ArrayLike | None = None, callbacks: Sequence[Callback] = (),
             progress: bool = True) -> History:
@@ -203,6 +204,8 @@ class Trainer:
         Parameters
         ----------
         X : array of shape (N, *input shape), or a tuple of them for several inputs
+            Without y: batches, an iterable of (x, y) or (x, y, sample_weight); for several epochs one that can be gone
+            through again, such as a list or a data loader.
         y : array as the loss wants it, or a tuple of them for several outputs
         epochs : int, default 1
         batch_size : int, default 32
@@ -236,33 +239,45 @@ class Trainer:
         -----
         Ctrl-C stops between two mini-batches: KeyboardInterrupt is raised, and the network can be used, or trained on.
         """
+        if y is None:
+            from fastbp.streaming import fit_batches
+            if validation_split or sample_weight is not None:
+                raise ValueError("fit: y is missing; give the targets, or, to train on batches, leave out "
+                                 "validation_split and sample_weight: a batch may be (x, y, sample_weight)")
+            return fit_batches(self, X, epochs, validation_data, callbacks, progress)
         fit = self._checked(X, y, epochs, batch_size, shuffle, validation_data, validation_split, sample_weight,
                             callbacks)
-        self.stop, self.callbacks = False, fit.callbacks
+        with self.running(fit.callbacks, fit.epochs * fit.updates, progress) as fit.bar:
+            left = fit.epochs
+            while left and not self.stop:
+                together = min(left, self._worth_joining(fit))
+                if together > 1:
+                    self._short_epochs(fit, together)
+                else:
+                    self._epoch(fit)
+                left -= together
+        return self.history
+
+    @contextmanager
+    def running(self, callbacks: tuple[Callback, ...], total: int | None, progress: bool) -> Iterator[Any]:
+        """Tell callbacks that training begins and ends; give the progress bar. What sets `stop` ends it."""
+        self.stop, self.callbacks = False, callbacks
         begun: list[Callback] = []
         from tqdm import tqdm  # here, as it would make up a third of the time that importing fastbp takes
         # disable=None: no bar where stderr is not a terminal
-        with tqdm(total=fit.epochs * fit.updates, unit="batch", disable=None if progress else True) as fit.bar:
+        with tqdm(total=total, unit="batch", disable=None if progress else True) as bar:
             try:
-                for callback in fit.callbacks:
+                for callback in callbacks:
                     begun.append(callback)
                     callback.on_fit_begin(self)
                 self._resume_callbacks()
-                left = fit.epochs
-                while left and not self.stop:
-                    together = min(left, self._worth_joining(fit))
-                    if together > 1:
-                        self._short_epochs(fit, together)
-                    else:
-                        self._epoch(fit)
-                    left -= together
-            except _Stopped:
+                yield bar
+            except Stopped:
                 pass
             finally:
                 for callback in begun:
                     callback.on_fit_end(self)
                 self.callbacks = ()
-        return self.history
 
     def evaluate(self, X: Any, y: Any, sample_weight: ArrayLike | None = None,
                  batch_size: int | None = None) -> dict[str, float]:
@@ -281,7 +296,7 @@ class Trainer:
             ``"loss"``, for classification ``"accuracy"`` (``"accuracy_0"``, … with several outputs), and the metrics.
         """
         size = 1024 if batch_size is None else count("evaluate", "batch_size", batch_size)
-        return self._evaluate(self.net.batch(X, y, self.loss, sample_weight), size)
+        return self.evaluate_batch(self.net.batch(X, y, self.loss, sample_weight), size)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -357,7 +372,7 @@ class Trainer:
         trained = perf_counter()
         row: dict[str, float] = {"epoch": epoch, "loss": _mean(losses, fit, order), "lr": float(rates[-1])}
         if fit.validation is not None:
-            row |= {f"val_{name}": value for name, value in self._evaluate(fit.validation).items()}
+            row |= {f"val_{name}": value for name, value in self.evaluate_batch(fit.validation).items()}
         row["seconds"] = perf_counter() - start
         row["samples_per_second"] = fit.count / max(trained - start, 1e-9)
         self.history.append(row)
@@ -447,7 +462,7 @@ class Trainer:
                 if callback.every is not None and self.update.step % callback.every == 0:
                     callback.on_batch_end(self, done)
             if self.stop and done < len(rates):
-                raise _Stopped
+                raise Stopped
         return losses
 
     def _reporter(self, fit: _Fit, before: int) -> Callable[[int], None] | None:
@@ -465,10 +480,11 @@ class Trainer:
             for callback in watching:
                 callback.on_progress(self, seen)
             if self.stop and seen < fit.updates:
-                raise _Stopped
+                raise Stopped
         return report
 
-    def _evaluate(self, batch: Batch, batch_size: int = 1024) -> dict[str, float]:
+    def evaluate_batch(self, batch: Batch, batch_size: int = 1024) -> dict[str, float]:
+        """Compute the loss and the metrics of checked data."""
         outputs = self.net.outputs(batch.inputs, batch_size)
         result = {"loss": 0.0}
         with np.errstate(all="ignore"):
@@ -512,19 +528,17 @@ class Trainer:
         split = number("fit", "validation_split", validation_split, "a number from 0 to below 1", lambda v: 0 <= v < 1)
         if validation_data is not None and split:
             raise ValueError("fit: validation_data and validation_split are both given; give one of them")
-        for callback in _sequence("fit: callbacks", callbacks):
-            if not isinstance(callback, Callback):
-                what = f"the class {callback.__name__}" if isinstance(callback, type) else repr(callback)
-                raise TypeError(f"fit: callbacks holds {what}; expected instances of fb.callbacks.Callback")
+        checked_callbacks = as_callbacks(callbacks)
         batch = self.net.batch(X, y, self.loss, sample_weight)
-        validation, rows = self._validation(validation_data), None
+        validation, rows = self.validation(validation_data), None
         if split:
             rows, kept = self._split(batch.rows, split)
             validation = batch.take(kept)
         order = shuffle if callable(shuffle) else bool(shuffle)
-        return _Fit(batch, rows, validation, epochs, batch_size, order, tuple(callbacks))
+        return _Fit(batch, rows, validation, epochs, batch_size, order, checked_callbacks)
 
-    def _validation(self, data: Any) -> Batch | None:
+    def validation(self, data: Any) -> Batch | None:
+        """Check and convert validation data."""
         if data is None:
             return None
         if not isinstance(data, list | tuple) or len(data) not in (2, 3):
