@@ -15,7 +15,7 @@ with_callbacks: Any
 try:
     from sklearn import callback as _callback
 except ImportError:
-    CallbackSupport, with_callbacks = object, lambda method: method
+    CallbackSupport, with_callbacks = type("NoCallbacks", (), {}), lambda method: method
 else:
     CallbackSupport, with_callbacks = _callback.CallbackSupportMixin, _callback.with_callbacks
 
