@@ -28,7 +28,8 @@ def fit_batches(trainer: Trainer, batches: Any, epochs: int, validation_data: An
             if trainer.stop:
                 break
             if not _epoch(trainer, batches, validation, bar):
-                again = "fit: X ran out after the first epoch: an iterator can be gone through once; give a list, or epochs=1"
+                again = ("fit: X ran out after the first epoch: an iterator can be gone through once; give a list, or "
+                         "epochs=1")
                 raise ValueError(again if done else "fit: X has no batches; expected at least one (x, y)")
     return trainer.history
 

@@ -82,6 +82,24 @@ class Step:
     phase: str
     stage: str = ""
 
+    def cost(self, capacity: int) -> float:
+        """Estimate the nanoseconds that one row, or one unit, takes in one thread, in a batch of so many rows."""
+        node, phase = self.node, self.phase
+        if node.op == "linear":
+            count, i, o = node.dims
+            if phase in ("forward", "backward"):
+                return 0.012 * count * i * o + 2
+            return (0.012 * count * capacity * o if phase == "gradient" else 0) + o
+        if phase in ("update", "accumulate_units"):
+            return 0.5
+        if phase in ("forward_reduce", "backward_reduce", "gradient"):
+            return 0.5 * capacity
+        if phase == "feed" and isinstance(node.y, Buffer):
+            return 0.1 * node.y.per_row
+        if phase == "call":
+            return 1.0      # in the calling thread, as far as that is up to us
+        return 1.0 * prod(node.dims or (1,))
+
 
 @dataclass(frozen=True)
 class LossSpec:
@@ -436,6 +454,20 @@ class Lowering:
     def calls_back(self) -> bool:
         """Whether a node is written in Python."""
         return bool(self._python) or any(n.call is not None for n in self.loss_nodes)
+
+    def read_in_place(self, nodes: Sequence[PlanNode]) -> list[tuple[int, str, int]]:
+        """Find the pointers that can be set to rows of the data set itself, instead of to a copy of them.
+
+        Each is the number of a node, the pointer's name, and the number of the feed. None where Python is called back:
+        its views are of the plan's own memory.
+        """
+        found: list[tuple[int, str, int]] = []
+        for feed, source in enumerate(() if self.calls_back else self.feeds):
+            for number, node in enumerate(nodes):
+                places = {"target": node.target, "weight": node.weight, "in_from": node.in_from}
+                places |= {f"x{i}": place for i, place in enumerate(node.x)}
+                found += [(number, field, feed) for field, place in places.items() if place is source.y]
+        return found
 
     def refresh(self) -> list[Step]:
         """The prepare steps that updates leave to be done: fused nodes do their own."""

@@ -179,24 +179,6 @@ def op_phases(op: str) -> frozenset:
     return _known_phases[op]
 
 
-def _cost(node, phase: str, capacity: int) -> float:
-    """Estimate the nanoseconds that one row, or one unit, of a step takes in one thread."""
-    if node.op == "linear":
-        count, i, o = node.dims
-        if phase in ("forward", "backward"):
-            return 0.012 * count * i * o + 2
-        return (0.012 * count * capacity * o if phase == "gradient" else 0) + o
-    if phase in ("update", "accumulate_units"):
-        return 0.5
-    if phase in ("forward_reduce", "backward_reduce", "gradient"):
-        return 0.5 * capacity
-    if phase == "feed":
-        return 0.1 * node.y.per_row
-    if phase == "call":
-        return 1.0      # in the calling thread, as far as that is up to us
-    return 1.0 * prod(node.dims or (1,))
-
-
 cdef int64_t _units(const fbp_node *node, int32_t dim) noexcept:
     return node.dim[dim] if dim >= 0 else 1
 
@@ -289,7 +271,7 @@ cdef class Plan:
     cdef int32_t dtype
     cdef dict _number_of, _program_of, _offsets
     cdef object _arena, _real, _memory, _sources
-    cdef list _direct_feeds, _direct_homes
+    cdef list _direct
     cdef list _node_list
     cdef readonly object lowering
     cdef readonly int64_t capacity, position
@@ -370,39 +352,30 @@ cdef class Plan:
         self.prepare_number = self._program_of.get("prepare", 0)
 
     def _find_direct(self):
-        """Find the places that can be pointed at the data set itself, instead of at a copy of its rows."""
+        """Note the places that can be pointed at the data set itself."""
         cdef fbp_node *n
-        cdef int64_t count = 0
-        self.direct = <fbp_direct *> _zeros(8 * len(self._node_list), sizeof(fbp_direct))
-        self._direct_feeds, self._direct_homes = [], []
-        if self.lowering.calls_back:         # their views are of the plan's own memory
-            return
-        for feed, source in enumerate(self.lowering.feeds):
-            for i, node in enumerate(self._node_list):
-                n = &self.nodes[<int64_t> i]
-                for k, place in enumerate(node.x):
-                    if place is source.y:
-                        count += self._add_direct(count, feed, source.y, <const void **> &n.x[<int> k])
-                if node.in_from is source.y:
-                    count += self._add_direct(count, feed, source.y, <const void **> &n.in_from)
-                if node.target is source.y:
-                    count += self._add_direct(count, feed, source.y, <const void **> &n.target)
-                if node.weight is source.y:
-                    count += self._add_direct(count, feed, source.y, <const void **> &n.weight)
-        self.n_direct = count
-
-    cdef int _add_direct(self, int64_t number, int feed, home, const void **place) except -1:
-        self.direct[number].place = place
-        self._direct_feeds.append(feed)
-        self._direct_homes.append(home)
-        return 1
+        cdef const void **place
+        self._direct = self.lowering.read_in_place(self._node_list)
+        self.n_direct = len(self._direct)
+        self.direct = <fbp_direct *> _zeros(max(self.n_direct, 1), sizeof(fbp_direct))
+        for i, (number, field, _) in enumerate(self._direct):
+            n = &self.nodes[<int64_t> number]
+            if field == "target":
+                place = <const void **> &n.target
+            elif field == "weight":
+                place = <const void **> &n.weight
+            elif field == "in_from":
+                place = <const void **> &n.in_from
+            else:
+                place = <const void **> &n.x[0 if field == "x0" else 1]
+            self.direct[<int64_t> i].place = place
 
     cdef int _point_at_sources(self) except -1:
         """Point what can be at the arrays that are fed, from their first row on."""
         cdef int64_t i
         cdef fbp_node *n
         for i in range(self.n_direct):
-            n = &self.nodes[self.feed_numbers[<int> self._direct_feeds[i]]]
+            n = &self.nodes[self.feed_numbers[<int> self._direct[i][2]]]
             self.direct[i].source = <const char *> n.x[0]
             self.direct[i].row_bytes = n.dim[0]
         return 0
@@ -411,7 +384,7 @@ cdef class Plan:
         """Point it back at the plan's own memory."""
         cdef int64_t i
         for i in range(self.n_direct):
-            self.direct[i].place[0] = self._at(self._direct_homes[i])
+            self.direct[i].place[0] = self._at(self.lowering.feeds[self._direct[i][2]].y)
         return 0
 
     cdef void *_at(self, place) except? NULL:
@@ -469,7 +442,7 @@ cdef class Plan:
                 s = &self.steps[used]
                 s.node = &self.nodes[<int64_t> self._number_of[id(step.node)]]
                 s.group, s.domain = group, 1 if step.stage else 0
-                s.cost = _cost(step.node, step.phase, self.capacity)
+                s.cost = step.cost(self.capacity)
                 self._set_entry(s, step.node.op, step.phase)
                 s.chunk = max(1, <int64_t> (_TASK_COST / s.cost))
                 if s.chunk > 16:
