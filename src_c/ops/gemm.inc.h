@@ -33,8 +33,8 @@ typedef struct FN(epilogue) {
     const T *gate;            /* (M, N), rows apart by gate_ld: C is zeroed where the gate is not above 0 */
     int64_t gate_ld;
     int32_t relu;             /* C = max(0, C) */
-    /* called with each block of C, as soon as it is complete */
-    void (*finish)(const void *context, int64_t i, int64_t rows, int64_t j, int64_t columns);
+    /* called with each block of rows of C, as soon as it is complete */
+    void (*finish)(const void *context, int64_t i, int64_t rows);
     const void *context;
 } FN(epilogue);
 
@@ -42,7 +42,7 @@ typedef struct FN(epilogue) {
 typedef struct FN(product) {
     T *C;
     int64_t ldc, a_row, a_k, ldb, K;
-    int32_t first, last;      /* does the product over k begin, and end, here? else C holds a part of it before, or after */
+    int32_t first, last;      /* does the sum over k begin, and end, here? else C holds a part of it before, or after */
     const FN(epilogue) *e;
     T *panel;                 /* packing tiles leave B's columns here, two vectors a row; NULL: nothing is packed */
     const T *ahead;           /* the next panel's rows of B, ahead_ld apart: every FBP_LATE steps of k a tile fetches */
@@ -70,7 +70,8 @@ static FBP_INLINE void FN(fetch)(const int MR, const int NV, const int why, cons
     }
 }
 
-static FBP_INLINE void FN(fetch_for_end)(const int MR, const int NV, const FN(product) *p, const T *C, int64_t i, int64_t j)
+static FBP_INLINE void FN(fetch_for_end)(const int MR, const int NV, const FN(product) *p, const T *C, int64_t i,
+                                         int64_t j)
 {
     const FN(epilogue) *e = p->e;
     FN(fetch)(MR, NV, 1, p->first ? C : C + MR * p->ldc, p->ldc);   /* later parts of k: C of the next tile */
@@ -99,7 +100,7 @@ static FBP_INLINE void FN(tile)(const int MR, const int NV, const int cut, const
             for (int v = 0; v < NV; v++) acc[r][v] = FN(v_load_cut)(cut && v == NV - 1, C + r * ldc + v * VL, lanes);
         }
     }
-    /* every third row has a pointer of its own: the rows between are reached by scaled indices, not by more registers */
+    /* every third row has a pointer of its own: the rows between are reached by scaled indices, not more registers */
     const T *a_rows[4] = {A, A + 3 * a_row, A + 6 * a_row, A + 9 * a_row};
     FBP_UNROLL
     for (int r = 3; r < MR; r += 3) FBP_OPAQUE(a_rows[r / 3]);
@@ -193,7 +194,7 @@ FBP_HEIGHTS(FBP_TILES_FEW, FBP_TILES_MANY, FBP_TILES_PACK)
 #undef FBP_TILES
 #undef FBP_TILE
 
-/* Where the tile of one, two or four vectors stands, its last vector whole or (one further) cut; and the packing one. */
+/* Where the tile of one, two or four vectors stands, its last vector whole or (one further) cut; and the packing one */
 enum { FN(one_vector) = 0, FN(two_vectors) = 2, FN(four_vectors) = 4, FN(packing) = 4 };
 
 static const FN(tile_fn) FN(tiles)[FBP_MR + 1][6] = {

@@ -1,6 +1,6 @@
 /* How a product is cut into tiles, and which operands are copied first.
  *
- * A product is cut into blocks of rows, so that a block of A stays in the second-level cache while all columns are made.
+ * A product is cut into blocks of rows: a block of A stays in the second-level cache while all its columns are made.
  * Operands are read where they are if they fit the cache. Copies are made where they do not, or where rows are so far
  * apart that they fall into few sets of the cache; then the inner index is cut as well, FBP_KC at a time. The first
  * tile of a panel of B (two vectors wide) copies it as it goes, which costs two stores for 24 multiply-adds.
@@ -14,8 +14,8 @@
 #define FBP_FAR_BYTES 2048                                      /* rows apart by multiples of this fall into few sets */
 #define FBP_PACK_ROWS 48                                        /* shorter products never pack */
 #define FBP_PACK_COLUMNS 16                                     /* and narrower ones, in vectors, not A */
-#define FBP_FINISH_BYTES (192 * 1024)   /* a block of C that is finished has about so many bytes, to be still in the cache */
-#define FBP_REPACK_ROWS 192               /* but so many rows if B is copied anew for each block */
+#define FBP_FINISH_BYTES (192 * 1024)                       /* of a block of C finished while in the cache */
+#define FBP_REPACK_ROWS 192                                     /* but so many rows if each block copies B anew */
 #endif
 
 static inline int64_t FN(min)(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -33,7 +33,8 @@ static inline int64_t FN(spread)(int64_t n)
     return (FN(parts)(n, line) | 1) * line;
 }
 
-static void FN(copy_rows_apart)(T *restrict to, int64_t ld, const T *restrict from, int64_t from_ld, int64_t rows, int64_t n)
+static void FN(copy_rows_apart)(T *restrict to, int64_t ld, const T *restrict from, int64_t from_ld, int64_t rows,
+                                int64_t n)
 {
     for (int64_t r = 0; r < rows; r++) {
         int64_t c = 0;
@@ -145,7 +146,8 @@ static void FN(gemm_outer)(T *C, int64_t ldc, const T *A, int64_t a_row, const T
     }
     if (j == N) return;
     const V b = FN(v_load_n)(B + j, N - j);
-    for (int64_t i = 0; i < M; i++) FN(v_store_n)(C + i * ldc + j, FN(v_fma)(FN(v_set1)(A[i * a_row]), b, (V){0}), N - j);
+    for (int64_t i = 0; i < M; i++)
+        FN(v_store_n)(C + i * ldc + j, FN(v_fma)(FN(v_set1)(A[i * a_row]), b, (V){0}), N - j);
 }
 
 /* C (M, N) = A (M, K) B (K, N) with the epilogue; scratch as in fastbp.h, or NULL: nothing is copied. */
@@ -158,7 +160,7 @@ static void FN(gemm)(T *C, int64_t ldc, const T *A, int64_t a_row, int64_t a_k, 
     if (M < FBP_PACK_ROWS || outer) {
         if (outer) FN(gemm_outer)(C, ldc, A, a_row, B, M, N);
         else FN(gemm_block)(&p, A, B, 0, M, 0, N);
-        if (e->finish) e->finish(e->context, 0, M, 0, N);
+        if (e->finish) e->finish(e->context, 0, M);
         return;
     }
     const FN(cuts) cuts = FN(gemm_cuts)(a_row, a_k, ldb, M, N, K, e->finish != NULL, scratch != NULL);
@@ -184,6 +186,6 @@ static void FN(gemm)(T *C, int64_t ldc, const T *A, int64_t a_row, int64_t a_k, 
             }
             FN(gemm_block)(&p, A_block, B + k * ldb, i, rows, 0, N);
         }
-        if (e->finish) e->finish(e->context, i, rows, 0, N);
+        if (e->finish) e->finish(e->context, i, rows);
     }
 }

@@ -1,72 +1,70 @@
 /* linear: y = act(x W + b); the twin of fastbp/ops/linear.py, fused with the activations before and after it, and with
  * the optimizer.
  *
- * dim[0] groups a row (G), dim[1] I, dim[2] O. p[0] W (I, O), p[1] b (O,) or NULL. aux Wt (O, I) or NULL. Units are rows
- * of W.
+ * dim[0] groups a row (G), dim[1] I, dim[2] O. p[0] W (I, O), p[1] b (O,) or NULL. aux Wt (O, I) or NULL. Units are
+ * rows of W.
  *
  *   prepare   refreshes the units' columns of Wt
  *   forward   writes act(z) to y, and z = x W + b to save[0] if that is not NULL
  *   backward  is given dz in dy. Where in_act is an activation, x is its output, and dx[0] gets the gradient of that
  *             activation's input, from in_from
  *   gradient  dW of the units; with unit 0 also db. If the node is fused and there is an update, each block of dW is
- *             applied to W, and Wt refreshed, while all of them are in the cache
+ *             applied to W, and Wt refreshed, while they are in the cache
  */
 
-/* An activation over blocks of a matrix that has just been made: rows of `to` and `from` are apart by ld. */
+/* An activation over rows of a matrix that have just been made: rows of `to` and `from` have `columns` elements. */
 typedef struct FN(strip) {
     FN(activation_forward_fn) forward;
     FN(activation_backward_fn) backward;
     T *to;
     const T *from;
-    int64_t ld;
+    int64_t columns;
     double alpha;
 } FN(strip);
 
-static void FN(finish_forward)(const void *context, int64_t i, int64_t rows, int64_t j, int64_t columns)
+static void FN(finish_forward)(const void *context, int64_t i, int64_t rows)
 {
     const FN(strip) *s = context;
-    T *y = s->to + i * s->ld + j;
-    const T *z = s->from + i * s->ld + j;
-    if (columns == s->ld) s->forward(y, z, rows * columns, s->alpha);
-    else for (int64_t r = 0; r < rows; r++) s->forward(y + r * s->ld, z + r * s->ld, columns, s->alpha);
+    s->forward(s->to + i * s->columns, s->from + i * s->columns, rows * s->columns, s->alpha);
 }
 
-static void FN(finish_backward)(const void *context, int64_t i, int64_t rows, int64_t j, int64_t columns)
+static void FN(finish_backward)(const void *context, int64_t i, int64_t rows)
 {
     const FN(strip) *s = context;
-    T *dx = s->to + i * s->ld + j;
-    const T *from = s->from + i * s->ld + j;
-    if (columns == s->ld) s->backward(dx, dx, from, rows * columns, s->alpha);
-    else for (int64_t r = 0; r < rows; r++) s->backward(dx + r * s->ld, dx + r * s->ld, from + r * s->ld, columns, s->alpha);
+    T *dx = s->to + i * s->columns;
+    s->backward(dx, dx, s->from + i * s->columns, rows * s->columns, s->alpha);
 }
 
-static void FN(linear_forward_fused)(T *restrict y, T *restrict z, const T *restrict x, const T *restrict W, const T *Wt,
-                                     const T *restrict b, int64_t B, int64_t I, int64_t O, int32_t act, double alpha,
-                                     void *scratch)
+static void FN(linear_forward_fused)(T *restrict y, T *restrict z, const T *restrict x, const T *restrict W,
+                                     const T *Wt, const T *restrict b, int64_t B, int64_t I, int64_t O, int32_t act,
+                                     double alpha, void *scratch)
 {
     T *into = z ? z : y;
-    const FN(strip) strip = {.forward = FN(activation_forward_of)(act), .to = y, .from = into, .ld = O, .alpha = alpha};
     const int32_t relu = act == FBP_OP_relu && !z, plain = act == FBP_OP_identity && !z;
+    const FN(strip) strip = {.forward = FN(activation_forward_of)(act), .to = y, .from = into, .columns = O,
+                             .alpha = alpha};
     if (FN(is_dot)(I, O)) {
         FN(linear_forward_dot)(into, x, W, Wt, b, B, I, O);
-        if (!plain) FN(finish_forward)(&strip, 0, B, 0, O);
+        if (!plain) FN(finish_forward)(&strip, 0, B);
         return;
     }
-    const FN(epilogue) e = {.bias = b, .relu = relu, .finish = relu || plain ? NULL : FN(finish_forward), .context = &strip};
+    const FN(epilogue) e = {.bias = b, .relu = relu, .finish = relu || plain ? NULL : FN(finish_forward),
+                            .context = &strip};
     FN(gemm)(into, O, x, I, 1, W, O, B, O, I, &e, scratch);
 }
 
 static void FN(linear_backward_fused)(T *restrict dx, const T *restrict dy, const T *restrict Wt, int64_t B, int64_t I,
                                       int64_t O, int32_t in_act, const T *from, double alpha, void *scratch)
 {
-    const FN(strip) strip = {.backward = FN(activation_backward_of)(in_act), .to = dx, .from = from, .ld = I, .alpha = alpha};
     const int32_t relu = in_act == FBP_OP_relu, plain = in_act == FBP_OP_identity;
-    const FN(epilogue) e = {.gate = relu ? from : NULL, .gate_ld = I, .finish = relu || plain ? NULL : FN(finish_backward),
-                            .context = &strip};
+    const FN(strip) strip = {.backward = FN(activation_backward_of)(in_act), .to = dx, .from = from, .columns = I,
+                             .alpha = alpha};
+    const FN(epilogue) e = {.gate = relu ? from : NULL, .gate_ld = I,
+                            .finish = relu || plain ? NULL : FN(finish_backward), .context = &strip};
     FN(gemm)(dx, I, dy, O, 1, Wt, I, B, I, O, &e, scratch);
 }
 
-/* NV columns of vectors, the last of them cut: db[j] = the sum of dy[r, j] over r, in `chains` sums of every chains-th row */
+/* db of NV vectors of columns; a single one has `lanes` lanes. Chain c sums the rows c, c + chains, … */
 static FBP_INLINE void FN(sum_columns)(const int NV, const int chains, T *restrict db, const T *restrict dy, int64_t B,
                                        int64_t O, int64_t lanes)
 {
@@ -155,16 +153,14 @@ typedef struct FN(weight_block) {
     int64_t first;
 } FN(weight_block);
 
-static void FN(finish_gradient)(const void *context, int64_t i, int64_t rows, int64_t j, int64_t columns)
+static void FN(finish_gradient)(const void *context, int64_t i, int64_t rows)
 {
     const FN(weight_block) *block = context;
     const fbp_node *n = block->node;
-    const int64_t I = n->dim[1], O = n->dim[2], at = (block->first + i) * O + j;
-    T *W = (T *)n->p[0] + at;
-    const T *dW = (const T *)n->dp[0] + at;
-    if (columns == O) fbp_update_piece(block->update, W, dW, rows * O, n->decay[0]);
-    else for (int64_t r = 0; r < rows; r++) fbp_update_piece(block->update, W + r * O, dW + r * O, columns, n->decay[0]);
-    if (n->aux) FN(transpose_block)((T *)n->aux + j * I + block->first + i, I, W, O, rows, columns);
+    const int64_t I = n->dim[1], O = n->dim[2], row = block->first + i;
+    T *W = (T *)n->p[0] + row * O;
+    fbp_update_piece(block->update, W, (const T *)n->dp[0] + row * O, rows * O, n->decay[0]);
+    if (n->aux) FN(transpose_block)((T *)n->aux + row, I, W, O, rows, O);
 }
 
 static void FN(linear_gradient_weight)(const fbp_node *n, fbp_update_plan *update, int64_t B, int64_t lo, int64_t hi,
@@ -178,7 +174,7 @@ static void FN(linear_gradient_weight)(const fbp_node *n, fbp_update_plan *updat
         const FN(epilogue) none = {0};
         if (O == 1) FN(gemm)(dW, hi - lo, dy, 1, 1, x, I, 1, hi - lo, B, &none, NULL);
         else FN(linear_gradient_narrow)(dW, x, I, dy, B, hi - lo, O, scratch);
-        if (update) FN(finish_gradient)(&block, 0, hi - lo, 0, O);
+        if (update) FN(finish_gradient)(&block, 0, hi - lo);
         return;
     }
     FN(epilogue) e = {0};

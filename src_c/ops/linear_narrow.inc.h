@@ -1,7 +1,7 @@
 /* Linear layers with few outputs, where vectors across the outputs would be mostly empty.
  *
  * Forward, O <= 4: dot products, vectors along I. One element of y is the sum over blocks of FBP_DOT_BLOCK inputs, in
- * order from the bias on; within a block lane l sums the inputs l, l + VL, … and the lanes are folded by halves (v_sums).
+ * order from the bias on; within a block lane l sums the inputs l, l + VL, …, and v_sums folds the lanes by halves.
  * Which layers go this way depends on I and O alone, so the bits of a row do not depend on how many rows come with it.
  *
  * Gradient, O <= 12: dW transposed is dy transposed times x, whose rows are long; it is made that way in the scratch
@@ -21,8 +21,8 @@ static inline int32_t FN(is_dot)(int64_t I, int64_t O)
 }
 
 /* acc[r O + o] += x[r, k to k + VL] Wt[o, k to k + VL]; of the last vector only `lanes` lanes exist if it is cut. */
-static FBP_INLINE void FN(dot_step)(const int R, const int O, const int cut, V acc[VL], const T *const rows[6], int64_t I,
-                                    const T *Wt, int64_t ld, int64_t k, int64_t lanes)
+static FBP_INLINE void FN(dot_step)(const int R, const int O, const int cut, V acc[VL], const T *const rows[6],
+                                    int64_t I, const T *Wt, int64_t ld, int64_t k, int64_t lanes)
 {
     V w[FBP_DOT_OUTPUTS];
     FBP_UNROLL

@@ -6,7 +6,8 @@
 #endif
 #if FBP_VBYTES == 64 && !FBP_F64
 #define FBP_LANES(F, h) F(0, h, 16), F(1, h, 16), F(2, h, 16), F(3, h, 16), F(4, h, 16), F(5, h, 16), F(6, h, 16), \
-    F(7, h, 16), F(8, h, 16), F(9, h, 16), F(10, h, 16), F(11, h, 16), F(12, h, 16), F(13, h, 16), F(14, h, 16), F(15, h, 16)
+    F(7, h, 16), F(8, h, 16), F(9, h, 16), F(10, h, 16), F(11, h, 16), F(12, h, 16), F(13, h, 16), F(14, h, 16),  \
+    F(15, h, 16)
 #define FBP_STAGES(STAGE) STAGE(8) STAGE(4) STAGE(2) STAGE(1)
 #elif FBP_VBYTES == 64 || (FBP_VBYTES == 32 && !FBP_F64)
 #define FBP_LANES(F, h) F(0, h, 8), F(1, h, 8), F(2, h, 8), F(3, h, 8), F(4, h, 8), F(5, h, 8), F(6, h, 8), F(7, h, 8)
@@ -30,7 +31,7 @@
 #define FBP_FROM_LOW(l, h, n) ((l) & (h) ? (n) + (l) - (h) : (l))
 #define FBP_FROM_HIGH(l, h, n) ((l) & (h) ? (n) + (l) : (l) + (h))
 
-/* Row i of the square is x[i] before, and column i after. In blocks of 16 bytes first, then the blocks; all exchanges are
+/* x[i] is row i of a square before, and column i after. In blocks of 16 bytes first, then the blocks: all exchanges are
  * ones that x86 has a single instruction for. */
 static FBP_INLINE void FN(v_transpose)(V x[VL])
 {
