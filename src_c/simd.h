@@ -156,9 +156,9 @@ static FBP_INLINE V FN(v_sqrt)(V a)
 #endif
 }
 
-/* over_root: m / (sqrt(v) + e), v >= 0. On AVX-512 the square root comes from the CPU's estimate, made better by a Newton
- * step, so that it does not queue with the division; within 3 ULP. There v is at least the least normal number, and the
- * estimate above 0: an infinite v, a square that overflowed, gives 0 as it does elsewhere. */
+/* over_root: m / (sqrt(v) + e), v >= 0. On AVX-512 the square root comes from the CPU's estimate, made better by a
+ * Newton step, so that it does not queue with the division; within 3 ULP. There v is at least the least normal number,
+ * and the estimate above 0: an infinite v, a square that overflowed, gives 0 as it does elsewhere. */
 static FBP_INLINE V FN(v_over_root)(V m, V v, V e)
 {
 #if FBP_ISA_AVX512 && !FBP_F64

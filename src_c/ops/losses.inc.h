@@ -1,12 +1,12 @@
 /* The losses: row_loss[r] = w_r l(x_r, t_r) and its gradient dx, in one pass; the twin of fastbp/losses.py.
  *
- * Node: x[0] the network's output (rows * G, D), dx[0] its gradient or NULL, target, weight the sample weights (rows,) or
- * NULL, aux (rows * G,) the row weights w, row_loss (rows * G,), constants (D,) or NULL. dim[0]: G, dim[1]: D, attr[0].
+ * Node: x[0] the network's output (rows * G, D), dx[0] its gradient or NULL, target, weight the sample weights (rows,)
+ * or NULL, aux (rows * G,) the row weights w, row_loss (rows * G,), constants (D,) or NULL. dim[0]: G, dim[1]: D, attr[0].
  * forward_reduce fills aux: the weights divided by their sum, and so mixes rows; forward does the rest, row by row.
  */
 
-#define FBP_LOSS_ARGS(type) double *row_loss, T *dx, const T *x, const type *target, const T *weight, const T *constants, \
-                            int64_t B, int64_t D, double attr
+#define FBP_LOSS_ARGS(type) double *row_loss, T *dx, const T *x, const type *target, const T *weight, \
+                            const T *constants, int64_t B, int64_t D, double attr
 
 /* ---- losses that are sums over elements: each gives l and dl/dx of a vector of elements -------------------------- */
 
@@ -127,7 +127,8 @@ static void KERNEL(gaussian_nll)(FBP_LOSS_ARGS(T))
         V sum = {0};
         for (int64_t j = 0; j < half; j += VL) {
             const V s = FN(v_load_up_to)(log_variance + j, half - j), root = FN(v_exp)(s * (T)-0.5);
-            const V r = (FN(v_load_up_to)(target + row * half + j, half - j) - FN(v_load_up_to)(mean + j, half - j)) * root;
+            const V t = FN(v_load_up_to)(target + row * half + j, half - j);
+            const V r = (t - FN(v_load_up_to)(mean + j, half - j)) * root;
             sum += FN(v_first)((s + r * r) * (T)0.5, half - j);
             if (!dx) continue;
             FN(v_store_up_to)(dx + row * D + j, -r * root * w, half - j);
@@ -139,8 +140,8 @@ static void KERNEL(gaussian_nll)(FBP_LOSS_ARGS(T))
 
 /* ---- cross-entropies: softmax, its logarithm and the gradient together ------------------------------------------- */
 
-/* With s = x - max x and S = Σ exp(s), -Σ q log(softmax(x)) = log S Σ q - Σ q s. What rows have of it is kept for a block
- * of them, so that their logarithms are made together. */
+/* With s = x - max x and S = Σ exp(s), -Σ q log(softmax(x)) = log S Σ q - Σ q s. What rows have of it is kept for a
+ * block of them, so that their logarithms are made together. */
 typedef struct FN(surprises) {
     T S[FBP_BLOCK];
     double q[FBP_BLOCK], qs[FBP_BLOCK];
@@ -258,23 +259,25 @@ static double FN(class_weight_of)(const fbp_node *node, int64_t row, int32_t lab
     return sum;
 }
 
-/* classes: 0 no class weights, 1 of labels, 2 of probabilities */
+/* The weight of row r before they are made to sum to 1. classes: 0 no class weights, 1 of labels, 2 of probabilities */
+static FBP_INLINE double FN(weight_of_row)(const fbp_node *node, int64_t r, int32_t classes)
+{
+    const T *samples = node->weight;
+    const double sample = samples ? (double)samples[r / node->dim[0]] : 1;
+    return classes ? sample * FN(class_weight_of)(node, r, classes == 1) : sample;
+}
+
 static FBP_INLINE void FN(row_weights)(const fbp_node *node, const fbp_run *run, int32_t classes)
 {
     const int64_t G = node->dim[0], n = run->rows * G;
-    const T *samples = node->weight;
     T *w = node->aux;
-    if (!samples && !(classes && node->constants)) {
+    if (!node->weight && !(classes && node->constants)) {
         for (int64_t r = 0; r < n; r++) w[r] = (T)(1.0 / (double)n);
         return;
     }
     double sum = 0;
-    for (int64_t r = 0; r < n; r++)
-        sum += (samples ? (double)samples[r / G] : 1) * (classes ? FN(class_weight_of)(node, r, classes == 1) : 1);
-    for (int64_t r = 0; r < n; r++) {
-        const double each = (samples ? (double)samples[r / G] : 1) * (classes ? FN(class_weight_of)(node, r, classes == 1) : 1);
-        w[r] = sum > 0 ? (T)(each / sum) : 0;
-    }
+    for (int64_t r = 0; r < n; r++) sum += FN(weight_of_row)(node, r, classes);
+    for (int64_t r = 0; r < n; r++) w[r] = sum > 0 ? (T)(FN(weight_of_row)(node, r, classes) / sum) : 0;
 }
 
 #define FBP_LOSS_PHASES(name, target_type, target_columns, classes)                                                  \

@@ -18,7 +18,7 @@ static void adam_begin_f64(double *h)
 }
 #endif
 
-/* ---- updates ------------------------------------------------------------------------------------------------------ */
+/* ---- updates ----------------------------------------------------------------------------------------------------- */
 
 /* What all of them begin with: the vectors, and the gradient with weight decay added to it (or not). */
 #define FBP_UPDATE(name)                                                                                          \
@@ -26,8 +26,8 @@ static void adam_begin_f64(double *h)
                                      const double *h, double weight_decay)
 #define FBP_SET(value) FN(v_set1)((T)(value))
 
-/* 1 if an x may not be finite, given the sum of 0 * x over all x. Lanes past the end hold 0/0 where eps is 0: optimizers
- * that divide look again. */
+/* 1 if an x may not be finite, given the sum of 0 * x over all x. Lanes past the end hold 0/0 where eps is 0:
+ * optimizers that divide look again. */
 static FBP_INLINE int32_t FN(not_zero)(V sum) { return !(FN(v_sum)(sum) == 0); }
 
 FBP_UPDATE(sgd)
