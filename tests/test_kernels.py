@@ -147,8 +147,9 @@ def test_a_gradient_whose_square_overflows_moves_nothing(isa: str) -> None:
                                     (kernels.rmsprop_update, 2, {"alpha": 0.9, "eps": 1e-8, "momentum": 0.0})):
         p = np.ones(21, np.float32)
         state = [np.zeros(21, np.float32) for _ in range(states)]
-        assert update(p, g, *state, lr=0.1, step=1, isa=isa, **numbers) is True
-        assert (p == 1).all(), update
+        for step in (1, 2):
+            assert update(p, g, *state, lr=0.1, step=step, isa=isa, **numbers) is True
+            assert (p == 1).all(), update
 
 
 SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-40, -1e-40, 3e-39, 1e-20, 3.0, -3.0, 17.0, -17.0, 87.0, -87.0, 88.8,

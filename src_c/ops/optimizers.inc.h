@@ -93,7 +93,8 @@ FBP_UPDATE(adagrad)
 static FBP_INLINE int32_t FN(adam_loop)(const int decays, T *p, T *exp_avg, T *exp_avg_sq, const T *g, int64_t n,
                                         const double *h, double weight_decay)
 {
-    const V rest1 = FBP_SET(1 - h[3]), rest2 = FBP_SET(1 - h[4]), step = FBP_SET(h[8]), eps = FBP_SET(h[9]);
+    const V rest1 = FBP_SET(1 - h[3]), beta2 = FBP_SET(h[4]), rest2 = FBP_SET(1 - h[4]);
+    const V step = FBP_SET(h[8]), eps = FBP_SET(h[9]);
     const int32_t decoupled = h[6] != 0;
     const V decay = FBP_SET(decoupled ? 0 : weight_decay), keep = FBP_SET(decoupled ? 1 - h[0] * weight_decay : 1);
     V zero = {0};
@@ -104,7 +105,7 @@ static FBP_INLINE int32_t FN(adam_loop)(const int decays, T *p, T *exp_avg, T *e
             p0 *= keep;
         }
         const V m0 = FN(v_load_up_to)(exp_avg + i, n - i), v0 = FN(v_load_up_to)(exp_avg_sq + i, n - i);
-        const V m = m0 + rest1 * (d - m0), v = v0 + rest2 * (d * d - v0);
+        const V m = m0 + rest1 * (d - m0), v = beta2 * v0 + rest2 * (d * d);
         const V p1 = p0 - step * FN(v_over_root)(m, v, eps);
         FN(v_store_up_to)(exp_avg + i, m, n - i);
         FN(v_store_up_to)(exp_avg_sq + i, v, n - i);
