@@ -9,12 +9,12 @@
 #ifndef FBP_KC
 #define FBP_KC (2048 / (int64_t)sizeof(T))
 #define FBP_PANEL_BYTES (64 * 1024)                             /* FBP_KC rows of two vectors, at the most */
-#define FBP_BLOCK_BYTES (FBP_SCRATCH_BYTES - FBP_PANEL_BYTES)   /* a block of A, copied or not */
+#define FBP_BLOCK_BYTES (448 * 1024)                            /* a block of A, copied or not */
 #define FBP_CACHED_BYTES (1024 * 1024)                          /* more of B than this is copied */
 #define FBP_FAR_BYTES 2048                                      /* rows apart by multiples of this fall into few sets */
 #define FBP_PACK_ROWS 48                                        /* shorter products never pack */
 #define FBP_PACK_COLUMNS 16                                     /* and narrower ones, in vectors, not A */
-#define FBP_FINISH_BYTES (192 * 1024)                       /* of a block of C finished while in the cache */
+#define FBP_FINISH_BYTES (192 * 1024)                           /* of a block of C finished while in the cache */
 #define FBP_REPACK_ROWS 192                                     /* but so many rows if each block copies B anew */
 #endif
 
