@@ -58,10 +58,10 @@ def _panel(ax: Any, result: Result, row: str) -> None:
     longest = max(times, default=1)
     for i, (peer, time) in enumerate(zip(peers, times, strict=True)):
         ratio = result.speed_up(row, peer)
-        beside = "" if peer == "fastbp" or ratio is None else f"  ({ratio:.1f}×)"
+        beside = "" if peer == "fastbp" or ratio is None else f"  ({short(ratio)}×)"
         ax.text(time + 0.02 * longest, i, f"{short(time)}{beside}", va="center", fontsize=8)
     ax.axvline(ROWS[row].flop / result.peak / 1e3, color=TEXT, linewidth=0.9, linestyle=(0, (2, 2)))
-    ax.set_xlim(0, 1.45 * longest)
+    ax.set_xlim(0, 1.65 * longest)
     ax.set_xticks([])
     ax.set_title(f"{row}: {ROWS[row].shape}, batch {ROWS[row].batch}", fontsize=9, color=TEXT, loc="left")
     ax.tick_params(length=0)

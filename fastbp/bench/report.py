@@ -29,7 +29,19 @@ def table(result: Result, machine: dict[str, Any]) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     body = ["  ".join(cell.ljust(w) if i in (0, 1, 3) else cell.rjust(w)
                       for i, (cell, w) in enumerate(zip(line, widths, strict=True))).rstrip() for line in lines]
-    return "\n".join([*_facts(result, machine), "", *body, *([""] if notes else []), *notes])
+    parts = [_facts(result, machine), body, _forms(result), notes]
+    return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+def _forms(result: Result) -> list[str]:
+    """Say what was tried where a library can be used in several ways; the table has the fastest."""
+    lines = []
+    for name, timings in result.timings.items():
+        for peer, timing in timings.items():
+            if len(timing.forms) > 1:
+                tried = ", ".join(f"{form} {short(time)}" for form, time in timing.forms.items())
+                lines.append(f"{name}, {PEERS[peer].label}, µs a step in a short trial: {tried}")
+    return lines
 
 
 def _cells(result: Result, row: str, peer: str, timing: Timing) -> tuple[str, ...]:

@@ -29,6 +29,8 @@ class Row:
     activation : {"relu", "tanh"}
         Of the hidden layers.
     loss : {"mse", "cross_entropy"}
+    tolerance : float
+        How far the loss of each of the first mini-batches may be off in float32, relative to float64.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Row:
     batch: int
     activation: str
     loss: str
+    tolerance: float = 1e-4
 
     @property
     def shape(self) -> str:
@@ -45,7 +48,7 @@ class Row:
         '64-(64)×8-10'
         """
         first, *hidden, last = self.widths
-        if len(hidden) > 3 and len(set(hidden)) == 1:
+        if len(hidden) >= 3 and len(set(hidden)) == 1:
             return f"{first}-({hidden[0]})×{len(hidden)}-{last}"
         return "-".join(map(str, self.widths))
 
@@ -117,5 +120,6 @@ ROWS = {row.name: row for row in (
     Row("deep", (64, *[64] * 8, 10), 64, "relu", "cross_entropy"),
     Row("tab", (32, 128, 128, 1), 256, "relu", "mse"),
     Row("mnist", (784, 256, 128, 10), 128, "relu", "cross_entropy"),
-    Row("wide", (1024, 1024, 1024, 1024, 10), 512, "relu", "cross_entropy"),
+    # Adam's first step is the sign of the gradient, and of three million elements some are 0 but for rounding
+    Row("wide", (1024, 1024, 1024, 1024, 10), 512, "relu", "cross_entropy", tolerance=2e-3),
 )}

@@ -179,7 +179,7 @@ def _prepare(row: Row, peer: str, worker: Worker, exact: np.ndarray, clock: _Clo
         try:
             losses = worker.call("open", row, form)
             deviation = float(np.max(np.abs(losses - exact) / np.abs(exact)))
-            allowed = PEERS[peer].tolerance
+            allowed = row.tolerance * PEERS[peer].slack
             if not deviation <= allowed:
                 raise PeerError(f"its losses are off by {deviation:.1e}; at most {allowed:.0e} is allowed")
             epochs, each = _calibrate(worker, form, clock)
