@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp import losses, optimizers, schedules
+from fastbp.checks import number
 from fastbp.container import Contents, Paths, read, write
 from fastbp.errors import FormatError
 from fastbp.layers.base import Layer
@@ -61,13 +62,18 @@ def resume(kind: type[Trainer], path: Paths, loss: Any, optimizer: Optimizer | N
         if loss is None:
             found = [_loss(entry) for entry in d["losses"]]
             loss = found[0] if net._single_output else tuple(found)
+            net.losses(loss)
         if optimizer is None:
             optimizer = _optimizer(d["optimizer"])
-        clip_norm, clip_value = d["clip_norm"], d["clip_value"]
+        clip_norm, clip_value = (_limit(name, d[name]) for name in ("clip_norm", "clip_value"))
     trainer = kind(net, loss, optimizer, metrics=metrics, clip_norm=clip_norm, clip_value=clip_value)
     with described(contents.path):
         _restore(trainer, d, contents)
     return trainer
+
+
+def _limit(name: str, value: Any) -> float | None:
+    return None if value is None else number("Trainer", name, value, "a number above 0", lambda v: v > 0)
 
 
 def _restore(trainer: Trainer, d: Mapping[str, Any], contents: Contents) -> None:
