@@ -15,9 +15,11 @@ for fuzzer in kernels files arrays; do
     PYTHONPATH="${PYTHONPATH:-}:tests" "$python" tests/fuzzing.py "$fuzzer" "$share"
 done
 end=$((SECONDS + share)) runs=0
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
 while ((SECONDS < end)); do
     "$python" -m pytest -q -p no:cacheprovider --hypothesis-profile=fuzz --hypothesis-seed="$RANDOM$RANDOM" \
-        tests/test_random_graphs.py | tail -n 1
-    ((runs += 1))
+        tests/test_random_graphs.py >"$log" || { cat "$log"; exit 1; }
+    runs=$((runs + 1))
 done
 echo "graphs: $runs runs of 900 networks"
