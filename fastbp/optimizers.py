@@ -21,6 +21,7 @@ from fastbp.checks import number
 from fastbp.errors import NonFiniteError
 from fastbp.ops.base import Array
 from fastbp.schedules import ConstantSchedule, Schedule, as_schedule
+from fastbp.vector import aligned_zeros
 
 if TYPE_CHECKING:
     from fastbp.network import Network
@@ -163,7 +164,7 @@ class Optimizer(ABC):
     def update_of(self, net: Network) -> Update:
         """Return what this optimizer remembers about a network; it begins with zeros."""
         if net not in self._updates:
-            state = [np.zeros_like(net.params.flat) for _ in self.state_names]
+            state = [aligned_zeros(net.params.flat.size, net.dtype) for _ in self.state_names]
             self._updates[net] = Update(self, segments(net, self.weight_decay, self.decay_bias), state)
         return self._updates[net]
 

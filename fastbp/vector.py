@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache
+from itertools import count
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +16,10 @@ from fastbp.ops.base import Array, Shape
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
+
+
+_PAGE = 4096
+_staggered = count()
 
 
 class Vector(Mapping[str, Array]):
@@ -78,16 +84,12 @@ class Vector(Mapping[str, Array]):
 def memory_limit(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys/fs/cgroup")) -> float:
     """Return the bytes that a process can have: memory and swap, or what its cgroup grants; infinity if unknown."""
     limits = [inf]
-    try:
+    with suppress(OSError, ValueError, KeyError, IndexError):
         lines = dict(line.split(":", 1) for line in meminfo.read_text(encoding="utf-8").splitlines() if ":" in line)
         limits.append(1024.0 * sum(int(lines[name].split()[0]) for name in ("MemTotal", "SwapTotal")))
-    except (OSError, ValueError, KeyError, IndexError):
-        pass
     for file in (cgroup / "memory.max", cgroup / "memory/memory.limit_in_bytes"):
-        try:
+        with suppress(OSError, ValueError):      # it is not there, or says "max"
             limits.append(float(int(file.read_text(encoding="utf-8"))))
-        except (OSError, ValueError):
-            pass        # it is not there, or says "max"
     return min(limits)
 
 
@@ -102,6 +104,7 @@ def aligned_zeros(size: int, dtype: str) -> Array:
     item = np.dtype(dtype).itemsize
     if size * item > memory_limit():
         raise MemoryError(f"{size * item:,} bytes are more than there are")
-    raw = np.zeros(size * item + 64, dtype=np.uint8)
-    start = -raw.ctypes.data % 64
+    raw = np.zeros(size * item + _PAGE + 64, dtype=np.uint8)
+    # Vectors that are walked side by side (parameters, gradients, state) must not share their place within a page.
+    start = -raw.ctypes.data % 64 + 64 * (next(_staggered) * 9 % (_PAGE // 64))
     return raw[start:start + size * item].view(dtype)
