@@ -24,7 +24,7 @@ from fastbp.network import BackendName
 from fastbp.ops.base import Array
 from fastbp.optimizers import Optimizer
 from fastbp.schedules import ConstantSchedule, FunctionSchedule, ReduceOnPlateau, Schedule
-from fastbp.serialization import build, classes, describe, described, find, plain, tensors_of
+from fastbp.serialization import build, classes, describe, described, find, plain, tensors_of, whole
 
 if TYPE_CHECKING:
     from fastbp.history import History
@@ -90,7 +90,7 @@ def _restore(trainer: Trainer, d: Mapping[str, Any], contents: Contents) -> None
         optimizer.lr.load_state_dict(d["optimizer"]["lr"]["state"])
     history: History = type(trainer.history)([dict(row) for row in d["history"]])
     states = [(str(c["type"]), _put_back(c["state"], contents.tensors)) for c in d["callbacks"]]
-    update.step = int(d["step"])
+    update.step = whole(d["step"])
     for array, own in zip(state, update.state, strict=True):
         own[...] = array
     trainer.history, trainer.resumed_callbacks = history, states

@@ -143,14 +143,14 @@ def build(contents: Contents, backend: BackendName, layers: Iterable[type[Layer]
     known = classes(Layer, (own_layers,), layers)
     with described(contents.path):
         d = contents.description["network"]
-        kind, dtype, seed = KINDS[d["type"]], _text(d["dtype"]), _whole(d["seed"])
+        kind, dtype, seed = KINDS[d["type"]], _text(d["dtype"]), whole(d["seed"], 2**64)
         single = bool(d["single_input"]), bool(d["single_output"])
         graph, chain = _graph(d, known)
         _check_tensors(graph, dtype, contents.tensors)
         net = kind.from_graph(graph, single, dtype=dtype, seed=seed, backend=backend)
         if isinstance(net, Sequential):
             net.layers = chain
-        net._memory.step = _whole(d["step"])
+        net._memory.step = whole(d["step"])
     for name, array in tensors_of(net).items():
         array[...] = contents.tensors[name]
     return net
@@ -162,11 +162,11 @@ def _graph(d: Any, known: Mapping[str, type[Layer]]) -> tuple[Graph, tuple[Layer
     layers = [_layer(entry, known) for entry in d["layers"]]
     chain = []
     for call in d["calls"]:
-        layer = layers[_whole(call["layer"])]
-        tensors.append(layer(*(tensors[_whole(i)] for i in call["inputs"])))
+        layer = layers[whole(call["layer"])]
+        tensors.append(layer(*(tensors[whole(i)] for i in call["inputs"])))
         chain.append(layer)
     names = {layer: _text(entry["name"]) for layer, entry in zip(layers, d["layers"], strict=True)}
-    return Graph(inputs, [tensors[_whole(i)] for i in d["outputs"]], names), tuple(chain)
+    return Graph(inputs, [tensors[whole(i)] for i in d["outputs"]], names), tuple(chain)
 
 
 def _layer(entry: Any, known: Mapping[str, type[Layer]]) -> Layer:
@@ -213,6 +213,13 @@ def find(what: str, name: str, known: Mapping[str, type[Any]], argument: str) ->
     return known[name]
 
 
+def whole(value: Any, below: int = 2**63) -> int:
+    """Return a whole number from a description, or raise ValueError."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < below:
+        raise ValueError(f"its description has {value!r} where a whole number is expected")
+    return value
+
+
 @contextmanager
 def described(path: Path) -> Iterator[None]:
     """Turn whatever goes wrong with a description into a FormatError."""
@@ -224,12 +231,6 @@ def described(path: Path) -> Iterator[None]:
         raise FormatError(f"{path} cannot be loaded: its description lacks {error}") from error
     except (ValueError, TypeError, IndexError, AttributeError, OverflowError, RecursionError) as error:
         raise FormatError(f"{path} cannot be loaded: {error}") from error
-
-
-def _whole(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"its description has {value!r} where a whole number is expected")
-    return value
 
 
 def _text(value: Any) -> str:

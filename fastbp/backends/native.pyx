@@ -325,7 +325,8 @@ cdef class Plan:
         """Give every buffer a place in the arena, each starting on a cache line of its own."""
         self._offsets = {}
         total = 0
-        for b in buffers_of(self._node_list):
+        # no node may have a gradient that comes from outside: that of an output that is an input
+        for b in {id(b): b for b in (*buffers_of(self._node_list), *self.lowering.grads.values())}.values():
             self._offsets[id(b)] = total
             size = (b.per_row * self.capacity + b.fixed) * (self._real.itemsize if b.kind == "real" else 8)
             # an odd number of cache lines between neighbours keeps them out of each other's cache sets
