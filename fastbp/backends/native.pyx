@@ -482,6 +482,7 @@ cdef class Plan:
     def feed(self, arrays: Sequence) -> None:
         """Say where inputs, targets and weights come from, in the order of ``lowering.feeds``."""
         cdef fbp_node *n
+        arrays = [array if array.flags.aligned else array.copy() for array in arrays]
         self._sources = arrays                                   # keeps them alive
         self._point_home()
         for node, array in zip(self.lowering.feeds, arrays):
@@ -562,6 +563,7 @@ cdef class Plan:
         except (BufferError, ValueError):  # NumPy raises ValueError for arrays that are not contiguous, and for dates
             return 0
         fits = view.ndim == len(shape) + 1 and view.format[1] == 0 and _kind_of(view.format[0]) == self.feed_kinds[feed]
+        fits = fits and <uintptr_t> view.buf % <size_t> view.itemsize == 0
         if fits:
             for i in range(view.ndim - 1):
                 fits = fits and view.shape[i + 1] == <Py_ssize_t> shape[i]
