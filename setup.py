@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent
 sys.path.insert(0, str(ROOT / "tools"))
 import generate_kernels  # noqa: E402
 
+CYTHON_DIR = "build/cython"
 C_SOURCES = [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("src_c/*.c"))]
 C_HEADERS = [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("src_c/**/*.h"))]
 FLAGS = [
@@ -27,9 +28,15 @@ FLAGS = [
     "-fno-math-errno",
     "-fno-trapping-math",
     "-fvisibility=hidden",
+    "-ffunction-sections",
+    "-fdata-sections",
+    "-fno-unroll-loops",  # clang would unroll what is not worth it; the loops that are say so
     "-g0",
     "-pthread",
 ]
+LINK_FLAGS = ["-pthread", "-Wl,-dead_strip" if sys.platform == "darwin" else "-Wl,--gc-sections"]
+# What Cython writes runs once a call: small is better than unrolled and inlined.
+GLUE_FLAGS = ["-Os", "-fno-inline-functions"]
 
 
 def write_if_changed(path: Path, text: str) -> None:
@@ -47,7 +54,7 @@ def extension(name: str, c_sources: list[str]) -> Extension:
         define_macros=[("Py_LIMITED_API", "0x030B0000")],
         py_limited_api=True,
         extra_compile_args=FLAGS,
-        extra_link_args=["-pthread"],
+        extra_link_args=LINK_FLAGS,
     )
 
 
@@ -64,9 +71,13 @@ class ParallelBuild(build_ext):
     def build_extensions(self) -> None:
         compile_one = self.compiler.compile
 
-        def compile_all(sources: list[str], **options: object) -> list[str]:
+        def compile_source(source: str, flags: list[str], options: dict[str, object]) -> list[str]:
+            glue = GLUE_FLAGS if source.startswith(CYTHON_DIR) else []
+            return compile_one([source], extra_postargs=[*flags, *glue], **options)
+
+        def compile_all(sources: list[str], extra_postargs: list[str], **options: object) -> list[str]:
             with ThreadPoolExecutor() as pool:
-                objects = pool.map(lambda source: compile_one([source], **options), sources)
+                objects = pool.map(lambda source: compile_source(source, extra_postargs, options), sources)
                 return [name for names in objects for name in names]
 
         self.compiler.compile = compile_all
@@ -89,7 +100,7 @@ if sys.platform == "win32":
 setup(
     ext_modules=cythonize(
         [extension("fastbp.backends.native", C_SOURCES), extension("fastbp.kernels", [])],
-        build_dir="build/cython",
+        build_dir=CYTHON_DIR,
         include_path=[str(GENERATED.parent)],
         language_level=3,
         compiler_directives={"boundscheck": False, "wraparound": False, "cdivision": True, "embedsignature": True},

@@ -21,15 +21,23 @@ Errors: TypeError for another dtype; ValueError for shapes that do not fit, for 
 `isa` that is unknown or that this CPU lacks.
 """
 
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int32_t, int64_t, uint64_t  # no-cython-lint: kernels.pxi uses them
 
 from fastbp.backends.native cimport fbp_table, selected_table, table_named
 
 import numpy as np
 
-ctypedef fused real:
-    float
-    double
+
+cdef void *_address(array) except? NULL:
+    """Return where an array begins, NULL for None. It is contiguous, and the caller holds it."""
+    cdef Py_buffer buffer
+    cdef void *address = NULL
+    if array is not None:
+        PyObject_GetBuffer(array, &buffer, PyBUF_SIMPLE)
+        address = buffer.buf
+        PyBuffer_Release(&buffer)
+    return address
 
 
 cdef class _Arguments:
@@ -58,14 +66,14 @@ cdef class _Arguments:
         self.owners[size] = "given"
 
     cdef input(self, str name, value, tuple dims, str dtype=None):
-        """Return an input as an array that a typed memoryview accepts."""
+        """Return an input as a contiguous array."""
         array = np.asarray(value)
         self.check_dtype(name, array, dtype)
         self.check_shape(name, array, dims)
         if not (array.flags.c_contiguous and array.flags.aligned):
             array = array.copy()
         self.inputs.append((name, array))
-        return array.reshape(-1) if dims == ("n",) else array
+        return array
 
     cdef changed(self, str name, array, tuple dims):
         """Return an array that is changed in place."""
@@ -73,7 +81,7 @@ cdef class _Arguments:
         self.check_dtype(name, array, None)
         self.check_shape(name, array, dims)
         self.written.append((name, array))
-        return array.reshape(-1) if dims == ("n",) else array
+        return array
 
     cdef tuple outputs(self, out, tuple specs):
         """Return the arrays for the results, given or made. A spec: name, dims, whether None skips it, if float64."""
@@ -100,9 +108,6 @@ cdef class _Arguments:
                 results.append(out[i])
                 self.written.append(("out", out[i]))
         return tuple(results)
-
-    cdef flat(self, array):
-        return None if array is None else array.reshape(-1)
 
     cdef check_memory(self, tuple outs, bint elementwise):
         """Refuse given results that overlap another array, unless one is an input itself and that is harmless."""
@@ -194,6 +199,11 @@ cdef class _Arguments:
                      double weight_decay) except -1:
         """Run an optimizer's update: whether all parameters are finite."""
         cdef double hyper[16]
+        cdef void *addresses[2]
+        cdef void *parameters
+        cdef void *gradient
+        cdef int64_t n
+        cdef int32_t failed
         hyper[:] = [lr, self.check_whole("step", step, 53)] + 14 * [0.0]
         for i, number in enumerate(own):
             hyper[3 + i] = number
@@ -202,25 +212,13 @@ cdef class _Arguments:
         g = self.input("g", g, ("n",))
         self.check_memory((), False)
         self.table.begin[optimizer](hyper)
-        if self.is_double:
-            return _update[double](self.table, optimizer, p, g, states, hyper, weight_decay)
-        return _update[float](self.table, optimizer, p, g, states, hyper, weight_decay)
-
-
-cdef bint _update(const fbp_table *table, int32_t optimizer, real[::1] p, const real[::1] g, list states,
-                  const double *hyper, double weight_decay) except -1:
-    cdef real[::1] view
-    cdef void *state[2]
-    cdef real *first = &p[0]
-    cdef const real *gradient = &g[0]
-    cdef int32_t failed
-    state[:] = [NULL, NULL]
-    for i, array in enumerate(states):
-        view = array
-        state[i] = &view[0]
-    with nogil:
-        failed = table.update[real is double][optimizer](first, state, gradient, p.shape[0], hyper, weight_decay)
-    return not failed
+        for i, array in enumerate(states):
+            addresses[i] = _address(array)
+        parameters, gradient, n = _address(p), _address(g), p.size
+        with nogil:
+            failed = self.table.update[self.is_double][optimizer](parameters, addresses, gradient, n, hyper,
+                                                                  weight_decay)
+        return not failed
 
 
 include "kernels.pxi"

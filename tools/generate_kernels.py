@@ -254,30 +254,19 @@ def _declarations(kernels: list[Kernel], text: str) -> str:
     return "\n".join([*lines, "}"])
 
 
-def _view(a: Argument) -> str:
-    item = "real" if a.ctype == "T" else a.ctype
-    return f"{'const ' if a.const else ''}{item}[{', '.join([':'] * (len(a.dims) - 1) + ['::1'])}] {a.name}"
-
-
 def _typed_call(k: Kernel) -> str:
-    """The C call for both dtypes, behind typed memoryviews: None is passed as NULL."""
-    given = [_view(a) if a.pointer else f"{a.ctype} {a.name}" for a in k.arguments]
-    lines = [_wrapped(f"cdef void _{k.name}(const kernel_table *table, ", ", ".join(given) + ") noexcept:", 8)]
-    for a in k.arguments:
-        if a.pointer:
-            item = "real" if a.ctype == "T" else a.ctype
-            first = f"&{a.name}[{', '.join('0' * len(a.dims))}]"
-            const = "const " if a.const else ""
-            lines.append(f"    cdef {const}{item} *{a.name}_p = {'NULL' if a.nullable else first}")
-    for a in k.arguments:
-        if a.pointer and a.nullable:
-            lines += [f"    if {a.name} is not None:",
-                      f"        {a.name}_p = &{a.name}[{', '.join('0' * len(a.dims))}]"]
-    passed = ", ".join(a.name + ("_p" if a.pointer else "") for a in k.arguments)
-    lines += ["    with nogil:", "        if real is float:",
-              _wrapped(f"            table.f32.{k.name}(", passed + ")", 16), "        else:",
-              _wrapped(f"            table.f64.{k.name}(", passed + ")", 16)]
-    return "\n".join(lines)
+    """The C call for both dtypes, given the arrays' addresses; that of None is NULL."""
+    given = [f"void *{a.name}" if a.pointer else f"{a.ctype} {a.name}" for a in k.arguments]
+
+    def call(suffix: str, real: str) -> str:
+        passed = [f"<{'const ' if a.const else ''}{real if a.ctype == 'T' else a.ctype} *> {a.name}" if a.pointer
+                  else a.name for a in k.arguments]
+        return _wrapped(f"            table.{suffix}.{k.name}(", ", ".join(passed) + ")", 16)
+
+    parameters = ", ".join(["bint is_double", *given])
+    return "\n".join([
+        _wrapped(f"cdef void _{k.name}(const kernel_table *table, ", parameters + ") noexcept:", 8),
+        "    with nogil:", "        if is_double:", call("f64", "double"), "        else:", call("f32", "float")])
 
 
 def _function(k: Kernel) -> str:
@@ -302,13 +291,12 @@ def _function(k: Kernel) -> str:
     specs = ", ".join(f'("{a.name}", {a.dims!r}, {a.nullable}, {a.ctype != "T"})' for a in k.outputs)
     lines.append(_wrapped("    outs = call.outputs(out, (", specs + ",))", 8))
     given |= {a.name: f"outs[{i}]" for i, a in enumerate(k.outputs)}
+    given = {name: f"_address({array})" for name, array in given.items()}
     given |= {size: f'call.sizes["{size}"]' for size in k.sizes}
     given |= {a.name: k.python_name(a.name) for a in k.scalars} | ({"act": "ACTIVATIONS[act]"})
     passed = ", ".join(given.get(a.name, "0") for a in k.arguments)
-    passed = re.sub(r"outs\[(\d)\]", r"call.flat(outs[\1])", passed) if k.elementwise else passed
-    lines += [f"    call.check_memory(outs, {k.elementwise})", "    if call.is_double:",
-              _wrapped(f"        _{k.name}[double](<const kernel_table *> call.table, ", passed + ")", 12), "    else:",
-              _wrapped(f"        _{k.name}[float](<const kernel_table *> call.table, ", passed + ")", 12),
+    lines += [f"    call.check_memory(outs, {k.elementwise})",
+              _wrapped(f"    _{k.name}(<const kernel_table *> call.table, ", f"call.is_double, {passed})", 8),
               f"    return {'outs[0]' if len(k.outputs) == 1 else 'outs'}"]
     return "\n".join(lines)
 
