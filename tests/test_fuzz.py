@@ -54,3 +54,37 @@ def test_a_trainer_that_does_not_fit_its_network(checkpoint: Path, key: str, val
     container.write(checkpoint, contents.description, contents.tensors)
     with pytest.raises(fb.FormatError):
         fb.Trainer.resume(checkpoint)
+
+
+@pytest.mark.parametrize("use", ["predict", "predict, slowly", "loss", "step", "fit", "fit, shuffled"])
+def test_arrays_that_are_not_aligned(use: str) -> None:
+    """Once read where they are: undefined behaviour, which UndefinedBehaviorSanitizer saw."""
+    rng = np.random.default_rng(0)
+    aligned = rng.standard_normal((40, 5)).astype("float32"), rng.integers(0, 3, 40), np.ones(40, "float32")
+    results = []
+    for x, y, weight in (aligned, [fuzzing._unaligned(a) for a in aligned]):
+        net = fb.Sequential(fb.Linear(5, 7), fb.Tanh(), fb.Linear(7, 3), seed=0)
+        trainer = fb.Trainer(net, fb.CrossEntropy(), fb.SGD(0.1))
+        net.predict(aligned[0])
+        if use.startswith("predict"):
+            results.append(net.predict(x, batch_size=None if use == "predict" else 7))
+        elif use == "loss":
+            results.append(net.loss_and_grad(x, y, fb.CrossEntropy(), weight))
+        elif use == "step":
+            results.append([trainer.step(x, y) for _ in range(3)])
+        else:
+            trainer.fit(x, y, sample_weight=weight, batch_size=8, shuffle=use != "fit", progress=False)
+            results.append(net.params.flat.copy())
+    np.testing.assert_array_equal(*results)
+
+
+@pytest.mark.parametrize(("where", "value"), [
+    (("network", "step"), 2**64), (("network", "step"), -1), (("trainer", "step"), -1), (("trainer", "step"), 2**70),
+])
+def test_numbers_beyond_what_c_holds(checkpoint: Path, where: tuple[str, str], value: int) -> None:
+    """Once an OverflowError in the next call of predict."""
+    contents = container.read(checkpoint)
+    contents.description[where[0]][where[1]] = value
+    container.write(checkpoint, contents.description, contents.tensors)
+    with pytest.raises(fb.FormatError, match="whole number"):
+        fb.Trainer.resume(checkpoint)

@@ -11,6 +11,7 @@ from typing import Any
 
 import graphs
 import numpy as np
+import pytest
 from hypothesis import assume, event, given
 from hypothesis import strategies as st
 
@@ -125,3 +126,17 @@ def test_gradients_agree_with_central_differences(example: graphs.Example) -> No
     assume(np.isfinite(loss) and abs(loss) < 1e4 and np.abs(net.grads.flat).max(initial=0) < 1e4)
     report = fb.gradcheck(net, tuple(x), tuple(y), example.losses, weight, directions=1, tolerance=1e-4)
     assert report or report.worst is None, f"{report}\n{example}"
+
+
+# ---- found -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", ["reference", "native"])
+def test_a_network_of_views_alone(backend: Any) -> None:
+    """Once a KeyError: no op wrote or read the gradient of the output."""
+    net = fb.Sequential(fb.Input(2, 3), fb.Flatten(), backend=backend)
+    x = np.arange(24.0).reshape(4, 2, 3)
+    np.testing.assert_array_equal(net.forward(x, training=True), x.reshape(4, 6))
+    np.testing.assert_array_equal(net.backward(np.ones((4, 6))), np.ones((4, 2, 3)))
+    net.loss_and_grad(x, np.zeros((4, 6)), fb.HalfSquaredError())
+    np.testing.assert_array_equal(net.input_grads[0], x / 4)

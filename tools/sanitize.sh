@@ -32,7 +32,7 @@ address() { # what pytest runs
     "$work/pool_address"
     build address "$flags"
     # Python itself leaks on purpose: valgrind looks for leaks
-    (cd "$work/address" && PYTHONPATH=. ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+    (cd "$work/address" && PYTHONPATH=. ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 \
         LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)" \
         "$python" -m pytest -q -p no:cacheprovider "$@")
 }
