@@ -37,7 +37,7 @@ def draw(result: Result, machine: dict[str, Any], path: Path) -> None:
     columns = min(3, len(rows))
     lines = -(-len(rows) // columns)
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(lines, columns, figsize=(3.2 * columns, 1.75 * lines + 0.4), squeeze=False)
+        figure, axes = plt.subplots(lines, columns, figsize=(3.3 * columns, 1.75 * lines + 0.4), squeeze=False)
         for ax, row in zip(axes.flat, rows, strict=False):
             _panel(ax, result, row)
         for ax in axes.flat[len(rows):]:
@@ -63,6 +63,6 @@ def _panel(ax: Any, result: Result, row: str) -> None:
     ax.axvline(ROWS[row].flop / result.peak / 1e3, color=TEXT, linewidth=0.9, linestyle=(0, (2, 2)))
     ax.set_xlim(0, 1.65 * longest)
     ax.set_xticks([])
-    ax.set_title(f"{row}: {ROWS[row].shape}, batch {ROWS[row].batch}", fontsize=9, color=TEXT, loc="left")
+    ax.set_title(f"{row}: {ROWS[row].shape}, batch {ROWS[row].batch}", fontsize=9, color=TEXT, loc="left", x=-0.3)
     ax.tick_params(length=0)
     ax.spines[["top", "right", "bottom"]].set_visible(False)
