@@ -51,7 +51,9 @@ static FBP_INLINE V FN(v_load_n)(const T *p, int64_t n)
     return (V)_mm256_maskload_ps(p, _mm256_loadu_si256((const void *)(fbp_mask32 + 8 - n)));
 #else
     V v = {0};
-    for (int64_t i = 0; i < n; i++) v[i] = p[i];
+    FBP_UNROLL
+    for (int i = 0; i < VL; i++)
+        if (i < n) v[i] = p[i];
     return v;
 #endif
 }
@@ -67,7 +69,9 @@ static FBP_INLINE void FN(v_store_n)(T *p, V v, int64_t n)
 #elif FBP_ISA_AVX2
     _mm256_maskstore_ps(p, _mm256_loadu_si256((const void *)(fbp_mask32 + 8 - n)), (__m256)v);
 #else
-    for (int64_t i = 0; i < n; i++) p[i] = v[i];
+    FBP_UNROLL
+    for (int i = 0; i < VL; i++)
+        if (i < n) p[i] = v[i];
 #endif
 }
 
@@ -151,7 +155,8 @@ static FBP_INLINE V FN(v_sqrt)(V a)
 #elif FBP_ISA_NEON
     return (V)vsqrtq_f32((float32x4_t)a);
 #else
-    for (int64_t i = 0; i < VL; i++) a[i] = FBP_F64 ? (T)__builtin_sqrt((double)a[i]) : (T)__builtin_sqrtf((float)a[i]);
+    FBP_UNROLL
+    for (int i = 0; i < VL; i++) a[i] = FBP_F64 ? (T)__builtin_sqrt((double)a[i]) : (T)__builtin_sqrtf((float)a[i]);
     return a;
 #endif
 }

@@ -23,7 +23,8 @@ static FBP_INLINE void FN(v_store_up_to)(T *p, V v, int64_t n)
 static FBP_INLINE VI FN(v_lane)(void)
 {
     VI lane;
-    for (int64_t i = 0; i < VL; i++) lane[i] = (TI)i;
+    FBP_UNROLL
+    for (int i = 0; i < VL; i++) lane[i] = (TI)i;
     return lane;
 }
 
