@@ -48,7 +48,7 @@ build_wheel() {
         python -m build --no-isolation --wheel --outdir raw . >log 2>&1 || { cat log; exit 1; }
         if grep '^src_c/.*warning:' log; then exit 1; fi
     )
-    auditwheel repair --plat "manylinux2014_$machine" --only-plat --wheel-dir "$source/checked" "$source"/raw/*.whl \
+    auditwheel repair --plat auto --only-plat --wheel-dir "$source/checked" "$source"/raw/*.whl \
         2>"$work/log" || { cat "$work/log"; exit 1; }
     check_wheel "$source"/checked/*.whl "$machine"
     cp "$source"/checked/*.whl "$out"
