@@ -17,6 +17,7 @@ from typing import Any
 import cases
 import numpy as np
 import pytest
+from workers import X, Y, network, train
 
 import fastbp as fb
 from fastbp.backends import native
@@ -25,20 +26,7 @@ from fastbp.threads import _cgroup_quota, available_cpus
 
 Array = Any
 
-X = np.random.default_rng(0).standard_normal((256, 12)).astype("float32")
-Y = np.random.default_rng(1).integers(0, 5, 256)
 POSIX = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-
-
-def network(seed: int) -> fb.Network:
-    return fb.Sequential(fb.Linear(12, 33), fb.GELU(), fb.BatchNorm(), fb.Linear(None, 5), seed=seed)
-
-
-def train(seed: int, epochs: int = 5) -> bytes:
-    """Return the bits of a network after some epochs."""
-    net = network(seed)
-    fb.Trainer(net, fb.CrossEntropy(), fb.Adam(0.01)).fit(X, Y, epochs=epochs, progress=False)
-    return bytes(net.params.flat.tobytes() + net.predict(X).tobytes())
 
 
 @pytest.fixture
@@ -256,7 +244,7 @@ def test_fork_while_another_thread_trains() -> None:
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_multiprocessing(method: str) -> None:
     with multiprocessing.get_context(method).Pool(2) as pool:
-        assert pool.map(train, [3, 4, 5]) == [train(seed) for seed in (3, 4, 5)]
+        assert pool.map_async(train, [3, 4, 5]).get(timeout=120) == [train(seed) for seed in (3, 4, 5)]
 
 
 def test_joblib() -> None:
