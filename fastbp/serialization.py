@@ -146,6 +146,8 @@ def build(contents: Contents, backend: BackendName, layers: Iterable[type[Layer]
         kind, dtype, seed = KINDS[d["type"]], _text(d["dtype"]), whole(d["seed"], 2**64)
         single = bool(d["single_input"]), bool(d["single_output"])
         graph, chain = _graph(d, known)
+        if (single[0] and len(graph.inputs) > 1) or (single[1] and len(graph.outputs) > 1):
+            raise ValueError("its description has several inputs or outputs where it says that there is one")
         _check_tensors(graph, dtype, contents.tensors)
         net = kind.from_graph(graph, single, dtype=dtype, seed=seed, backend=backend)
         if isinstance(net, Sequential):
