@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,10 @@ def _busy(net: fb.Network) -> tuple[threading.Thread, threading.Event]:
 
     def run() -> None:
         x = np.tile(X, (40, 1))
-        fb.Trainer(net, fb.CrossEntropy(), fb.SGD(0.001)).fit(x, np.tile(Y, 40), epochs=100_000, batch_size=8,
-                                                              callbacks=[Watch()], progress=False)
+        while not end.is_set():
+            with suppress(RuntimeError):        # in use by this test's own thread
+                fb.Trainer(net, fb.CrossEntropy(), fb.SGD(0.001)).fit(
+                    x, np.tile(Y, 40), epochs=100_000, batch_size=8, callbacks=[Watch()], progress=False)
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -90,7 +93,7 @@ def test_a_network_that_another_thread_trains_is_refused() -> None:
     try:
         # between two calls of the backend the other thread lets go for a moment: try until it is met
         for name, use in USES.items():
-            limit = time.monotonic() + 60
+            limit = time.monotonic() + 20
             while not refused[name] and time.monotonic() < limit:
                 try:
                     use(net)

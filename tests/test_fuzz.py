@@ -88,3 +88,14 @@ def test_numbers_beyond_what_c_holds(checkpoint: Path, where: tuple[str, str], v
     container.write(checkpoint, contents.description, contents.tensors)
     with pytest.raises(fb.FormatError, match="whole number"):
         fb.Trainer.resume(checkpoint)
+
+
+def test_several_inputs_that_are_said_to_be_one(tmp_path: Path) -> None:
+    """Once a ValueError in the next call of predict."""
+    a, b = fb.Input(2), fb.Input(2)
+    fb.Network((a, b), fb.Add()(a, b), seed=0).save(tmp_path / "net")
+    contents = container.read(tmp_path / "net")
+    contents.description["network"]["single_input"] = True
+    container.write(tmp_path / "net", contents.description, contents.tensors)
+    with pytest.raises(fb.FormatError, match="several inputs"):
+        fb.load(tmp_path / "net")
