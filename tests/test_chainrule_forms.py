@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fastbp as fb
-from fastbp.chainrule import compare, page, worked_example
+from fastbp.chainrule import Var, compare, page, worked_example
 from fastbp.chainrule.phrases import PHRASES
 from fastbp.chainrule.symbols import Symbol, number
 
@@ -209,3 +209,20 @@ def test_large_layers_are_folded_in_the_picture():
     assert max(len(c.boxes) for c in columns) <= 6
     assert "⋮ 96 more" in e.svg()
     assert "⋮ 외 96개" in e.svg(lang="ko")
+
+
+def test_a_bias_is_called_a_bias():
+    e = worked_example("reference")
+    for lang, title in (("en", "The gradient of the error E = 0.298371109 for the bias b₃ = 0.6 (2.bias[0])"),
+                        ("ko", "편향 b₃ = 0.6 (2.bias[0])에 대한 오차 E = 0.298371109의 기울기")):
+        found = e.net.explain(e.x, e.y, e.loss, weight="b3", lang=lang)
+        assert found.text().splitlines()[0] == title
+        assert ("편향" if lang == "ko" else "for the bias") in found.html()
+
+
+def test_a_chain_of_one_factor_is_not_said_twice():
+    x = Var("x", 3.0)
+    e = (x ** 2).named("z").explain(x)
+    assert e.chain() == "∂z/∂x = 2x = 6"
+    assert "∂z/∂x = 2x = 6" in e.text().splitlines()
+    assert e.latex().count(r"\frac{\partial z}{\partial x}") == 1

@@ -58,8 +58,7 @@ def _scoped(style: str) -> str:
 
 
 def _heading(w: HtmlWriter) -> str:
-    key = "title" if w.e.name else "title_scalar"
-    return w.say(key, target=w.e.target.symbol.render(w.kind), source=w.e.source.symbol.render(w.kind))
+    return w.say(w.title_key(), target=w.e.target.symbol.render(w.kind), source=w.e.source.symbol.render(w.kind))
 
 
 def _lesson(e: Explanation, index: int) -> str:
@@ -103,7 +102,7 @@ def _changes(step: Step) -> dict[str, list[str]]:
 def _chain(w: HtmlWriter) -> str:
     e = w.e
     if e.path_count == 1 and e.paths:
-        return w.equation([w.wanted(), *w.product(e.paths[0])], e.gradient)
+        return w.equation(w.only_path(), e.gradient)
     rest = f"<p>{w.rest(e.hidden_paths)}: {w.number(e.rest)}</p>" if e.hidden_paths else ""
     return ("".join(w.equation(w.product(p), p.value) for p in e.paths) + rest +
             w.equation([w.wanted(), w.summands(), ""], e.gradient))

@@ -8,6 +8,8 @@ PHRASES: dict[str, dict[str, str]] = {
     # ---- titles and parts
     "title": {"en": "The gradient of the error {target} for the weight {source}",
               "ko": "가중치 {source}에 대한 오차 {target}의 기울기"},
+    "title_bias": {"en": "The gradient of the error {target} for the bias {source}",
+                   "ko": "편향 {source}에 대한 오차 {target}의 기울기"},
     "title_scalar": {"en": "The derivative of {target} with respect to {source}",
                      "ko": "{source}에 대한 {target}의 미분"},
     "forward": {"en": "Forward pass", "ko": "순전파"},

@@ -33,6 +33,12 @@ class Writer:
         """Return a number with the explanation's digits."""
         return number(value, self.e.digits, self.kind)
 
+    def title_key(self) -> str:
+        """Return which phrase is the title: for a variable, a weight or a bias."""
+        if not self.e.name:
+            return "title_scalar"
+        return "title_bias" if self.e.source.symbol.letter == "b" else "title"
+
     def wanted(self) -> str:
         """Return ∂E/∂w."""
         return derivative(self.e.target.symbol, self.e.source.symbol, self.kind)
@@ -60,7 +66,11 @@ class Writer:
         if sum(f.value != 1 for f in path.factors) > 1:
             steps.append(self.numbers(path))
         steps.append(self.number(path.value))
-        return [s for i, s in enumerate(steps) if i == 0 or s != steps[i - 1]]
+        return _unrepeated(steps)
+
+    def only_path(self) -> list[str]:
+        """Return the derivative that is wanted, and the product that it is: of a gradient with one path."""
+        return _unrepeated([self.wanted(), *self.product(self.e.paths[0])])
 
     def factor(self, factor: Factor) -> list[str]:
         """Return one factor as derivative, formula, formula with numbers, value."""
@@ -72,8 +82,7 @@ class Writer:
         if not formula.has_symbols:
             words = [formula.render(self.kind)] if formula.text.strip("()−0123456789./½") else []
             return [*words, self.number(value)]
-        steps = [formula.render(self.kind), formula.numbers(self.e.digits, self.kind), self.number(value)]
-        return [s for i, s in enumerate(steps) if i == 0 or s != steps[i - 1]]
+        return _unrepeated([formula.render(self.kind), formula.numbers(self.e.digits, self.kind), self.number(value)])
 
     def summands(self) -> str:
         """Return the paths' values as a sum, with the rest."""
@@ -158,7 +167,7 @@ def chain(e: Explanation) -> str:
     """Return the chain of each path that is shown, one a line, and the sum."""
     w = Writer(e, "text")
     if e.path_count == 1 and len(e.paths) == 1:
-        return " = ".join([w.wanted(), *w.product(e.paths[0])])
+        return " = ".join(w.only_path())
     lines = [" = ".join(w.product(p)) for p in e.paths]
     if e.hidden_paths:
         lines.append(f"{w.rest(e.hidden_paths)} = {w.number(e.rest)}")
@@ -189,15 +198,15 @@ def plain_text(e: Explanation) -> str:
 def _title(w: Writer) -> str:
     e = w.e
     if not e.name:
-        return w.say("title_scalar", target=e.target.symbol, source=f"{e.source.symbol} = {w.number(e.source.value)}")
-    return w.say("title", target=f"{e.target.symbol} = {w.number(e.target.value)}",
+        return w.say(w.title_key(), target=e.target.symbol, source=f"{e.source.symbol} = {w.number(e.source.value)}")
+    return w.say(w.title_key(), target=f"{e.target.symbol} = {w.number(e.target.value)}",
                  source=f"{e.source.symbol} = {w.number(e.source.value)} ({e.name})")
 
 
 def _sum_text(w: Writer) -> Iterable[list[str]]:
     e = w.e
     if e.path_count == 1 and e.paths:
-        yield _broken(w.wanted(), w.product(e.paths[0]))
+        yield _broken(w.only_path())
         return
     yield [f"{w.wanted()} = {w.sum_title()} = {w.number(e.gradient)}"]
     number_of_path = 0
@@ -214,8 +223,12 @@ def _sum_text(w: Writer) -> Iterable[list[str]]:
     yield [f"{w.say('sum')}: {w.summands()} = {w.number(e.gradient)}"]
 
 
-def _broken(left: str, steps: list[str]) -> list[str]:
-    line = " = ".join([left, *steps])
+def _unrepeated(steps: list[str]) -> list[str]:
+    return [s for i, s in enumerate(steps) if i == 0 or s != steps[i - 1]]
+
+
+def _broken(equation: list[str]) -> list[str]:
+    line, (left, *steps) = " = ".join(equation), equation
     if len(line) <= WIDTH:
         return [line]
     return [f"{left} = {steps[0]}", *(f"{' ' * len(left)} = {s}" for s in steps[1:])]
@@ -242,8 +255,8 @@ def latex(e: Explanation) -> str:
     w = Writer(e, "latex")
     lines = []
     if e.path_count == 1 and e.paths:
-        first, *others = w.product(e.paths[0])
-        lines = [f"{w.wanted()} &= {first}", *(f"&= {o}" for o in others)]
+        wanted, first, *others = w.only_path()
+        lines = [f"{wanted} &= {first}", *(f"&= {o}" for o in others)]
     else:
         for k, path in enumerate(e.paths, 1):
             first, *others = w.product(path)
