@@ -7,6 +7,7 @@ it is called.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -36,7 +37,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130
-    except (ArithmeticError, ImportError, OSError, ValueError) as error:
+    except BrokenPipeError:
+        # Whoever read the output has seen enough (| head); the interpreter's last flush must find a way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        wording = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else error
+        print(f"{parser.prog} {args.command}: {wording}", file=sys.stderr)
+        return 1
+    except (ArithmeticError, ImportError, ValueError) as error:
         print(f"{parser.prog} {args.command}: {error}", file=sys.stderr)
         return 1
     return 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -94,6 +96,10 @@ def test_a_network_of_ones_own_as_python(capsys, tmp_path):
     ({"weights": []}, "unknown weights; expected layers, loss, x, y, lr, seed"),
     ({"layers": [{"type": "Linear", "in_features": 2, "out_features": 2, "params": {"w": 1}}]},
      "layers[0] has no parameter 'w'; it has 0.weight, 0.bias"),
+    ({"layers": 5}, "layers is 5; expected a list of layers"),
+    ({"layers": [{"type": "Linear", "in_features": 2, "out_features": 2, "params": [1]}]},
+     "params of layers[0] is [1]; expected an object, such as"),
+    ({"lr": "fast"}, "lr is 'fast'; expected a number, such as 0.1"),
 ])
 def test_json_that_does_not_fit(tmp_path, change, message):
     file = tmp_path / "net.json"
@@ -105,7 +111,9 @@ def test_json_that_does_not_fit(tmp_path, change, message):
 def test_files_that_do_not_fit(tmp_path, capsys):
     for name, text, message in (("a.json", "{", "no valid JSON"), ("b.json", "[]", "is list; expected an object"),
                                 ("c.json", "{}", "lacks layers, loss, x, y"), ("d.py", "net = 1", "sets no x, y, loss"),
-                                ("e.txt", "", "expected a file that ends in .json or .py")):
+                                ("e.txt", "", "expected a file that ends in .json or .py"),
+                                ("f.py", "net = 1\nx = net / 0\n", "f.py, line 2: ZeroDivisionError: division by"),
+                                ("g.py", "net = (\n", "g.py: SyntaxError: '(' was never closed")):
         (tmp_path / name).write_text(text)
         status, _, err = run(capsys, tmp_path / name)
         assert status == 1
@@ -113,6 +121,15 @@ def test_files_that_do_not_fit(tmp_path, capsys):
     status, _, err = run(capsys, tmp_path / "none.py")
     assert status == 1
     assert "there is no such file" in err
+    status, _, err = run(capsys, tmp_path / "none.json")
+    assert (status, err) == (1, f"python -m fastbp explain: {tmp_path / 'none.json'}: No such file or directory\n")
+
+
+def test_a_reader_who_has_seen_enough(tmp_path):
+    command = [sys.executable, "-m", "fastbp", "explain", "--weight", "all", "--backend", "reference"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
 
 
 def test_wrong_names_and_numbers(capsys):

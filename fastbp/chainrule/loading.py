@@ -15,7 +15,9 @@ from __future__ import annotations
 import json
 import runpy
 from inspect import isabstract, signature
+from numbers import Real
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 from fastbp import layers, losses
@@ -48,9 +50,12 @@ def load(path: str | Path, backend: BackendName = "native") -> Example:
     if file.suffix == ".py":
         if not file.is_file():
             raise FileNotFoundError(f"{file}: there is no such file")
-        found = runpy.run_path(str(file))
+        try:
+            found = runpy.run_path(str(file))
+        except Exception as error:
+            raise ValueError(_of_the_program(file, error)) from error
         _require(file, found, "sets no")
-        return Example(found["net"], found["x"], found["y"], found["loss"], float(found.get("lr", 0.1)))
+        return Example(found["net"], found["x"], found["y"], found["loss"], _learning_rate(file, found.get("lr", 0.1)))
     if file.suffix == ".json":
         try:
             data = json.loads(file.read_text(encoding="utf-8"))
@@ -58,6 +63,19 @@ def load(path: str | Path, backend: BackendName = "native") -> Example:
             raise ValueError(f"{file}: no valid JSON: {error}") from None
         return _from_json(file, data, backend)
     raise ValueError(f"{file}: expected a file that ends in .json or .py")
+
+
+def _of_the_program(file: Path, error: Exception) -> str:
+    """Return what went wrong in the user's own program, and in which of its lines."""
+    lines = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == str(file)]
+    where = f", line {lines[-1]}" if lines else ""
+    return f"{file}{where}: {type(error).__name__}: {error}"
+
+
+def _learning_rate(file: Path, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ValueError(f"{file}: lr is {value!r}; expected a number, such as 0.1")
+    return float(value)
 
 
 def _require(file: Path, found: Any, verb: str, names: tuple[str, ...] = ("net", "x", "y", "loss")) -> None:
@@ -73,9 +91,14 @@ def _from_json(file: Path, data: Any, backend: BackendName) -> Example:
     if unknown:
         raise ValueError(f"{file}: unknown {', '.join(unknown)}; expected {', '.join(_KEYS)}")
     _require(file, data, "lacks", ("layers", "loss", "x", "y"))
+    if not isinstance(data["layers"], list):
+        raise ValueError(f"{file}: layers is {data['layers']!r}; expected a list of layers")
     made = [_make(f"{file}: layers[{i}]", entry, layers, layers.Layer) for i, entry in enumerate(data["layers"])]
     net = Sequential(*(layer for layer, _ in made), dtype="float64", seed=data.get("seed", 0), backend=backend)
     for i, (_, params) in enumerate(made):
+        if not isinstance(params, dict):
+            raise ValueError(f"{file}: params of layers[{i}] is {params!r}; expected an object, such as "
+                             '{"weight": [[1.0]], "bias": [0.0]}')
         for role, values in params.items():
             name = f"{i}.{role}"
             if name not in net.params:
@@ -83,7 +106,7 @@ def _from_json(file: Path, data: Any, backend: BackendName) -> Example:
                                  f"{', '.join(n for n in net.params if n.startswith(f'{i}.')) or 'none'}")
             net.params[name] = values
     loss, _ = _make(f"{file}: loss", data["loss"], losses, losses.Loss)
-    return Example(net, data["x"], data["y"], loss, float(data.get("lr", 0.1)))
+    return Example(net, data["x"], data["y"], loss, _learning_rate(file, data.get("lr", 0.1)))
 
 
 def _make(where: str, entry: Any, module: Any, base: type) -> tuple[Any, dict[str, Any]]:
