@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
@@ -25,14 +25,23 @@ if TYPE_CHECKING:
 Logs = dict[str, float]
 
 
+HOOKS = ("on_fit_begin", "on_epoch_begin", "on_batch_end", "on_progress", "on_epoch_end", "on_fit_end")
+
+
 class Callback:
     """Does nothing; override what is wanted.
 
     Attributes
     ----------
     every : int or None
-        Updates from one `on_batch_end` to the next; None, the default, never calls it. An epoch is one call of the
-        compiled core, which this cuts into pieces: ask for no more of them than needed.
+        Updates from one `on_batch_end` to the next: 1 in a class that overrides it and says nothing else; None never
+        calls it. An epoch is one call of the compiled core, which this cuts into pieces: ask for no more of them than
+        needed.
+
+    Raises
+    ------
+    TypeError
+        When a class is derived that has a method on_… other than those below: it would never be called.
 
     Examples
     --------
@@ -42,6 +51,14 @@ class Callback:
     """
 
     every: int | None = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        unknown = [name for name in vars(cls) if name.startswith("on_") and name not in HOOKS]
+        if unknown:
+            raise TypeError(f"{cls.__name__}: there is no hook {unknown[0]!r}; there are {', '.join(HOOKS)}")
+        if "on_batch_end" in vars(cls) and cls.every is None:
+            cls.every = 1
 
     def on_fit_begin(self, trainer: Trainer) -> None:
         """Before the first epoch, all arguments having been found right."""
@@ -72,7 +89,7 @@ class Callback:
         return f"{type(self).__name__}()"
 
 
-class LambdaCallback(Callback):
+class Lambda(Callback):
     """A callback made of functions, each with the arguments of the method it stands for.
 
     Parameters
@@ -84,21 +101,18 @@ class LambdaCallback(Callback):
     Examples
     --------
     >>> lines = []
-    >>> note = LambdaCallback(on_epoch_end=lambda trainer, epoch, logs: lines.append(logs["loss"]))
+    >>> note = Lambda(on_epoch_end=lambda trainer, epoch, logs: lines.append(logs["loss"]))
     """
-
-    HOOKS: ClassVar[tuple[str, ...]] = ("on_fit_begin", "on_epoch_begin", "on_batch_end", "on_progress",
-                                        "on_epoch_end", "on_fit_end")
 
     def __init__(self, *, every: int | None = None, **hooks: Callable[..., Any]) -> None:
         for name, function in hooks.items():
-            if name not in self.HOOKS:
-                raise TypeError(f"LambdaCallback: unknown hook {name!r}; there are {', '.join(self.HOOKS)}")
+            if name not in HOOKS:
+                raise TypeError(f"Lambda: there is no hook {name!r}; there are {', '.join(HOOKS)}")
             if not callable(function):
-                raise TypeError(f"LambdaCallback: {name} is {function!r}; expected a function")
+                raise TypeError(f"Lambda: {name} is {function!r}; expected a function")
             setattr(self, name, function)
         if every is not None:
-            self.every = count("LambdaCallback", "every", every)
+            self.every = count("Lambda", "every", every)
         elif "on_batch_end" in hooks:
             self.every = 1
 

@@ -497,7 +497,7 @@ class Trainer:
         pair: tuple[Any, Any] = (tuple(batch.targets), outputs)
         if len(outputs) == 1:
             pair = batch.targets[0], outputs[0]
-        return result | {name: float(metric(*pair)) for name, metric in self.metrics.items()}
+        return result | {name: _number(name, metric(*pair)) for name, metric in self.metrics.items()}
 
     # ---- when it goes wrong -----------------------------------------------------------------------------------------
 
@@ -582,6 +582,14 @@ def _metrics(metrics: Any) -> dict[str, Metric]:
             raise ValueError(f"Trainer: a metric is called {name!r}, as one that is there already; give another name: "
                              f'metrics={{"my_{name}": {name}}}')
     return dict(named)
+
+
+def _number(metric: str, value: Any) -> float:
+    found = np.asarray(value)
+    if found.size != 1 or found.dtype.kind not in "fiub":
+        what = f"shape {found.shape}" if found.ndim else repr(value)
+        raise TypeError(f"metric {metric}: returned {what}; expected one number, such as a mean")
+    return float(found.item())
 
 
 def _sequence(argument: str, values: Any) -> Sequence[Any]:

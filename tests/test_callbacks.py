@@ -71,7 +71,7 @@ def test_order_of_calls(backend):
 def test_periods_of_several_callbacks(backend):
     trainer, x, y = regression(backend)
     calls = []
-    notes = [cb.LambdaCallback(every=every, on_batch_end=lambda t, b, every=every: calls.append((every, t.update.step)))
+    notes = [cb.Lambda(every=every, on_batch_end=lambda t, b, every=every: calls.append((every, t.update.step)))
              for every in (2, 3)]
     trainer.fit(x, y, batch_size=2, callbacks=notes)
     assert calls == [(2, 2), (3, 3), (2, 4), (2, 6), (3, 6)]
@@ -81,8 +81,8 @@ def test_periods_of_several_callbacks(backend):
 def test_progress_reports_the_batches_of_the_epoch(backend):
     trainer, x, y = regression(backend)
     seen = []
-    trainer.fit(x, y, batch_size=2, callbacks=[cb.LambdaCallback(on_progress=lambda t, batch: seen.append(batch)),
-                                               cb.LambdaCallback(every=4, on_batch_end=lambda t, batch: None)])
+    trainer.fit(x, y, batch_size=2, callbacks=[cb.Lambda(on_progress=lambda t, batch: seen.append(batch)),
+                                               cb.Lambda(every=4, on_batch_end=lambda t, batch: None)])
     assert seen == sorted(seen)
     assert {4, 6} <= set(seen)
 
@@ -93,7 +93,7 @@ def test_stop_after_an_epoch(backend):
 
     def stop(trainer, epoch, logs):
         trainer.stop = epoch == 2
-    assert trainer.fit(x, y, epochs=9, callbacks=[cb.LambdaCallback(on_epoch_end=stop)]).epochs == [1, 2]
+    assert trainer.fit(x, y, epochs=9, callbacks=[cb.Lambda(on_epoch_end=stop)]).epochs == [1, 2]
     assert trainer.fit(x, y, epochs=1).epochs == [1, 2, 3]
 
 
@@ -105,7 +105,7 @@ def test_stop_between_mini_batches(backend, hook):
 
     def stop(trainer, batch):
         trainer.stop = True
-    note = cb.LambdaCallback(every=1, on_fit_end=lambda t: ended.append(t.update.step), **{hook: stop})
+    note = cb.Lambda(every=1, on_fit_end=lambda t: ended.append(t.update.step), **{hook: stop})
     history = trainer.fit(x, y, batch_size=2, epochs=9, callbacks=[note])
     assert (trainer.update.step, ended, len(history)) == (1, [1], 0)
     assert trainer.fit(x, y, batch_size=2).epochs == [1]
@@ -117,17 +117,41 @@ def test_stopping_after_the_last_mini_batch_completes_the_epoch():
     def stop(trainer, batch):
         trainer.stop = batch == 6
     for hook in ("on_batch_end", "on_progress"):
-        trainer.fit(x, y, batch_size=2, epochs=9, callbacks=[cb.LambdaCallback(**{hook: stop})])
+        trainer.fit(x, y, batch_size=2, epochs=9, callbacks=[cb.Lambda(**{hook: stop})])
     assert trainer.history.epochs == [1, 2]
 
 
-def test_lambda_callback_refuses():
-    with pytest.raises(TypeError, match=r"^LambdaCallback: unknown hook 'on_end'; there are on_fit_begin, "):
-        cb.LambdaCallback(on_end=print)
-    with pytest.raises(TypeError, match=r"^LambdaCallback: on_fit_end is 3; expected a function$"):
-        cb.LambdaCallback(on_fit_end=3)
-    with pytest.raises(ValueError, match=r"^LambdaCallback: every is 0; expected a positive integer$"):
-        cb.LambdaCallback(every=0)
+def test_a_class_that_overrides_on_batch_end_is_called_for_each():
+    class Count(cb.Callback):
+        batches = ()
+
+        def on_batch_end(self, trainer, batch):
+            self.batches += (batch,)
+
+    class Seldom(Count):
+        every = 2
+
+    counts = Count(), Seldom()
+    trainer, x, y = regression()
+    trainer.fit(x, y, batch_size=2, callbacks=counts)
+    assert counts[0].batches == tuple(range(1, len(x) // 2 + 1))
+    assert counts[1].batches == tuple(range(2, len(x) // 2 + 1, 2))
+
+
+def test_a_hook_that_would_never_be_called_is_refused():
+    with pytest.raises(TypeError, match=r"^Typo: there is no hook 'on_epoch_ends'; there are on_fit_begin, on_epoch"):
+        class Typo(cb.Callback):
+            def on_epoch_ends(self, trainer, epoch, logs):
+                pass
+
+
+def test_lambda_refuses():
+    with pytest.raises(TypeError, match=r"^Lambda: there is no hook 'on_end'; there are on_fit_begin, "):
+        cb.Lambda(on_end=print)
+    with pytest.raises(TypeError, match=r"^Lambda: on_fit_end is 3; expected a function$"):
+        cb.Lambda(on_fit_end=3)
+    with pytest.raises(ValueError, match=r"^Lambda: every is 0; expected a positive integer$"):
+        cb.Lambda(every=0)
 
 
 # ---- early stopping ---------------------------------------------------------------------------------------------
@@ -181,7 +205,7 @@ def test_early_stopping_restores_buffers_and_begins_afresh():
     for _ in range(2):
         states.clear()
         trainer.fit(x, x[:, 0], epochs=3, callbacks=[
-            cb.LambdaCallback(on_epoch_end=lambda t, e, logs: (states.append(t.net.state_dict()),
+            cb.Lambda(on_epoch_end=lambda t, e, logs: (states.append(t.net.state_dict()),
                                                                logs.update(score=len(states)))), stopping])
         assert len(states) == 2
         for name, values in net.state_dict().items():
@@ -196,7 +220,7 @@ def test_early_stopping_gives_the_best_after_an_interruption():
             raise KeyboardInterrupt
     with pytest.raises(KeyboardInterrupt):
         trainer.fit(x, y, epochs=9, callbacks=[Scripted(val_loss=[3, 1, 2]), cb.EarlyStopping("val_loss"),
-                                               cb.LambdaCallback(on_epoch_begin=interrupt)])
+                                               cb.Lambda(on_epoch_begin=interrupt)])
     assert (trainer.net.params.flat == 2).all()
 
 
@@ -260,7 +284,7 @@ def test_stop_on_time(backend, monkeypatch):
 
     def pass_time(trainer, epoch, logs):
         clock[0] += 1.0
-    history = trainer.fit(x, y, epochs=9, callbacks=[cb.LambdaCallback(on_epoch_end=pass_time), cb.StopOnTime(2.5)])
+    history = trainer.fit(x, y, epochs=9, callbacks=[cb.Lambda(on_epoch_end=pass_time), cb.StopOnTime(2.5)])
     assert history.epochs == [1, 2, 3]
 
 
@@ -273,7 +297,7 @@ def test_stop_on_time_within_an_epoch(backend, monkeypatch):
     def pass_time(trainer, batch):
         clock[0] += 1.0
     history = trainer.fit(x, y, epochs=9, batch_size=2,
-                          callbacks=[cb.LambdaCallback(on_batch_end=pass_time), cb.StopOnTime(1.5)])
+                          callbacks=[cb.Lambda(on_batch_end=pass_time), cb.StopOnTime(1.5)])
     assert (len(history), trainer.update.step) == (0, 3)
 
 
@@ -286,7 +310,7 @@ def test_csv_logger(tmp_path):
     trainer, x, y = regression()
     path = tmp_path / "log.csv"
     lines = []
-    note = cb.LambdaCallback(on_epoch_end=lambda *a: lines.append(len(read(path))))
+    note = cb.Lambda(on_epoch_end=lambda *a: lines.append(len(read(path))))
     trainer.fit(x, y, epochs=2, callbacks=[cb.CSVLogger(path), note])
     assert lines == [2, 3]  # each epoch is on disk as soon as it ends
     assert read(path) == [trainer.history.keys(), *([str(v) for v in row.values()] for row in trainer.history)]
@@ -312,7 +336,7 @@ def test_exponential_moving_average(backend, every):
     trainer, x, y = regression(backend)
     path = []
     average = cb.ExponentialMovingAverage(0.8, every=every)
-    note = cb.LambdaCallback(every=every, on_batch_end=lambda t, batch: path.append(t.net.params.flat.copy()))
+    note = cb.Lambda(every=every, on_batch_end=lambda t, batch: path.append(t.net.params.flat.copy()))
     trainer.fit(x, y, epochs=3, batch_size=4, callbacks=[note, average])
     assert len(path) == 9 // every
     weights = (0.8**every) ** np.arange(len(path))[::-1]

@@ -469,11 +469,11 @@ def test_validation_data_of_ones_own(wine):
 
 def test_callbacks(wine):
     seen = []
-    note = fb.callbacks.LambdaCallback(on_epoch_end=lambda trainer, epoch, logs: seen.append(logs["loss"]))
+    note = fb.callbacks.Lambda(on_epoch_end=lambda trainer, epoch, logs: seen.append(logs["loss"]))
     model = classifier(max_iter=8, callbacks=[note, fb.callbacks.ExponentialMovingAverage(0.5)]).fit(*wine)
     assert seen == model.history_["loss"]
     assert len(seen) == 8
-    stop = fb.callbacks.LambdaCallback(on_epoch_end=lambda trainer, epoch, logs: setattr(trainer, "stop", epoch == 3))
+    stop = fb.callbacks.Lambda(on_epoch_end=lambda trainer, epoch, logs: setattr(trainer, "stop", epoch == 3))
     assert classifier(callbacks=[stop]).fit(*wine).n_iter_ == 3
 
 
@@ -514,7 +514,7 @@ def test_threads_are_those_asked_for_while_it_works(wine):
     if BACKEND != "native":
         pytest.skip("the reference has no threads")
     seen = []
-    note = fb.callbacks.LambdaCallback(on_epoch_end=lambda *_: seen.append(fb.get_num_threads()))
+    note = fb.callbacks.Lambda(on_epoch_end=lambda *_: seen.append(fb.get_num_threads()))
     before = fb.get_num_threads()
     classifier(n_threads=1, max_iter=1, callbacks=[note]).fit(*wine)
     assert (seen, fb.get_num_threads()) == ([1], before)
@@ -525,7 +525,7 @@ def test_ctrl_c_leaves_a_usable_estimator(wine):
         if epoch == 3:
             raise KeyboardInterrupt
     with pytest.warns(UserWarning, match="Training interrupted by user"):
-        model = classifier(callbacks=[fb.callbacks.LambdaCallback(on_epoch_end=interrupt)]).fit(*wine)
+        model = classifier(callbacks=[fb.callbacks.Lambda(on_epoch_end=interrupt)]).fit(*wine)
     assert model.predict(wine[0]).shape == (178,)
     assert model.n_iter_ == 3
 

@@ -36,7 +36,7 @@ def test_a_generator_serves_one_epoch_and_says_so_for_more():
 def test_weights_validation_and_callbacks_work_as_for_arrays():
     x, y = _data()
     seen = []
-    callback = fb.callbacks.LambdaCallback(on_epoch_end=lambda trainer, epoch, logs: seen.append(epoch))
+    callback = fb.callbacks.Lambda(on_epoch_end=lambda trainer, epoch, logs: seen.append(epoch))
     trainer = fb.Trainer(_net(), fb.MSE(), fb.SGD(0.1))
     history = trainer.fit([(x, y, np.ones(40)), (x, y, np.zeros(40))], epochs=2, validation_data=(x, y),
                           callbacks=[callback], progress=False)

@@ -143,7 +143,7 @@ def test_pieces_of_an_epoch_are_the_whole(backend, every):
     (whole, x, y), (cut, _, _) = (regression(backend, rows=23, optimizer=fb.SGD(schedule, momentum=0.9))
                                   for _ in range(2))
     calls = []
-    note = fb.callbacks.LambdaCallback(every=every,
+    note = fb.callbacks.Lambda(every=every,
                                        on_batch_end=lambda t, batch: calls.append((t.update.step, batch)))
     for shuffle in (True, False):
         whole.fit(x, y, epochs=2, batch_size=4, shuffle=shuffle)
@@ -242,6 +242,15 @@ def test_evaluate_is_the_loss_of_all_rows(backend):
         right = net.predict(x).argmax(axis=1) == labels
         assert result["accuracy"] == pytest.approx(np.average(right, weights=weight))
     assert snapshot(trainer) == before
+
+
+def test_metrics_return_one_number():
+    for returned, what in ((np.zeros(3), "shape (3,)"), (None, "None"), ("good", "'good'"), ([], "shape (0,)")):
+        trainer, x, y = regression(metrics={"mine": lambda t, p, returned=returned: returned})
+        with pytest.raises(TypeError, match=re.escape(f"metric mine: returned {what}; expected one number")):
+            trainer.evaluate(x, y)
+    trainer, x, y = regression(metrics={"mine": lambda t, p: np.array([[2]])})
+    assert trainer.evaluate(x, y)["mine"] == 2.0
 
 
 def test_metrics_get_targets_and_outputs_of_one_shape():
@@ -403,7 +412,7 @@ def test_divergence_in_pieces_counts_the_batches_of_the_epoch(backend, shuffle):
     trainer, x, y = regression(backend, rows=24)
     order = np.random.default_rng((0, 1)).permutation(24) if shuffle else np.arange(24)
     x[order[4 * 4 + 1]] = np.nan
-    note = fb.callbacks.LambdaCallback(every=3, on_batch_end=lambda *a: None)
+    note = fb.callbacks.Lambda(every=3, on_batch_end=lambda *a: None)
     with pytest.raises(fb.DivergenceError, match=r"^epoch 1, batch 5: input is not finite") as caught:
         trainer.fit(x, y, batch_size=4, shuffle=shuffle, callbacks=[note])
     assert caught.value.batch == 5
@@ -465,7 +474,7 @@ def test_ctrl_c_leaves_a_network_that_can_be_trained_on(backend):
         if trainer.epoch == 1:
             raise KeyboardInterrupt
     ended = []
-    note = fb.callbacks.LambdaCallback(on_progress=interrupt, on_fit_end=lambda trainer: ended.append(trainer.epoch))
+    note = fb.callbacks.Lambda(on_progress=interrupt, on_fit_end=lambda trainer: ended.append(trainer.epoch))
     with pytest.raises(KeyboardInterrupt):
         trainer.fit(x, y, epochs=5, batch_size=2, callbacks=[note])
     assert ended == [1]
@@ -532,9 +541,9 @@ def test_an_error_in_a_callback_ends_those_that_began():
 
     def fail(trainer):
         raise RuntimeError("no")
-    callbacks = [fb.callbacks.LambdaCallback(on_fit_end=lambda t: ended.append("first")),
-                 fb.callbacks.LambdaCallback(on_fit_begin=fail, on_fit_end=lambda t: ended.append("second")),
-                 fb.callbacks.LambdaCallback(on_fit_end=lambda t: ended.append("third"))]
+    callbacks = [fb.callbacks.Lambda(on_fit_end=lambda t: ended.append("first")),
+                 fb.callbacks.Lambda(on_fit_begin=fail, on_fit_end=lambda t: ended.append("second")),
+                 fb.callbacks.Lambda(on_fit_end=lambda t: ended.append("third"))]
     with pytest.raises(RuntimeError, match="no"):
         trainer.fit(x, y, callbacks=callbacks)
     assert ended == ["first", "second"]

@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 import fastbp as fb
-from fastbp.callbacks import LambdaCallback
+from fastbp.callbacks import Lambda
 from fastbp.commands.arguments import positive_float, positive_int, seed
 from fastbp.datasets import load_digits
 from fastbp.network import Sequential
@@ -71,7 +71,7 @@ def _train_on_digits(args: Namespace) -> None:
           f"{net.params.flat.size:,} parameters, {args.backend} backend")
     start = perf_counter()
     trainer.fit(data.x_train, data.y_train, epochs=args.epochs, batch_size=args.batch_size,
-                callbacks=[LambdaCallback(on_epoch_end=_report(args.epochs))])
+                callbacks=[Lambda(on_epoch_end=_report(args.epochs))])
     seconds = perf_counter() - start
     predicted = net.predict(data.x_test).argmax(axis=1)
     print(f"\ntest accuracy {np.mean(predicted == data.y_test):.2%} after {args.epochs} "

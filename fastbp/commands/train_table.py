@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from fastbp.callbacks import LambdaCallback
+from fastbp.callbacks import Lambda
 from fastbp.commands.train import confusion_table
 from fastbp.history import History
 from fastbp.ops.base import Array
@@ -47,7 +47,7 @@ def run(args: Namespace) -> None:
                         args.backend)
     start = perf_counter()
     model, history = TableModel.train(columns, target, y, (parts[0], parts[1]), training,
-                                      [LambdaCallback(on_epoch_end=_progress(training.epochs))])
+                                      [Lambda(on_epoch_end=_progress(training.epochs))])
     seconds = perf_counter() - start
     print(_describe(args.table, rows, target, why, model, parts))
     print(f"trained for {len(history)} epochs in {seconds:.1f} s; the best was epoch {_best(history)}\n")
