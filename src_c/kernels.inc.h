@@ -39,4 +39,5 @@
 #undef V
 #undef VU
 #undef VI
+#undef VW
 #undef VL

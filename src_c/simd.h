@@ -20,6 +20,7 @@
 #define V fbp_v_f64
 #define VU fbp_vu_f64
 #define VI fbp_vi_f64
+#define VW fbp_vw_f64
 #define VL ((int64_t)(FBP_VBYTES / 8))
 #else
 #define T float
@@ -29,6 +30,7 @@
 #define V fbp_v_f32
 #define VU fbp_vu_f32
 #define VI fbp_vi_f32
+#define VW fbp_vw_f32
 #define VL ((int64_t)(FBP_VBYTES / 4))
 #endif
 
@@ -188,7 +190,7 @@ static FBP_INLINE V FN(v_over_root)(V m, V v, V e)
 
 static FBP_INLINE V FN(v_pow2)(V n)
 {
-    return (V)(((VI)(n + FN(v_set1)(FBP_ROUND)) << FBP_FRACTION_BITS) + (VI)FN(v_set1)(1));
+    return (V)(((VW)(n + FN(v_set1)(FBP_ROUND)) << FBP_FRACTION_BITS) + (VW)FN(v_set1)(1));
 }
 
 static FBP_INLINE V FN(v_scale)(V a, V n)

@@ -62,6 +62,8 @@ typedef float fbp_v_f32 __attribute__((vector_size(FBP_VBYTES)));
 typedef double fbp_v_f64 __attribute__((vector_size(FBP_VBYTES)));
 typedef int32_t fbp_vi_f32 __attribute__((vector_size(FBP_VBYTES)));
 typedef int64_t fbp_vi_f64 __attribute__((vector_size(FBP_VBYTES)));
+typedef uint32_t fbp_vw_f32 __attribute__((vector_size(FBP_VBYTES))); /* whole numbers that may wrap around */
+typedef uint64_t fbp_vw_f64 __attribute__((vector_size(FBP_VBYTES)));
 typedef float fbp_vu_f32 __attribute__((vector_size(FBP_VBYTES), aligned(4), may_alias));
 typedef double fbp_vu_f64 __attribute__((vector_size(FBP_VBYTES), aligned(8), may_alias));
 

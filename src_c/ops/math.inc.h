@@ -105,11 +105,11 @@ static FBP_INLINE V FN(v_log_of)(V f, V k)
     return FN(v_fma)(k, FN(v_set1)(FBP_LN2_HIGH), f - (h - rest));
 }
 
-/* the exponent k of x = 2^k m with m from √½ to √2; x normal */
+/* the exponent k of x = 2^k m with m from √½ to √2; x normal. The bits of NaN overflow here: they wrap around */
 static FBP_INLINE V FN(v_exponent)(V x)
 {
     const VI offset = (VI)FN(v_set1)((T)1) - (VI)FN(v_set1)((T)0.70710678118654752440);
-    const VI biased = ((VI)x + offset) >> FBP_FRACTION_BITS, bias = (VI)FN(v_set1)((T)1) >> FBP_FRACTION_BITS;
+    const VI biased = (VI)((VW)x + (VW)offset) >> FBP_FRACTION_BITS, bias = (VI)FN(v_set1)((T)1) >> FBP_FRACTION_BITS;
     return (V)((VI)FN(v_set1)(FBP_ROUND) + (biased - bias)) - FN(v_set1)(FBP_ROUND);
 }
 
@@ -117,7 +117,7 @@ static FBP_INLINE V FN(v_log)(V x)
 {
     const VI subnormal = x < (FBP_F64 ? (T)0x1p-1022 : (T)0x1p-126);
     const V m = FN(v_select)(subnormal, x * (FBP_F64 ? (T)0x1p54 : (T)0x1p25), x), k = FN(v_exponent)(m);
-    const V f = (V)((VI)m - ((VI)FN(v_pow2)(k) - (VI)FN(v_set1)(1))) - 1;
+    const V f = (V)((VW)m - ((VW)FN(v_pow2)(k) - (VW)FN(v_set1)(1))) - 1;
     V y = FN(v_log_of)(f, k - (V)((VI)FN(v_set1)(FBP_F64 ? 54 : 25) & subnormal));
     y = FN(v_select)(x == 0, FN(v_set1)((T)-INFINITY), y);
     y = FN(v_select)(x < (T)INFINITY, y, x);
