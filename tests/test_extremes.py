@@ -210,3 +210,14 @@ def test_training_on_such_inputs_stops_and_says_so(bad: float) -> None:
         fb.Trainer(net, fb.MSE(), fb.SGD(0.01)).fit(x, y, batch_size=8, shuffle=False, progress=False)
     assert ("input data has NaN" in str(error.value)) == (not np.isfinite(bad))
     assert np.isfinite(net.params.flat).all()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_cross_entropy_of_what_is_not_finite(bad: float, dtype: str, isa: str) -> None:
+    """Found by UndefinedBehaviorSanitizer: the logarithm took the bits of NaN as a number, which overflowed."""
+    x = np.zeros((3, 5), dtype)
+    x[1, 2] = bad
+    loss, _ = kernels.cross_entropy(x, np.array([2, 2, 2]), np.ones(3, dtype), isa=isa)
+    assert np.isfinite(loss).tolist() == [True, False, True]
