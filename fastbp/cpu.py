@@ -28,6 +28,8 @@ class CpuInfo:
         CPUs that this process may use, by its affinity and its cgroup's quota.
     threads : int
         The most threads that training and prediction use: ``fb.get_num_threads()``.
+    bfloat16 : bool
+        Whether the CPU and the instruction set in use can do ``compute_dtype="bfloat16"``.
     """
 
     model: str
@@ -36,6 +38,7 @@ class CpuInfo:
     cores: int
     available: int
     threads: int
+    bfloat16: bool
 
 
 def cpu_info() -> CpuInfo:
@@ -50,7 +53,8 @@ def cpu_info() -> CpuInfo:
     """
     from fastbp.backends import native
     isas = tuple(name for name, supported in native.known_isas().items() if supported)
-    return CpuInfo(_model(), isas, native.isa(), os.cpu_count() or 1, available_cpus(), get_num_threads())
+    return CpuInfo(_model(), isas, native.isa(), os.cpu_count() or 1, available_cpus(), get_num_threads(),
+                   native.has_bfloat16())
 
 
 def _model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:

@@ -279,7 +279,8 @@ def gradcheck(net: Any, x: Any, y: Any, loss: Any, sample_weight: Any = None, *,
     Raises
     ------
     ValueError
-        If the loss is not finite, or for options that do not fit.
+        If the loss is not finite, for options that do not fit, or for a network that multiplies in bfloat16: rounding
+        makes steps of its loss.
 
     Notes
     -----
@@ -308,6 +309,10 @@ def gradcheck(net: Any, x: Any, y: Any, loss: Any, sample_weight: Any = None, *,
     batch = replace(batch, inputs=[a.copy() for a in batch.inputs])
     buffers = work.buffers.flat.copy()
     work.loss_and_grad(x, y, loss, sample_weight)
+    if net.compute_dtype != net.dtype:
+        raise ValueError(f"gradcheck: the network multiplies in {net.compute_dtype}, whose rounding makes steps of the "
+                         "loss, with no slope to compare with; check a copy that does not: "
+                         f'net.copy(compute_dtype="{net.dtype}")')
 
     def evaluate() -> float:
         work.buffers.flat[...] = buffers

@@ -44,6 +44,10 @@ class Network(Outlook):
     seed : int, optional
         Decides the initial parameters and dropout; drawn at random when left out.
     backend : {"native", "reference"}
+    compute_dtype : "bfloat16", optional
+        With dtype float32: linear layers round what they multiply to bfloat16 (8 significant bits) and add up in
+        float32, which is up to twice as fast where a CPU has AVX512_BF16. Parameters, gradients, activations and the
+        optimizer's state stay float32, and so do layers with fewer than 12 outputs.
 
     Attributes
     ----------
@@ -56,7 +60,8 @@ class Network(Outlook):
     Raises
     ------
     ValueError
-        For a graph with a cycle, outputs that need other inputs, unused inputs, an unknown dtype or backend.
+        For a graph with a cycle, outputs that need other inputs, unused inputs, an unknown dtype or backend, or a
+        compute_dtype that the backend cannot do on this CPU.
 
     Examples
     --------
@@ -70,10 +75,10 @@ class Network(Outlook):
 
     def __init__(self, inputs: Tensor | Sequence[Tensor], outputs: Tensor | Sequence[Tensor], *,
                  dtype: str = "float32", seed: int | None = None, backend: BackendName = "native",
-                 _layer_names: dict[Any, str] | None = None) -> None:
+                 compute_dtype: str | None = None, _layer_names: dict[Any, str] | None = None) -> None:
         self._single_input, self._single_output = isinstance(inputs, Tensor), isinstance(outputs, Tensor)
         graph = Graph(_as_tuple(inputs), _as_tuple(outputs), _layer_names)
-        self._set_up(graph, _dtype_name(dtype), _seed(seed), backend)
+        self._set_up(graph, _dtype_name(dtype), compute_dtype, _seed(seed), backend)
         rng = np.random.default_rng(self.seed)
         for vector, symbols in ((self.params, graph.parameters), (self.buffers, graph.buffers)):
             for name, parameter in symbols.items():
@@ -81,23 +86,25 @@ class Network(Outlook):
 
     @classmethod
     def from_graph(cls, graph: Graph, single: tuple[bool, bool], *, dtype: str, seed: int,
-                   backend: BackendName) -> Network:
+                   backend: BackendName, compute_dtype: str | None = None) -> Network:
         """Return a network whose parameters are all zero, for whoever has values for them (:func:`fastbp.load`).
 
         ``single`` tells whether methods take one input, and return one output, rather than tuples.
         """
         net = object.__new__(cls)
         net._single_input, net._single_output = single
-        net._set_up(graph, _dtype_name(dtype), _seed(seed), backend)
+        net._set_up(graph, _dtype_name(dtype), compute_dtype, _seed(seed), backend)
         return net
 
-    def _set_up(self, graph: Graph, dtype: str, seed: int, backend: BackendName) -> None:
+    def _set_up(self, graph: Graph, dtype: str, compute_dtype: str | None, seed: int, backend: BackendName) -> None:
         self.graph, self.dtype, self.seed = graph, dtype, seed
         self.params = Vector({n: p.shape for n, p in graph.parameters.items()}, dtype)
         self.grads = Vector({n: p.shape for n, p in graph.parameters.items()}, dtype)
+        self.compute_dtype = _compute_dtype_name(compute_dtype, dtype)
         self.buffers = Vector({n: p.shape for n, p in graph.buffers.items()}, dtype)
         self._memory = Memory(graph, dtype, dict(self.params), dict(self.grads), dict(self.buffers), self.params.flat,
-                              self.grads.flat, self.buffers.flat, self.params.offsets, seed)
+                              self.grads.flat, self.buffers.flat, self.params.offsets, seed,
+                              compute_dtype=self.compute_dtype)
         self.backend: BackendName = backend
         self._backend = _make_backend(backend, self._memory)
         self._forward_rows: int | None = None
@@ -329,11 +336,17 @@ class Network(Outlook):
         for n, values in new.items():
             own[n][...] = values
 
-    def copy(self, *, dtype: str | None = None, backend: BackendName | None = None) -> Network:
-        """Return an independent network with the same graph and parameters, and another dtype or backend if wanted."""
+    def copy(self, *, dtype: str | None = None, backend: BackendName | None = None,
+             compute_dtype: str | None = None) -> Network:
+        """Return an independent network with the same graph and parameters, and another dtype or backend if wanted.
+
+        ``compute_dtype="float32"`` gives a network that multiplies in bfloat16 no more.
+        """
+        if compute_dtype is None and self.compute_dtype != self.dtype:
+            compute_dtype = self.compute_dtype
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
-        other._set_up(self.graph, _dtype_name(dtype or self.dtype), self.seed, backend or self.backend)
+        other._set_up(self.graph, _dtype_name(dtype or self.dtype), compute_dtype, self.seed, backend or self.backend)
         other.params.flat[...] = self.params.flat
         other.buffers.flat[...] = self.buffers.flat
         other._memory.step = self._memory.step
@@ -347,7 +360,7 @@ class Network(Outlook):
     def __setstate__(self, state: dict[str, Any]) -> None:
         values, step = state.pop("_state"), state.pop("_step")
         self.__dict__.update(state)
-        self._set_up(self.graph, self.dtype, self.seed, self.backend)
+        self._set_up(self.graph, self.dtype, self.compute_dtype, self.seed, self.backend)
         self.load_state_dict(values)
         self._memory.step = step
 
@@ -399,7 +412,8 @@ class Network(Outlook):
     def __repr__(self) -> str:
         shapes = " → ".join("(" + ", ".join(["B", *map(str, t.shape)]) + ")"
                             for t in (*self.graph.inputs, *self.graph.outputs))
-        return f"{type(self).__name__}({shapes}, {self.params.flat.size:,} parameters, {self.dtype}, {self.backend})"
+        dtype = self.dtype + (f" multiplied in {self.compute_dtype}" if self.compute_dtype != self.dtype else "")
+        return f"{type(self).__name__}({shapes}, {self.params.flat.size:,} parameters, {dtype}, {self.backend})"
 
     # ---- the border: everything that enters is checked and converted here ------------------------------------------
 
@@ -478,7 +492,7 @@ class Sequential(Network):
     ----------
     *layers : Layer
         The first one must know its input size; or the first argument is a ``fb.Input(…)``.
-    dtype, seed, backend
+    dtype, seed, backend, compute_dtype
         As in :class:`Network`.
 
     Examples
@@ -490,7 +504,7 @@ class Sequential(Network):
     """
 
     def __init__(self, *layers: Any, dtype: str = "float32", seed: int | None = None,
-                 backend: BackendName = "native") -> None:
+                 backend: BackendName = "native", compute_dtype: str | None = None) -> None:
         if len(layers) == 1 and isinstance(layers[0], list | tuple):
             layers = tuple(layers[0])
         start = layers[0] if layers and isinstance(layers[0], Tensor) else None
@@ -512,7 +526,8 @@ class Sequential(Network):
                 tensor = layer(tensor)
             except ValueError as error:
                 raise ValueError(f"Sequential: layer {i}: {error}") from None
-        super().__init__(first, tensor, dtype=dtype, seed=seed, backend=backend, _layer_names=names)
+        super().__init__(first, tensor, dtype=dtype, seed=seed, backend=backend, compute_dtype=compute_dtype,
+                         _layer_names=names)
 
 
 def _known_features(layer: Any) -> int:
@@ -540,6 +555,17 @@ def _dtype_name(dtype: Any) -> str:
 
 def _seed(seed: Any) -> int:
     if seed is None:
+def _compute_dtype_name(compute_dtype: str | None, dtype: str) -> str:
+    if compute_dtype is None or compute_dtype == dtype:
+        return dtype
+    if compute_dtype != "bfloat16":
+        raise ValueError(f'compute_dtype is {compute_dtype!r}; expected "bfloat16", or None for that of the parameters')
+    if dtype != "float32":
+        raise ValueError('compute_dtype is "bfloat16", which goes with dtype "float32" alone; dtype is '
+                         f'{dtype!r}: give compute_dtype="{dtype}"')
+    return compute_dtype
+
+
         return int.from_bytes(os.urandom(8), "little") >> 1
     if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= int(seed) < 2**64:
         raise ValueError(f"seed is {seed!r}; expected an integer from 0 to 2**64 - 1, or None")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Rounding in float32 adds up over layers to some 1e-5 of a tensor's largest element, in float64 to 1e-13; a fault is
 # usually as large as the tensor.
-TOLERANCES = {"float32": 1e-3, "float64": 1e-9}
+TOLERANCES = {"float32": 1e-3, "float64": 1e-9, "bfloat16": 5e-2}
 
 
 def table(rows: list[tuple[str, ...]], right: tuple[int, ...]) -> str:
@@ -257,10 +257,11 @@ def verify(net: Network, x: Any, y: Any, loss: Any, sample_weight: ArrayLike | N
     1.tanh    0.0e+00   0.0e+00                   -
     loss      0.0e+00
     """
-    own, reference = net.copy(), net.copy(dtype="float64", backend="reference")
+    own, reference = net.copy(), net.copy(dtype="float64", compute_dtype="float64", backend="reference")
     values = own.loss_and_grad(x, y, loss, sample_weight), reference.loss_and_grad(x, y, loss, sample_weight)
     rows = tuple(_compare(own, reference, tensor) for tensor in net.graph.tensors)
-    return VerifyReport(rows, *values, backend=net.backend, dtype=net.dtype, tolerance=TOLERANCES[net.dtype])
+    return VerifyReport(rows, *values, backend=net.backend, dtype=net.compute_dtype,
+                        tolerance=TOLERANCES[net.compute_dtype])
 
 
 def _compare(own: Network, reference: Network, tensor: Tensor) -> VerifyRow:

@@ -31,7 +31,8 @@ def save(net: Network, path: Paths) -> None:
     write(path, {"network": describe(net)}, tensors_of(net))
 
 
-def load(path: Paths, *, backend: BackendName = "native", layers: Iterable[type[Layer]] = ()) -> Network:
+def load(path: Paths, *, backend: BackendName = "native", layers: Iterable[type[Layer]] = (),
+         compute_dtype: str | None = None) -> Network:
     """Read the network from a file that ``net.save`` or ``trainer.save_checkpoint`` wrote.
 
     Parameters
@@ -40,6 +41,9 @@ def load(path: Paths, *, backend: BackendName = "native", layers: Iterable[type[
     backend : {"native", "reference"}
     layers : classes, optional
         Layers of your own that the network has. A file names classes; it never brings code.
+    compute_dtype : str, optional
+        As in :class:`~fastbp.Network`; by default what it was. "float32" loads a network that multiplied in bfloat16
+        on a CPU that cannot.
 
     Returns
     -------
@@ -66,7 +70,7 @@ def load(path: Paths, *, backend: BackendName = "native", layers: Iterable[type[
     >>> fb.load(path, backend="reference")
     Sequential((B, 4) → (B, 1), 49 parameters, float32, reference)
     """
-    return build(read(path), backend, layers)
+    return build(read(path), backend, layers, compute_dtype)
 
 
 def tensors_of(net: Network) -> dict[str, Array]:
@@ -101,7 +105,8 @@ def describe(net: Network) -> dict[str, Any]:
             layers.append(_describe_layer(layer, graph.layer_names[id(layer)]))
         calls.append({"layer": places[id(layer)], "inputs": [_number(numbers, t) for t in tensor.call.inputs]})
         numbers[tensor] = len(numbers)
-    return {"type": "Sequential" if isinstance(net, Sequential) else "Network", "dtype": net.dtype, "seed": net.seed,
+    return {"type": "Sequential" if isinstance(net, Sequential) else "Network", "dtype": net.dtype,
+            "compute_dtype": net.compute_dtype, "seed": net.seed,
             "step": net._memory.step, "inputs": [{"shape": list(t.shape), "name": t.name} for t in graph.inputs],
             "layers": layers, "calls": calls, "outputs": [_number(numbers, t) for t in graph.outputs],
             "single_input": net._single_input, "single_output": net._single_output}
@@ -138,7 +143,8 @@ def plain(name: str, value: Any) -> Any:
 # ---- from a description to a network ---------------------------------------------------------------------------------
 
 
-def build(contents: Contents, backend: BackendName, layers: Iterable[type[Layer]] = ()) -> Network:
+def build(contents: Contents, backend: BackendName, layers: Iterable[type[Layer]] = (),
+          compute_dtype: str | None = None) -> Network:
     """Return the network that a file describes, with its parameters and buffers."""
     known = classes(Layer, (own_layers,), layers)
     with described(contents.path):
@@ -149,7 +155,8 @@ def build(contents: Contents, backend: BackendName, layers: Iterable[type[Layer]
         if (single[0] and len(graph.inputs) > 1) or (single[1] and len(graph.outputs) > 1):
             raise ValueError("its description has several inputs or outputs where it says that there is one")
         _check_tensors(graph, dtype, contents.tensors)
-        net = kind.from_graph(graph, single, dtype=dtype, seed=seed, backend=backend)
+        net = kind.from_graph(graph, single, dtype=dtype, seed=seed, backend=backend,
+                              compute_dtype=compute_dtype or d.get("compute_dtype"))
         if isinstance(net, Sequential):
             net.layers = chain
         net._memory.step = whole(d["step"])

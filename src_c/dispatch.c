@@ -37,8 +37,24 @@ static int32_t has_avx512(void)
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return 0;
     return has_all(b, 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31);       /* f, dq, bw, vl */
 }
-#elif defined(__aarch64__)
+
+int32_t fbp_has_bf16(const fbp_table *table)
+{
+    uint32_t a, b, c, d;
+    if (table != &fbp_table_avx512 || !has_avx512()) return 0;
+    if (!__get_cpuid_count(7, 1, &a, &b, &c, &d)) return 0;
+    return has_all(a, 1u << 5);                                         /* avx512_bf16 */
+}
+#else
+#if defined(__aarch64__)
 extern const fbp_table fbp_table_neon;
+#endif
+
+int32_t fbp_has_bf16(const fbp_table *table)
+{
+    (void)table;
+    return 0;
+}
 #endif
 
 static int32_t always(void) { return 1; }

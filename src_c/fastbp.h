@@ -70,6 +70,7 @@ typedef struct fbp_node {
     void *in_from;            /* what in_act's derivative is computed from: its output or its input */
     int32_t fused;            /* gradient phases update p at once, piece by piece, where run->update is given */
     double decay[2];          /* weight decay of p[0] and p[1] then */
+    int32_t bf16;             /* the products take operands rounded to bfloat16; see fbp_has_bf16 */
 } fbp_node;
 
 /* n elements of p and of the state vectors are updated in place from g; returns 0, or 1 where a parameter became
@@ -102,7 +103,7 @@ typedef struct fbp_run {
     int32_t *failed;           /* NULL, or set to 1 by a step that could not do its work */
 } fbp_run;
 
-#define FBP_SCRATCH_BYTES (512 * 1024)
+#define FBP_SCRATCH_BYTES (768 * 1024)
 
 /* One phase of a node, over rows or units lo <= i < hi. The scratch memory is the calling thread's own. */
 typedef void (*fbp_entry)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch);
@@ -167,6 +168,9 @@ typedef struct fbp_table {
 fbp_status fbp_select_table(const char *name, const fbp_table **table);
 /* The i-th table this build knows, best last, or NULL; *supported says whether this CPU can run it. */
 const fbp_table *fbp_known_table(int32_t i, int32_t *supported);
+
+/* Whether nodes run by this table's kernels may set bf16, on this CPU; float32 only. */
+int32_t fbp_has_bf16(const fbp_table *table);
 
 /* The number of an op or an optimizer, or -1. */
 int32_t fbp_find_op(const char *name);

@@ -14,6 +14,7 @@
 #include "ops/transpose.inc.h"
 #include "ops/gemm.inc.h"
 #include "ops/gemm_pack.inc.h"
+#include "ops/gemm_bf16.inc.h"
 #include "ops/linear_narrow.inc.h"
 #include "ops/linear.inc.h"
 #include "ops/sums.inc.h"
@@ -27,6 +28,7 @@
 #include "ops/optimizers.inc.h"
 #include "ops/peak.inc.h"
 
+#undef FBP_BF16
 #undef FBP_ROUND
 #undef FBP_FRACTION_BITS
 #undef FBP_ROTATED

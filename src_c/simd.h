@@ -98,6 +98,33 @@ static FBP_INLINE V FN(v_fma)(V a, V b, V c)
 #endif
 }
 
+/* bfloat16, for float32 on AVX-512 where the CPU has it. rounded: lanes of a, then those of b, as 32 of them; pairs:
+ * each a lane of a beside that of b; dot_pairs: c + the two products of the pairs in a and b, all lanes. The compiler
+ * would have to be told that functions may use these instructions, each in its own way; the assembler need not. */
+#define FBP_BF16 (FBP_ISA_AVX512 && !FBP_F64)
+#if FBP_BF16
+static FBP_INLINE V FN(v_rounded)(V a, V b)
+{
+    V y;
+    __asm__("vcvtne2ps2bf16 %1, %2, %0" : "=v"(y) : "v"(a), "v"(b));
+    return y;
+}
+
+static FBP_INLINE V FN(v_pairs)(V a, V b)
+{
+    typedef int16_t halves __attribute__((vector_size(FBP_VBYTES)));
+    const halves order = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23,
+                          8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    return (V)_mm512_permutexvar_epi16((__m512i)order, (__m512i)FN(v_rounded)(a, b));
+}
+
+static FBP_INLINE V FN(v_dot_pairs)(V a, V b, V c)
+{
+    __asm__("vdpbf16ps %2, %1, %0" : "+v"(c) : "v"(a), "v"(b));
+    return c;
+}
+#endif
+
 /* select: lane by lane, m ? a : b, for a mask m made by a comparison */
 static FBP_INLINE V FN(v_select)(VI m, V a, V b) { return (V)((m & (VI)a) | (~m & (VI)b)); }
 

@@ -30,6 +30,8 @@ class Memory:
     graph : Graph
     dtype : str
         ``"float32"`` or ``"float64"``.
+    compute_dtype : str
+        What linear layers multiply in: dtype, or ``"bfloat16"`` with float32.
     params, grads, buffers : dict of arrays
         Views, by full name.
     flat_params, flat_grads, flat_buffers : arrays
@@ -51,6 +53,10 @@ class Memory:
     offsets: dict[str, int]
     seed: int
     step: int = 0
+    compute_dtype: str = ""
+
+    def __post_init__(self) -> None:
+        self.compute_dtype = self.compute_dtype or self.dtype
 
     def parameter_at(self, index: int) -> str:
         """Return the name of the parameter that has this place in the flat vector."""

@@ -69,6 +69,7 @@ class PlanNode:
     in_from: Place = None
     fused: bool = False
     call: Callable[..., None] | None = None
+    bf16: bool = False
     """What a "python" node calls back, with the plan."""
     roles: tuple[str, ...] = ("weight", "bias")
     """What its op calls p, in order."""
@@ -88,8 +89,9 @@ class Step:
         if node.op == "linear":
             count, i, o = node.dims
             if phase in ("forward", "backward"):
-                return 0.012 * count * i * o + 2
-            return (0.012 * count * capacity * o if phase == "gradient" else 0) + o
+            multiply = 0.007 if node.bf16 else 0.012
+                return multiply * count * i * o + 2
+            return (multiply * count * capacity * o if phase == "gradient" else 0) + o
         if phase in ("update", "accumulate_units"):
             return 0.5
         if phase in ("forward_reduce", "backward_reduce", "gradient"):
@@ -149,6 +151,8 @@ class Lowering:
     phases : callable
         ``phases(op)`` is the set of phases that the C op has.
 
+    compute_dtype : str, optional
+        "bfloat16" lets linear layers multiply in it.
     Attributes
     ----------
     values, grads : dict of Tensor to Buffer
@@ -159,8 +163,9 @@ class Lowering:
         Pieces of programs, in the order in which they run.
     """
 
-    def __init__(self, graph: Graph, settings: Settings, phases: Callable[[str], frozenset[str]]) -> None:
-        self.graph, self.settings, self._phases = graph, settings, phases
+    def __init__(self, graph: Graph, settings: Settings, phases: Callable[[str], frozenset[str]],
+                 compute_dtype: str = "") -> None:
+        self.graph, self.settings, self._phases, self._compute_dtype = graph, settings, phases, compute_dtype
         self.values: dict[Tensor, Buffer] = {}
         self.grads: dict[Tensor, Buffer] = {}
         self.feeds: list[PlanNode] = []
@@ -264,6 +269,7 @@ class Lowering:
             op=node.op.name, dims=native.dims, attrs=native.attrs, act_alpha=native.alpha, id=self._index[t],
             act=node.op.name if hasattr(node.op, "derivative_from") else "identity",
             x=[self.values[s] for s in node.inputs],
+            bf16=isinstance(node.op, LinearOp) and node.op.rounds(self._compute_dtype),
             p=[self._ref("params", node.params.get(r)) for r in ("weight", "bias")],
             buffers=[self._ref("buffers", node.buffers.get(r)) for r in ("running_mean", "running_var")],
             save=[Buffer(per_row, fixed) for per_row, fixed in native.saves])

@@ -35,6 +35,7 @@ cdef extern from "fastbp.h" nogil:
         void *in_from
         int32_t fused
         double decay[2]
+        int32_t bf16
 
     ctypedef int32_t (*fbp_update)(void *p, void **state, const void *g, int64_t n, const double *hyper,
                                    double weight_decay) noexcept
@@ -87,6 +88,8 @@ cdef extern from "fastbp.h" nogil:
 
     fbp_status fbp_select_table(const char *name, const fbp_table **table)
     const fbp_table *fbp_known_table(int32_t i, int32_t *supported)
+
+    int32_t fbp_has_bf16(const fbp_table *table)
 
     int32_t fbp_find_op(const char *name)
     int32_t fbp_find_optimizer(const char *name)

@@ -64,6 +64,11 @@ def isa() -> str:
     return _table.name.decode()
 
 
+def has_bfloat16() -> bool:
+    """Return whether the instruction set in use, on this CPU, multiplies in bfloat16."""
+    return bool(fbp_has_bf16(_table))
+
+
 def fma_peak(double seconds=0.05, dtype: str = "float32") -> float:
     """Measure the fused multiply-add peak of one core, in GFLOP/s: the limit that products are held against."""
     cdef int64_t n = 1 << 16
@@ -425,7 +430,7 @@ cdef class Plan:
             kept = np.array(node.constants, dtype=self._real)
             self._offsets[id(node), "constants"] = kept          # kept alive with the plan
             n.constants = _address(kept)
-        n.id, n.fused = node.id, node.fused
+        n.id, n.fused, n.bf16 = node.id, node.fused, node.bf16
         n.act, n.in_act = fbp_find_op(node.act.encode()), fbp_find_op(node.in_act.encode())
         n.act_alpha, n.in_alpha = node.act_alpha, node.in_alpha
         return 0

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastbp.backends.base import Batch, Memory, Progress
 from fastbp.backends.lowering import Buffer, Kind, LossSpec, Lowering, Settings, Step
-from fastbp.backends.native import Gate, Plan, Status, op_phases
+from fastbp.backends.native import Gate, Plan, Status, has_bfloat16, isa, op_phases
 from fastbp.backends.reference import first_bad_tensor
 from fastbp.errors import NonFiniteError
 from fastbp.graph import Tensor
@@ -27,6 +27,10 @@ class NativeBackend:
     """Runs a graph with the C kernels; see ``backends/base.py`` for the interface."""
 
     def __init__(self, memory: Memory) -> None:
+        if memory.compute_dtype == "bfloat16" and not has_bfloat16():
+            raise ValueError('compute_dtype is "bfloat16", for which the native backend needs the instruction set '
+                             f"avx512 and a CPU with AVX512_BF16; the one in use is {isa()}. Leave compute_dtype out "
+                             '(to load a file: compute_dtype="float32"), or use backend="reference"')
         self._memory, self._graph, self._gate = memory, memory.graph, Gate()
         self._plans: dict[Settings, Plan] = {}
         self._last: tuple[Plan, int] | None = None
@@ -136,7 +140,7 @@ class NativeBackend:
     def _plan(self, settings: Settings, rows: int) -> Plan:
         plan = self._plans.get(settings)
         if plan is None or plan.capacity < rows:
-            low = Lowering(self._graph, settings, op_phases)
+            low = Lowering(self._graph, settings, op_phases, self._memory.compute_dtype)
             plan = self._plans[settings] = Plan(self._memory, low, max(rows, 1), _programs(low), self._gate)
         return plan
 

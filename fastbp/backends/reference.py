@@ -37,7 +37,8 @@ class ReferenceBackend:
                 if node is None:
                     continue
                 ctx = Context(training, tuple(values[t] for t in node.inputs), seed=self._memory.seed,
-                              step=self._memory.step, node=index, params=self._named(node.params, self._memory.params),
+                              step=self._memory.step, node=index, compute_dtype=self._memory.compute_dtype,
+                              params=self._named(node.params, self._memory.params),
                               buffers=self._named(node.buffers, self._memory.buffers))
                 ctx.output = values[tensor] = node.op.forward(ctx, *ctx.inputs, **ctx.params)
                 contexts[tensor] = ctx

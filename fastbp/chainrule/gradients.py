@@ -112,7 +112,7 @@ class _Run:
 
     def __init__(self, net: Any, x: Any, y: Any, loss: Any, sample_weight: Any, name: str,
                  index: tuple[int, ...]) -> None:
-        self.net = net.copy(dtype="float64", backend="reference")
+        self.net = net.copy(dtype="float64", compute_dtype="float64", backend="reference")
         self.name, self.index, self.parameter = name, index, net.graph.parameters[name]
         self.batch: Batch = self.net.batch(x, y, loss, sample_weight)
         self.loss: float = self.net.loss_and_grad(x, y, loss, sample_weight)

@@ -25,6 +25,7 @@ def run(args: Namespace) -> None:
         "isa": f"{cpu.isa} (of {', '.join(cpu.isas)})",
         "cpus": f"{cpu.available} of {cpu.cores} usable",
         "threads": str(cpu.threads),
+        "bfloat16": "yes" if cpu.bfloat16 else "no",
     }
     for name, value in facts.items():
         print(f"{name:<9}{value}")

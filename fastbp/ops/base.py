@@ -37,6 +37,8 @@ class Context:
         Whatever forward keeps for backward.
     seed, step, node : int
         What random numbers are keyed by.
+    compute_dtype : str
+        What linear layers multiply in; "" or the dtype of the arrays for those as they are.
     """
 
     training: bool = False
@@ -48,6 +50,7 @@ class Context:
     seed: int = 0
     step: int = 0
     node: int = 0
+    compute_dtype: str = ""
 
 
 @dataclass(frozen=True)

@@ -79,9 +79,20 @@ static FBP_INLINE void FN(fetch_for_end)(const int MR, const int NV, const FN(pr
     if (e->gate) FN(fetch)(MR, NV, 0, e->gate + i * e->gate_ld + j, e->gate_ld);
 }
 
+/* c + a b; or, if bf16, lanes of a and b are pairs of bfloat16, whose two products are added to c. */
+static FBP_INLINE V FN(v_multiply_add)(const int bf16, V a, V b, V c)
+{
+#if FBP_BF16
+    if (bf16) return FN(v_dot_pairs)(a, b, c);
+#else
+    (void)bf16;
+#endif
+    return FN(v_fma)(a, b, c);
+}
+
 /* One tile: MR rows, NV vectors of which the last has `lanes` lanes if it is cut. A and B are where k = 0. */
-static FBP_INLINE void FN(tile)(const int MR, const int NV, const int cut, const int pack, const FN(product) *p,
-                                const T *A, const T *B, int64_t i, int64_t j, int64_t lanes)
+static FBP_INLINE void FN(tile)(const int MR, const int NV, const int cut, const int pack, const int bf16,
+                                const FN(product) *p, const T *A, const T *B, int64_t i, int64_t j, int64_t lanes)
 {
     V acc[12][8];
     const FN(epilogue) *e = p->e;
@@ -124,7 +135,7 @@ static FBP_INLINE void FN(tile)(const int MR, const int NV, const int cut, const
                 for (int r = 0; r < MR; r++) {
                     const V a = FN(v_set1)(a_rows[r / 3][r % 3 * a_row]);
                     FBP_UNROLL
-                    for (int v = 0; v < NV; v++) acc[r][v] = FN(v_fma)(a, b[v], acc[r][v]);
+                    for (int v = 0; v < NV; v++) acc[r][v] = FN(v_multiply_add)(bf16, a, b[v], acc[r][v]);
                 }
             } else {
                 V a[12];
@@ -134,7 +145,7 @@ static FBP_INLINE void FN(tile)(const int MR, const int NV, const int cut, const
                 for (int v = 0; v < NV; v++) {
                     const V b = FN(v_load_cut)(cut && v == NV - 1, B + v * VL, lanes);
                     FBP_UNROLL
-                    for (int r = 0; r < MR; r++) acc[r][v] = FN(v_fma)(a[r], b, acc[r][v]);
+                    for (int r = 0; r < MR; r++) acc[r][v] = FN(v_multiply_add)(bf16, a[r], b, acc[r][v]);
                 }
             }
             FBP_UNROLL

@@ -35,33 +35,37 @@ static void FN(finish_backward)(const void *context, int64_t i, int64_t rows)
     s->backward(dx, dx, s->from + i * s->columns, rows * s->columns, s->alpha);
 }
 
-static void FN(linear_forward_fused)(T *restrict y, T *restrict z, const T *restrict x, const T *restrict W,
-                                     const T *Wt, const T *restrict b, int64_t B, int64_t I, int64_t O, int32_t act,
-                                     double alpha, void *scratch)
+static void FN(linear_forward_fused)(const fbp_node *n, T *restrict y, T *restrict z, const T *restrict x,
+                                     int64_t B, void *scratch)
 {
+    const int64_t I = n->dim[1], O = n->dim[2];
+    const T *W = n->p[0], *b = n->p[1];
+    const int32_t act = n->act;
     T *into = z ? z : y;
     const int32_t relu = act == FBP_OP_relu && !z, plain = act == FBP_OP_identity && !z;
     const FN(strip) strip = {.forward = FN(activation_forward_of)(act), .to = y, .from = into, .columns = O,
-                             .alpha = alpha};
+                             .alpha = n->act_alpha};
     if (FN(is_dot)(I, O)) {
-        FN(linear_forward_dot)(into, x, W, Wt, b, B, I, O);
+        FN(linear_forward_dot)(into, x, W, n->aux, b, B, I, O);
         if (!plain) FN(finish_forward)(&strip, 0, B);
         return;
     }
     const FN(epilogue) e = {.bias = b, .relu = relu, .finish = relu || plain ? NULL : FN(finish_forward),
                             .context = &strip};
-    FN(gemm)(into, O, x, I, 1, W, O, B, O, I, &e, scratch);
+    FN(product_of)(n, into, O, x, I, 1, W, O, B, O, I, &e, scratch);
 }
 
-static void FN(linear_backward_fused)(T *restrict dx, const T *restrict dy, const T *restrict Wt, int64_t B, int64_t I,
-                                      int64_t O, int32_t in_act, const T *from, double alpha, void *scratch)
+static void FN(linear_backward_fused)(const fbp_node *n, T *restrict dx, const T *restrict dy, const T *from, int64_t B,
+                                      void *scratch)
 {
+    const int64_t I = n->dim[1], O = n->dim[2];
+    const int32_t in_act = n->in_act;
     const int32_t relu = in_act == FBP_OP_relu, plain = in_act == FBP_OP_identity;
     const FN(strip) strip = {.backward = FN(activation_backward_of)(in_act), .to = dx, .from = from, .columns = I,
-                             .alpha = alpha};
+                             .alpha = n->in_alpha};
     const FN(epilogue) e = {.gate = relu ? from : NULL, .gate_ld = I,
                             .finish = relu || plain ? NULL : FN(finish_backward), .context = &strip};
-    FN(gemm)(dx, I, dy, O, 1, Wt, I, B, I, O, &e, scratch);
+    FN(product_of)(n, dx, I, dy, O, 1, n->aux, I, B, I, O, &e, scratch);
 }
 
 /* db of NV vectors of columns; a single one has `lanes` lanes. Chain c sums the rows c, c + chains, … */
@@ -101,13 +105,15 @@ static void KERNEL(linear_forward)(T *restrict y /* (B, O) */, T *restrict z /* 
                                    const T *restrict b /* (O,) or NULL */, int64_t B, int64_t I, int64_t O, int32_t act,
                                    double alpha)
 {
-    FN(linear_forward_fused)(y, z, x, W, NULL, b, B, I, O, act, alpha, NULL);
+    const fbp_node n = {.dim = {1, I, O}, .p = {(void *)W, (void *)b}, .act = act, .act_alpha = alpha};
+    FN(linear_forward_fused)(&n, y, z, x, B, NULL);
 }
 
 static void KERNEL(linear_backward_input)(T *restrict dx /* (B, I) */, const T *restrict dy /* (B, O) */,
                                           const T *restrict Wt /* (O, I) */, int64_t B, int64_t I, int64_t O)
 {
-    FN(linear_backward_fused)(dx, dy, Wt, B, I, O, FBP_OP_identity, NULL, 0, NULL);
+    const fbp_node n = {.dim = {1, I, O}, .aux = (void *)Wt, .in_act = FBP_OP_identity};
+    FN(linear_backward_fused)(&n, dx, dy, NULL, B, NULL);
 }
 
 static void KERNEL(linear_backward_weight)(T *restrict dW /* (I, O) */, T *restrict db /* (O,) or NULL */,
@@ -132,9 +138,8 @@ static void FN(linear_forward_phase)(const fbp_node *n, const fbp_run *run, int6
 {
     (void)run;
     const int64_t G = n->dim[0], I = n->dim[1], O = n->dim[2];
-    FN(linear_forward_fused)((T *)n->y + lo * G * O, n->save[0] ? (T *)n->save[0] + lo * G * O : NULL,
-                             (const T *)n->x[0] + lo * G * I, n->p[0], n->aux, n->p[1], (hi - lo) * G, I, O, n->act,
-                             n->act_alpha, scratch);
+    FN(linear_forward_fused)(n, (T *)n->y + lo * G * O, n->save[0] ? (T *)n->save[0] + lo * G * O : NULL,
+                             (const T *)n->x[0] + lo * G * I, (hi - lo) * G, scratch);
 }
 
 static void FN(linear_backward_phase)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
@@ -142,8 +147,8 @@ static void FN(linear_backward_phase)(const fbp_node *n, const fbp_run *run, int
     (void)run;
     const int64_t G = n->dim[0], I = n->dim[1], O = n->dim[2];
     if (!n->dx[0]) return;
-    FN(linear_backward_fused)((T *)n->dx[0] + lo * G * I, (const T *)n->dy + lo * G * O, n->aux, (hi - lo) * G, I, O,
-                              n->in_act, n->in_from ? (const T *)n->in_from + lo * G * I : NULL, n->in_alpha, scratch);
+    FN(linear_backward_fused)(n, (T *)n->dx[0] + lo * G * I, (const T *)n->dy + lo * G * O,
+                              n->in_from ? (const T *)n->in_from + lo * G * I : NULL, (hi - lo) * G, scratch);
 }
 
 /* Rows of W from `first` on, and what is updated with them. */
