@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import isfinite
 from numbers import Real
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ def numbers(name: str, values: Any, dtype: Any) -> Array:
     TypeError
         For complex numbers, objects and text.
     ValueError
-        For ragged sequences.
+        For ragged sequences, and for masked arrays with values left out.
 
     Examples
     --------
@@ -42,6 +43,9 @@ def real(name: str, values: Any, mend: str = "encode it as numbers") -> Array:
         raise ValueError(f"{name} is no array: {error}") from None
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} has dtype {array.dtype}; expected real numbers ({_MENDS.get(array.dtype.kind, mend)})")
+    if isinstance(values, np.ma.MaskedArray) and values.mask.any():
+        raise ValueError(f"{name} is a masked array with {int(values.mask.sum())} values left out; expected all of "
+                         "them: fill them with .filled(value), or leave out such rows")
     return array
 
 
@@ -68,9 +72,33 @@ def number(owner: str, argument: str, value: Any, expected: str, fits: Callable[
     return float(value)
 
 
+def integer(value: Any) -> int | None:
+    """Return what is an integer as an int, and None for anything else.
+
+    Examples
+    --------
+    >>> integer(np.int64(3)), integer(3.0), integer(True), integer([3])
+    (3, None, None, None)
+    """
+    if isinstance(value, bool):
+        return None
+    try:
+        return index(value)
+    except TypeError:
+        return None
+
+
 def count(owner: str, argument: str, value: Any, at_least: int = 1) -> int:
     """Return a count as an int, or raise ValueError that names owner and argument."""
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value < at_least:
+    number = integer(value)
+    if number is None or number < at_least:
         expected = "a positive integer" if at_least == 1 else f"an integer of at least {at_least}"
         raise ValueError(f"{owner}: {argument} is {value!r}; expected {expected}")
-    return int(value)
+    return number
+
+
+def flag(owner: str, argument: str, value: Any) -> bool:
+    """Return a yes-or-no argument as a bool, or raise ValueError: the text "False" would count as yes."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{owner}: {argument} is {value!r}; expected True or False")
+    return bool(value)

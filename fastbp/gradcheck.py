@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -116,7 +117,12 @@ def _one_number(value: Any) -> float:
 
 
 def _check_step(owner: str, eps: Any) -> None:
-    if eps is not None and not 0 < eps < float("inf"):
+    if eps is None:
+        return
+    if isinstance(eps, bool) or not isinstance(eps, Real):
+        raise TypeError(f"{owner}: eps is {type(eps).__name__}; expected a positive number, or None. Several arrays "
+                        "are given as one argument, a tuple, list or dict")
+    if not 0 < float(eps) < float("inf"):
         raise ValueError(f"{owner}: eps is {eps!r}; expected a positive number, or None")
 
 
@@ -303,16 +309,16 @@ def gradcheck(net: Any, x: Any, y: Any, loss: Any, sample_weight: Any = None, *,
     (True, 'gradients agree: 24 derivatives of 5 tensors')
     """
     _check_options(eps, tolerance, directions, max_entries)
+    if net.compute_dtype != net.dtype:
+        raise ValueError(f"gradcheck: the network multiplies in {net.compute_dtype}, whose rounding makes steps of the "
+                         "loss, with no slope to compare with; check a copy that does not: "
+                         f'net.copy(compute_dtype="{net.dtype}")')
     work = net.copy(dtype="float64", backend=net.backend)
     names = [work.graph.names[t] for t in work.graph.inputs]
     batch = work.batch(x, y, loss, sample_weight)
     batch = replace(batch, inputs=[a.copy() for a in batch.inputs])
     buffers = work.buffers.flat.copy()
     work.loss_and_grad(x, y, loss, sample_weight)
-    if net.compute_dtype != net.dtype:
-        raise ValueError(f"gradcheck: the network multiplies in {net.compute_dtype}, whose rounding makes steps of the "
-                         "loss, with no slope to compare with; check a copy that does not: "
-                         f'net.copy(compute_dtype="{net.dtype}")')
 
     def evaluate() -> float:
         work.buffers.flat[...] = buffers

@@ -112,6 +112,8 @@ def Input(*shape: int | Sequence[int], name: str = "") -> Tensor:  # noqa: N802 
     for size in sizes:
         if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
             raise ValueError(f"Input: shape is {sizes}; expected positive integers, the batch axis left out")
+    if not isinstance(name, str):
+        raise ValueError(f"Input: name is {name!r}; expected a string")
     if not sizes:
         raise ValueError("Input: shape is empty; give the sizes of one sample, such as Input(32)")
     return Tensor(tuple(int(s) for s in sizes), name=name)  # type: ignore[arg-type]

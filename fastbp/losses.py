@@ -470,7 +470,7 @@ def _labels(name: str, array: Array, classes: int) -> Array:
     wrong = (array < 0) | (array >= classes)
     if wrong.any():
         at = int(np.argwhere(wrong)[0][0])
-        raise ValueError(f"{name} has the label {array[wrong].flat[0]:.0f} in row {at}; expected labels from 0 to "
+        raise ValueError(f"{name} has the label {array[wrong].flat[0]:.17g} in row {at}; expected labels from 0 to "
                          f"{classes - 1}, as the network has {classes} outputs")
     return np.ascontiguousarray(array, dtype=np.int64)
 

@@ -55,6 +55,8 @@ class Network(Outlook):
         Named views of one flat vector each: ``net.params["0.weight"]``, ``net.params.flat``.
     buffers : mapping of str to array
         State that is not trained: running statistics.
+    input_grads : tuple of array
+        The gradient of each input, from the last backward pass.
     graph : Graph
 
     Raises
@@ -98,9 +100,9 @@ class Network(Outlook):
 
     def _set_up(self, graph: Graph, dtype: str, compute_dtype: str | None, seed: int, backend: BackendName) -> None:
         self.graph, self.dtype, self.seed = graph, dtype, seed
+        self.compute_dtype = _compute_dtype_name(compute_dtype, dtype)
         self.params = Vector({n: p.shape for n, p in graph.parameters.items()}, dtype)
         self.grads = Vector({n: p.shape for n, p in graph.parameters.items()}, dtype)
-        self.compute_dtype = _compute_dtype_name(compute_dtype, dtype)
         self.buffers = Vector({n: p.shape for n, p in graph.buffers.items()}, dtype)
         self._memory = Memory(graph, dtype, dict(self.params), dict(self.grads), dict(self.buffers), self.params.flat,
                               self.grads.flat, self.buffers.flat, self.params.offsets, seed,
@@ -171,7 +173,7 @@ class Network(Outlook):
             if len(d) != self._forward_rows:
                 raise ValueError(f"dy has {len(d)} rows; expected {self._forward_rows}, as in the last forward")
         before = self.grads.flat.copy() if accumulate else 0.0
-        dxs = self._backend.backward(dys)
+        self.input_grads = dxs = self._backend.backward(dys)
         if accumulate:
             self.grads.flat += before
         return self._unpack(dxs, self._single_input)
@@ -553,8 +555,6 @@ def _dtype_name(dtype: Any) -> str:
     return name
 
 
-def _seed(seed: Any) -> int:
-    if seed is None:
 def _compute_dtype_name(compute_dtype: str | None, dtype: str) -> str:
     if compute_dtype is None or compute_dtype == dtype:
         return dtype
@@ -566,6 +566,8 @@ def _compute_dtype_name(compute_dtype: str | None, dtype: str) -> str:
     return compute_dtype
 
 
+def _seed(seed: Any) -> int:
+    if seed is None:
         return int.from_bytes(os.urandom(8), "little") >> 1
     if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= int(seed) < 2**64:
         raise ValueError(f"seed is {seed!r}; expected an integer from 0 to 2**64 - 1, or None")

@@ -163,6 +163,8 @@ class Optimizer(ABC):
 
     def update_of(self, net: Network) -> Update:
         """Return what this optimizer remembers about a network; it begins with zeros."""
+        if not hasattr(net, "params"):
+            raise TypeError(f"{type(self).__name__}: net is {net!r}; expected a network, such as fb.Sequential(…)")
         if net not in self._updates:
             state = [aligned_zeros(net.params.flat.size, net.dtype) for _ in self.state_names]
             self._updates[net] = Update(self, segments(net, self.weight_decay, self.decay_bias), state)

@@ -86,7 +86,12 @@ class FunctionSchedule(Schedule):
     function: Callable[[int], float]
 
     def __call__(self, step: int) -> float:
-        return float(self.function(step))
+        lr = self.function(step)
+        try:
+            return float(lr)
+        except (TypeError, ValueError):
+            raise TypeError(f"{self!r} gives the learning rate {lr!r} at step {step}; expected a finite number of at "
+                            "least 0") from None
 
 
 @dataclass(frozen=True)
@@ -146,6 +151,8 @@ class MultiStepDecay(Schedule):
 
     def __post_init__(self) -> None:
         _rate(self, "lr", self.lr)
+        if np.ndim(self.milestones) != 1:
+            raise ValueError(f"MultiStepDecay: milestones is {self.milestones!r}; expected rising numbers")
         given = tuple(count("MultiStepDecay", "milestones", m, at_least=0) for m in self.milestones)
         if list(given) != sorted(set(given)):
             raise ValueError(f"MultiStepDecay: milestones is {self.milestones!r}; expected rising numbers")

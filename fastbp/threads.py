@@ -10,6 +10,8 @@ import os
 from math import ceil
 from pathlib import Path
 
+from fastbp.checks import integer
+
 _MOST = 255
 
 
@@ -42,15 +44,15 @@ def _cgroup_quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
 
 
 def _checked(owner: str, n: object) -> int:
-    if n == "auto":
+    if isinstance(n, str) and n == "auto":
         return min(available_cpus(), _MOST)
     try:
-        number = int(n) if isinstance(n, str) else n.__index__()  # type: ignore[attr-defined]
-    except (AttributeError, ValueError):
-        number = 0
-    if isinstance(n, bool) or not 1 <= number <= _MOST:
+        number = int(n) if isinstance(n, str) else integer(n)
+    except ValueError:
+        number = None
+    if number is None or not 1 <= number <= _MOST:
         raise ValueError(f'{owner} is {n!r}; expected an integer from 1 to {_MOST}, or "auto"')
-    return int(number)
+    return number
 
 
 def initial_threads() -> int:

@@ -19,7 +19,7 @@ import numpy as np
 
 from fastbp.backends.base import Batch
 from fastbp.callbacks import Callback, as_callbacks
-from fastbp.checks import count, number
+from fastbp.checks import count, flag, number
 from fastbp.errors import DivergenceError, NonFiniteError
 from fastbp.history import History
 from fastbp.network import BackendName, Network
@@ -534,8 +534,8 @@ class Trainer:
         if split:
             rows, kept = self._split(batch.rows, split)
             validation = batch.take(kept)
-        order = shuffle if callable(shuffle) else bool(shuffle)
-        return _Fit(batch, rows, validation, epochs, batch_size, order, checked_callbacks)
+        order = shuffle if callable(shuffle) else flag("fit", "shuffle", shuffle)
+        return _Fit(batch, rows, validation, epochs, min(batch_size, batch.rows), order, checked_callbacks)
 
     def validation(self, data: Any) -> Batch | None:
         """Check and convert validation data."""

@@ -69,6 +69,9 @@ def test_numerical_gradient_takes_the_step_it_is_given() -> None:
      'numerical_gradient: method is \'left\'; expected "central" or "forward"'),
     (lambda f: fb.numerical_gradient(f, 1.0, eps=0),
      "numerical_gradient: eps is 0; expected a positive number, or None"),
+    (lambda f: fb.numerical_gradient(f, np.ones(3), np.ones(2)),
+     "numerical_gradient: eps is ndarray; expected a positive number, or None. Several arrays are given as one "
+     "argument, a tuple, list or dict"),
     (lambda f: fb.numerical_gradient(f, np.ones(3)),
      "numerical_gradient: f returned shape (3,); expected one number, such as a sum"),
     (lambda f: fb.numerical_gradient(f, {"w": 1j}),

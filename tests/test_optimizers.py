@@ -266,6 +266,19 @@ def test_dropout_goes_on_after_a_step_by_hand(backend):
     assert (masks[0] != masks[1]).any()
 
 
+def test_gradients_of_the_inputs_are_those_of_the_last_backward_pass():
+    net = fb.Sequential(fb.Linear(2, 1), seed=0, backend="reference")
+    net.loss_and_grad([[1.0, 2.0]], [[0.0]], fb.MSE())
+    net.forward([[1.0, 2.0]] * 3, training=True)
+    dx = net.backward(np.ones((3, 1)))
+    np.testing.assert_array_equal(net.input_grads[0], dx)
+
+
+def test_a_step_needs_a_network():
+    with pytest.raises(TypeError, match=r"^Adam: net is 3; expected a network, such as fb\.Sequential\(…\)$"):
+        fb.Adam().step(3)
+
+
 def test_one_optimizer_remembers_each_network():
     a, b = (fb.Sequential(fb.Linear(2, 1), backend="reference") for _ in range(2))
     optimizer = fb.Adam()

@@ -17,6 +17,7 @@ from fastbp.backends.python_nodes import PythonLoss, PythonNode
 from fastbp.graph import Graph, Node, Parameter, Tensor
 from fastbp.losses import Loss
 from fastbp.ops.base import Native
+from fastbp.ops.linear import LinearOp
 
 Kind = Literal["real", "float64", "int64"]
 
@@ -68,8 +69,8 @@ class PlanNode:
     in_alpha: float = 0.0
     in_from: Place = None
     fused: bool = False
-    call: Callable[..., None] | None = None
     bf16: bool = False
+    call: Callable[..., None] | None = None
     """What a "python" node calls back, with the plan."""
     roles: tuple[str, ...] = ("weight", "bias")
     """What its op calls p, in order."""
@@ -88,8 +89,8 @@ class Step:
         node, phase = self.node, self.phase
         if node.op == "linear":
             count, i, o = node.dims
-            if phase in ("forward", "backward"):
             multiply = 0.007 if node.bf16 else 0.012
+            if phase in ("forward", "backward"):
                 return multiply * count * i * o + 2
             return (multiply * count * capacity * o if phase == "gradient" else 0) + o
         if phase in ("update", "accumulate_units"):
@@ -150,9 +151,9 @@ class Lowering:
     settings : Settings
     phases : callable
         ``phases(op)`` is the set of phases that the C op has.
-
     compute_dtype : str, optional
         "bfloat16" lets linear layers multiply in it.
+
     Attributes
     ----------
     values, grads : dict of Tensor to Buffer
@@ -268,8 +269,8 @@ class Lowering:
         return PlanNode(
             op=node.op.name, dims=native.dims, attrs=native.attrs, act_alpha=native.alpha, id=self._index[t],
             act=node.op.name if hasattr(node.op, "derivative_from") else "identity",
-            x=[self.values[s] for s in node.inputs],
             bf16=isinstance(node.op, LinearOp) and node.op.rounds(self._compute_dtype),
+            x=[self.values[s] for s in node.inputs],
             p=[self._ref("params", node.params.get(r)) for r in ("weight", "bias")],
             buffers=[self._ref("buffers", node.buffers.get(r)) for r in ("running_mean", "running_var")],
             save=[Buffer(per_row, fixed) for per_row, fixed in native.saves])

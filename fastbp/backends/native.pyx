@@ -451,8 +451,10 @@ cdef class Plan:
                 s.cost = step.cost(self.capacity)
                 self._set_entry(s, step.node.op, step.phase)
                 s.chunk = max(1, <int64_t> (_TASK_COST / s.cost))
+                if step.node.op == "linear":         # rows of a weight: enough of them for tiles, few enough to share
+                    s.chunk = max(s.chunk, min(max(s.units // 8, 64), 192))
                 if s.chunk > 16:
-                    s.chunk = (s.chunk + 47) // 48 * 48
+                    s.chunk = (s.chunk + 11) // 12 * 12
                 used += 1
         return 0
 

@@ -85,7 +85,7 @@ class NativeBackend:
         rates = np.ascontiguousarray(learning_rates, dtype=np.float64)
         # gradients are looked at before they are used where they are clipped, and where going back would cost too much
         checked = len(rates) == 1 or update.clip_norm is not None or update.clip_value is not None
-        order = None if order is None else np.require(order, np.int64, "CA")
+        order = None if order is None else np.require(order, np.int64, ["C", "A"])
         n_rows = batch.rows if order is None else len(order)
         with self._gate:
             plan = self._plan(self._settings(batch, backward=True, fused=not checked), min(n_rows, batch_size))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from fastbp.checks import number
 from fastbp.graph import Tensor
 from fastbp.layers.base import Layer, one_input
 from fastbp.ops import activations as ops
@@ -26,9 +27,7 @@ class Activation(Layer):
 class _WithAlpha(Activation):
     def __init__(self, alpha: float, *, name: str | None = None) -> None:
         super().__init__(name=name)
-        if not isinstance(alpha, int | float) or not abs(alpha) < float("inf"):
-            raise ValueError(f"{type(self).__name__}: alpha is {alpha!r}; expected a finite number")
-        self.alpha = float(alpha)
+        self.alpha = number(type(self).__name__, "alpha", alpha, "a finite number", lambda _: True)
 
     def hyperparameters(self) -> dict[str, Any]:
         return {"alpha": self.alpha}

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
+from fastbp.checks import flag
 from fastbp.graph import Call, Initializer, Parameter, Tensor, apply
 from fastbp.ops.base import Op, Shape
 
@@ -29,7 +30,7 @@ class Layer(ABC):
         if name is not None and (not isinstance(name, str) or not name or "." in name):
             raise ValueError(f"{type(self).__name__}: name is {name!r}; expected a non-empty string without a dot")
         self.name = name
-        self.trainable = bool(trainable)
+        self.trainable = flag(type(self).__name__, "trainable", trainable)
         self._known: dict[tuple[str, Shape], Parameter] = {}
 
     def __call__(self, *inputs: Tensor) -> Tensor:
@@ -82,13 +83,6 @@ def one_input(layer: Layer, inputs: tuple[Tensor, ...]) -> Tensor:
     if len(inputs) != 1:
         raise TypeError(f"{layer!r}: called on {len(inputs)} tensors; expected 1")
     return inputs[0]
-
-
-def positive_int(owner: str, argument: str, value: Any) -> int:
-    """Return value as an int, or raise ValueError naming the argument."""
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
-        raise ValueError(f"{owner}: {argument} is {value!r}; expected a positive integer")
-    return int(value)
 
 
 def fold(layer: Layer, inputs: tuple[Tensor, ...], combine: Callable[[Tensor, Tensor], Tensor]) -> Tensor:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastbp.checks import count
 from fastbp.graph import Initializer, Tensor
-from fastbp.layers.base import Layer, positive_int
+from fastbp.layers.base import Layer
 from fastbp.ops.base import Array, Context, Shape
 from fastbp.ops.custom import PythonOp
 
@@ -119,7 +120,7 @@ class CustomLayer(Layer):
         from fastbp.graph import Input
         from fastbp.losses import HalfSquaredError
         from fastbp.network import Network
-        rows = positive_int(f"{self!r}.gradcheck", "rows", rows)
+        rows = count(f"{self!r}.gradcheck", "rows", rows)
         inputs = [Input(shape) for shape in shapes]
         out = self(*inputs)
         net = Network(inputs, out, dtype="float64", seed=seed, backend="reference")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastbp.checks import count, flag
 from fastbp.graph import Initializer, Tensor
 from fastbp.initializers import KaimingUniform, Zeros
-from fastbp.layers.base import Layer, one_input, positive_int
+from fastbp.layers.base import Layer, one_input
 from fastbp.ops.linear import LinearOp
 
 # A tensor's elements are counted in int64 by the plan, in bytes by the allocator.
@@ -32,6 +33,8 @@ class Linear(Layer):
     ValueError
         For sizes that are not positive integers, or too large; when called on a tensor whose last axis has another
         size.
+    TypeError
+        For an initializer that is none.
 
     Notes
     -----
@@ -51,14 +54,14 @@ class Linear(Layer):
                  name: str | None = None, trainable: bool = True) -> None:
         super().__init__(name=name, trainable=trainable)
         label = f"Linear({in_features!r}, {out_features!r})"
-        self.in_features = None if in_features is None else positive_int(label, "in_features", in_features)
-        self.out_features = positive_int(label, "out_features", out_features)
+        self.in_features = None if in_features is None else count(label, "in_features", in_features)
+        self.out_features = count(label, "out_features", out_features)
         if (self.in_features or 1) * self.out_features > _MOST_ELEMENTS:
             raise ValueError(f"{label}: the weight would have {self.in_features or 1:,} × {self.out_features:,} "
                              "elements, more than can be addressed; use a smaller layer")
-        self.bias = bool(bias)
-        self.weight_init = weight_init or KaimingUniform()
-        self.bias_init = bias_init or Zeros()
+        self.bias = flag(label, "bias", bias)
+        self.weight_init = _initializer(label, "weight_init", weight_init, KaimingUniform())
+        self.bias_init = _initializer(label, "bias_init", bias_init, Zeros())
 
     def lower(self, *inputs: Tensor) -> Tensor:
         x = one_input(self, inputs)
@@ -78,3 +81,12 @@ class Linear(Layer):
 
     def __repr__(self) -> str:
         return f"Linear({self.in_features}, {self.out_features})"
+
+
+def _initializer(label: str, argument: str, given: Initializer | None, default: Initializer) -> Initializer:
+    if given is None:
+        return default
+    if isinstance(given, type) or not callable(given):
+        raise TypeError(f"{label}: {argument} is {given!r}; expected an initializer such as fb.XavierUniform(), or a "
+                        "function (shape, rng, dtype) -> array")
+    return given

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastbp.checks import count, number
 from fastbp.graph import Tensor
 from fastbp.initializers import Ones, Zeros
-from fastbp.layers.base import Layer, one_input, positive_int
+from fastbp.layers.base import Layer, one_input
 from fastbp.ops.base import Op
 from fastbp.ops.batch_norm import BatchNormOp
 from fastbp.ops.layer_norm import LayerNormOp
@@ -16,10 +17,8 @@ class _Normalization(Layer):
     def __init__(self, features: int | None, eps: float, name: str | None, trainable: bool) -> None:
         super().__init__(name=name, trainable=trainable)
         label = type(self).__name__
-        self.features = None if features is None else positive_int(label, "features", features)
-        if not 0 < eps < 1:
-            raise ValueError(f"{label}: eps is {eps!r}; expected a number between 0 and 1, such as 1e-5")
-        self.eps = float(eps)
+        self.features = None if features is None else count(label, "features", features)
+        self.eps = number(label, "eps", eps, "a number between 0 and 1, such as 1e-5", lambda e: 0 < e < 1)
 
     def _op(self, features: int) -> Op:
         raise NotImplementedError
@@ -54,9 +53,8 @@ class BatchNorm(_Normalization):
     def __init__(self, features: int | None = None, momentum: float = 0.1, eps: float = 1e-5, *,
                  name: str | None = None, trainable: bool = True) -> None:
         super().__init__(features, eps, name, trainable)
-        if not 0 <= momentum <= 1:
-            raise ValueError(f"BatchNorm: momentum is {momentum!r}; expected a number from 0 to 1, such as 0.1")
-        self.momentum = float(momentum)
+        self.momentum = number("BatchNorm", "momentum", momentum, "a number from 0 to 1, such as 0.1",
+                               lambda m: 0 <= m <= 1)
 
     def _op(self, features: int) -> Op:
         return BatchNormOp(features, self.momentum, self.eps)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastbp.checks import number
 from fastbp.graph import Tensor
 from fastbp.layers.base import Layer, fold, one_input
 from fastbp.ops.concat import ConcatOp
@@ -78,9 +79,8 @@ class Dropout(Layer):
 
     def __init__(self, rate: float = 0.5, *, name: str | None = None) -> None:
         super().__init__(name=name)
-        if not isinstance(rate, int | float) or not 0 <= rate < 1:
-            raise ValueError(f"Dropout: rate is {rate!r}; expected a number from 0 up to, but not including, 1")
-        self.rate = float(rate)
+        self.rate = number("Dropout", "rate", rate, "a number from 0 up to, but not including, 1",
+                           lambda r: 0 <= r < 1)
 
     def lower(self, *inputs: Tensor) -> Tensor:
         return self.apply(DropoutOp(self.rate), one_input(self, inputs))

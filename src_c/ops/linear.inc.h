@@ -187,7 +187,7 @@ static void FN(linear_gradient_weight)(const fbp_node *n, fbp_update_plan *updat
         e.finish = FN(finish_gradient);
         e.context = &block;
     }
-    FN(gemm)(dW, O, x, 1, I, dy, O, hi - lo, O, B, &e, scratch);
+    FN(product_of)(n, dW, O, x, 1, I, dy, O, hi - lo, O, B, &e, scratch);
 }
 
 static void FN(linear_gradient_phase)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
