@@ -191,7 +191,7 @@ typedef void (*FN(tile_fn))(const FN(product) *p, const T *A, const T *B, int64_
 static __attribute__((noinline)) void FN(tile_##MR##_##NV##_##CUT##_##PACK)                                      \
     (const FN(product) *p, const T *A, const T *B, int64_t i, int64_t j, int64_t lanes)                          \
 {                                                                                                                \
-    FN(tile)(MR, NV, CUT, PACK, 0, p, A, B, i, j, lanes);                                                           \
+    FN(tile)(MR, NV, CUT, PACK, 0, p, A, B, i, j, lanes);                                                        \
 }
 #define FBP_TILES(MR, NV) FBP_TILE(MR, NV, 0, 0) FBP_TILE(MR, NV, 1, 0)
 #define FBP_TILES_FEW(MR) FBP_TILES(MR, 1) FBP_TILES(MR, 2) FBP_TILES(MR, 4)
