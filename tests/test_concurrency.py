@@ -97,6 +97,7 @@ def test_a_network_that_another_thread_trains_is_refused() -> None:
             while not refused[name] and time.monotonic() < limit:
                 try:
                     use(net)
+                    time.sleep(0.01)        # let the other thread in
                 except RuntimeError as error:
                     assert IN_USE in str(error)  # noqa: PT017 - others are let through as they are
                     refused[name] += 1

@@ -241,7 +241,7 @@ def _set(*path):
     (_set("network", "dtype", "float16"), "'0.weight' is .* of float32; expected .* of float16"),
     (_set("network", "dtype", "float64"), "'0.weight' is .* of float32; expected .* of float64"),
     (_set("network", "seed", -1), "has -1 where a whole number is expected"),
-    (_set("network", "seed", 2**70), "seed is"),
+    (_set("network", "seed", 2**70), "has 1180591620717411303424 where"),
     (_set("network", "step", 0.5), "has 0.5 where"),
     (_set("network", "inputs", []), "inputs is empty|index"),
     (_set("network", "inputs", 0, "shape", [3]), "features"),
