@@ -48,7 +48,7 @@ memcheck() {
     say "valgrind: a short training"
     build valgrind ""
     (cd "$work/valgrind" && PYTHONPATH="$work/valgrind" PYTHONMALLOC=malloc FASTBP_NUM_THREADS=2 valgrind --quiet --num-callers=40 \
-        --leak-check=full --errors-for-leak-kinds=definite --xml=yes --xml-file="$work/valgrind.xml" \
+        --leak-check=full --show-leak-kinds=definite --xml=yes --xml-file="$work/valgrind.xml" \
         "$python" tools/short_training.py)
     # Python and NumPy are not ours to mend: count what has our code on its stack
     "$python" - "$work/valgrind.xml" <<'END'
