@@ -79,7 +79,7 @@ SOURCES = [p for folder in ("fastbp", "src_c", "tests", "benchmarks", "tools", "
 
 def test_no_file_is_long():
     lengths = {str(p.relative_to(ROOT)): len(p.read_text(encoding="utf-8").splitlines()) for p in SOURCES}
-    assert {name: n for name, n in lengths.items() if n > 650} == {}
+    assert {name: n for name, n in lengths.items() if n > 750} == {}
 
 
 def test_each_op_has_its_twin_in_c():
