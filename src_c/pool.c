@@ -148,7 +148,7 @@ void fbp_pool_run(int32_t n_threads, fbp_job job, void *argument)
         pthread_mutex_unlock(&pool.lock);
     }
     job(argument, 0);
-    for (int32_t i = 0; __atomic_load_n(&pool.running, __ATOMIC_ACQUIRE) > 0; i++) {
+    for (int32_t i = 0; __atomic_load_n(&pool.running, __ATOMIC_ACQUIRE) > 0; i += i < SPINS) {
         if (i < SPINS) relax();
         else sched_yield();
     }
