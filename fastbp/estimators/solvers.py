@@ -22,7 +22,7 @@ _LEAST_RATE = 1e-6
 
 
 @dataclass(frozen=True)
-class ScaledSchedule(Schedule):
+class _ScaledSchedule(Schedule):
     """A schedule, times a factor."""
 
     schedule: Schedule
@@ -45,7 +45,7 @@ def make_optimizer(owner: Any, objective: Objective, decay: float) -> Optimizer:
         lr = owner.learning_rate_init
     if owner.solver == "adam":
         return Adam(lr, owner.beta_1, owner.beta_2, owner.epsilon / scale, weight_decay=decay / scale, decay_bias=False)
-    lr = ScaledSchedule(lr, scale) if isinstance(lr, Schedule) else lr * scale
+    lr = _ScaledSchedule(lr, scale) if isinstance(lr, Schedule) else lr * scale
     return SGD(lr, owner.momentum, bool(owner.nesterovs_momentum and owner.momentum), weight_decay=decay / scale,
                decay_bias=False)
 
