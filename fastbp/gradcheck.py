@@ -68,6 +68,9 @@ def numerical_gradient(f: Callable[[Any], Any], x: Any, eps: float | None = None
     if method not in ("central", "forward"):
         raise ValueError(f'numerical_gradient: method is {method!r}; expected "central" or "forward"')
     _check_step("numerical_gradient", eps)
+    if not callable(f):
+        raise TypeError(f"numerical_gradient: f is {type(f).__name__}; expected a function of x that returns one "
+                        "number")
     arrays, rebuild = _take_apart(x)
 
     def evaluate() -> float:

@@ -7,14 +7,14 @@ checked and converted here, once; a backend sees only arrays that fit.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from fastbp.backends.base import Backend, Batch, Memory, Progress, Update
 from fastbp.backends.reference import ReferenceBackend
-from fastbp.checks import count, numbers
+from fastbp.checks import count, integer, numbers
 from fastbp.custom_loss import as_loss
 from fastbp.errors import NonFiniteError
 from fastbp.graph import Graph, Input, Parameter, Tensor
@@ -79,7 +79,7 @@ class Network(Outlook):
                  dtype: str = "float32", seed: int | None = None, backend: BackendName = "native",
                  compute_dtype: str | None = None, _layer_names: dict[Any, str] | None = None) -> None:
         self._single_input, self._single_output = isinstance(inputs, Tensor), isinstance(outputs, Tensor)
-        graph = Graph(_as_tuple(inputs), _as_tuple(outputs), _layer_names)
+        graph = Graph(_as_tuple("inputs", inputs), _as_tuple("outputs", outputs), _layer_names)
         self._set_up(graph, _dtype_name(dtype), compute_dtype, _seed(seed), backend)
         rng = np.random.default_rng(self.seed)
         for vector, symbols in ((self.params, graph.parameters), (self.buffers, graph.buffers)):
@@ -322,9 +322,12 @@ class Network(Outlook):
 
         Raises
         ------
-        ValueError
+        ValueError, TypeError
             If a name is missing or unknown, or a shape or dtype does not fit; nothing is changed then.
         """
+        if not isinstance(state, Mapping):
+            raise TypeError(f"load_state_dict: state is {type(state).__name__}; expected a mapping of names to arrays, "
+                            "as state_dict() gives")
         own = {**self.params, **self.buffers}
         missing, unknown = [n for n in own if n not in state], [n for n in state if n not in own]
         if missing or unknown:
@@ -517,7 +520,7 @@ class Sequential(Network):
             if isinstance(layer, type):
                 raise TypeError(f"Sequential: layer {i} is the class {layer.__name__}; expected an instance: "
                                 f"{layer.__name__}(…)")
-            if not callable(getattr(layer, "lower", None)):
+            if isinstance(layer, str) or not callable(getattr(layer, "lower", None)):
                 raise TypeError(f"Sequential: layer {i} is {layer!r}; expected a layer such as fb.ReLU()")
         first = Input(_known_features(self.layers[0])) if start is None else start
         tensor = first
@@ -541,8 +544,12 @@ def _known_features(layer: Any) -> int:
                      "fb.Linear(4, 2), or put the shape of one sample first: fb.Input(4)")
 
 
-def _as_tuple(tensors: Any) -> tuple[Tensor, ...]:
-    return (tensors,) if isinstance(tensors, Tensor) else tuple(tensors)
+def _as_tuple(role: str, tensors: Any) -> tuple[Tensor, ...]:
+    if isinstance(tensors, Tensor):
+        return (tensors,)
+    if not isinstance(tensors, Iterable):
+        raise TypeError(f"{role} is {tensors!r}; expected a tensor, as fb.Input(…) gives, or a sequence of them")
+    return tuple(tensors)
 
 
 def _dtype_name(dtype: Any) -> str:
@@ -550,7 +557,7 @@ def _dtype_name(dtype: Any) -> str:
         name = str(np.dtype(dtype).name)
     except TypeError:
         name = str(dtype)
-    if name not in DTYPES:
+    if dtype is None or name not in DTYPES:  # to NumPy None means float64
         raise ValueError(f'dtype is {dtype!r}; expected "float32" or "float64"')
     return name
 
@@ -569,9 +576,10 @@ def _compute_dtype_name(compute_dtype: str | None, dtype: str) -> str:
 def _seed(seed: Any) -> int:
     if seed is None:
         return int.from_bytes(os.urandom(8), "little") >> 1
-    if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= int(seed) < 2**64:
+    number = integer(seed)
+    if number is None or not 0 <= number < 2**64:
         raise ValueError(f"seed is {seed!r}; expected an integer from 0 to 2**64 - 1, or None")
-    return int(seed)
+    return number
 
 
 def _make_backend(name: str, memory: Memory) -> Backend:

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from fastbp.checks import number
+from fastbp.checks import flag, number
 from fastbp.errors import NonFiniteError
 from fastbp.ops.base import Array
 from fastbp.schedules import ConstantSchedule, Schedule, as_schedule
@@ -115,7 +115,7 @@ class Optimizer(ABC):
     def __init__(self, lr: float | Schedule, weight_decay: float, decay_bias: bool) -> None:
         self.lr = lr
         self.weight_decay = self._number("weight_decay", weight_decay)
-        self.decay_bias = bool(decay_bias)
+        self.decay_bias = flag(type(self).__name__, "decay_bias", decay_bias)
         self._updates: WeakKeyDictionary[Network, Update] = WeakKeyDictionary()
 
     @property
@@ -237,7 +237,7 @@ class SGD(Optimizer):
                  weight_decay: float = 0.0, decay_bias: bool = True) -> None:
         super().__init__(lr, weight_decay, decay_bias)
         self.momentum = self._number("momentum", momentum, 1)
-        self.nesterov = bool(nesterov)
+        self.nesterov = flag("SGD", "nesterov", nesterov)
         if self.nesterov and not self.momentum:
             raise ValueError("SGD: nesterov is True with momentum 0; give a momentum above 0, such as 0.9")
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastbp.checks import numbers
 from fastbp.ops.base import Array, Shape
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Vector(Mapping[str, Array]):
 
     @flat.setter
     def flat(self, values: ArrayLike) -> None:
-        new = np.asarray(values)
+        new = numbers("flat", values, self._flat.dtype)
         if new.shape != self._flat.shape:
             raise ValueError(f"flat: got shape {new.shape}; expected {self._flat.shape}")
         self._flat[...] = new
@@ -65,7 +66,8 @@ class Vector(Mapping[str, Array]):
             raise KeyError(f"{name!r}; there are {', '.join(map(repr, self._views)) or 'none'}") from None
 
     def __setitem__(self, name: str, values: ArrayLike) -> None:
-        view, new = self[name], np.asarray(values)
+        view = self[name]
+        new = numbers(repr(name), values, view.dtype)
         if new.shape != view.shape:
             raise ValueError(f"{name!r}: got shape {new.shape}; expected {view.shape}")
         view[...] = new
