@@ -147,7 +147,8 @@ def _trained(n_threads, optimizer, **options):
     try:
         net = _mlp(**options)
         x, y = _data(1500, 33, 3)
-        history = fb.Trainer(net, fb.MSE(), optimizer).fit(x, y, epochs=4, batch_size=300, shuffle=False, progress=False)
+        trainer = fb.Trainer(net, fb.MSE(), optimizer)
+        history = trainer.fit(x, y, epochs=4, batch_size=300, shuffle=False, progress=False)
         return net.params.flat.copy(), history
     finally:
         fb.set_num_threads(before)
