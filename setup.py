@@ -21,22 +21,22 @@ import generate_kernels  # noqa: E402
 CYTHON_DIR = "build/cython"
 C_SOURCES = [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("src_c/*.c"))]
 C_HEADERS = [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("src_c/**/*.h"))]
-FLAGS = [
+WINDOWS = sys.platform == "win32"
+OPTIMIZATION = [
     "-O3",
-    "-std=c11",
     "-ffp-contract=fast",  # a * b + c is one fused multiply-add
     "-fno-math-errno",
     "-fno-trapping-math",
-    "-fvisibility=hidden",
-    "-ffunction-sections",
-    "-fdata-sections",
     "-fno-unroll-loops",  # clang would unroll what is not worth it; the loops that are say so
-    "-g0",
-    "-pthread",
 ]
+FLAGS = ["-std=c11", "-fvisibility=hidden", "-ffunction-sections", "-fdata-sections", "-g0", "-pthread", *OPTIMIZATION]
 LINK_FLAGS = ["-pthread", "-Wl,-dead_strip" if sys.platform == "darwin" else "-Wl,--gc-sections"]
 # What Cython writes runs once a call: small is better than unrolled and inlined.
 GLUE_FLAGS = ["-Os", "-fno-inline-functions"]
+if WINDOWS:  # clang-cl: Microsoft's options, and clang's own behind /clang:
+    FLAGS = ["/std:c11", *("/clang:" + flag for flag in OPTIMIZATION)]
+    GLUE_FLAGS = ["/clang:" + flag for flag in GLUE_FLAGS]
+    LINK_FLAGS = []
 
 
 def write_if_changed(path: Path, text: str) -> None:
@@ -69,10 +69,15 @@ class ParallelBuild(build_ext):
         self.parallel = True
 
     def build_extensions(self) -> None:
+        if WINDOWS:
+            self.compiler.initialize()
+            self.compiler.cc = shutil.which("clang-cl")
+            if self.compiler.cc is None:
+                raise SystemExit("fastbp: clang-cl is not on the PATH; the C code needs it on Windows (install LLVM)")
         compile_one = self.compiler.compile
 
         def compile_source(source: str, flags: list[str], options: dict[str, object]) -> list[str]:
-            glue = GLUE_FLAGS if source.startswith(CYTHON_DIR) else []
+            glue = GLUE_FLAGS if Path(source).as_posix().startswith(CYTHON_DIR) else []
             return compile_one([source], extra_postargs=[*flags, *glue], **options)
 
         def compile_all(sources: list[str], extra_postargs: list[str], **options: object) -> list[str]:
@@ -93,9 +98,6 @@ class ParallelBuild(build_ext):
 
 GENERATED = ROOT / "build" / "generated" / "kernels.pxi"
 write_if_changed(GENERATED, generate_kernels.pxi(generate_kernels.OP_LIST.read_text(encoding="utf-8")))
-
-if sys.platform == "win32":
-    raise SystemExit("fastbp: this release builds with GCC or Clang on Linux and macOS; Windows is not supported yet")
 
 setup(
     ext_modules=cythonize(

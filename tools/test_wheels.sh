@@ -6,6 +6,7 @@
 #
 # Needs PyPI, and for the emulated CPUs Debian's qemu-user-static (left out, and said so, where it is missing).
 set -euo pipefail
+export PYTHONSAFEPATH=1  # fastbp is the installed one, in the processes that tests start as well
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 wheel=$(realpath "$1")
 work=$(mktemp -d)
@@ -17,8 +18,8 @@ for python in "${@:2}"; do
     say "$("$python" --version)"
     "$python" -m venv "$work/env"
     "$work/env/bin/pip" install --quiet "fastbp[test] @ file://$wheel"
-    "$work/env/bin/python" -P -c 'import fastbp; assert "site-packages" in fastbp.__file__, fastbp.__file__'
-    "$work/env/bin/python" -P -m pytest -q -p no:cacheprovider
+    "$work/env/bin/python" -c 'import fastbp; assert "site-packages" in fastbp.__file__, fastbp.__file__'
+    "$work/env/bin/python" -m pytest -q -p no:cacheprovider
     if [[ $python == "${*: -1}" ]]; then
         for cpu in Nehalem=generic Haswell=avx2; do
             say "${cpu%=*}, emulated"
@@ -30,7 +31,7 @@ for python in "${@:2}"; do
             packages=$("$work/env/bin/python" -c 'import sysconfig; print(sysconfig.get_path("platlib"))')
             # NumPy's BLAS takes an emulated Nehalem for a Haswell, if it is not told
             PYTHONPATH=$packages OPENBLAS_CORETYPE=${cpu%=*} \
-                qemu-x86_64-static -cpu "${cpu%=*}" "$interpreter" -P - "${cpu#*=}" <<'EOF' \
+                qemu-x86_64-static -cpu "${cpu%=*}" "$interpreter" - "${cpu#*=}" <<'EOF' \
                 2> >(grep -v "doesn't support requested feature" >&2)
 import sys, numpy as np, fastbp as fb
 assert fb.cpu_info().isa == sys.argv[1], fb.cpu_info()
