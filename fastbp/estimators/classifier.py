@@ -198,10 +198,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if multilabel != self._multilabel:
             raise ValueError(f"y has {'several labels' if multilabel else 'one class'} a row; expected "
                              f"{'several labels' if self._multilabel else 'one class'}, as before")
-        unknown = y.shape[1] != len(self.classes_) if multilabel else np.setdiff1d(y, self.classes_)
-        if np.any(unknown) or np.size(unknown) > 1:
-            raise ValueError(f"y has {y.shape[1] if multilabel else unknown.tolist()}, not among the classes "
-                             f"{self.classes_.tolist()}")
+        found: object = y.shape[1] if multilabel else np.setdiff1d(y, self.classes_).tolist()
+        if found != (len(self.classes_) if multilabel else []):
+            raise ValueError(f"y has {found}, not among the classes {self.classes_.tolist()}")
 
     def _encode(self, y: Array) -> Array:
         if self._multilabel:
