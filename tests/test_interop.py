@@ -15,7 +15,7 @@ import fastbp as fb
 def run_onnx(path, net: fb.Network, x: tuple) -> list[np.ndarray]:
     runtime = pytest.importorskip("onnxruntime")
     options = runtime.SessionOptions()
-    if net.dtype == "float64":  # up to 1.28 at least, ONNX Runtime fuses SiLU into an operator that it has for float32 alone
+    if net.dtype == "float64":  # up to 1.28 ONNX Runtime fuses SiLU into an operator that it has for float32 alone
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = [i.name for i in session.get_inputs()]
