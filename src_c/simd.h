@@ -9,7 +9,7 @@
  *   TI TU   integers of T's width        FN(name)  this dtype's name: name_f32 or name_f64
  *
  * + - * / and comparisons are the compiler's own vector operators; a*b + c contracts to a fused multiply-add where
- * the target has one (-ffp-contract=fast).
+ * the target has one (setup.py).
  */
 
 #if FBP_F64

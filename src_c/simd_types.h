@@ -25,6 +25,7 @@
  * item is unknown to it, with a warning only: the build makes -Wunknown-attributes-like warnings errors there. */
 #if defined(__clang__)
 #pragma clang diagnostic error "-Wignored-attributes"
+#pragma clang fp contract(on) /* not fast: in a*b + c*d that fuses one product here, the other there */
 #if FBP_ISA_AVX512
 #include <immintrin.h>
 #pragma clang attribute push(__attribute__((target("avx2,fma,bmi2,avx512f,avx512vl,avx512dq,avx512bw"))), apply_to = function)
