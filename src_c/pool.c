@@ -5,6 +5,7 @@
  */
 #define _POSIX_C_SOURCE 200809L /* sigset_t, pthread_sigmask */
 #include "fastbp.h"
+#include "float_mode.h"
 
 #if defined(_WIN32)
 
@@ -34,7 +35,8 @@ static struct {
     fbp_job job;
     void *argument;
     int32_t running;
-    uint64_t float_mode;        /* the caller's */
+    uint64_t float_mode;        /* the caller's, and while they work the workers': some libraries change it in the thread
+                                   that imports them, and bits must not depend on who does what */
 } pool = {.owner = PTHREAD_MUTEX_INITIALIZER, .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
 
 static inline void relax(void)
@@ -43,32 +45,6 @@ static inline void relax(void)
     __builtin_ia32_pause();
 #elif defined(__aarch64__)
     __asm__ volatile("yield");
-#endif
-}
-
-/* How a thread rounds, and whether it takes subnormal numbers for 0: some libraries change it in the thread that imports
- * them. Workers do as the caller does, or bits would depend on who does what. */
-static inline uint64_t float_mode(void)
-{
-#if defined(__x86_64__)
-    return __builtin_ia32_stmxcsr();
-#elif defined(__aarch64__)
-    uint64_t mode;
-    __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
-    return mode;
-#else
-    return 0;
-#endif
-}
-
-static inline void set_float_mode(uint64_t mode)
-{
-#if defined(__x86_64__)
-    __builtin_ia32_ldmxcsr((unsigned)mode);
-#elif defined(__aarch64__)
-    __asm__ volatile("msr fpcr, %0" : : "r"(mode));
-#else
-    (void)mode;
 #endif
 }
 
@@ -95,7 +71,7 @@ static void *work(void *number)
     for (;;) {
         seen = await_order(seen);
         if (thread >= (int32_t)(seen & 0xff)) continue;
-        set_float_mode(pool.float_mode);
+        fbp_set_float_mode(pool.float_mode);
         pool.job(pool.argument, thread);
         __atomic_sub_fetch(&pool.running, 1, __ATOMIC_RELEASE);
     }
@@ -138,7 +114,7 @@ void fbp_pool_run(int32_t n_threads, fbp_job job, void *argument)
     const int32_t helpers = pool.n_workers >= n_threads - 1 ? n_threads - 1 : hire(n_threads - 1);
     pool.job = job;
     pool.argument = argument;
-    pool.float_mode = float_mode();
+    pool.float_mode = fbp_float_mode();
     __atomic_store_n(&pool.running, helpers, __ATOMIC_RELAXED);
     const uint64_t order = ((pool.order >> 8) + 1) << 8 | (uint64_t)(helpers + 1);
     __atomic_store_n(&pool.order, order, __ATOMIC_SEQ_CST);

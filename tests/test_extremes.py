@@ -210,6 +210,41 @@ def test_subnormal_numbers_are_numbers(n_threads: int) -> None:
         native.set_fork_cost(None)
 
 
+class Witness(fb.CustomLayer):
+    """Notes whether NumPy, called from within a plan, flushes subnormal numbers to 0."""
+
+    def forward(self, ctx: object, x: np.ndarray) -> np.ndarray:
+        self.flushed = np.float32(1e-40) * np.float32(1) == 0
+        return x
+
+    def backward(self, ctx: object, dy: np.ndarray) -> np.ndarray:
+        return dy
+
+
+@pytest.mark.usefixtures("_subnormals")
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_training_takes_subnormal_numbers_for_zero_and_nothing_else_does(n_threads: int) -> None:
+    """They come up as a network converges, and would slow it down."""
+    before = fb.get_num_threads()
+    fb.set_num_threads(n_threads)
+    native.set_fork_cost(0)
+    try:
+        witness = Witness()
+        net = fb.Sequential(fb.Linear(64, 96, bias=False, weight_init=fb.Zeros()), witness)
+        x, y = np.full((200, 64), 1e-40, "float32"), np.ones((200, 96), "float32")
+        net.loss_and_grad(x, y, fb.MSE())
+        assert (net.grads["0.weight"] < 0).all()
+        assert not witness.flushed
+        trainer = fb.Trainer(net, fb.MSE(), fb.SGD(1.0))
+        trainer.fit(x, y, epochs=1, batch_size=200, progress=False)
+        assert not net.params["0.weight"].any()
+        assert not witness.flushed
+        assert np.float32(1e-40) * np.float32(1) != 0
+    finally:
+        fb.set_num_threads(before)
+        native.set_fork_cost(None)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e38])
 def test_training_on_such_inputs_stops_and_says_so(bad: float) -> None:
     net = fb.Sequential(fb.Linear(3, 8), fb.ReLU(), fb.Linear(None, 1), seed=0)

@@ -2,6 +2,11 @@
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
 
+cdef extern from "float_mode.h" nogil:
+    uint64_t fbp_flush_subnormals(int32_t flush)
+    void fbp_set_float_mode(uint64_t mode)
+
+
 cdef extern from "fastbp.h" nogil:
     ctypedef enum fbp_status:
         FBP_OK

@@ -14,7 +14,7 @@ import numpy as np
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.math cimport INFINITY
-from libc.stdint cimport int32_t, int64_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
@@ -241,6 +241,7 @@ cdef void _call_back(const fbp_node *node, const fbp_run *run, int64_t lo, int64
     """Run a node that is written in Python; what it raises stops the run."""
     if run.failed != NULL and run.failed[0]:
         return
+    cdef uint64_t mode = fbp_flush_subnormals(0)
     with gil:
         plan = <Plan> node.aux
         error = call((<object> node.constants).call, plan, run.rows, bool(run.training), run.seed, run.step)
@@ -248,6 +249,7 @@ cdef void _call_back(const fbp_node *node, const fbp_run *run, int64_t lo, int64
             plan.error = error
             if run.failed != NULL:
                 run.failed[0] = 1
+    fbp_set_float_mode(mode)
 
 
 cdef class Plan:
