@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastbp as fb
-from fastbp.backends import native
+from fastbp.backends import lowering, native
 from fastbp.errors import NonFiniteError
 
 RTOL = {"float32": 2e-4, "float64": 1e-11}
@@ -157,6 +157,23 @@ def test_training_follows_the_reference(name, optimizer, clip):
     np.testing.assert_allclose(curves[0], curves[1], rtol=1e-9)
     for n in net.params:
         np.testing.assert_allclose(net.params[n], reference.params[n], rtol=1e-6, atol=1e-8, err_msg=n)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 48, 130, 300])
+@pytest.mark.parametrize(("inputs", "outputs"), [(517, 515), (1024, 300), (263, 1041), (4100, 65), (66, 4001)], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_gradients_through_weights_too_large_to_be_transposed(dtype, inputs, outputs, rows):
+    assert inputs * outputs > lowering._LARGEST_TRANSPOSED
+    rng = np.random.default_rng(inputs)
+    net = fb.Sequential(fb.Linear(9, inputs), fb.ReLU(), fb.Linear(inputs, outputs), dtype=dtype, seed=0)
+    x, dy = rng.standard_normal((rows, 9)).astype(dtype), rng.standard_normal((rows, outputs)).astype(dtype)
+    reference = net.copy(backend="reference")
+    for each in net, reference:
+        each.forward(x, training=True)
+    whole, expected = net.backward(dy), reference.backward(dy)
+    np.testing.assert_allclose(whole, expected, rtol=RTOL[dtype], atol=RTOL[dtype] * np.abs(expected).max())
+    net.forward(x[:1], training=True)
+    np.testing.assert_array_equal(net.backward(dy[:1]), whole[:1])
 
 
 @pytest.mark.parametrize("name", NETWORKS)

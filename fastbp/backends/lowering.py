@@ -21,6 +21,9 @@ from fastbp.ops.linear import LinearOp
 
 Kind = Literal["real", "float64", "int64"]
 
+# Weights of more elements are transposed as they are read, and all of those whose products copy their operands anyway.
+_LARGEST_TRANSPOSED = 2**18
+
 
 @dataclass(eq=False)
 class Buffer:
@@ -400,8 +403,10 @@ class Lowering:
         self.grads[linear] = Buffer(prod(linear.shape))
         return self.grads[linear]
 
-    def _transposed(self, node: PlanNode) -> Buffer:
-        """The transposed weight of a linear node; uses of one weight share it."""
+    def _transposed(self, node: PlanNode) -> Buffer | None:
+        """The transposed weight of a linear node, where one is kept; uses of one weight share it."""
+        if node.bf16 or node.dims[1] * node.dims[2] > _LARGEST_TRANSPOSED:
+            return None
         for step in self.prepare:
             if step.node.p[0] == node.p[0] and isinstance(step.node.aux, Buffer):
                 return step.node.aux

@@ -3,7 +3,7 @@
  * All three products of a linear layer have one form, "broadcast from A, vector from B" with B's rows contiguous:
  *
  *   y  = x W        A = x,  rows apart by I, columns by 1    B = W     (I, O)
- *   dx = dy Wt      A = dy, rows apart by O, columns by 1    B = Wt    (O, I)
+ *   dx = dy Wt      A = dy, rows apart by O, columns by 1    B = Wt    (O, I), which a large W is copied to by panels
  *   dW = xt dy      A = x,  rows apart by 1, columns by I    B = dy    (B, O)
  *
  * A tile of C stays in registers while the inner index k runs. Every element of C is one chain of multiply-adds that
@@ -38,8 +38,12 @@ typedef struct FN(epilogue) {
     const void *context;
 } FN(epilogue);
 
+typedef struct FN(product) FN(product);
+typedef void (*FN(tile_fn))(const FN(product) *p, const T *A, const T *B, int64_t i, int64_t j, int64_t lanes);
+
 /* What all tiles of a product have in common. */
-typedef struct FN(product) {
+struct FN(product) {
+    const FN(tile_fn) (*tiles)[6];   /* by height, then as FN(two_vectors) and its like say */
     T *C;
     int64_t ldc, a_row, a_k, ldb, K;
     int32_t first, last;      /* does the sum over k begin, and end, here? else C holds a part of it before, or after */
@@ -47,7 +51,8 @@ typedef struct FN(product) {
     T *panel;                 /* packing tiles leave B's columns here, two vectors a row; NULL: nothing is packed */
     const T *ahead;           /* the next panel's rows of B, ahead_ld apart: every FBP_LATE steps of k a tile fetches */
     int64_t ahead_ld, ahead_rows;   /* so many of them */
-} FN(product);
+    int64_t ahead_step;       /* from where one tile begins to fetch, to where the next does */
+};
 
 /* The vector at p, or its first lanes if it is cut. */
 static FBP_INLINE V FN(v_load_cut)(const int cut, const T *p, int64_t lanes)
@@ -184,8 +189,6 @@ static FBP_INLINE void FN(tile)(const int MR, const int NV, const int cut, const
         C += ldc;
     }
 }
-
-typedef void (*FN(tile_fn))(const FN(product) *p, const T *A, const T *B, int64_t i, int64_t j, int64_t lanes);
 
 #define FBP_TILE(MR, NV, CUT, PACK)                                                                              \
 static __attribute__((noinline)) void FN(tile_##MR##_##NV##_##CUT##_##PACK)                                      \

@@ -58,6 +58,33 @@ static void FN(pair_columns)(T *restrict to, int64_t ld, const T *restrict from,
     }
 }
 
+static void FN(copy_pairs)(T *restrict panel, const T *restrict B, int64_t ld, int64_t depth, int64_t columns)
+{
+    FN(pair_rows)(panel, 2 * VL, B, ld, depth, columns);
+}
+
+/* Pairs are neighbours in a B that is given transposed, and then change places as numbers of 4 bytes do. */
+static void FN(copy_pairs_transposed)(T *restrict panel, const T *restrict B, int64_t ld, int64_t depth, int64_t columns)
+{
+    for (int64_t c = 0; c < columns; c += VL)
+        for (int64_t k = 0; k < depth; k += 2 * VL) {
+            V pairs[VL];
+            const T *from = B + c * ld + k;
+            FBP_UNROLL
+            for (int r = 0; r < VL; r++) {
+                const V a = c + r < columns ? FN(v_load_up_to)(from, depth - k) : (V){0};
+                const V b = c + r < columns && k + VL < depth ? FN(v_load_up_to)(from + VL, depth - k - VL) : (V){0};
+                pairs[r] = FN(v_rounded)(a, b);
+                from += ld;
+                FBP_OPAQUE(from);
+            }
+            FN(v_transpose)(pairs);
+            FBP_UNROLL
+            for (int r = 0; r < VL; r++)
+                if (k + 2 * r < depth) FN(v_store)(panel + (k / 2 + r) * 2 * VL + c, pairs[r]);
+        }
+}
+
 #define FBP_TILE(MR, NV, CUT)                                                                                    \
 static __attribute__((noinline)) void FN(bf16_tile_##MR##_##NV##_##CUT)                                          \
     (const FN(product) *p, const T *A, const T *B, int64_t i, int64_t j, int64_t lanes)                          \
@@ -69,37 +96,13 @@ FBP_HEIGHTS(FBP_TILES, FBP_TILES, FBP_TILES)
 #undef FBP_TILES
 #undef FBP_TILE
 
-static const FN(tile_fn) FN(bf16_tiles)[FBP_MR + 1][4] = {
+static const FN(tile_fn) FN(bf16_tiles)[FBP_MR + 1][6] = {
 #define FBP_TWO(MR, NV) FN(bf16_tile_##MR##_##NV##_0), FN(bf16_tile_##MR##_##NV##_1)
 #define FBP_ROW(MR) [MR] = {FBP_TWO(MR, 1), FBP_TWO(MR, 2)},
     FBP_HEIGHTS(FBP_ROW, FBP_ROW, FBP_ROW)
 #undef FBP_ROW
 #undef FBP_TWO
 };
-
-/* All columns of rows i to i + M, for `depth` of the inner index. A is the copied block, B all of B from there on. */
-static void FN(bf16_block)(FN(product) *p, const T *A, const T *B, int64_t ldb, int64_t i, int64_t M, int64_t N,
-                           int64_t depth)
-{
-    const int64_t n = FN(parts)(M, FBP_MR), height = M / n, taller = M % n;
-    p->ahead_ld = ldb;
-    for (int64_t j = 0; j < N; j += 2 * VL) {
-        const int64_t columns = FN(min)(2 * VL, N - j), lanes = columns > VL ? columns - VL : columns;
-        const int which = (columns > VL ? FN(two_vectors) : FN(one_vector)) + (lanes < VL);
-        FN(pair_rows)(p->panel, p->ldb, B + j, ldb, depth, columns);
-        p->ahead = B + j + 2 * VL;
-        p->ahead_rows = j + 4 * VL <= N ? FN(parts)(2 * FBP_LATE, n) : 0;
-        const int64_t ahead = FN(fetched_ahead)(p);
-        const T *a = A;
-        for (int64_t t = 0, row = i; t < n; t++) {
-            const int64_t rows = height + (t < taller);
-            FN(bf16_tiles)[rows][which](p, a, p->panel, row, j, lanes);
-            a += rows * p->a_row;
-            row += rows;
-            p->ahead += ahead;
-        }
-    }
-}
 
 /* The rows of a block of A, of `depth` at a time: as many as the scratch memory holds and it is good to have. */
 static int64_t FN(bf16_rows)(int64_t a_k, int64_t depth, int32_t finish)
@@ -110,13 +113,14 @@ static int64_t FN(bf16_rows)(int64_t a_k, int64_t depth, int32_t finish)
 }
 
 /* As FN(gemm). */
-static void FN(gemm_bf16)(T *C, int64_t ldc, const T *A, int64_t a_row, int64_t a_k, const T *B, int64_t ldb,
-                          int64_t M, int64_t N, int64_t K, const FN(epilogue) *e, void *scratch)
+static void FN(gemm_bf16)(T *C, int64_t ldc, const T *A, int64_t a_row, int64_t a_k, const T *B, int64_t b_k,
+                          int64_t b_j, int64_t M, int64_t N, int64_t K, const FN(epilogue) *e, void *scratch)
 {
     if (M <= 0 || N <= 0) return;
     const int64_t k_parts = FN(parts)(K, FBP_BF16_KC), most = 2 * FN(parts)(K, 2 * k_parts);
     const int64_t row_parts = FN(parts)(M, FN(bf16_rows)(a_k, most, e->finish != NULL));
-    FN(product) p = {.C = C, .ldc = ldc, .ldb = 2 * VL, .e = e, .panel = scratch};
+    const FN(copy_fn) copy = b_j == 1 ? FN(copy_pairs) : FN(copy_pairs_transposed);
+    FN(product) p = {.tiles = FN(bf16_tiles), .C = C, .ldc = ldc, .e = e, .panel = scratch};
     T *block = (T *)((char *)scratch + FBP_BF16_PANEL_BYTES);
     for (int64_t row_part = 0, i = 0, rows; row_part < row_parts; row_part++, i += rows) {
         rows = FN(part)(M, row_parts, row_part);
@@ -130,7 +134,7 @@ static void FN(gemm_bf16)(T *C, int64_t ldc, const T *A, int64_t a_row, int64_t 
             p.a_k = a_k == 1 ? 1 : FN(spread)(rows);
             if (a_k == 1) FN(pair_columns)(block, p.a_row, A_block, a_row, rows, depth);
             else FN(pair_rows)(block, p.a_k, A_block, a_k, depth, rows);
-            FN(bf16_block)(&p, block, B + k * ldb, ldb, i, rows, N, depth);
+            FN(gemm_block_copied)(&p, block, B + k * b_k, b_k, b_j, i, rows, N, depth, copy);
         }
         if (e->finish) e->finish(e->context, i, rows);
     }
@@ -140,16 +144,16 @@ static void FN(gemm_bf16)(T *C, int64_t ldc, const T *A, int64_t a_row, int64_t 
 
 /* C (M, N) = A (M, K) B (K, N): the product of a linear layer, in float32 or as its node says. */
 static inline void FN(product_of)(const fbp_node *n, T *C, int64_t ldc, const T *A, int64_t a_row, int64_t a_k,
-                                  const T *B, int64_t ldb, int64_t M, int64_t N, int64_t K, const FN(epilogue) *e,
-                                  void *scratch)
+                                  const T *B, int64_t b_k, int64_t b_j, int64_t M, int64_t N, int64_t K,
+                                  const FN(epilogue) *e, void *scratch)
 {
 #if FBP_BF16
     if (n->bf16) {
-        FN(gemm_bf16)(C, ldc, A, a_row, a_k, B, ldb, M, N, K, e, scratch);
+        FN(gemm_bf16)(C, ldc, A, a_row, a_k, B, b_k, b_j, M, N, K, e, scratch);
         return;
     }
 #else
     (void)n;
 #endif
-    FN(gemm)(C, ldc, A, a_row, a_k, B, ldb, M, N, K, e, scratch);
+    FN(gemm)(C, ldc, A, a_row, a_k, B, b_k, b_j, M, N, K, e, scratch);
 }

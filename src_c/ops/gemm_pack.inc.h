@@ -48,11 +48,10 @@ static void FN(copy_rows_apart)(T *restrict to, int64_t ld, const T *restrict fr
     }
 }
 
-/* How much of B a tile fetches ahead, in elements from one row to another. */
-static inline int64_t FN(fetched_ahead)(const FN(product) *p)
+/* How often a tile fetches p->ahead_rows ahead. */
+static inline int64_t FN(fetches)(const FN(product) *p)
 {
-    const int64_t times = p->K < 2 * FBP_LATE ? 0 : (p->K - FBP_LATE) / FBP_LATE;
-    return times * p->ahead_rows * p->ahead_ld;
+    return p->K < 2 * FBP_LATE ? 0 : (p->K - FBP_LATE) / FBP_LATE;
 }
 
 /* Rows i to i + M of one panel of columns. A is row i; `which` and `lanes` say how wide the panel is. */
@@ -60,16 +59,16 @@ static inline void FN(gemm_panel)(FN(product) *p, const T *A, const T *B, int64_
                                   int which, int64_t lanes)
 {
     if (M <= FBP_MR) {
-        if (M > 0) FN(tiles)[M][which](p, A, B, i, j, lanes);
+        if (M > 0) p->tiles[M][which](p, A, B, i, j, lanes);
         return;
     }
-    const int64_t n = FN(parts)(M, FBP_MR), height = M / n, taller = M % n, ahead = FN(fetched_ahead)(p);
+    const int64_t n = FN(parts)(M, FBP_MR), height = M / n, taller = M % n;
     for (int64_t t = 0; t < n; t++) {
         const int64_t rows = height + (t < taller);
-        FN(tiles)[rows][which](p, A, B, i, j, lanes);
+        p->tiles[rows][which](p, A, B, i, j, lanes);
         A += rows * p->a_row;
         i += rows;
-        p->ahead += ahead;
+        p->ahead += p->ahead_step;
     }
 }
 
@@ -81,12 +80,13 @@ static inline void FN(gemm_panel_packed)(FN(product) *p, const T *A, const T *B,
     p->ahead = B + 2 * VL;
     p->ahead_ld = ldb;
     p->ahead_rows = last ? 0 : FN(parts)(FBP_LATE, n);
-    FN(tiles)[rows][FN(packing) + (lanes < VL)](p, A, B, i, j, lanes);
-    p->ahead += FN(fetched_ahead)(p);
+    p->ahead_step = FN(fetches)(p) * p->ahead_rows * ldb;
+    p->tiles[rows][FN(packing) + (lanes < VL)](p, A, B, i, j, lanes);
+    p->ahead += p->ahead_step;
     p->ldb = 2 * VL;
     FN(gemm_panel)(p, A + rows * p->a_row, p->panel, i + rows, M - rows, j, FN(two_vectors) + (lanes < VL), lanes);
     p->ldb = ldb;
-    p->ahead_rows = 0;
+    p->ahead_rows = p->ahead_step = 0;
 }
 
 /* Rows i to i + M, columns j to j + N. A is row i, B all of B. */
@@ -99,7 +99,7 @@ static void FN(gemm_block)(FN(product) *p, const T *A, const T *B, int64_t i, in
     if (2 * M <= FBP_MR)
         for (; j + 3 * VL < end; j += 4 * VL, B += 4 * VL) {
             const int64_t lanes = FN(min)(end - j - 3 * VL, VL);
-            FN(tiles)[M][FN(four_vectors) + (lanes < VL)](p, A, B, i, j, lanes);
+            p->tiles[M][FN(four_vectors) + (lanes < VL)](p, A, B, i, j, lanes);
         }
     for (; j + VL < end; j += 2 * VL, B += 2 * VL) {
         const int64_t lanes = FN(min)(end - j - VL, VL);
@@ -109,20 +109,48 @@ static void FN(gemm_block)(FN(product) *p, const T *A, const T *B, int64_t i, in
     if (j < end) FN(gemm_panel)(p, A, B, i, M, j, FN(one_vector) + (end - j < VL), end - j);
 }
 
+/* Copies so many columns of B, for `depth` of the inner index, to a panel: rows of two vectors. Rows of B, or if it is
+ * given transposed its columns, are ld apart. */
+typedef void (*FN(copy_fn))(T *restrict panel, const T *restrict B, int64_t ld, int64_t depth, int64_t columns);
+
+static void FN(copy_transposed)(T *restrict panel, const T *restrict B, int64_t ld, int64_t depth, int64_t columns)
+{
+    FN(transpose_block)(panel, 2 * VL, B, ld, columns, depth);
+}
+
+/* Rows i to i + M, for `depth` of the inner index, where all of B is copied, panel by panel, whatever M. While the tiles
+ * of a panel are made, they fetch the next one: of a B given transposed, each a few columns of all its rows. */
+static void FN(gemm_block_copied)(FN(product) *p, const T *A, const T *B, int64_t b_k, int64_t b_j, int64_t i, int64_t M,
+                                  int64_t N, int64_t depth, FN(copy_fn) copy)
+{
+    const int64_t n = FN(parts)(M, FBP_MR), times = FN(fetches)(p), ld = b_j == 1 ? b_k : b_j;
+    const int64_t fetched = times == 0 ? 0 : b_j == 1 ? FN(parts)(depth, n * times) : FN(parts)(2 * VL, times);
+    p->ldb = 2 * VL;
+    p->ahead_ld = ld;
+    p->ahead_step = b_j == 1 ? times * fetched * ld : 2 * VL;
+    for (int64_t j = 0; j < N; j += 2 * VL) {
+        const int64_t columns = FN(min)(2 * VL, N - j), lanes = columns > VL ? columns - VL : columns;
+        copy(p->panel, B + j * b_j, ld, depth, columns);
+        p->ahead = B + (j + 2 * VL) * b_j;
+        p->ahead_rows = j + 4 * VL <= N ? fetched : 0;
+        FN(gemm_panel)(p, A, p->panel, i, M, j, (columns > VL ? FN(two_vectors) : FN(one_vector)) + (lanes < VL), lanes);
+    }
+}
+
 /* How a product is cut, and what is copied. */
 typedef struct FN(cuts) {
     int32_t pack_a, pack_b;
     int64_t k_parts, row_parts;
 } FN(cuts);
 
-static FN(cuts) FN(gemm_cuts)(int64_t a_row, int64_t a_k, int64_t ldb, int64_t M, int64_t N, int64_t K,
+static FN(cuts) FN(gemm_cuts)(int64_t a_row, int64_t a_k, int64_t b_k, int64_t b_j, int64_t M, int64_t N, int64_t K,
                               int32_t finish, int32_t may_pack)
 {
     const int64_t size = sizeof(T);
     FN(cuts) c = {.k_parts = 1};
     if (may_pack && K > 0) {
         c.pack_a = N >= FBP_PACK_COLUMNS * VL && FN(is_far)(a_k == 1 ? a_row : a_k);
-        c.pack_b = K * N * size > FBP_CACHED_BYTES || (FN(is_far)(ldb) && K > FBP_PACK_ROWS);
+        c.pack_b = b_j != 1 || K * N * size > FBP_CACHED_BYTES || (FN(is_far)(b_k) && K > FBP_PACK_ROWS);
     }
     if (c.pack_a || c.pack_b) c.k_parts = FN(parts)(K, FBP_KC);
     /* copied, a row of A or of its transpose is up to two cache lines longer */
@@ -150,20 +178,22 @@ static void FN(gemm_outer)(T *C, int64_t ldc, const T *A, int64_t a_row, const T
         FN(v_store_n)(C + i * ldc + j, FN(v_fma)(FN(v_set1)(A[i * a_row]), b, (V){0}), N - j);
 }
 
-/* C (M, N) = A (M, K) B (K, N) with the epilogue; scratch as in fastbp.h, or NULL: nothing is copied. */
-static void FN(gemm)(T *C, int64_t ldc, const T *A, int64_t a_row, int64_t a_k, const T *B, int64_t ldb,
+/* C (M, N) = A (M, K) B (K, N) with the epilogue; scratch as in fastbp.h, or NULL: nothing is copied. Neighbours in a
+ * row of B are apart by b_j: 1, or if that is not so b_k is 1, B is given transposed, and there is scratch memory. */
+static void FN(gemm)(T *C, int64_t ldc, const T *A, int64_t a_row, int64_t a_k, const T *B, int64_t b_k, int64_t b_j,
                      int64_t M, int64_t N, int64_t K, const FN(epilogue) *e, void *scratch)
 {
     if (M <= 0 || N <= 0) return;
-    FN(product) p = {.C = C, .ldc = ldc, .a_row = a_row, .a_k = a_k, .ldb = ldb, .K = K, .first = 1, .last = 1, .e = e};
+    FN(product) p = {.tiles = FN(tiles), .C = C, .ldc = ldc, .a_row = a_row, .a_k = a_k, .ldb = b_k, .K = K, .first = 1,
+                     .last = 1, .e = e};
     const int32_t outer = K == 1 && !e->bias && !e->gate && !e->relu;
-    if (M < FBP_PACK_ROWS || outer) {
+    if (b_j == 1 && (M < FBP_PACK_ROWS || outer)) {
         if (outer) FN(gemm_outer)(C, ldc, A, a_row, B, M, N);
         else FN(gemm_block)(&p, A, B, 0, M, 0, N);
         if (e->finish) e->finish(e->context, 0, M);
         return;
     }
-    const FN(cuts) cuts = FN(gemm_cuts)(a_row, a_k, ldb, M, N, K, e->finish != NULL, scratch != NULL);
+    const FN(cuts) cuts = FN(gemm_cuts)(a_row, a_k, b_k, b_j, M, N, K, e->finish != NULL, scratch != NULL);
     if (cuts.pack_b) p.panel = scratch;
     T *block = (T *)((char *)scratch + FBP_PANEL_BYTES);
     for (int64_t row_part = 0, i = 0, rows; row_part < cuts.row_parts; row_part++, i += rows) {
@@ -184,7 +214,8 @@ static void FN(gemm)(T *C, int64_t ldc, const T *A, int64_t a_row, int64_t a_k, 
                 FN(copy_rows_apart)(block, p.a_k, A_block, a_k, p.K, rows);
                 A_block = block;
             }
-            FN(gemm_block)(&p, A_block, B + k * ldb, i, rows, 0, N);
+            if (b_j == 1) FN(gemm_block)(&p, A_block, B + k * b_k, i, rows, 0, N);
+            else FN(gemm_block_copied)(&p, A_block, B + k, 1, b_j, i, rows, N, p.K, FN(copy_transposed));
         }
         if (e->finish) e->finish(e->context, i, rows);
     }

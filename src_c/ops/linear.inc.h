@@ -2,7 +2,7 @@
  * the optimizer.
  *
  * dim[0] groups a row (G), dim[1] I, dim[2] O. p[0] W (I, O), p[1] b (O,) or NULL. aux Wt (O, I) or NULL. Units are
- * rows of W.
+ * rows of W. Without Wt, dx is made from W itself.
  *
  *   prepare   refreshes the units' columns of Wt
  *   forward   writes act(z) to y, and z = x W + b to save[0] if that is not NULL
@@ -52,7 +52,7 @@ static void FN(linear_forward_fused)(const fbp_node *n, T *restrict y, T *restri
     }
     const FN(epilogue) e = {.bias = b, .relu = relu, .finish = relu || plain ? NULL : FN(finish_forward),
                             .context = &strip};
-    FN(product_of)(n, into, O, x, I, 1, W, O, B, O, I, &e, scratch);
+    FN(product_of)(n, into, O, x, I, 1, W, O, 1, B, O, I, &e, scratch);
 }
 
 static void FN(linear_backward_fused)(const fbp_node *n, T *restrict dx, const T *restrict dy, const T *from, int64_t B,
@@ -65,7 +65,8 @@ static void FN(linear_backward_fused)(const fbp_node *n, T *restrict dx, const T
                              .alpha = n->in_alpha};
     const FN(epilogue) e = {.gate = relu ? from : NULL, .gate_ld = I,
                             .finish = relu || plain ? NULL : FN(finish_backward), .context = &strip};
-    FN(product_of)(n, dx, I, dy, O, 1, n->aux, I, B, I, O, &e, scratch);
+    if (n->aux) FN(product_of)(n, dx, I, dy, O, 1, n->aux, I, 1, B, I, O, &e, scratch);
+    else FN(product_of)(n, dx, I, dy, O, 1, n->p[0], 1, O, B, I, O, &e, scratch);
 }
 
 /* db of NV vectors of columns; a single one has `lanes` lanes. Chain c sums the rows c, c + chains, … */
@@ -121,7 +122,7 @@ static void KERNEL(linear_backward_weight)(T *restrict dW /* (I, O) */, T *restr
                                            int64_t B, int64_t I, int64_t O)
 {
     const FN(epilogue) none = {0};
-    FN(gemm)(dW, O, x, 1, I, dy, O, I, O, B, &none, NULL);
+    FN(gemm)(dW, O, x, 1, I, dy, O, 1, I, O, B, &none, NULL);
     if (db) FN(column_sums)(db, dy, B, O);
 }
 
@@ -177,7 +178,7 @@ static void FN(linear_gradient_weight)(const fbp_node *n, fbp_update_plan *updat
     T *dW = (T *)n->dp[0] + lo * O;
     if (O == 1 || (scratch && FN(is_narrow)(O))) {
         const FN(epilogue) none = {0};
-        if (O == 1) FN(gemm)(dW, hi - lo, dy, 1, 1, x, I, 1, hi - lo, B, &none, NULL);
+        if (O == 1) FN(gemm)(dW, hi - lo, dy, 1, 1, x, I, 1, 1, hi - lo, B, &none, NULL);
         else FN(linear_gradient_narrow)(dW, x, I, dy, B, hi - lo, O, scratch);
         if (update) FN(finish_gradient)(&block, 0, hi - lo);
         return;
@@ -187,7 +188,7 @@ static void FN(linear_gradient_weight)(const fbp_node *n, fbp_update_plan *updat
         e.finish = FN(finish_gradient);
         e.context = &block;
     }
-    FN(product_of)(n, dW, O, x, 1, I, dy, O, hi - lo, O, B, &e, scratch);
+    FN(product_of)(n, dW, O, x, 1, I, dy, O, 1, hi - lo, O, B, &e, scratch);
 }
 
 static void FN(linear_gradient_phase)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)

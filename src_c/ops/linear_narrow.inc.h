@@ -98,7 +98,7 @@ static void FN(linear_gradient_narrow)(T *restrict dW, const T *restrict x, int6
     const int64_t most = FBP_NARROW_BYTES / (int64_t)sizeof(T) / O / VL * VL;
     for (int64_t i = 0; i < I; i += most) {
         const int64_t n = FN(min)(most, I - i);
-        FN(gemm)(scratch, n, dy, 1, O, x + i, x_ld, O, n, B, &none, NULL);
+        FN(gemm)(scratch, n, dy, 1, O, x + i, x_ld, 1, O, n, B, &none, NULL);
         FN(transpose_block)(dW + i * O, O, scratch, n, O, n);
     }
 }
