@@ -265,3 +265,39 @@ def test_cross_entropy_of_what_is_not_finite(bad: float, dtype: str, isa: str) -
     x[1, 2] = bad
     loss, _ = kernels.cross_entropy(x, np.array([2, 2, 2]), np.ones(3, dtype), isa=isa)
     assert np.isfinite(loss).tolist() == [True, False, True]
+
+
+def batch_norm_inputs(dtype: str) -> tuple[Array, Array]:
+    """Return a batch whose last columns have no finite mean, or no finite variance, and which columns have both."""
+    bad = [np.nan, np.inf, -np.inf, LARGE[dtype]]
+    x = np.random.default_rng(3).normal(3, 2, (40, 37)).astype(dtype)
+    x[7, -len(bad):] = bad
+    return x, np.arange(x.shape[1]) < x.shape[1] - len(bad)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_running_statistics_take_no_batch_that_is_not_finite(dtype: str, isa: str) -> None:
+    x, good = batch_norm_inputs(dtype)
+    mean, var = np.full(x.shape[1], 2, dtype), np.full(x.shape[1], 5, dtype)
+    kernels.batch_norm_statistics(x, running_mean=mean, running_var=var, momentum=0.25, isa=isa)
+    np.testing.assert_array_equal(mean[~good], 2)
+    np.testing.assert_array_equal(var[~good], 5)
+    rtol = 1e-5 if dtype == "float32" else 1e-12
+    np.testing.assert_allclose(mean[good], 1.5 + 0.25 * x[:, good].mean(axis=0), rtol=rtol)
+    np.testing.assert_allclose(var[good], 3.75 + 0.25 * x[:, good].var(axis=0, ddof=1), rtol=rtol)
+
+
+@pytest.mark.parametrize("backend", ["reference", "native"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_batch_that_is_not_finite_spoils_no_running_statistics(dtype: str, backend: Any) -> None:
+    x, good = batch_norm_inputs(dtype)
+    def after(run: Callable[[fb.Network], object]) -> Array:
+        net = fb.Sequential(fb.BatchNorm(x.shape[1]), fb.Linear(None, 2), dtype=dtype, backend=backend, seed=0)
+        run(net)
+        return np.stack([net.buffers["0.running_mean"], net.buffers["0.running_var"]])
+    old, finite = after(lambda net: None), after(lambda net: net.forward(np.where(good, x, 1), training=True))
+    y = np.zeros((len(x), 2), dtype)
+    for run in (lambda net: net.forward(x, training=True), lambda net: net.loss_and_grad(x, y, fb.MSE())):
+        np.testing.assert_array_equal(after(run), np.where(good, finite, old))
+    assert (finite != old)[:, good].all()

@@ -38,6 +38,7 @@ class BatchNorm(_Normalization):
 
     ``y = (x - mean) / √(var + eps) * weight + bias``, with the statistics of the batch in training, and running
     averages of them otherwise: ``running = (1 - momentum) * running + momentum * batch`` (variance unbiased there).
+    A feature with NaN or infinity in the batch keeps its running averages as they are.
     Ioffe and Szegedy (2015), https://arxiv.org/abs/1502.03167.
 
     Parameters

@@ -8,7 +8,7 @@ Over the R values that a feature has in a batch (every axis but the last):
 
 In training μ and v are the batch's, and the running ones follow them:
 :math:`running \leftarrow (1 - momentum)\, running + momentum \cdot batch`, with the unbiased variance
-:math:`v R/(R-1)`. Otherwise the running ones are used.
+:math:`v R/(R-1)`; but a feature whose μ or v is not finite keeps its running ones. Otherwise the running ones are used.
 
 **Derivation** for one feature. γ (``weight``) and β (``bias``) are reached by every row:
 :math:`d\gamma = \sum_r dy_r \hat x_r`, :math:`d\beta = \sum_r dy_r`. For x, write :math:`g_r = \gamma\, dy_r` for the
@@ -67,8 +67,10 @@ class BatchNormOp(Op):
         if ctx.training:
             mean, var = rows.mean(axis=0), rows.var(axis=0)
             unbiased = var * (len(rows) / (len(rows) - 1))
+            finite = np.isfinite(mean) & np.isfinite(unbiased)
             for name, batch in (("running_mean", mean), ("running_var", unbiased)):
-                ctx.buffers[name][...] = (1 - self.momentum) * ctx.buffers[name] + self.momentum * batch
+                running = ctx.buffers[name]
+                np.copyto(running, (1 - self.momentum) * running + self.momentum * batch, where=finite)
         else:
             mean, var = ctx.buffers["running_mean"], ctx.buffers["running_var"]
         rstd = 1 / np.sqrt(var + self.eps)

@@ -11,7 +11,8 @@
  * Results of kernels over rows may be written over x and dy.
  */
 
-/* mean, rstd and running statistics of n columns from what their sums say; mean holds a first one. */
+/* mean, rstd and running statistics of n columns from what their sums say; mean holds a first one. A column whose mean
+ * or variance is not finite keeps its running ones: NaN would never leave them again. */
 static __attribute__((noinline)) void FN(finish_statistics)(T *mean, T *rstd, T *running_mean, T *running_var,
                                                             const double *d, const double *d_squared, int64_t R,
                                                             int64_t n, double momentum, double eps)
@@ -21,6 +22,7 @@ static __attribute__((noinline)) void FN(finish_statistics)(T *mean, T *rstd, T 
         const double m = (double)mean[j] + d[j] / rows, var = FN(variance)(d[j], d_squared[j], rows);
         mean[j] = (T)m;
         rstd[j] = (T)FN(reciprocal_deviation)(var, eps);
+        if (!isfinite(mean[j]) || !isfinite((T)(var * unbiased))) continue;
         if (running_mean) running_mean[j] = (T)((1 - momentum) * (double)running_mean[j] + momentum * m);
         if (running_var) running_var[j] = (T)((1 - momentum) * (double)running_var[j] + momentum * (var * unbiased));
     }
