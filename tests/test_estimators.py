@@ -550,6 +550,7 @@ def test_ctrl_c_leaves_a_usable_estimator(wine):
     ({"activation": "step"}, "MLPClassifier: activation is 'step'; expected one of 'identity', 'logistic'"),
     ({"activation": ["relu"] * 2}, "MLPClassifier: activation has 2 entries; expected 1, one for each hidden layer"),
     ({"hidden_layer_sizes": (5, 0)}, "MLPClassifier: hidden_layer_sizes is (5, 0); expected positive integers"),
+    ({"hidden_layer_sizes": np.array([[5, 4]])}, "MLPClassifier: hidden_layer_sizes is array([[5, 4]]); expected posi"),
     ({"dropout": 1.0}, "MLPClassifier: dropout is 1.0; expected a number from 0 up to, but not including, 1"),
     ({"alpha": -1}, "MLPClassifier: alpha is -1; expected a number of at least 0"),
     ({"learning_rate": "fast"}, "MLPClassifier: learning_rate is 'fast'; expected one of 'constant'"),

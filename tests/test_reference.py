@@ -376,6 +376,8 @@ def test_layer_norm_normalises_each_row() -> None:
     (lambda: ConcatOp().output_shape((2, 3), (4, 3)),
      "Concat: the inputs have shapes (B, 2, 3) and (B, 4, 3); expected the same but for axis -1"),
     (lambda: fb.Concat("x"), "Concat: axis is 'x'; expected an integer, such as -1"),
+    (lambda: fb.Concat(np.array([1, 2])), "Concat: axis is array([1, 2]); expected an integer, such as -1"),
+    (lambda: fb.Concat(np.array([1])), "Concat: axis is array([1]); expected an integer, such as -1"),
 ])
 def test_what_does_not_fit_is_named(call: Any, message: str) -> None:
     with pytest.raises((ValueError, TypeError)) as error:

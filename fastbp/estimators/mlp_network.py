@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import layers
+from fastbp.checks import integer
 from fastbp.graph import Input
 from fastbp.initializers import Zeros
 from fastbp.layers.activations import Activation
@@ -64,7 +65,7 @@ def hidden_sizes(owner: Any) -> list[int]:
     given = owner.hidden_layer_sizes
     sizes = list(given) if np.iterable(given) else [given]
     for size in sizes:
-        if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
+        if (integer(size) or 0) < 1:
             raise ValueError(f"{type(owner).__name__}: hidden_layer_sizes is {given!r}; expected positive integers")
     return [int(size) for size in sizes]
 

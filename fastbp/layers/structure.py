@@ -45,8 +45,7 @@ class Concat(Layer):
 
     def __init__(self, axis: int = -1, *, name: str | None = None) -> None:
         super().__init__(name=name)
-        self.axis = axis
-        ConcatOp(axis)
+        self.axis = ConcatOp(axis).axis
 
     def lower(self, *inputs: Tensor) -> Tensor:
         return fold(self, inputs, lambda a, b: self.apply(ConcatOp(self.axis), a, b))

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from fastbp.checks import integer
 from fastbp.ops.base import Array, Context, Native, Op, Shape
 
 
@@ -22,10 +23,12 @@ class ConcatOp(Op):
     name: ClassVar[str] = "concat"
 
     def __post_init__(self) -> None:
-        if isinstance(self.axis, bool) or not hasattr(self.axis, "__index__"):
+        axis = integer(self.axis)
+        if axis is None:
             raise TypeError(f"Concat: axis is {self.axis!r}; expected an integer, such as -1")
-        if self.axis == 0:
+        if axis == 0:
             raise ValueError("Concat: axis is 0, the batch axis; expected an axis of the samples, such as -1")
+        object.__setattr__(self, "axis", axis)
 
     def output_shape(self, *shapes: Shape) -> Shape:
         a, b = shapes
