@@ -152,7 +152,7 @@ typedef struct fbp_table {
     fbp_update update[2][FBP_OPTIMIZER_COUNT];
     fbp_begin begin[FBP_OPTIMIZER_COUNT];
     double (*sum_of_squares[2])(const void *x, int64_t n);              /* fixed order; in double */
-    int32_t (*all_finite[2])(const void *x, int64_t n);
+    int32_t (*all_within[2])(const void *x, int64_t n, double limit);   /* no |x| above the limit, none infinite or NaN */
     void (*scale[2])(void *x, int64_t n, double factor);
     void (*clamp[2])(void *x, int64_t n, double limit);
     fbp_phases accumulate_phases[2];                                    /* node: x[0] += x[1], dim[0] columns */
@@ -232,7 +232,7 @@ typedef struct fbp_loop {
     fbp_run run;
     const fbp_direct *direct;  /* used where run.order is NULL: the program's feeds then do nothing */
     int64_t n_direct;
-    /* all gradients are looked at, and clipped, before any update; then nothing may be fused. If their norm is above
+    /* all gradients are looked at, and clipped, before any update; then nothing may be fused. If one is larger than
      * gradient_limit, FBP_ERROR_GRADIENT is returned before anything is changed. */
     int32_t check_gradients;
     double gradient_limit;     /* may be infinite: only gradients that are not finite are refused */

@@ -56,7 +56,7 @@ const fbp_table FBP_ISA_TABLE = {
 #undef FBP_OPTIMIZER
 #undef FBP_OP
     .sum_of_squares = {sum_of_squares_f32, sum_of_squares_f64},
-    .all_finite = {all_finite_f32, all_finite_f64},
+    .all_within = {all_within_f32, all_within_f64},
     .scale = {scale_f32, scale_f64},
     .clamp = {clamp_f32, clamp_f64},
     .fma_loop = {fma_loop_f32, fma_loop_f64},

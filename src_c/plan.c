@@ -138,20 +138,16 @@ static double sum_of_squares(const fbp_loop *loop)
     return squares;
 }
 
-/* Whether the gradients may be used: 1 if their norm is within the limit. */
-static int32_t check_gradients(const fbp_loop *loop, double squares)
+static int32_t all_within_limit(const fbp_loop *loop)
 {
-    if (squares <= loop->gradient_limit * loop->gradient_limit && isfinite(squares)) return 1;
-    if (isfinite(loop->gradient_limit)) return 0;
-    /* the sum may be infinite although no gradient is */
     const fbp_update_plan *u = loop->run.update;
     for (int64_t i = 0; i < loop->n_segments; i++)
-        if (!loop->table->all_finite[loop->dtype](u->gradients + loop->segments[i].offset * u->item_size,
-                                                  loop->segments[i].length)) return 0;
+        if (!loop->table->all_within[loop->dtype](u->gradients + loop->segments[i].offset * u->item_size,
+                                                  loop->segments[i].length, loop->gradient_limit)) return 0;
     return 1;
 }
 
-static void clip(const fbp_loop *loop, double squares)
+static void clip(const fbp_loop *loop)
 {
     const fbp_update_plan *u = loop->run.update;
     const int32_t dtype = loop->dtype;
@@ -159,7 +155,7 @@ static void clip(const fbp_loop *loop, double squares)
         loop->table->clamp[dtype](u->gradients + loop->segments[i].offset * u->item_size, loop->segments[i].length,
                                   loop->clip_value);
     if (!(loop->clip_norm > 0)) return;
-    const double norm = sqrt(loop->clip_value > 0 ? sum_of_squares(loop) : squares);
+    const double norm = sqrt(sum_of_squares(loop));
     for (int64_t i = 0; i < loop->n_segments && norm > loop->clip_norm; i++)
         loop->table->scale[dtype](u->gradients + loop->segments[i].offset * u->item_size, loop->segments[i].length,
                                   loop->clip_norm / norm);
@@ -181,9 +177,8 @@ static fbp_status run_mini_batch(fbp_loop *loop)
     if (!isfinite(loss)) return FBP_ERROR_LOSS;
     if (!run->update) return FBP_OK;
     if (loop->check_gradients) {
-        const double squares = sum_of_squares(loop);
-        if (!check_gradients(loop, squares)) return FBP_ERROR_GRADIENT;
-        clip(loop, squares);
+        if (!all_within_limit(loop)) return FBP_ERROR_GRADIENT;
+        clip(loop);
     }
     run->update->hyper[0] = loop->learning_rates[loop->position];
     run->update->hyper[1] += 1;

@@ -290,7 +290,8 @@ cdef class Plan:
     cdef int *feed_kinds
     cdef object input_shape, output_shape, target_shape
     cdef char *output_at
-    cdef int64_t output_row_bytes, n_classes, prepare_number
+    cdef int64_t output_row_bytes, n_classes, n_programs
+    cdef int64_t step_programs[3]
 
     def __cinit__(self, memory, lowering, capacity, programs, Gate gate):
         self.lowering, self.capacity, self._memory, self.gate = lowering, capacity, memory, gate
@@ -357,7 +358,8 @@ cdef class Plan:
         if low.settings.losses:
             self.target_shape = low.settings.losses[0].target_shape
             self.n_classes = low.settings.losses[0].native.dims[1]
-        self.prepare_number = self._program_of.get("prepare", 0)
+        for i, name in enumerate(("prepare", "run", "finish_last")):
+            self.step_programs[<int64_t> i] = self._program_of.get(name, 0)
 
     def _find_direct(self):
         """Note the places that can be pointed at the data set itself."""
@@ -440,7 +442,7 @@ cdef class Plan:
     cdef int _fill_programs(self, programs) except -1:
         cdef int64_t used = 0
         cdef fbp_step *s
-        self._program_of = {}
+        self._program_of, self.n_programs = {}, len(programs)
         for i, (name, steps) in enumerate(programs.items()):
             self._program_of[name] = i
             self.programs[i].steps = &self.steps[used]
@@ -500,17 +502,22 @@ cdef class Plan:
             n.dim[0] = prod(array.shape[1:]) * array.itemsize
 
     cdef const fbp_program *_program(self, str name) except NULL:
-        """A program, with as many threads as are allowed now, and scratch memory for them."""
-        cdef int i
+        """A program that is ready to run."""
+        self._make_ready()
+        return &self.programs[<int64_t> self._program_of[name]]
+
+    cdef int _make_ready(self) except -1:
+        """Give all programs as many threads as are allowed now, and scratch memory for them."""
+        cdef int64_t i
         cdef int32_t n = _threads
         if self.scratch_threads < n:
             scratch = <char *> _zeros(n * <size_t> FBP_SCRATCH_BYTES + 64, 1)
             free(self.scratch)
             self.scratch, self.scratch_threads = scratch, n
-        for i in range(len(self._program_of)):
+        for i in range(self.n_programs):
             self.programs[i].n_threads, self.programs[i].fork_cost = n, _fork_cost
             self.programs[i].scratch = self.scratch + (-<uintptr_t> self.scratch & 63)
-        return &self.programs[<int64_t> self._program_of[name]]
+        return 0
 
     def run(self, str name, int64_t rows, bint training) -> None:
         """Run one program once, on rows 0, 1, … of what is fed."""
@@ -631,7 +638,8 @@ cdef class Plan:
         if rows == 0 or rows > self.capacity or self._quick_feed(1, y, self.target_shape) != rows \
                 or not self._targets_fit(rows):
             return None
-        loop.program, loop.finish = self._program("run"), self._program("finish")
+        self._make_ready()
+        loop.program, loop.finish = &self.programs[self.step_programs[1]], &self.programs[self.step_programs[2]]
         loop.run.order, loop.run.step, loop.run.in_place = NULL, self._memory.step, 1
         self._point_at_sources()
         loop.n_rows = loop.batch_size = rows
@@ -645,7 +653,7 @@ cdef class Plan:
             i += 1
         memset(&run, 0, sizeof(run))
         with nogil:
-            fbp_run_program(&self.programs[self.prepare_number], &run)
+            fbp_run_program(&self.programs[self.step_programs[0]], &run)
             status = fbp_run_loop(loop, 0)
         return loss if status == FBP_OK else None
 

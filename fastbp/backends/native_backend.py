@@ -18,7 +18,7 @@ from fastbp.losses import Loss
 from fastbp.ops.base import Array
 from fastbp.optimizers import Update
 
-# Below these limits no optimizer can overflow a parameter: the norm of the gradients; learning rate and weight decay.
+# Below these limits no optimizer can overflow a parameter: of each gradient; of learning rate and weight decay.
 _TAME_GRADIENT = {"float32": 1e15, "float64": 1e100}
 _TAME_RATE = 1e6
 
@@ -101,7 +101,8 @@ class NativeBackend:
                 raise NonFiniteError(bad[0], bad[1] or self._first_bad(part), run.losses[:bad[0]].tolist())
             simple = batch.sample_weight is None and len(batch.inputs) == len(batch.losses) == 1
             stateless = not self._memory.flat_buffers.size and not plan.lowering.calls_back
-            if len(rates) == 1 and simple and stateless and not batch.losses[0].has_domain:
+            tame = _tame(update, 0)
+            if len(rates) == 1 and simple and stateless and tame and not batch.losses[0].has_domain:
                 self._stepping = plan, batch.losses[0], update
             return run.losses
 
@@ -109,9 +110,7 @@ class NativeBackend:
         if self._stepping is None:
             return None
         plan, known_loss, known_update = self._stepping
-        if known_loss is not loss or known_update is not update:
-            return None
-        if not _tame(update, lr):
+        if known_loss is not loss or known_update is not update or not 0 <= lr <= _TAME_RATE:
             return None
         value: float | None = plan.quick_step(x, y, update, lr, _TAME_GRADIENT[self._memory.dtype])
         if value is not None:
@@ -268,4 +267,5 @@ def _programs(low: Lowering) -> dict[str, list[Step]]:
     run, late = run + low.backward, low.gradients
     if not s.fused:
         run, late = run + late, []
-    return {"prepare": low.prepare, "run": run, "finish": late + low.updates + low.refresh()}
+    return {"prepare": low.prepare, "run": run, "finish": late + low.updates + low.refresh(),
+            "finish_last": late + low.updates}

@@ -1,7 +1,8 @@
 /* Whole arrays: what clipping, checking and shared gradients need, and helpers of the kernels.
  *
  *   sum_of_squares    sum_i x_i^2, in double, so that squares of float32 neither overflow nor lose accuracy
- *   all_finite        1 unless an x_i is NaN or infinite
+ *   all_within        1 unless an |x_i| is above a limit, infinite or NaN
+ *   all_finite        the same without a limit
  *   scale             x_i := factor x_i
  *   clamp             x_i := min(max(x_i, -limit), limit); NaN stays NaN
  *   accumulate        node: x[0] += x[1]; forward over rows of dim[0] columns, gradient over single elements
@@ -71,19 +72,24 @@ static double FN(sum_of_squares)(const void *x, int64_t n)
 
 #undef FBP_DOUBLES
 
-static int32_t FN(all_finite)(const void *x, int64_t n)
+static int32_t FN(all_within)(const void *x, int64_t n, double limit)
 {
-    /* 0 * x is 0 for finite x and NaN otherwise */
+    const double largest = FBP_F64 ? DBL_MAX : FLT_MAX;
+    const V most = FN(v_set1)((T)(limit < largest ? limit : largest));
     const T *p = x;
-    V sum[4] = {{0}};
+    VI within[4];
+    for (int64_t k = 0; k < 4; k++) within[k] = FN(v_set1i)(-1);
     int64_t i = 0;
     for (; i + 4 * VL <= n; i += 4 * VL) {
         FBP_UNROLL
-        for (int64_t k = 0; k < 4; k++) sum[k] += FN(v_load)(p + i + k * VL) * (T)0;
+        for (int64_t k = 0; k < 4; k++) within[k] &= FN(v_abs)(FN(v_load)(p + i + k * VL)) <= most;
     }
-    for (; i < n; i += VL) sum[0] += FN(v_load_up_to)(p + i, n - i) * (T)0;
-    return FN(v_sum)((sum[0] + sum[1]) + (sum[2] + sum[3])) == 0;
+    for (; i < n; i += VL) within[0] &= FN(v_abs)(FN(v_load_up_to)(p + i, n - i)) <= most;
+    const VI all = (within[0] & within[1]) & (within[2] & within[3]);
+    return FN(v_sum)(FN(v_select)(all, (V){0}, FN(v_set1)(1))) == 0;
 }
+
+static int32_t FN(all_finite)(const void *x, int64_t n) { return FN(all_within)(x, n, INFINITY); }
 
 static void FN(scale)(void *x, int64_t n, double factor)
 {
