@@ -3,8 +3,8 @@
 Each point is a process of its own. Memory is the most that the process held while it trained, less what it held before
 the network was made; for data in files, what it held at the end, without the pages of the file. Beside each time stands
 what the arithmetic takes at the multiply-add peak, and beside each memory what must be held: for every parameter the
-value, a transposed copy, two moments of Adam, and the copies of the value and of the moments that a run can go back to;
-for every row of the mini-batch each tensor and its gradient.
+value, the gradient, two moments of Adam, and the copies of the value and of the moments that a run can go back to; for
+every row of the mini-batch each tensor and its gradient.
 
     python benchmarks/scale.py --json scale.json --markdown scale.md --chart docs/scale.svg
 """
@@ -216,6 +216,9 @@ def draw(result: dict[str, dict[str, dict[str, Any]]], path: Path) -> None:
             for ax, (label, limit, measured, least) in zip(axes[:, column], curves, strict=True):
                 ax.loglog(sizes, measured, color=OWN, marker="o", markersize=3, label="fastbp")
                 ax.loglog(sizes, least, color=OTHERS, linestyle="--", label=limit)
+                low, high = ax.get_ylim()
+                if high < 10 * low:  # no magnifying glass for what hardly changes
+                    ax.set_ylim(low / 3, high * 3)
                 ax.set_xlabel(name)
                 ax.spines[["top", "right"]].set_visible(False)
                 if column == 0:
