@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
-from fastbp.checks import count, number
+from fastbp.checks import count, file_to_write, number
 from fastbp.ops.base import Array
 from fastbp.schedules import ConstantSchedule, Plateau, ReduceOnPlateau
 
@@ -283,6 +283,11 @@ class CSVLogger(Callback):
     path : path
     append : bool, default False
         Whether to go on with a file that is there; its columns must be the same.
+
+    Raises
+    ------
+    OSError
+        When training begins, if the file cannot be written.
     """
 
     def __init__(self, path: str | PathLike[str], append: bool = False) -> None:
@@ -293,6 +298,7 @@ class CSVLogger(Callback):
     def on_fit_begin(self, trainer: Trainer) -> None:
         import csv  # with what it needs, a good part of the time that importing fastbp takes
         self._columns = []
+        file_to_write("CSVLogger: path", self.path)
         if self.append and self.path.exists():
             with self.path.open(newline="", encoding="utf-8") as old:
                 self._columns = next(csv.reader(old), [])
@@ -406,6 +412,8 @@ class ModelCheckpoint(Callback):
     ValueError
         When training begins, if a callback that remembers something is called after this one: give it last, so that
         what is written is of one moment.
+    OSError
+        If it cannot be written; as training begins for a missing folder, unless its name has to be filled in.
 
     Examples
     --------
@@ -432,6 +440,8 @@ class ModelCheckpoint(Callback):
             if type(callback).state_dict is not Callback.state_dict and not isinstance(callback, ModelCheckpoint):
                 raise ValueError(f"ModelCheckpoint: {callback!r} comes after it, and would be written as it was an "
                                  "epoch before; give ModelCheckpoint last")
+        if "{" not in str(Path(self.path).parent):
+            file_to_write("ModelCheckpoint: path", self.path)
 
     def on_epoch_end(self, trainer: Trainer, epoch: int, logs: Logs) -> None:
         better = self._plateau.observe(_monitored("ModelCheckpoint", self.monitor, logs))

@@ -1,11 +1,13 @@
-"""Checks at the border: users' numbers are converted once, here, with one wording of what did not fit."""
+"""Checks at the border: users' numbers and paths are taken once, here, with one wording of what did not fit."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from math import isfinite
 from numbers import Real
 from operator import index
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -102,3 +104,18 @@ def flag(owner: str, argument: str, value: Any) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise ValueError(f"{owner}: {argument} is {value!r}; expected True or False")
     return bool(value)
+
+
+def file_to_write(name: str, path: str | os.PathLike[str]) -> Path:
+    """Return where a file is to be written, or raise FileNotFoundError if the folder is missing. Call it before work.
+
+    Examples
+    --------
+    >>> file_to_write("path", "/absent/net.onnx")
+    Traceback (most recent call last):
+    FileNotFoundError: path is '/absent/net.onnx', but there is no folder '/absent'; make it first
+    """
+    folder = Path(os.path.realpath(path)).parent
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{name} is {os.fspath(path)!r}, but there is no folder {str(folder)!r}; make it first")
+    return Path(path)

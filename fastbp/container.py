@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from fastbp.checks import file_to_write
 from fastbp.errors import FormatError
 from fastbp.ops.base import Array
 
@@ -62,10 +63,11 @@ def write(path: Paths, description: Mapping[str, Any], tensors: Mapping[str, Arr
     OSError
         If it cannot be written; what was there stays.
     """
+    path = file_to_write("path", path)
     save = _safetensors("numpy").save
     header = {"format_version": FORMAT_VERSION, "written_by": f"fastbp {_own_version()}", **description}
     header["sha256"] = _digest(header, tensors)
-    _replace(Path(path), save(dict(tensors), {KEY: json.dumps(header)}))
+    _replace(path, save(dict(tensors), {KEY: json.dumps(header)}))
 
 
 def read(path: Paths) -> Contents:
@@ -156,8 +158,6 @@ def _own_version() -> str:
 def _replace(path: Path, data: bytes) -> None:
     """Put data in the place of a file so that at any moment there is the old one or the new one, whole."""
     path = Path(os.path.realpath(path))
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path.parent} is no folder; make it before writing {path.name} into it")
     temporary = path.with_name(f".{path.name}.tmp")
     with _locked(temporary) as descriptor:
         try:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastbp.checks import file_to_write
 from fastbp.graph import Node, Tensor
 from fastbp.ops import activations as acts
 from fastbp.ops import scalar
@@ -53,8 +53,8 @@ _WITH_ATTRIBUTES: dict[type[Op], tuple[str, Callable[[Any], dict[str, Any]]]] = 
 
 def export(net: Network, path: str | PathLike[str]) -> None:
     """Write a network to an ONNX file; ``net.to_onnx(path)``."""
-    model = _Exporter(net).model()
-    Path(path).write_bytes(model.SerializeToString())
+    file = file_to_write("to_onnx: path", path)
+    file.write_bytes(_Exporter(net).model().SerializeToString())
 
 
 class _Exporter:

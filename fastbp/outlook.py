@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from fastbp.checks import file_to_write
 from fastbp.ops.base import Array
 
 if TYPE_CHECKING:
@@ -61,9 +61,10 @@ class Outlook:
         True
         """
         from fastbp.graph_svg import graph_svg
+        file = None if path is None else file_to_write("to_svg: path", path)
         text = graph_svg(self._network)
-        if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
+        if file is not None:
+            file.write_text(text, encoding="utf-8")
         return text
 
     def to_onnx(self, path: str | PathLike[str]) -> None:
@@ -75,6 +76,8 @@ class Outlook:
         ------
         ImportError
             Without onnx.
+        OSError
+            If it cannot be written.
         ValueError
             For an op that ONNX has nothing for, such as a layer of your own.
         """

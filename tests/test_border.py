@@ -6,7 +6,9 @@ A refused argument changes nothing. Targets, weights and files have tests of the
 from __future__ import annotations
 
 import re
+from argparse import ArgumentParser
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -261,3 +263,52 @@ def test_numbers_of_numpy_are_numbers() -> None:
     assert repr(fb.Dropout(half)) == "Dropout(rate=0.5)"
     assert fb.BatchNorm(np.int64(3), momentum=half).hyperparameters() == {"features": 3, "momentum": 0.5, "eps": 1e-5}
     assert fb.Linear(3, 2, np.True_).bias is True
+
+
+def _fit_with(callback: Callable[[Path], Any]) -> Callable[[Path], object]:
+    watch = fb.callbacks.Lambda(on_epoch_begin=lambda *_: pytest.fail("training began"))
+    return lambda path: _trainer("reference").fit(X, Y, callbacks=[watch, callback(path)])
+
+
+WRITERS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "save": (lambda path: _net("reference").save(path), "path"),
+    "save_checkpoint": (lambda path: _trainer("reference").save_checkpoint(path), "path"),
+    "to_svg": (lambda path: _net("reference").to_svg(path), "to_svg: path"),
+    "to_onnx": (lambda path: _net("reference").to_onnx(path), "to_onnx: path"),
+    "explanation": (lambda path: _net("reference").explain(X, Y, fb.CrossEntropy(), weight="w1").save(path), "path"),
+    "CSVLogger": (_fit_with(lambda path: fb.callbacks.CSVLogger(path)), "CSVLogger: path"),
+    "ModelCheckpoint": (_fit_with(lambda path: fb.callbacks.ModelCheckpoint(path.with_stem("{epoch}"))),
+                        "ModelCheckpoint: path"),
+    "explain --html": (lambda path: _command("explain", "--html", path), "--html"),
+    "explain --svg": (lambda path: _command("explain", "--compare", "--svg", path), "--svg"),
+    "bench --json": (lambda path: _command("bench", "--json", path), "--json"),
+    "bench --chart": (lambda path: _command("bench", "--chart", path), "--chart"),
+    "train --output": (lambda path: _command("train", "--output", path.with_suffix(".npz")), "--output"),
+}
+
+
+def _command(*arguments: object) -> None:
+    """Run a command as ``python -m fastbp`` does, its errors uncaught."""
+    parser = ArgumentParser()
+    command = import_module(f"fastbp.commands.{arguments[0]}")
+    command.add_arguments(parser)
+    command.run(parser.parse_args(list(map(str, arguments[1:]))))
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_folder_that_is_missing_is_named_before_any_work(name: str, tmp_path: Path,
+                                                           capsys: pytest.CaptureFixture[str]) -> None:
+    write, argument = WRITERS[name]
+    folder = tmp_path / "absent"
+    message = rf"^{re.escape(argument)} is '.*', but there is no folder {re.escape(repr(str(folder)))}; make it first$"
+    with pytest.raises(FileNotFoundError, match=message):
+        write(folder / "file.svg")
+    assert capsys.readouterr().out == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_whose_folder_is_to_be_filled_in_is_looked_for_as_it_is_written(tmp_path: Path) -> None:
+    pytest.importorskip("safetensors")
+    (tmp_path / "1").mkdir()
+    _trainer("reference").fit(X, Y, callbacks=[fb.callbacks.ModelCheckpoint(tmp_path / "{epoch}" / "net")])
+    assert (tmp_path / "1" / "net").exists()

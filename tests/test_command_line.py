@@ -69,7 +69,8 @@ def test_the_seed_decides_the_result(capsys, tmp_path, backend):
 def test_an_output_that_cannot_be_written_is_refused_before_training(capsys, tmp_path):
     path = tmp_path / "missing" / "p.npz"
     assert run(capsys, "train", "--output", path) == (
-        1, "", f"python -m fastbp train: --output is {str(path)!r}; there is no folder {str(path.parent)!r}\n")
+        1, "", f"python -m fastbp train: --output is {str(path)!r}, but there is no folder "
+               f"{str(path.parent)!r}; make it first\n")
     assert run(capsys, "train", "--output", "p.txt") == (
         1, "", "python -m fastbp train: --output is 'p.txt'; expected a name that ends in .npz or .safetensors\n")
 

@@ -239,6 +239,7 @@ def test_models_that_are_none(capsys, trained, tmp_path):
     assert "--probabilities is given, but the model predicts a number, 'price'" in \
         run(capsys, "predict", model, table, "--probabilities")[2]
     assert "expected a name that ends in .csv" in run(capsys, "predict", model, table, "--output", "p.txt")[2]
+    assert "; make it first" in run(capsys, "predict", model, table, "--output", tmp_path / "absent" / "p.csv")[2]
 
 
 def test_a_target_without_a_table(capsys):

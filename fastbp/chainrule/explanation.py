@@ -12,6 +12,7 @@ from pathlib import Path as FilePath
 from typing import Any, Literal
 
 from fastbp.chainrule.symbols import Formula, Quantity, Symbol
+from fastbp.checks import file_to_write
 
 Language = Literal["en", "ko"]
 
@@ -295,6 +296,7 @@ class Explanation:
         file = FilePath(path)
         if file.suffix not in forms:
             raise ValueError(f"path is {str(path)!r}; expected a name that ends in {', '.join(forms)}")
+        file_to_write("path", file)
         file.write_text(forms[file.suffix](**how).rstrip("\n") + "\n", encoding="utf-8")
 
     def __str__(self) -> str:

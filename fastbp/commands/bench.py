@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fastbp.bench.peers import PEERS
 from fastbp.bench.rows import ROWS
+from fastbp.checks import file_to_write
 from fastbp.commands.arguments import positive_float, positive_int
 
 
@@ -29,9 +30,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     """Check, time, print, write."""
     from fastbp.bench import machine, report, runner
-    for path in (args.json, args.chart):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise FileNotFoundError(f"there is no folder {str(path.absolute().parent)!r} for {str(path)!r}")
+    for option, path in (("--json", args.json), ("--chart", args.chart)):
+        if path is not None:
+            file_to_write(option, path)
     cpus = machine.fence(args.threads)
     peers = runner.installed(args.peers)
     for peer in args.peers:

@@ -9,6 +9,7 @@ from pathlib import Path
 from fastbp.chainrule import Explanation, compare, load, page, worked_example
 from fastbp.chainrule.example import Example
 from fastbp.chainrule.names import Names
+from fastbp.checks import file_to_write
 from fastbp.commands.arguments import positive_int
 
 # A page for every weight of a network is meant for small ones.
@@ -39,6 +40,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Print the explanation, and write the files that are asked for."""
+    for option, path in (("--html", args.html), ("--svg", args.svg)):
+        if path is not None:
+            file_to_write(option, path)
     if args.compare:
         found = compare(backend=args.backend, lang=args.lang)
         print(found)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from fastbp.checks import file_to_write
 from fastbp.commands.train_table import report
 from fastbp.ops.base import Array
 from fastbp.table.reading import read_table
@@ -31,9 +32,7 @@ def run(args: Namespace) -> None:
     if args.output is not None:
         if args.output.suffix.lower() != ".csv":
             raise ValueError(f"--output is {str(args.output)!r}; expected a name that ends in .csv")
-        if not args.output.absolute().parent.is_dir():
-            raise FileNotFoundError(f"--output is {str(args.output)!r}; there is no folder "
-                                    f"{str(args.output.absolute().parent)!r}")
+        file_to_write("--output", args.output)
     model = TableModel.load(args.model, args.backend)
     target = model.target
     if args.probabilities and target.classes is None:

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 import fastbp as fb
 from fastbp.callbacks import Lambda
+from fastbp.checks import file_to_write
 from fastbp.commands.arguments import positive_float, positive_int, seed
 from fastbp.datasets import load_digits
 from fastbp.network import Sequential
@@ -126,8 +127,7 @@ def _check_output(path: Path) -> None:
     if path.suffix == ".safetensors" and not find_spec("safetensors"):
         raise ImportError(f"--output is {str(path)!r}, which needs safetensors: pip install safetensors, or choose "
                           ".npz")
-    if not path.absolute().parent.is_dir():
-        raise FileNotFoundError(f"--output is {str(path)!r}; there is no folder {str(path.absolute().parent)!r}")
+    file_to_write("--output", path)
 
 
 def _save(state: dict[str, Array], path: Path) -> None:

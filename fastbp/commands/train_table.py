@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from fastbp.callbacks import Lambda
+from fastbp.checks import file_to_write
 from fastbp.commands.train import confusion_table
 from fastbp.history import History
 from fastbp.ops.base import Array
@@ -125,5 +126,4 @@ def _check_output(path: Path) -> None:
         raise ValueError(f"--output is {str(path)!r}; expected a name that ends in .safetensors")
     if not find_spec("safetensors"):
         raise ImportError("to write a model safetensors is needed: pip install 'fastbp[table]'")
-    if not path.absolute().parent.is_dir():
-        raise FileNotFoundError(f"--output is {str(path)!r}; there is no folder {str(path.absolute().parent)!r}")
+    file_to_write("--output", path)
