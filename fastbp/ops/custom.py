@@ -56,6 +56,12 @@ class PythonOp(Op):
 
     def backward(self, ctx: Context, dy: Array) -> tuple[tuple[Array, ...], dict[str, Array]]:
         given = self.rules.backward(ctx, _read_only(dy))
+        if given is None:
+            expected = "the gradient of each input, as in `return dx`"
+            if ctx.params:
+                expected = (f"gradients of inputs and parameters ({_listed(ctx.params)}), as in "
+                            "`return dx, {\"weight\": dW}`")
+            raise TypeError(f"{self.rules!r}: backward returned None; expected {expected}")
         with_params = isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], dict)
         dxs, dparams = given if with_params else (given, {})
         dxs = tuple(dxs) if isinstance(dxs, tuple | list) else (dxs,)
@@ -71,6 +77,8 @@ class PythonOp(Op):
                            for r, g in dparams.items()}
 
     def _checked(self, what: str, values: Any, shape: Shape, dtype: Any) -> Array:
+        if values is None:
+            raise TypeError(f"{self.rules!r}: {what} = None; expected real numbers of shape {shape}")
         array = np.asarray(values)
         if array.dtype.kind not in "fiub":
             raise TypeError(f"{self.rules!r}: {what} of dtype {array.dtype}; expected real numbers")
