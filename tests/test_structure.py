@@ -74,12 +74,12 @@ def test_files_have_unique_names_or_are_twins():
 
 
 SOURCES = [p for folder in ("fastbp", "src_c", "tests", "benchmarks", "tools", "examples")
-           for ending in ("py", "pyx", "pxd", "c", "h") for p in (ROOT / folder).rglob(f"*.{ending}")]
+           for ending in ("py", "pyx", "pxd", "pxi", "c", "h") for p in (ROOT / folder).rglob(f"*.{ending}")]
 
 
 def test_no_file_is_long():
     lengths = {str(p.relative_to(ROOT)): len(p.read_text(encoding="utf-8").splitlines()) for p in SOURCES}
-    assert {name: n for name, n in lengths.items() if n > 750} == {}
+    assert {name: n for name, n in lengths.items() if n > 650} == {}
 
 
 def test_each_op_has_its_twin_in_c():
