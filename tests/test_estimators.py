@@ -389,18 +389,6 @@ def test_the_network_can_be_taken_out(wine):
     assert not model.network_.params["0.weight"].any()
 
 
-@pytest.mark.parametrize("y", ["several", "two"])
-def test_class_weight_is_sample_weight(wine, y):
-    X, labels = wine
-    labels = labels if y == "several" else labels == 2
-    given = dict(zip(np.unique(labels), (1.0, 5.0, 0.5), strict=False))
-    weighted = classifier(max_iter=10, class_weight=given).fit(X, labels)
-    same = classifier(max_iter=10).fit(X, labels, sample_weight=[given[c] for c in labels])
-    np.testing.assert_allclose(weighted.predict_proba(X), same.predict_proba(X), rtol=1e-6)
-    balanced = classifier(max_iter=10, class_weight="balanced").fit(X, labels)
-    assert not np.allclose(balanced.predict_proba(X), classifier(max_iter=10).fit(X, labels).predict_proba(X))
-
-
 def test_dtype_is_that_of_the_data_or_as_asked_for(wine):
     X, y = wine
     assert classifier(max_iter=2).fit(X, y).network_.dtype == "float64"

@@ -10,6 +10,7 @@ from sklearn.utils import column_or_1d, compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 from sklearn.utils.validation import validate_data
 
+from fastbp.checks import number
 from fastbp.estimators.mlp import BaseMLP, partial_fit_available
 from fastbp.estimators.objective import Objective, classification
 from fastbp.network import BackendName
@@ -66,7 +67,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     loss : "log_loss" or Loss, default "log_loss"
         Or ``fb.CrossEntropy(…)``, ``fb.BinaryCrossEntropy(…)``, or a function of one's own, of a logit for each class.
     class_weight : dict or "balanced", default None
-        Multiplies the sample weights.
+        Multiplies the sample weights. Classes that a dict leaves out weigh 1. For several labels a row: a list with a
+        dict of the weights of 0 and 1 for each label, or "balanced".
     dropout : float or list of float, default 0.0
         After each hidden layer.
     batch_norm, layer_norm : bool, default False
@@ -214,8 +216,20 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _weights(self, y: Array, sample_weight: Array | None) -> Array | None:
         if self.class_weight is None:
             return sample_weight
-        weights = compute_sample_weight(self.class_weight, y)
+        weights = compute_sample_weight(self._checked_class_weight(), y)
         return np.asarray(weights if sample_weight is None else weights * sample_weight)
+
+    def _checked_class_weight(self) -> Any:
+        """Return what scikit-learn makes weights of rows from, with a weight for every class."""
+        given = self.class_weight
+        if isinstance(given, str) and given == "balanced":
+            return given
+        if not self._multilabel:
+            return _weights_of_classes("class_weight", given, self.classes_.tolist())
+        if not isinstance(given, list) or len(given) != len(self.classes_):
+            raise ValueError(f"MLPClassifier: class_weight is {given!r}; expected \"balanced\", or a list of "
+                             f"{len(self.classes_)} dicts, one for each label, such as {{0: 1.0, 1: 2.0}}")
+        return [_weights_of_classes(f"class_weight[{i}]", each, [0, 1]) for i, each in enumerate(given)]
 
     def _strata(self, targets: Array) -> Array | None:
         return targets if self.n_outputs_ == 1 else None
@@ -238,6 +252,21 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
+
+
+def _weights_of_classes(argument: str, given: Any, classes: list[Any]) -> dict[Any, float]:
+    if not isinstance(given, dict):
+        alternative = '"balanced", or ' if argument == "class_weight" else ""
+        raise ValueError(f"MLPClassifier: {argument} is {given!r}; expected {alternative}a dict from classes to "
+                         f"numbers of at least 0, such as {{{classes[0]!r}: 2.0}}")
+    weights = {c: number("MLPClassifier", f"{argument}[{c!r}]", w, "a number of at least 0", lambda v: v >= 0)
+               for c, w in given.items()}
+    unknown = [c for c in weights if c not in classes]
+    # where every class has its weight, others may be of classes that these rows lack, as in a fold
+    if unknown and not all(c in weights for c in classes):
+        raise ValueError(f"MLPClassifier: {argument} has the keys {list(weights)}; expected some of the classes "
+                         f"{classes}, which {unknown[0]!r} is not among")
+    return dict.fromkeys(classes, 1.0) | weights
 
 
 def _sigmoid(x: Array) -> Array:
