@@ -28,9 +28,10 @@ OPTIMIZATION = [
     "-fno-trapping-math",
     "-fno-unroll-loops",  # clang would unroll what is not worth it; the loops that are say so
 ]
-# gnu11, where GCC fuses a * b + c; clang does as well, but only within one expression, so that bits are the same wherever
-# a function is inlined: simd_types.h
-FLAGS = ["-std=gnu11", "-fvisibility=hidden", "-ffunction-sections", "-fdata-sections", "-g0", "-pthread", *OPTIMIZATION]
+# gnu11, where GCC fuses a * b + c; clang does as well, but only within one expression, so that bits are the same
+# wherever a function is inlined: simd_types.h
+FLAGS = ["-std=gnu11", "-fvisibility=hidden", "-ffunction-sections", "-fdata-sections", "-g0", "-pthread",
+         *OPTIMIZATION]
 LINK_FLAGS = ["-pthread", "-Wl,-dead_strip" if sys.platform == "darwin" else "-Wl,--gc-sections"]
 # What Cython writes runs once a call: small is better than unrolled and inlined.
 GLUE_FLAGS = ["-Os", "-fno-inline-functions"]
