@@ -4,7 +4,8 @@
 #
 #     tools/test_wheel_aarch64.sh dist/fastbp-*aarch64.whl [test ...]     default: tests/test_kernels.py tests/test_native.py
 #
-# Needs Debian's packages qemu-user-static and debootstrap, a Debian mirror, PyPI, and the right to unpack packages (root).
+# Needs the packages qemu-user-static and debootstrap of Debian, its mirror (or DEBIAN_MIRROR), PyPI, and root, to unpack
+# packages.
 set -euo pipefail
 export PYTHONSAFEPATH=1  # fastbp is the installed one, in the processes that tests start as well
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -12,7 +13,7 @@ wheel=$(realpath "$1")
 tests=("${@:2}")
 ((${#tests[@]})) || tests=(tests/test_kernels.py tests/test_native.py)
 python=${PYTHON:-python3}
-mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+mirror=${DEBIAN_MIRROR:-}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -20,7 +21,7 @@ say() { printf '\n== %s\n' "$*"; }
 
 say "CPython for arm64"
 root=$work/root
-debootstrap --foreign --arch=arm64 --variant=minbase --include=python3 bookworm "$root" "$mirror" >"$work/log" 2>&1 ||
+debootstrap --foreign --arch=arm64 --variant=minbase --include=python3 bookworm "$root" ${mirror:+"$mirror"} >"$work/log" 2>&1 ||
     { cat "$work/log"; exit 1; }
 for package in "$root"/var/cache/apt/archives/*.deb; do dpkg-deb -x "$package" "$root"; done
 "$python" -m pip install --quiet --only-binary=:all: --platform manylinux_2_28_aarch64 --platform manylinux_2_27_aarch64 \
