@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Set
 from math import isfinite
 from numbers import Real
 from operator import index
@@ -14,16 +14,15 @@ import numpy as np
 
 from fastbp.ops.base import Array
 
-_MENDS = {"c": "take its real part", "O": "convert it, for instance with .astype(float)"}
-
-
 def numbers(name: str, values: Any, dtype: Any) -> Array:
     """Return real numbers as a C-contiguous array of the given dtype; without a copy where they are one already.
+
+    Data frames and series of pandas and polars may mix numbers and bools; what is missing in them becomes NaN.
 
     Raises
     ------
     TypeError
-        For complex numbers, objects and text.
+        For complex numbers, objects and text, in a column of a data frame too; for what is no array at all.
     ValueError
         For ragged sequences, and for masked arrays with values left out.
 
@@ -44,19 +43,65 @@ def real(name: str, values: Any, mend: str = "encode it as numbers") -> Array:
     except ValueError as error:
         raise ValueError(f"{name} is no array: {error}") from None
     if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name} has dtype {array.dtype}; expected real numbers ({_MENDS.get(array.dtype.kind, mend)})")
+        array = _unpacked(name, values, array, mend)
     if isinstance(values, np.ma.MaskedArray) and values.mask.any():
         raise ValueError(f"{name} is a masked array with {int(values.mask.sum())} values left out; expected all of "
                          "them: fill them with .filled(value), or leave out such rows")
     return array
 
 
-def finite(name: str, array: Array) -> Array:
-    """Return the array, or raise ValueError that names the first row with NaN or infinity."""
+def _unpacked(name: str, values: Any, array: Array, mend: str) -> Array:
+    """Return the numbers of a data frame or series that NumPy took for something else, or raise TypeError."""
+    if hasattr(values, "to_numpy") and hasattr(values, "columns"):
+        # pandas has items(), where names may come twice; polars has names that do not
+        named = values.items() if hasattr(values, "items") else ((c, values[c]) for c in values.columns)
+        columns = [_column(f"{name} has column {c!r} of", column, mend) for c, column in named]
+        return np.stack(columns, axis=1) if columns else np.empty((len(values), 0))
+    if hasattr(values, "to_numpy") and hasattr(values, "dtype"):
+        return _column(f"{name} has", values, mend)
+    if array.ndim or array.dtype.kind != "O":
+        raise TypeError(f"{name} has dtype {array.dtype}; expected real numbers ({_mend(array, mend)})")
+    kind, mend = type(values).__name__, "a list of rows will do"
+    if hasattr(values, "toarray"):
+        kind, mend = f"sparse {kind}", f"make it dense with {name}.toarray()"
+    elif isinstance(values, Mapping):
+        mend = f"np.stack(list({name}.values()), axis=1) makes columns of its values"
+    elif isinstance(values, Iterator | Set):
+        mend = f"collect what it gives with np.array(list({name}))"
+    raise TypeError(f"{name} is {'None' if values is None else f'a {kind}'}; expected an array of real numbers ({mend})")
+
+
+def _column(has: str, column: Any, mend: str) -> Array:
+    dtype: Any = column.dtype
+    if hasattr(dtype, "is_numeric"):  # polars
+        if dtype.is_numeric() or str(dtype) == "Boolean":
+            return np.asarray(column.cast(float), np.float64)
+    elif dtype.kind in "fiub":
+        return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
+    raise TypeError(f"{has} dtype {dtype}; expected real numbers ({_mend(np.asarray(column), mend)})")
+
+
+def _mend(array: Array, mend: str) -> str:
+    if array.dtype.kind == "c":
+        return "take its real part"
+    if array.dtype.kind != "O":
+        return mend
+    if any(isinstance(entry, list | tuple | np.ndarray) for entry in array.flat):
+        return "its entries are sequences: np.stack makes one array of them"
+    try:
+        array.astype(float)
+    except (TypeError, ValueError):
+        return mend
+    return "convert it, for instance with .astype(float)"
+
+
+def finite(name: str, array: Array, rows: Array | None = None) -> Array:
+    """Return the array, or raise ValueError that names the first row, of ``rows``, with NaN or infinity."""
     if not np.isfinite(array).all():
         at = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         what = "NaN" if np.isnan(array[at]) else "an infinite value"
-        raise ValueError(f"{name} has {what} in row {at[0]}; expected finite numbers: fill or leave out such rows")
+        row = at[0] if rows is None else rows[at[0]]
+        raise ValueError(f"{name} has {what} in row {row}; expected finite numbers: fill or leave out such rows")
     return array
 
 

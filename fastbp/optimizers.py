@@ -118,6 +118,12 @@ class Optimizer(ABC):
         self.decay_bias = flag(type(self).__name__, "decay_bias", decay_bias)
         self._updates: WeakKeyDictionary[Network, Update] = WeakKeyDictionary()
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.__dict__ and not name.startswith("_"):
+            raise AttributeError(f"{type(self).__name__}: {name} is fixed; make a new optimizer with {name}={value!r}. "
+                                 "Only lr may be assigned")
+        super().__setattr__(name, value)
+
     @property
     def lr(self) -> Schedule:
         """The learning rate as a schedule. A number may be assigned, at any time: the state stays."""
@@ -143,6 +149,8 @@ class Optimizer(ABC):
         ------
         NonFiniteError
             If a gradient is not finite, or a parameter would become so; nothing is changed then.
+        ValueError
+            If the learning rate of this step is below 0 or not finite.
 
         Examples
         --------
@@ -159,7 +167,7 @@ class Optimizer(ABC):
         for tensor, gradient in net.grads.items():
             if not np.isfinite(gradient).all():
                 raise NonFiniteError(update.step, f"the gradient of {tensor}")
-        net.apply_update(update, self.lr(update.step))
+        net.apply_update(update, float(self.lr.rates(update.step, 1)[0]))
 
     def update_of(self, net: Network) -> Update:
         """Return what this optimizer remembers about a network; it begins with zeros."""

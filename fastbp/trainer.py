@@ -10,21 +10,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import gcd
+from math import gcd, isnan
 from os import PathLike
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
+from warnings import warn
 
 import numpy as np
 
 from fastbp.backends.base import Batch
 from fastbp.callbacks import Callback, as_callbacks
-from fastbp.checks import count, flag, number
+from fastbp.checks import count, finite, flag, number
 from fastbp.errors import DivergenceError, NonFiniteError
 from fastbp.history import History
+from fastbp.losses import BinaryCrossEntropy, CrossEntropy, Loss
 from fastbp.network import BackendName, Network
 from fastbp.ops.base import Array
-from fastbp.optimizers import Optimizer
+from fastbp.optimizers import Optimizer, Update
 from fastbp.schedules import Schedule
 
 if TYPE_CHECKING:
@@ -37,6 +39,8 @@ Shuffle = bool | Callable[[int, Array], "ArrayLike"]
 _JOINED_SECONDS = 0.02
 # Inputs beyond this are a likelier cause of divergence than the learning rate.
 _LARGE_INPUT = 100.0
+# An activation at the end of a network, and the loss that applies it itself.
+_TWICE = (("softmax", CrossEntropy), ("sigmoid", BinaryCrossEntropy))
 
 
 @dataclass
@@ -105,8 +109,8 @@ class Trainer:
     ----------
     history : History
         Of all epochs so far: calling :meth:`fit` again goes on.
-    update : Update
-        The optimizer's state for this network, shared with ``optimizer.step(net)``.
+    clip_norm, clip_value : float or None
+        May be assigned.
     stop : bool
         Set to True, by a callback, it ends training.
     callbacks : tuple of Callback
@@ -145,18 +149,34 @@ class Trainer:
         losses = net.losses(loss)  # raises for a loss that does not fit
         self.loss: Any = losses if isinstance(loss, list | tuple) else losses[0]
         self.metrics = _metrics(metrics)
-        limits = [_limit("clip_norm", clip_norm), _limit("clip_value", clip_value)]
-        self.update = optimizer.update_of(net)
-        self.update.clip_norm, self.update.clip_value = limits
+        self.clip_norm, self.clip_value = clip_norm, clip_value
+        self._update = optimizer.update_of(net)
         self.history = History()
         self.stop = False
         self.callbacks: tuple[Callback, ...] = ()
         self.resumed_callbacks: list[tuple[str, dict[str, Any]]] = []
+        _warn_of_probabilities(net, losses)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("net", "loss", "optimizer") and name in self.__dict__:
+            raise AttributeError(f"Trainer: {name} is fixed; make a new one: fb.Trainer(net, loss, optimizer)")
+        super().__setattr__(name, _limit(name, value) if name in ("clip_norm", "clip_value") else value)
+
+    @property
+    def update(self) -> Update:
+        """The optimizer's state for this network, shared with ``optimizer.step(net)``."""
+        update = self._update
+        update.clip_norm, update.clip_value = self.clip_norm, self.clip_value  # another trainer may have others
+        return update
 
     @property
     def lr(self) -> float:
-        """The learning rate of the next update."""
+        """The learning rate of the next update. A number or a schedule assigned is the optimizer's from then on."""
         return float(self.optimizer.lr.rates(self.update.step, 1)[0])
+
+    @lr.setter
+    def lr(self, lr: float | Schedule) -> None:
+        self.optimizer.lr = lr
 
     @property
     def epoch(self) -> int:
@@ -494,6 +514,8 @@ class Trainer:
                 accuracy = loss.accuracy(y_pred, target, batch.sample_weight)
                 if accuracy is not None:
                     result["accuracy" if len(outputs) == 1 else f"accuracy_{i}"] = accuracy
+        if isnan(result["loss"]):
+            self._check_validation(batch)
         pair: tuple[Any, Any] = (tuple(batch.targets), outputs)
         if len(outputs) == 1:
             pair = batch.targets[0], outputs[0]
@@ -534,6 +556,7 @@ class Trainer:
         if split:
             rows, kept = self._split(batch.rows, split)
             validation = batch.take(kept)
+            self._check_validation(validation, kept)
         order = shuffle if callable(shuffle) else flag("fit", "shuffle", shuffle)
         return _Fit(batch, rows, validation, epochs, min(batch_size, batch.rows), order, checked_callbacks)
 
@@ -544,9 +567,17 @@ class Trainer:
         if not isinstance(data, list | tuple) or len(data) not in (2, 3):
             raise ValueError("fit: validation_data is not a tuple (X, y) or (X, y, sample_weight)")
         try:
-            return self.net.batch(data[0], data[1], self.loss, *data[2:])
+            batch = self.net.batch(data[0], data[1], self.loss, *data[2:])
+            self._check_validation(batch)
+            return batch
         except (TypeError, ValueError) as error:
             raise type(error)(f"validation_data: {error}") from None
+
+    def _check_validation(self, batch: Batch, rows: Array | None = None) -> None:
+        """Refuse inputs that are not finite, which would leave early stopping and checkpoints without a loss."""
+        for name, x in zip(["x"] if len(batch.inputs) == 1 else [f"x[{i}]" for i in range(len(batch.inputs))],
+                           batch.inputs, strict=True):
+            finite(name, x, rows)
 
     def _split(self, rows: int, share: float) -> tuple[Array, Array]:
         kept = max(1, round(share * rows))
@@ -596,6 +627,15 @@ def _sequence(argument: str, values: Any) -> Sequence[Any]:
     if not isinstance(values, list | tuple):
         raise TypeError(f"{argument} is {values!r}; expected a list")
     return values
+
+
+def _warn_of_probabilities(net: Network, losses: Sequence[Loss]) -> None:
+    """Warn where a network makes probabilities of logits and the loss does so once more."""
+    for loss, t in zip(losses, net.graph.outputs, strict=True):
+        made_by = t.node.op.name if t.node is not None else ""
+        if (made_by, type(loss)) in _TWICE:
+            warn(f"the network ends in {made_by}, and {type(loss).__name__} applies {made_by} itself: train without "
+                 f"that last layer, and apply it to what net.predict returns", stacklevel=3)
 
 
 def _limit(argument: str, value: float | None) -> float | None:

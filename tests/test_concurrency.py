@@ -73,7 +73,7 @@ def _busy(net: fb.Network) -> tuple[threading.Thread, threading.Event]:
     return thread, end
 
 
-IN_USE = "the network is in use by another thread; give each thread a network of its own"
+IN_USE = "the network is in use by another thread, or by the call that this one is made from; give each a network"
 USES: dict[str, Callable[[fb.Network], Any]] = {
     "predict": lambda net: net.predict(X),
     "predict float64": lambda net: net.predict(X.astype("float64")),

@@ -108,8 +108,8 @@ cdef class Gate:
 
     cdef int enter(self) except -1:
         if self.busy:
-            raise RuntimeError("the network is in use by another thread; give each thread a network of its own "
-                               "(net.copy())")
+            raise RuntimeError("the network is in use by another thread, or by the call that this one is made from; give "
+                               "each a network of its own (net.copy())")
         self.busy = True
         return 0
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from fastbp.checks import flag
 from fastbp.graph import Call, Initializer, Parameter, Tensor, apply
@@ -26,12 +26,26 @@ class Layer(ABC):
         False keeps its parameters as they are: they get no gradient and no update.
     """
 
+    reads_hyperparameters_late: ClassVar[bool] = False
+    """Whether what is assigned to hyperparameters of a layer in use has an effect."""
+
     def __init__(self, *, name: str | None = None, trainable: bool = True) -> None:
         if name is not None and (not isinstance(name, str) or not name or "." in name):
             raise ValueError(f"{type(self).__name__}: name is {name!r}; expected a non-empty string without a dot")
         self.name = name
         self.trainable = flag(type(self).__name__, "trainable", trainable)
         self._known: dict[tuple[str, Shape], Parameter] = {}
+        self._used = False
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if self.__dict__.get("_used") and name in self._fixed():
+            raise AttributeError(f"{type(self).__name__}: {name} is fixed, as the layer is part of a network; make the "
+                                 f"network anew with {name}={value!r}, and take over what was learnt by "
+                                 "new.load_state_dict(old.state_dict())")
+        super().__setattr__(name, value)
+
+    def _fixed(self) -> set[str]:
+        return {"name", "trainable", *(() if self.reads_hyperparameters_late else self.hyperparameters())}
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """Apply the layer to tensors, and return the tensor it makes."""
@@ -40,6 +54,7 @@ class Layer(ABC):
                 raise TypeError(f"{self!r}: called on {type(t).__name__}; expected tensors, as fb.Input(…) gives. "
                                 "To run a layer on numbers, put it in a fb.Sequential")
         out = self.lower(*inputs)
+        self._used = True
         if out.node is not None and out.node.owner is self and out.call is None:
             out.call = Call(self, inputs)
         return out

@@ -54,6 +54,8 @@ class CustomLayer(Layer):
     array([1., 1., 1.], dtype=float32)
     """
 
+    reads_hyperparameters_late = True
+
     def output_shape(self, *shapes: Shape) -> Shape:
         """Return the shape of an output sample; that of the first input, unless overridden."""
         return shapes[0]
