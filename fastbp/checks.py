@@ -14,6 +14,7 @@ import numpy as np
 
 from fastbp.ops.base import Array
 
+
 def numbers(name: str, values: Any, dtype: Any) -> Array:
     """Return real numbers as a C-contiguous array of the given dtype; without a copy where they are one already.
 
@@ -61,14 +62,15 @@ def _unpacked(name: str, values: Any, array: Array, mend: str) -> Array:
         return _column(f"{name} has", values, mend)
     if array.ndim or array.dtype.kind != "O":
         raise TypeError(f"{name} has dtype {array.dtype}; expected real numbers ({_mend(array, mend)})")
-    kind, mend = type(values).__name__, "a list of rows will do"
-    if hasattr(values, "toarray"):
-        kind, mend = f"sparse {kind}", f"make it dense with {name}.toarray()"
+    what = "None" if values is None else f"of type {type(values).__name__}"
+    mend = "a list of rows will do"
+    if hasattr(values, "toarray"):  # SciPy's sparse ones
+        mend = f"make it dense with {name}.toarray()"
     elif isinstance(values, Mapping):
-        mend = f"np.stack(list({name}.values()), axis=1) makes columns of its values"
+        mend = f"np.stack(list({name}.values()), axis=1) makes its values columns"
     elif isinstance(values, Iterator | Set):
         mend = f"collect what it gives with np.array(list({name}))"
-    raise TypeError(f"{name} is {'None' if values is None else f'a {kind}'}; expected an array of real numbers ({mend})")
+    raise TypeError(f"{name} is {what}; expected an array of real numbers ({mend})")
 
 
 def _column(has: str, column: Any, mend: str) -> Array:

@@ -31,6 +31,19 @@ class _Subclass(np.ndarray):
     pass
 
 
+class _Sparse:
+    """Has what SciPy's sparse matrices have."""
+
+    def toarray(self) -> np.ndarray:
+        return X
+
+
+def _rows_as_objects() -> np.ndarray:
+    rows = np.empty(ROWS, object)
+    rows[:] = list(X)
+    return rows
+
+
 def _net(backend: Any) -> Any:
     return fb.Sequential(fb.Linear(5, 8), fb.BatchNorm(8), fb.ReLU(), fb.Linear(8, 3), seed=0, backend=backend)
 
@@ -92,6 +105,53 @@ def test_data_frames_are_taken_as_their_values(backend: Any) -> None:
     assert np.array_equal(_trained(backend, frame, series), _trained(backend, X, Y))
 
 
+MIXED = {"a": X[:, 0].tolist(), "b": Y.tolist(), "c": (X[:, 1] > 0).tolist(), "d": X[:, 2].tolist(),
+         "e": (X[:, 3] > 0).tolist()}
+GAPS = {name: [None, *column[1:]] for name, column in MIXED.items()}
+
+
+@pytest.mark.parametrize("backend", backends())
+@pytest.mark.parametrize("library", ["pandas", "pandas nullable", "pandas named alike", "polars"])
+def test_data_frames_of_numbers_and_bools_are_taken_as_numbers(library: str, backend: Any) -> None:
+    expected = np.array(list(MIXED.values()), np.float32).T
+    frame, labels = _frame(library, MIXED), _frame(library, {"y": Y.tolist()})
+    labels = labels["y"] if "y" in labels else labels.iloc[:, 0]
+    assert np.array_equal(_net(backend).predict(frame), _net(backend).predict(expected))
+    assert np.array_equal(_trained(backend, frame, labels), _trained(backend, expected, Y))
+
+
+@pytest.mark.parametrize("backend", backends())
+@pytest.mark.parametrize("library", ["pandas nullable", "polars"])
+def test_what_is_missing_in_a_data_frame_is_nan(library: str, backend: Any) -> None:
+    frame, net = _frame(library, GAPS), _net(backend)
+    filled = np.array(list(MIXED.values()), np.float32).T
+    filled[0] = np.nan
+    assert np.array_equal(net.predict(frame), net.predict(filled), equal_nan=True)
+    with pytest.raises(fb.DivergenceError, match="The input data has NaN"):
+        _trainer(backend).fit(frame, Y)
+    for column in ("b", "c"):
+        with pytest.raises(ValueError, match=r"^y has NaN in row 0; expected finite numbers: fill or leave"):
+            _trainer(backend).fit(X, frame[column])
+
+
+@pytest.mark.parametrize("library", ["pandas", "pandas nullable", "polars"])
+def test_text_in_a_data_frame_is_refused_by_its_column(library: str) -> None:
+    frame = _frame(library, MIXED | {"c": ["a"] * ROWS})
+    kind = re.escape(str(frame["c"].dtype))
+    with pytest.raises(TypeError, match=rf"^x has column 'c' of dtype {kind}; expected real numbers \(encode it as n"):
+        _net("reference").predict(frame)
+    with pytest.raises(TypeError, match=rf"^y has dtype {kind}; expected real numbers \(for labels, number the class"):
+        _trainer("reference").fit(X, frame["c"])
+
+
+def _frame(library: str, columns: Any) -> Any:
+    name, *kind = library.split(" ", 1)
+    frame = pytest.importorskip(name, reason=f"{name} is not installed").DataFrame(columns)
+    if kind == ["nullable"]:
+        return frame.convert_dtypes()
+    return frame.set_axis(["a"] * len(columns), axis=1) if kind else frame
+
+
 BAD_INPUTS: dict[str, tuple[Any, type[Exception], str]] = {
     "features": (X[:, :4], ValueError, "x has shape (12, 4); expected (B, 5): 5 features in the last axis"),
     "one sample": (X[0], ValueError, "x has shape (5,); expected (B, 5); for a single sample give x[None]"),
@@ -105,8 +165,18 @@ BAD_INPUTS: dict[str, tuple[Any, type[Exception], str]] = {
               "x has dtype datetime64[D]; expected real numbers (encode it as numbers)"),
     "masked": (MASKED, ValueError, f"x is a masked array with {MASKED.mask.sum()} values left out; expected all of "
                "them: fill them with .filled(value), or leave out such rows"),
-    "none": (None, TypeError,
-             "x has dtype object; expected real numbers (convert it, for instance with .astype(float))"),
+    "text as objects": (np.array([["a", 1.0]] * ROWS, object), TypeError,
+                        "x has dtype object; expected real numbers (encode it as numbers)"),
+    "rows as objects": (_rows_as_objects(), TypeError,
+                        "x has dtype object; expected real numbers (its entries are sequences: np.stack makes one "
+                        "array of them)"),
+    "none": (None, TypeError, "x is None; expected an array of real numbers (a list of rows will do)"),
+    "dict": ({"a": [1.0]}, TypeError, "x is of type dict; expected an array of real numbers "
+                                      "(np.stack(list(x.values()), axis=1) makes its values columns)"),
+    "generator": ((row for row in X), TypeError, "x is of type generator; expected an array of real numbers (collect "
+                                                 "what it gives with np.array(list(x)))"),
+    "sparse": (_Sparse(), TypeError, "x is of type _Sparse; expected an array of real numbers (make it dense with "
+                                     "x.toarray())"),
 }
 EMPTY = (X[:0], ValueError, "x has no rows; expected at least one sample")
 
