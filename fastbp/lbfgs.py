@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.backends.base import Batch
-from fastbp.checks import count, number
+from fastbp.checks import count, finite, number
+from fastbp.errors import DivergenceError
 from fastbp.network import Network
 from fastbp.ops.base import Array
 from fastbp.optimizers import segments
@@ -35,7 +36,7 @@ class LBFGSResult:
     converged : bool
         Whether it ended because nothing was left to gain, rather than at a limit.
     message : str
-        SciPy's word for it.
+        SciPy's word for it, or that `on_iteration` stopped it.
     iterations, evaluations : int
     values : list of float
         What was minimised, after each iteration.
@@ -82,7 +83,10 @@ def fit_lbfgs(net: Network, X: Any, y: Any, loss: Any, *, sample_weight: ArrayLi
     ImportError
         Without SciPy (``pip install 'fastbp[sklearn]'``).
     TypeError, ValueError
-        For arguments that do not fit.
+        For arguments that do not fit, among them inputs or parameters that are not finite, and sample weights that are
+        all 0.
+    DivergenceError
+        If the loss or its gradient is not finite at the start, where the network stays as it was, or in the end.
 
     Notes
     -----
@@ -105,7 +109,20 @@ def fit_lbfgs(net: Network, X: Any, y: Any, loss: Any, *, sample_weight: ArrayLi
                "maxfun": count("fit_lbfgs", "max_evaluations", max_evaluations),
                "maxcor": count("fit_lbfgs", "memory", memory)}
     batch = net.batch(X, y, loss, sample_weight)
+    _check(net, batch)
     return _Minimisation(net, batch, weight_decay, decay_bias, on_iteration).run(options)
+
+
+def _check(net: Network, batch: Batch) -> None:
+    """Refuse what has no minimum."""
+    for i, x in enumerate(batch.inputs):
+        finite("x" if len(batch.inputs) == 1 else f"x[{i}]", x)
+    for name, values in net.params.items():
+        if not np.isfinite(values).all():
+            raise ValueError(f"fit_lbfgs: net has NaN or infinite values in {name!r}; expected finite parameters: "
+                             "initialise them anew, or load good ones")
+    if batch.sample_weight is not None and not batch.sample_weight.any():
+        raise ValueError("sample_weight is 0 for all rows; expected at least one above 0")
 
 
 class _Minimisation:
@@ -115,6 +132,7 @@ class _Minimisation:
         self._decayed = [(slice(s.offset, s.offset + s.length), s.weight_decay)
                          for s in segments(net, weight_decay, decay_bias) if s.weight_decay]
         self._values: list[float] = []
+        self._started = self._stopped = False
 
     def run(self, options: dict[str, Any]) -> LBFGSResult:
         try:
@@ -122,16 +140,43 @@ class _Minimisation:
         except ImportError:
             raise ImportError("fit_lbfgs needs SciPy; install it with: pip install 'fastbp[sklearn]'") from None
         start = self._accepted = self._net.params.flat.astype(np.float64)
+        before = [(vector, vector.flat.copy()) for vector in (self._net.grads, self._net.buffers)]
         try:
             result = minimize(self._evaluate, start, method="L-BFGS-B", jac=True, options=options,
                               callback=self._after_iteration)
+            if not np.isfinite(result.fun):
+                raise self._diverged("The network holds the parameters of the last iteration.")
             self._accepted = result.x
+        except DivergenceError:
+            if not self._started:
+                for vector, values in before:
+                    vector.flat = values
+            raise
         finally:
             self._net.params.flat = self._accepted
-        return LBFGSResult(float(result.fun), result.status == 0, str(result.message), int(result.nit),
-                           int(result.nfev), self._values)
+        message = "on_iteration stopped it" if self._stopped else str(result.message)
+        return LBFGSResult(float(result.fun), result.status == 0, message, int(result.nit), int(result.nfev),
+                           self._values)
+
+    def _diverged(self, end: str) -> DivergenceError:
+        sizes = {name: max(float(np.abs(a).max(initial=0)) for a in arrays)
+                 for name, arrays in (("x", self._batch.inputs), ("y", self._batch.targets))}
+        largest = max(sizes, key=sizes.__getitem__)
+        iteration = len(self._values) + 1
+        return DivergenceError(
+            f"fit_lbfgs, iteration {iteration}: the loss or its gradient is not finite. {largest} has values up to "
+            f"{sizes[largest]:.3g}: standardise x, and y where it is numbers, to mean 0 and standard deviation 1, or "
+            f"start from smaller parameters. {end}", iteration, 1, "loss")
 
     def _evaluate(self, theta: Array) -> tuple[float, Array]:
+        with np.errstate(all="ignore"):
+            value, grad = self._penalised(theta)
+        if not self._started and not (np.isfinite(value) and np.isfinite(grad).all()):
+            raise self._diverged("The network is as it was.")
+        self._started = True
+        return value, grad
+
+    def _penalised(self, theta: Array) -> tuple[float, Array]:
         value, grad = self._net.value_and_grad_at(theta, self._batch)
         for part, decay in self._decayed:
             w = theta[part]
@@ -146,4 +191,5 @@ class _Minimisation:
             # what looks at the network in between sees the point that was accepted, not one that was tried
             self._net.params.flat = self._accepted
             if self._on_iteration(len(self._values), self._values[-1]):
+                self._stopped = True
                 raise StopIteration

@@ -153,7 +153,7 @@ def test_whoever_looks_on_sees_each_iteration_and_may_stop_it():
     result = fb.fit_lbfgs(net, X, y, fb.CrossEntropy(), on_iteration=look)
     assert [i for i, *_ in seen] == [1, 2, 3, 4]
     assert all(value == loss for _, value, loss in seen)
-    assert not result.converged
+    assert (result.converged, result.message) == (False, "on_iteration stopped it")
     assert net.loss(X, y, fb.CrossEntropy()) == seen[-1][1] == result.value
 
 
@@ -178,6 +178,54 @@ def test_wrong_arguments(argument, value, expected):
     net, X, y = problem()
     with pytest.raises((TypeError, ValueError), match=f"fit_lbfgs: {argument} is {value!r}; expected {expected}"):
         fb.fit_lbfgs(net, X, y, fb.CrossEntropy(), **{argument: value})
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("spoil", "error", "message"), [
+    (lambda net, X, w: X.__setitem__((7, 1), np.nan), ValueError, r"^x has NaN in row 7; expected finite numbers"),
+    (lambda net, X, w: X.__setitem__((7, 1), -np.inf), ValueError, r"^x has an infinite value in row 7; expected"),
+    (lambda net, X, w: net.params["0.weight"].__setitem__((0, 0), np.nan), ValueError,
+     r"^fit_lbfgs: net has NaN or infinite values in '0.weight'; expected finite parameters"),
+    (lambda net, X, w: w.fill(0), ValueError, r"^sample_weight is 0 for all rows; expected at least one above 0$"),
+    (lambda net, X, w: X.fill(1e200), fb.DivergenceError,
+     r"^fit_lbfgs, iteration 1: the loss or its gradient is not finite. x has values up to 1e\+200: standardise"),
+])
+def test_what_has_no_minimum_is_refused_and_the_network_stays_as_it_was(backend, spoil, error, message):
+    X, y, w = np.ones((60, 3)), np.ones((60, 2)), np.ones(60)
+    net = fb.Sequential(fb.Linear(3, 5), fb.BatchNorm(), fb.Linear(5, 2), dtype="float64", seed=0, backend=backend)
+    if error is fb.DivergenceError:
+        net = fb.Sequential(fb.Linear(3, 2), dtype="float64", seed=0, backend=backend)
+    net.loss_and_grad(X, y, fb.MSE())
+    spoil(net, X, w)
+    before, gradient = net.state_dict(), net.grads.flat.copy()
+    with pytest.raises(error, match=message):
+        fb.fit_lbfgs(net, X, y, fb.MSE(), sample_weight=w)
+    assert all(np.array_equal(value, before[name], equal_nan=True) for name, value in net.state_dict().items())
+    np.testing.assert_array_equal(net.grads.flat, gradient)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_large_targets_are_named_and_running_statistics_stay(backend):
+    net = fb.Sequential(fb.Linear(3, 2), fb.BatchNorm(), dtype="float64", seed=0, backend=backend)
+    before = net.state_dict()
+    with pytest.raises(fb.DivergenceError, match=r"y has values up to 1e\+200: standardise"):
+        fb.fit_lbfgs(net, np.ones((60, 3)), np.full((60, 2), 1e200), fb.MSE())
+    assert all(np.array_equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_a_loss_that_turns_nan_on_the_way_leaves_the_last_iteration():
+    net, X, y = problem()
+    accepted, calls = [net.params.flat.copy()], []
+
+    def fading(y_pred, y):
+        calls.append(0)
+        e = y_pred - y[:, None]
+        return (np.mean(e**2), 2 * e / e.size) if len(calls) < 8 else (np.nan, e)
+    with pytest.raises(fb.DivergenceError, match="The network holds the parameters of the last iteration") as raised:
+        fb.fit_lbfgs(net, X, np.stack([y, y], axis=1), lambda y_pred, y: fading(y_pred, y[:, 0]),
+                     on_iteration=lambda *_: accepted.append(net.params.flat.copy()))
+    assert len(accepted) == raised.value.epoch > 1
+    np.testing.assert_array_equal(net.params.flat, accepted[-1])
 
 
 def test_without_scipy(tmp_path):
