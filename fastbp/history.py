@@ -67,6 +67,14 @@ class History:
         from fastbp import plots
         return plots.history(self, figure)
 
+    def _repr_png_(self) -> bytes | None:
+        """Return the picture for notebooks; None, for the text alone, without matplotlib or anything to draw."""
+        try:
+            png: bytes = self.plot()._repr_png_()
+        except (ImportError, ValueError):
+            return None
+        return png
+
     def __iter__(self) -> Iterator[dict[str, float]]:
         return (dict(row) for row in self._rows)
 

@@ -48,9 +48,9 @@ def history(history: History, figure: Any = None) -> Any:
     >>> [axes.get_ylabel() for axes in figure.axes]
     ['loss', 'learning rate']
     """
-    if not len(history):
-        raise ValueError("history.plot: there are no epochs yet; call trainer.fit first")
     panels = _panels(history.to_dict())
+    if not panels:
+        raise ValueError("history.plot: there are no epochs yet; call trainer.fit first")
     figure, axes, palette = _figure(figure, len(panels), columns=min(len(panels), 3))
     for ax, (label, lines) in zip(axes, panels.items(), strict=True):
         for i, (name, values) in enumerate(lines.items()):

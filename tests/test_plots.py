@@ -49,6 +49,21 @@ def test_history(style):
     drawn(figure)
 
 
+def test_a_notebook_shows_a_history_as_its_picture(style):
+    _, history, _, _ = trained()
+    assert history._repr_png_() == drawn(history.plot())
+
+
+@pytest.mark.parametrize("rows", [[], [{"epoch": 1}]])
+def test_a_notebook_shows_a_history_with_nothing_to_draw_as_text(rows):
+    assert fb.History(rows)._repr_png_() is None
+
+
+def test_a_notebook_without_matplotlib_shows_a_history_as_text(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert fb.History([{"epoch": 1, "loss": 0.5}])._repr_png_() is None
+
+
 def test_history_of_one_epoch_and_of_strange_numbers(style):
     drawn(fb.History([{"epoch": 1, "loss": 0.5}]).plot())
     figure = fb.History([{"epoch": i, "loss": v, "lr": 10.0**-i, "my_metric": 1.0} for i, v in
