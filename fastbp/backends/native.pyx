@@ -89,7 +89,7 @@ class Status:
 
 
 cdef enum:
-    FLOAT32, FLOAT64, INT64, OTHER
+    FLOAT32, FLOAT64, INT64, INT32, OTHER
 
 
 cdef int _kind_of(char code) noexcept:
@@ -98,7 +98,43 @@ cdef int _kind_of(char code) noexcept:
         return FLOAT32
     if code == c"d":
         return FLOAT64
-    return INT64 if code == c"q" or (code == c"l" and sizeof(long) == 8) else OTHER
+    if code == c"i" or (code == c"l" and sizeof(long) == 4):
+        return INT32
+    return INT64 if code == c"q" or code == c"l" else OTHER
+
+
+ctypedef fused given_t:
+    float
+    double
+    int64_t
+    int32_t
+
+
+cdef bint _put(void *to, int kind, const given_t *given, int64_t n) noexcept:
+    """Write numbers as another kind; False if that is not done without a closer look."""
+    cdef int64_t i
+    if kind == FLOAT32:
+        for i in range(n):
+            (<float *> to)[i] = <float> given[i]
+    elif kind == FLOAT64:
+        for i in range(n):
+            (<double *> to)[i] = <double> given[i]
+    elif given_t is int32_t:
+        for i in range(n):
+            (<int64_t *> to)[i] = given[i]
+    else:
+        return False
+    return True
+
+
+cdef bint _convert(void *to, int kind, const void *given, int given_kind, int64_t n) noexcept:
+    if given_kind == FLOAT32:
+        return _put(to, kind, <const float *> given, n)
+    if given_kind == FLOAT64:
+        return _put(to, kind, <const double *> given, n)
+    if given_kind == INT64:
+        return _put(to, kind, <const int64_t *> given, n)
+    return _put(to, kind, <const int32_t *> given, n)
 
 
 cdef class Gate:
@@ -175,6 +211,7 @@ cdef class Plan:
     cdef char *output_at
     cdef int64_t output_row_bytes, n_classes, n_programs
     cdef int64_t step_programs[3]
+    cdef bint target_is_flat
 
     def __cinit__(self, memory, lowering, capacity, programs, Gate gate):
         self.lowering, self.capacity, self._memory, self.gate = lowering, capacity, memory, gate
@@ -240,6 +277,7 @@ cdef class Plan:
         self.output_row_bytes = prod(self.output_shape) * self._real.itemsize
         if low.settings.losses:
             self.target_shape = low.settings.losses[0].target_shape
+            self.target_is_flat = prod(self.target_shape) == 1
             self.n_classes = low.settings.losses[0].native.dims[1]
         for i, name in enumerate(("prepare", "run", "finish_last")):
             self.step_programs[<int64_t> i] = self._program_of.get(name, 0)
@@ -447,13 +485,16 @@ cdef class Plan:
         """Copy rows into a buffer."""
         memcpy(self._at(buffer), _address(array), array.nbytes)
 
-    # ---- without conversions: for arrays that fit as they are -------------------------------------------------------
+    # ---- the quick ways: for contiguous arrays of numbers that fit --------------------------------------------------
 
-    cdef int64_t _quick_feed(self, int feed, object array, object shape) except -1:
-        """Feed one array if it fits as it is: return its rows, or 0 where it does not fit."""
+    cdef int64_t _quick_feed(self, int feed, object array, object shape, bint flat) except -1:
+        """Feed one array if it fits, where it is or converted: return its rows, or 0 where it does not fit.
+
+        If it may be flat, its shape may be (rows,).
+        """
         cdef Py_buffer view
         cdef fbp_node *n = &self.nodes[self.feed_numbers[feed]]
-        cdef int i
+        cdef int i, kind, wanted = self.feed_kinds[feed]
         cdef bint fits
         if type(array) is not _ndarray:
             return 0
@@ -461,14 +502,23 @@ cdef class Plan:
             PyObject_GetBuffer(array, &view, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS)
         except (BufferError, ValueError):  # NumPy raises ValueError for arrays that are not contiguous, and for dates
             return 0
-        fits = view.ndim == len(shape) + 1 and view.format[1] == 0 and _kind_of(view.format[0]) == self.feed_kinds[feed]
-        fits = fits and <uintptr_t> view.buf % <size_t> view.itemsize == 0
-        if fits:
+        kind = _kind_of(view.format[0]) if view.format[1] == 0 else OTHER
+        fits = kind != OTHER and <uintptr_t> view.buf % <size_t> view.itemsize == 0
+        if view.ndim == len(shape) + 1:
             for i in range(view.ndim - 1):
                 fits = fits and view.shape[i + 1] == <Py_ssize_t> shape[i]
-        cdef int64_t rows = view.shape[0] if fits else 0
+        else:
+            fits = fits and flat and view.ndim == 1
+        cdef int64_t rows = view.shape[0] if fits and view.shape[0] <= self.capacity else 0
+        cdef int64_t size = view.len // rows if rows else 0
         n.x[0] = view.buf
-        n.dim[0] = view.len // rows if rows else 0
+        if rows and kind != wanted:
+            size = size // view.itemsize * (4 if wanted == FLOAT32 else 8)
+            if _convert(n.y, wanted, view.buf, kind, view.len // view.itemsize):
+                n.x[0] = n.y
+            else:
+                rows = 0
+        n.dim[0] = size
         PyBuffer_Release(&view)
         return rows
 
@@ -484,8 +534,8 @@ cdef class Plan:
         cdef int64_t rows, i
         cdef fbp_run run
         cdef const fbp_program *program
-        rows = self._quick_feed(0, x, self.input_shape)
-        if rows == 0 or rows > self.capacity:
+        rows = self._quick_feed(0, x, self.input_shape, False)
+        if rows == 0:
             return None
         program = self._program("forward")
         memset(&run, 0, sizeof(run))
@@ -517,8 +567,8 @@ cdef class Plan:
         cdef fbp_loop *loop = &self.loop
         cdef fbp_run run
         cdef int i = 0
-        rows = self._quick_feed(0, x, self.input_shape)
-        if rows == 0 or rows > self.capacity or self._quick_feed(1, y, self.target_shape) != rows \
+        rows = self._quick_feed(0, x, self.input_shape, False)
+        if rows == 0 or self._quick_feed(1, y, self.target_shape, self.target_is_flat) != rows \
                 or not self._targets_fit(rows):
             return None
         self._make_ready()
