@@ -1,0 +1,51 @@
+# Included by native.pyx: kinds of numbers, and numbers of one kind written as another.
+from libc.stdint cimport int32_t, int64_t
+
+
+cdef enum:
+    FLOAT32, FLOAT64, INT64, INT32, OTHER
+
+
+cdef int _kind_of(char code) noexcept:
+    """The kind of element that a buffer's format means."""
+    if code == c"f":
+        return FLOAT32
+    if code == c"d":
+        return FLOAT64
+    if code == c"i" or (code == c"l" and sizeof(long) == 4):
+        return INT32
+    return INT64 if code == c"q" or code == c"l" else OTHER
+
+
+ctypedef fused given_t:
+    float
+    double
+    int64_t
+    int32_t
+
+
+cdef bint _put(void *to, int kind, const given_t *given, int64_t n) noexcept:
+    """Write numbers as another kind; False if that is not done without a closer look."""
+    cdef int64_t i
+    if kind == FLOAT32:
+        for i in range(n):
+            (<float *> to)[i] = <float> given[i]
+    elif kind == FLOAT64:
+        for i in range(n):
+            (<double *> to)[i] = <double> given[i]
+    elif given_t is int32_t:
+        for i in range(n):
+            (<int64_t *> to)[i] = given[i]
+    else:
+        return False
+    return True
+
+
+cdef bint _convert(void *to, int kind, const void *given, int given_kind, int64_t n) noexcept:
+    if given_kind == FLOAT32:
+        return _put(to, kind, <const float *> given, n)
+    if given_kind == FLOAT64:
+        return _put(to, kind, <const double *> given, n)
+    if given_kind == INT64:
+        return _put(to, kind, <const int64_t *> given, n)
+    return _put(to, kind, <const int32_t *> given, n)
