@@ -1,6 +1,7 @@
 """python -m fastbp: what a user sees, and what is left on disk."""
 
 import re
+import signal
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 
 import fastbp as fb
 from fastbp.__main__ import COMMANDS, main
+from fastbp.commands import train
 from fastbp.commands.train import confusion_table
 from fastbp.cpu import _model, cpu_info
 
@@ -64,6 +66,28 @@ def test_the_seed_decides_the_result(capsys, tmp_path, backend):
     a, b, c = (dict(np.load(tmp_path / f"{name}.npz")) for name in "abc")
     assert all(np.array_equal(a[name], b[name]) for name in a)
     assert not np.array_equal(a["0.weight"], c["0.weight"])
+
+
+@pytest.mark.parametrize("done", [0, 2])
+def test_ctrl_c_keeps_the_parameters_of_the_epochs_that_are_done(capsys, tmp_path, monkeypatch, done):
+    class Stop(fb.callbacks.Callback):
+        def on_epoch_begin(self, trainer, epoch):
+            if epoch > done:
+                signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(train, "Lambda", lambda **hooks: Stop())
+    path = tmp_path / "p.npz"
+    status, out, err = run(capsys, "train", "--output", path)
+    assert (status, err) == (130, "\nstopped\n")
+    assert path.exists() == (done > 0)
+    if done:
+        assert "stopped by Ctrl-C after 2 of 40 epochs" in out
+        assert "after 2 epochs in " in out
+        assert f"parameters written to {path}" in out
+        monkeypatch.undo()
+        run(capsys, "train", "--epochs", 2, "--output", tmp_path / "never_stopped.npz")
+        with np.load(path) as kept, np.load(tmp_path / "never_stopped.npz") as whole:
+            assert all(np.array_equal(kept[name], whole[name]) for name in whole)
 
 
 def test_an_output_that_cannot_be_written_is_refused_before_training(capsys, tmp_path):

@@ -71,16 +71,26 @@ def _train_on_digits(args: Namespace) -> None:
     print(f"network: {' - '.join(map(str, [data.x_train.shape[1], *args.hidden, len(data.class_names)]))}, ReLU, "
           f"{net.params.flat.size:,} parameters, {args.backend} backend")
     start = perf_counter()
-    trainer.fit(data.x_train, data.y_train, epochs=args.epochs, batch_size=args.batch_size,
-                callbacks=[Lambda(on_epoch_end=_report(args.epochs))])
-    seconds = perf_counter() - start
-    predicted = net.predict(data.x_test).argmax(axis=1)
-    print(f"\ntest accuracy {np.mean(predicted == data.y_test):.2%} after {args.epochs} "
-          f"epoch{'s' * (args.epochs != 1)} in {seconds:.2f} s "
-          f"({args.epochs * len(data.x_train) / seconds:,.0f} images/s)\n")
-    print(confusion_table(data.y_test, predicted, data.class_names))
+    stopped = False
+    try:
+        trainer.fit(data.x_train, data.y_train, epochs=args.epochs, batch_size=args.batch_size,
+                    callbacks=[Lambda(on_epoch_end=_report(args.epochs))])
+    except KeyboardInterrupt:
+        if not len(trainer.history):
+            raise
+        stopped = True
+    seconds, epochs = perf_counter() - start, len(trainer.history)
     _save(net.state_dict(), args.output)
+    if stopped:
+        print(f"stopped by Ctrl-C after {epochs} of {args.epochs} epochs")
+    predicted = net.predict(data.x_test).argmax(axis=1)
+    print(f"\ntest accuracy {np.mean(predicted == data.y_test):.2%} after {epochs} "
+          f"epoch{'s' * (epochs != 1)} in {seconds:.2f} s "
+          f"({epochs * len(data.x_train) / seconds:,.0f} images/s)\n")
+    print(confusion_table(data.y_test, predicted, data.class_names))
     print(f"\nparameters written to {shlex.quote(str(args.output.resolve()))}")
+    if stopped:
+        raise KeyboardInterrupt
 
 
 def confusion_table(actual: Array, predicted: Array, names: tuple[str, ...]) -> str:
