@@ -2,9 +2,12 @@
 
 import csv
 import re
+import signal
 import subprocess
 import sys
 from importlib.util import find_spec
+from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from conftest import backends
 
 import fastbp as fb
 from fastbp.__main__ import main
+from fastbp.commands import train_table
 from fastbp.table import columns, reading
 from fastbp.table.columns import Encoder, NumberColumn, TextColumn
 from fastbp.table.reading import read_table
@@ -124,7 +128,7 @@ def test_predictions_are_the_models(capsys, trained, tmp_path):
 def test_the_network_inside_can_be_loaded_alone(trained):
     net = fb.load(trained[1], backend=BACKEND[1])
     loaded = TableModel.load(trained[1], BACKEND[1])
-    found, _ = loaded.encoder.conform(read_table(trained[0]))
+    found, _ = loaded.encoder.conform(read_table(trained[0])[0])
     y = net.predict(loaded.encoder.encode(found))[:, 0] * loaded.target.std + loaded.target.mean
     np.testing.assert_allclose(y, loaded.outputs(found), rtol=1e-6)
 
@@ -142,7 +146,7 @@ def test_parquet_gives_what_csv_does(capsys, trained, tmp_path):
     polars = pytest.importorskip("polars", reason="polars is not installed")
     table = tmp_path / "homes.parquet"
     polars.read_csv(trained[0], try_parse_dates=True).write_parquet(table)
-    given = read_table(trained[0]), read_table(table)
+    given = read_table(trained[0])[0], read_table(table)[0]
     for name, values in given[0].items():
         other = given[1][name]
         if name == "garden":  # true in one, True in the other
@@ -150,6 +154,41 @@ def test_parquet_gives_what_csv_does(capsys, trained, tmp_path):
         np.testing.assert_array_equal(values, other if name != "empty" else values, err_msg=name)
     status, out, _ = run(capsys, "predict", trained[1], table)
     assert (status, len(out.splitlines())) == (0, 601)
+
+
+def test_the_report_of_other_rows_does_not_call_them_test_rows(capsys, tmp_path):
+    data = {"x": list(range(60)), "y": ["a", "b"] * 30}
+    table, model = write(tmp_path / "t.csv", data), tmp_path / "m.safetensors"
+    _, out, _ = run(capsys, "train", table, "--target", "y", "--epochs", 1, "--output", model)
+    assert "\ntrained for 1 epoch in " in out
+    assert re.search(r"^on \d+ test rows:$", out, re.MULTILINE)
+    assert run(capsys, "predict", model, table)[2].startswith("on 60 rows:\n")
+    one = write(tmp_path / "one.csv", {"x": [1], "y": ["new"]})
+    _, _, err = run(capsys, "predict", model, one, "--output", tmp_path / "p.csv")
+    assert err.startswith(f"1 prediction written to {tmp_path / 'p.csv'}\non 1 row:\n")
+    assert "  1 row with a class that training did not know: 'new'" in err
+
+
+@pytest.mark.parametrize("done", [0, 3])
+def test_ctrl_c_keeps_the_model_of_the_epochs_that_are_done(capsys, tmp_path, monkeypatch, done):
+    table, model = write(tmp_path / "t.csv", homes(100)), tmp_path / "m.safetensors"
+    whole = tmp_path / "never_stopped.safetensors"
+
+    class Stop(fb.callbacks.Callback):
+        def on_epoch_begin(self, trainer, epoch):
+            if epoch > done:
+                signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(train_table, "Lambda", lambda **hooks: Stop())
+    status, out, err = run(capsys, "train", table, "--target", "price", "--output", model)
+    assert (status, err) == (130, "\nstopped\n")
+    assert model.exists() == (done > 0)
+    if done:
+        assert "\nstopped by Ctrl-C after 3 epochs in " in out
+        assert f"model written to {model}" in out
+        monkeypatch.undo()
+        run(capsys, "train", table, "--target", "price", "--epochs", 3, "--output", whole)
+        assert model.read_bytes() == whole.read_bytes()
 
 
 # ---- what is unlike the training data --------------------------------------------------------------------------------
@@ -201,6 +240,8 @@ def test_rows_without_a_target_are_left_out(capsys, tmp_path):
     (["--target", "id"], "the target 'id' has 60 classes in 60 rows, too many to learn"),
     (["--target", "city", "--task", "regression"], "the target 'city' has text such as 'Rome'; regression needs"),
     (["--target", "same", "--task", "regression"], "the target 'same' has the same value in every row"),
+    (["--target", "built"], "the target 'built' has dates, which cannot be predicted; choose another --target, or "),
+    (["--target", "built", "--task", "classification"], "the target 'built' has dates, which cannot be predicted"),
     (["--target", "price", "--output", "m.npz"], "--output is 'm.npz'; expected a name that ends in .safetensors"),
     (["--target", "price", "--output", "absent/m.safetensors"], "there is no folder"),
 ])
@@ -210,6 +251,67 @@ def test_what_cannot_be_trained_on(capsys, tmp_path, monkeypatch, arguments, mes
     assert (status, out) == (1, "")
     assert message in err
     assert list(tmp_path.iterdir()) == [tmp_path / "t.csv"]
+
+
+def test_an_output_that_is_an_input_is_refused(capsys, trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table, model = tmp_path / "t.csv", tmp_path / "m.csv"
+    table.write_bytes(trained[0].read_bytes())
+    model.write_bytes(trained[1].read_bytes())
+    (tmp_path / "link.csv").symlink_to(table)
+    (tmp_path / "link.safetensors").symlink_to(table)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for output, what in (("t.csv", "table"), ("./link.csv", "table"), ("m.csv", "model")):
+        status, out, err = run(capsys, "predict", model, table, "--output", output)
+        assert (status, out) == (1, "")
+        assert err == (f"python -m fastbp predict: --output is {str(Path(output))!r}, the {what} itself, which would "
+                       "be lost; choose another name\n")
+    status, out, err = run(capsys, "train", table, "--target", "price", "--output", "link.safetensors")
+    assert (status, out) == (1, "")
+    assert "--output is 'link.safetensors', the table itself" in err
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("column", ["size", "rooms", "price"])
+def test_huge_numbers_to_train_on_are_named(capsys, tmp_path, column):
+    model, taken = tmp_path / "m.safetensors", 0
+    for row, huge in product(range(1, 60, 6), (1e16, 1e300, -1.7e308)):
+        data = {name: list(values) for name, values in homes(60).items()}
+        data["price"][1] = ""  # rows are counted in the table, not among those with a target
+        data[column][row - 1] = huge
+        status, out, err = run(capsys, "train", write(tmp_path / "t.csv", data), "--target", "price", "--epochs", 1,
+                               "--output", model)
+        if status == 0 and huge == 1e16:  # all are standardised by what is among the rows that are trained on
+            assert "nan" not in out.lower()
+            taken += 1
+            model.unlink()
+            continue
+        assert (status, out, model.exists()) == (1, "", False)
+        assert err.startswith(f"python -m fastbp train: column {column!r} has {huge!r} in row {row}; expected numbers ")
+        assert err.endswith(": correct it, or leave it empty\n")
+    assert 0 < taken < 10
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("column", "huge"), [("size", 1e300), ("size", -1e308), ("rooms", 1e16), ("price", 1e300)])
+def test_huge_numbers_to_predict_from_are_named(capsys, trained, tmp_path, column, huge):
+    data = {name: list(values) for name, values in homes(20, seed=3).items()}
+    data[column][6] = huge
+    status, out, err = run(capsys, "predict", trained[1], write(tmp_path / "t.csv", data), "--output",
+                           tmp_path / "p.csv")
+    assert (status, out, (tmp_path / "p.csv").exists()) == (1, "", False)
+    assert err.startswith(f"python -m fastbp predict: column {column!r} has {huge!r} in row 7; expected numbers ")
+    assert err.endswith(": correct it, or leave it empty\n")
+
+
+def test_a_folder_is_no_table(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.csv").mkdir()
+    for path in (".", "..", "folder.csv"):
+        for target in ([], ["--target", "y"]):
+            assert run(capsys, "train", path, *target) == (
+                1, "", f"python -m fastbp train: {path!r} is a folder; expected a table, a .csv or .parquet file\n")
 
 
 def test_tables_that_are_none(capsys, trained, tmp_path):
@@ -265,7 +367,8 @@ def test_both_libraries_read_the_same(tmp_path, library, monkeypatch):
     path = tmp_path / "t.csv"
     path.write_text("n,t,b,d,e,m\n1,x,True,2020-01-02,,1\n2.5,,False,,,a\n,NA,True,1970-01-01,,2\n")
     monkeypatch.setattr(reading, "_library", lambda suffix: library)
-    table = read_table(path)
+    table, dates = read_table(path)
+    assert dates == {"d"}
     np.testing.assert_array_equal(table["n"], [1, 2.5, np.nan])
     assert table["t"].tolist() == ["x", None, None]
     assert table["b"].tolist() == ["True", "False", "True"]
@@ -282,6 +385,13 @@ def test_numbers_are_standardised_and_gaps_filled():
                                (filled - filled.mean()) / filled.std())
     assert NumberColumn.of("x", np.full(3, np.nan)) == "has no values"
     assert NumberColumn.of("x", np.full(3, 1e9)) == "has the same value in every row"
+
+
+def test_numbers_that_float64_cannot_tell_apart_are_not_called_the_same():
+    for values in (2**60 + np.arange(500), 2**60 + np.arange(9), 1e9 + np.arange(9) / 1e6):
+        reason = NumberColumn.of("x", values.astype(float))
+        assert reason == f"has values too close to each other for float64, all about {values[0]:g}: shift or scale them"
+    assert isinstance(NumberColumn.of("x", 1e-19 * np.arange(9)), NumberColumn)
 
 
 def test_text_is_one_of_its_categories():
@@ -319,6 +429,18 @@ def test_the_task_is_found_out(values, task, classes):
     assert target.classes == classes
     if classes:
         assert [classes[i] for i in target.encode(values)] == columns.as_text(values).tolist()
+
+
+@pytest.mark.parametrize(("values", "why"), [
+    (np.arange(360.0) % 18, "18 distinct whole numbers; to predict a number choose --task regression"),
+    (np.arange(360.0) % 25, "25 distinct whole numbers; to predict classes choose --task classification"),
+    (np.arange(360.0) % 2 / 4, "numbers; to predict classes choose --task classification"),
+    (np.arange(360.0), "360 distinct whole numbers"),
+    (np.arange(360.0) / 7, "numbers"),
+    (np.array(["b", "a"] * 20, dtype=object), "text"),
+])
+def test_the_other_task_is_pointed_to_where_it_could_be_meant(values, why):
+    assert Target.of("y", values)[1] == why
 
 
 def test_classes_are_spread_over_the_parts():

@@ -1,8 +1,9 @@
-"""Types of command-line arguments, for argparse: what they return, or the error they word."""
+"""Command-line arguments: types for argparse, which return a value or word an error, and a check of several."""
 
 from __future__ import annotations
 
 from argparse import ArgumentTypeError
+from pathlib import Path
 
 
 def positive_int(text: str) -> int:
@@ -32,3 +33,10 @@ def positive_float(text: str) -> float:
     if not 0 < value < float("inf"):
         raise ArgumentTypeError(f"{text!r} is no number above 0")
     return value
+
+
+def not_an_input(option: str, path: Path, **inputs: Path) -> None:
+    """Raise ValueError where the file to be written is, by whatever name, one of those that are read."""
+    for what, other in inputs.items():
+        if path.exists() and other.exists() and path.samefile(other):
+            raise ValueError(f"{option} is {str(path)!r}, the {what} itself, which would be lost; choose another name")

@@ -5,17 +5,18 @@ from __future__ import annotations
 import csv
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fastbp.checks import file_to_write
+from fastbp.commands.arguments import not_an_input
 from fastbp.commands.train_table import report
 from fastbp.ops.base import Array
+from fastbp.table.columns import Columns, check_numbers, counted
 from fastbp.table.reading import read_table
-from fastbp.table.table_model import TableModel
+from fastbp.table.table_model import TableModel, Target
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -33,15 +34,17 @@ def run(args: Namespace) -> None:
         if args.output.suffix.lower() != ".csv":
             raise ValueError(f"--output is {str(args.output)!r}; expected a name that ends in .csv")
         file_to_write("--output", args.output)
+        not_an_input("--output", args.output, table=args.table, model=args.model)
     model = TableModel.load(args.model, args.backend)
     target = model.target
     if args.probabilities and target.classes is None:
         raise ValueError(f"--probabilities is given, but the model predicts a number, {target.name!r}")
-    columns = read_table(args.table)
+    columns, _ = read_table(args.table)
     conforming, notes = model.encoder.conform(columns)
     unknown = [n for n in columns if n not in conforming and n != target.name and n not in model.encoder.unused]
     if unknown:
         notes.insert(0, f"left out, as training did not know them: columns {', '.join(map(repr, unknown))}")
+    y = _complete(columns, target)
     for note in notes:
         print(note, file=sys.stderr)
     outputs = model.outputs(conforming)
@@ -50,19 +53,21 @@ def run(args: Namespace) -> None:
         header += [f"probability of {c}" for c in target.classes]
         rows = [[*row, *(f"{p:.6g}" for p in each)] for row, each in zip(rows, outputs, strict=True)]
     _write(args.output, header, rows)
-    y = columns.get(target.name)
-    if y is not None and _is_complete(y, target.classes is None):
-        print(report(model, conforming, y), file=sys.stderr)
+    if y is not None:
+        print(report(model, conforming, y, "row"), file=sys.stderr)
 
 
-def _is_complete(y: Array, numbers: bool) -> bool:
-    """Return whether every row has a target to compare with."""
-    if y.dtype == object:
-        return not numbers and all(v is not None for v in y)
-    return bool(np.isfinite(y).all())
+def _complete(columns: Columns, target: Target) -> Array | None:
+    """Return the target, where every row has one to compare with."""
+    y, numbers = columns.get(target.name), target.classes is None
+    if y is None or (numbers and y.dtype == object):
+        return None
+    if numbers:
+        check_numbers({target.name: y})
+    return y if all(v is not None for v in y) and (y.dtype == object or np.isfinite(y).all()) else None
 
 
-def _write(path: Path | None, header: list[str], rows: Iterable[list[Any]]) -> None:
+def _write(path: Path | None, header: list[str], rows: list[list[Any]]) -> None:
     if path is None:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(header)
@@ -72,4 +77,4 @@ def _write(path: Path | None, header: list[str], rows: Iterable[list[Any]]) -> N
         writer = csv.writer(file)
         writer.writerow(header)
         writer.writerows(rows)
-    print(f"{len(list(rows)):,} predictions written to {path}", file=sys.stderr)
+    print(f"{counted(len(rows), 'prediction')} written to {path}", file=sys.stderr)

@@ -14,11 +14,12 @@ from tqdm import tqdm
 
 from fastbp.callbacks import Lambda
 from fastbp.checks import file_to_write
+from fastbp.commands.arguments import not_an_input
 from fastbp.commands.train import confusion_table
 from fastbp.history import History
 from fastbp.ops.base import Array
-from fastbp.table.columns import as_text
-from fastbp.table.reading import read_table
+from fastbp.table.columns import as_text, check_distance, check_numbers, counted
+from fastbp.table.reading import check_table, read_table
 from fastbp.table.table_model import TableModel, Target, Training, split, take_target
 
 SHARES = (0.7, 0.15, 0.15)
@@ -28,44 +29,52 @@ _MOST_SHOWN_CLASSES = 12
 
 
 def run(args: Namespace) -> None:
-    """Read, train, report, save."""
+    """Read, train, report, save. Ctrl-C ends training early; what was trained is kept."""
+    check_table(args.table)
     if "target" not in args:
         raise ValueError(f"which column is to be predicted? Write: python -m fastbp train {args.table} --target COLUMN")
     output = args.output if "output" in args else Path(f"{args.table.stem}.safetensors")
     _check_output(output)
-    columns = read_table(args.table)
-    rows = len(next(iter(columns.values())))
-    columns, y = take_target(columns, args.target)
-    target, why = Target.of(args.target, y, args.task)
-    if len(y) < LEAST_ROWS:
-        raise ValueError(f"the table has {len(y)} rows with a target; expected at least {LEAST_ROWS}, as some are kept "
-                         "for validation and testing")
-    parts = split(len(y), SHARES, args.seed, None if target.classes is None else target.encode(y))
+    not_an_input("--output", output, table=args.table)
+    table, dates = read_table(args.table)
+    columns, y, given = take_target(table, args.target, dates)
+    check_numbers(table)
+    target, why = Target.of(args.target, y[given], args.task)
+    if len(given) < LEAST_ROWS:
+        raise ValueError(f"the table has {counted(len(given), 'row')} with a target; expected at least {LEAST_ROWS}, "
+                         "as some are kept for validation and testing")
+    classes = None if target.classes is None else target.encode(y[given])
+    parts = [given[part] for part in split(len(given), SHARES, args.seed, classes)]
     if target.classes is None:
         target = Target(target.name, None, float(y[parts[0]].mean()), float(y[parts[0]].std()) or 1.0)
+        check_distance(target.name, y, target.mean, target.std)
     training = Training(args.hidden, getattr(args, "epochs", MOST_EPOCHS),
                         getattr(args, "batch_size", _batch_size(len(parts[0]))), args.lr, DROPOUT, PATIENCE, args.seed,
                         args.backend)
     start = perf_counter()
-    model, history = TableModel.train(columns, target, y, (parts[0], parts[1]), training,
-                                      [Lambda(on_epoch_end=_progress(training.epochs))])
+    model, history, stopped = TableModel.train(columns, target, y, (parts[0], parts[1]), training,
+                                               [Lambda(on_epoch_end=_progress(training.epochs))])
     seconds = perf_counter() - start
-    print(_describe(args.table, rows, target, why, model, parts))
-    print(f"trained for {len(history)} epochs in {seconds:.1f} s; the best was epoch {_best(history)}\n")
-    print(report(model, {n: v[parts[2]] for n, v in columns.items()}, y[parts[2]]))
     model.save(output)
+    print(_describe(args.table, len(y), target, why, model, parts))
+    print(f"{'stopped by Ctrl-C after' if stopped else 'trained for'} {counted(len(history), 'epoch')} in "
+          f"{seconds:.1f} s; the best was epoch {_best(history)}\n")
+    print(report(model, {n: v[parts[2]] for n, v in columns.items()}, y[parts[2]]))
     print(f"\nmodel written to {shlex.quote(str(output.resolve()))}; apply it with\n"
           f"  python -m fastbp predict {shlex.quote(str(output))} {shlex.quote(str(args.table))}")
+    if stopped:
+        raise KeyboardInterrupt
 
 
-def report(model: TableModel, columns: dict[str, Array], y: Array) -> str:
+def report(model: TableModel, columns: dict[str, Array], y: Array, row: str = "test row") -> str:
     """Return how good the predictions for these rows are, beside those of a model that knows the target alone."""
     outputs, target = model.outputs(columns), model.target
     if target.classes is None:
         error = outputs - y
         spread = float(np.sqrt(np.mean((y - target.mean) ** 2)))
         rmse = float(np.sqrt(np.mean(error**2)))
-        lines = [f"on {len(y):,} test rows:", f"  root mean squared error  {rmse:.6g}  (always the mean: {spread:.6g})",
+        lines = [f"on {counted(len(y), row)}:",
+                 f"  root mean squared error  {rmse:.6g}  (always the mean: {spread:.6g})",
                  f"  mean absolute error      {np.abs(error).mean():.6g}"]
         if len(y) > 1 and y.std() > 0:
             lines.append(f"  R²                       {1 - np.mean(error**2) / y.var():.4f}")
@@ -73,7 +82,7 @@ def report(model: TableModel, columns: dict[str, Array], y: Array) -> str:
     known = target.encode(y)
     predicted = outputs.argmax(axis=1)
     most = np.bincount(known[known >= 0], minlength=len(target.classes)).max(initial=0) / len(y)
-    lines = [f"on {len(y):,} test rows:", f"  accuracy  {np.mean(predicted == known):.2%}  (always the most frequent "
+    lines = [f"on {counted(len(y), row)}:", f"  accuracy  {np.mean(predicted == known):.2%}  (always the most frequent "
              f"class: {most:.2%})"]
     if (known >= 0).all():
         likely = outputs[np.arange(len(y)), known]
@@ -82,7 +91,7 @@ def report(model: TableModel, columns: dict[str, Array], y: Array) -> str:
             lines += ["", confusion_table(known, predicted, tuple(target.classes))]
     else:
         new = sorted({v for v, k in zip(as_text(y), known, strict=True) if k < 0})
-        lines.append(f"  {int((known < 0).sum())} rows have classes that training did not know: "
+        lines.append(f"  {counted(int((known < 0).sum()), 'row')} with a class that training did not know: "
                      f"{', '.join(map(repr, new[:5]))}")
     return "\n".join(lines)
 
@@ -94,7 +103,8 @@ def _describe(path: Path, rows: int, target: Target, why: str, model: TableModel
     kinds = [f"{len(found)} {what}" for found, what in ((encoder.numbers, "of numbers"), (one_hot, "of text, one-hot"),
                                                        (encoder.embedded, "of text, embedded")) if found]
     task = "regression" if target.classes is None else f"classification into {len(target.classes)} classes"
-    lines = [f"{path}: {rows:,} rows" + (f", {rows - used:,} of them left out, as they have no target" * (rows > used)),
+    without = f", {rows - used:,} of them left out, as they have no target" * (rows > used)
+    lines = [f"{path}: {counted(rows, 'row')}{without}",
              f"target: {target.name!r}, {task} ({why})", f"columns in use: {', '.join(kinds)}"]
     lines += [f"  left out: {name!r}, which {reason}" for name, reason in encoder.unused.items()]
     lines += [f"rows: {len(parts[0]):,} for training, {len(parts[1]):,} for validation, {len(parts[2]):,} for testing",

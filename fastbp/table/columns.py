@@ -23,6 +23,10 @@ MOST_CATEGORIES = 256
 LEAST_ROWS = 2
 # Text that differs in more than this share of the rows is a name or a number of the row.
 MOST_DISTINCT = 0.5
+# Squares of larger numbers than this cannot be summed.
+LARGEST = 1e100
+# What is more standard deviations away than this could be too much for float32 once a network weighs and squares it.
+FARTHEST = 1e12
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,12 @@ class NumberColumn:
         median = float(np.median(present))
         filled = np.where(np.isfinite(values), values, median)
         std = float(filled.std())
-        if not np.isfinite(std) or std <= 1e-12 * max(1.0, float(np.abs(filled).max())):
-            return "has the same value in every row"
+        largest = float(np.abs(filled).max())
+        if std <= 1e-12 * largest:
+            # whole numbers from 2**53 on may have been others before they were float64
+            if np.ptp(filled) == 0 and largest < 2**53:
+                return "has the same value in every row"
+            return f"has values too close to each other for float64, all about {largest:g}: shift or scale them"
         return cls(name, median, float(filled.mean()), std)
 
     def encode(self, values: Array) -> Array:
@@ -184,7 +192,7 @@ class Encoder:
         Raises
         ------
         ValueError
-            If columns are missing, or hold text where numbers are expected.
+            If columns are missing, hold text where numbers are expected, or numbers far beyond those trained on.
         """
         missing = [name for name in self.names if name not in columns]
         if missing:
@@ -195,7 +203,7 @@ class Encoder:
             values = _as_numbers(number.name, columns[number.name])
             gaps = int((~np.isfinite(values)).sum())
             if gaps:
-                notes.append(f"column {number.name!r}: {_rows(gaps)} without a value, taken as the median "
+                notes.append(f"column {number.name!r}: {counted(gaps, 'row')} without a value, taken as the median "
                              f"{number.median:g}")
             found[number.name] = values
         for text in self.texts:
@@ -203,10 +211,16 @@ class Encoder:
             unseen = text.unseen(values)
             if unseen:
                 examples = ", ".join(repr(c) for c, _ in unseen.most_common(3))
-                notes.append(f"column {text.name!r}: {_rows(unseen.total())} with categories that training did not "
-                             f"know, such as {examples}; taken as unknown")
+                notes.append(f"column {text.name!r}: {counted(unseen.total(), 'row')} with categories that training "
+                             f"did not know, such as {examples}; taken as unknown")
             found[text.name] = values
+        self.check(found)
         return found, notes
+
+    def check(self, columns: Columns) -> None:
+        """Raise ValueError for a number that is too far from those trained on for a network to take."""
+        for number in self.numbers:
+            check_distance(number.name, columns[number.name], number.mean, number.std)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON takes it."""
@@ -216,6 +230,25 @@ class Encoder:
     def from_dict(cls, d: Mapping[str, Any]) -> Encoder:
         """Return it from what `to_dict` gave."""
         return cls([NumberColumn(**n) for n in d["numbers"]], [TextColumn(**t) for t in d["texts"]], dict(d["unused"]))
+
+
+def check_numbers(columns: Columns) -> None:
+    """Raise ValueError for a number that is too large to compute with.
+
+    >>> check_numbers({"size": np.array([1.0, 1e300])})
+    Traceback (most recent call last):
+    ValueError: column 'size' has 1e+300 in row 2; expected numbers up to 1e+100: correct it, or leave it empty
+    """
+    for name, values in columns.items():
+        if values.dtype != object:
+            _refuse(name, values, np.abs(values) > LARGEST, f"numbers up to {LARGEST:g}")
+
+
+def check_distance(name: str, values: Array, mean: float, std: float) -> None:
+    """Raise ValueError for a number too many standard deviations away from the mean of the training rows."""
+    with np.errstate(over="ignore"):
+        far = np.abs(values - mean) > FARTHEST * std
+    _refuse(name, values, far, f"numbers like those trained on (mean {mean:g}, standard deviation {std:g})")
 
 
 def as_text(values: Array) -> Array:
@@ -244,9 +277,21 @@ def _as_numbers(name: str, values: Array) -> Array:
     return numbers
 
 
+def counted(count: int, what: str) -> str:
+    """Return how many there are, in words.
+
+    >>> counted(1, "row"), counted(2000, "row")
+    ('1 row', '2,000 rows')
+    """
+    return f"{count:,} {what}{'s' * (count != 1)}"
+
+
 def _quoted(names: list[str]) -> str:
     return ", ".join(map(repr, names[:10])) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
-def _rows(count: int) -> str:
-    return f"{count:,} row{'s' * (count != 1)}"
+def _refuse(name: str, values: Array, bad: Array, expected: str) -> None:
+    found = np.flatnonzero(bad & np.isfinite(values))
+    if len(found):
+        raise ValueError(f"column {name!r} has {float(values[found[0]])!r} in row {found[0] + 1}; expected {expected}: "
+                         "correct it, or leave it empty")

@@ -15,11 +15,11 @@ from fastbp.ops.base import Array
 SUFFIXES = (".csv", ".parquet")
 MISSING = ["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "n/a", "<NA>"]
 _ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?)?$")
-_NANOSECONDS_A_DAY = 86_400e9
+_MICROSECONDS_A_DAY = 86_400e6
 
 
-def read_table(path: Path) -> dict[str, Array]:
-    """Return the columns of a file, by name.
+def read_table(path: Path) -> tuple[dict[str, Array], set[str]]:
+    """Return the columns of a file, by name, and which of them are dates.
 
     Parameters
     ----------
@@ -28,9 +28,10 @@ def read_table(path: Path) -> dict[str, Array]:
 
     Returns
     -------
-    dict of str to array
+    columns : dict of str to array
         Numbers in float64, missing ones as NaN, and dates as days since 1970; all else as text, in an array of objects,
         where None is missing.
+    dates : set of str
 
     Raises
     ------
@@ -39,10 +40,7 @@ def read_table(path: Path) -> dict[str, Array]:
     OSError, ValueError
         If the file is not there, or no table.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"{str(path)!r}: expected a name that ends in {' or '.join(SUFFIXES)}")
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {str(path)!r}")
+    check_table(path)
     library = _library(path.suffix.lower())
     try:
         columns = _with_pandas(path) if library == "pandas" else _with_polars(path)
@@ -52,7 +50,19 @@ def read_table(path: Path) -> dict[str, Array]:
         raise ValueError(f"{str(path)!r} cannot be read: {str(error).strip().splitlines()[0]}") from error
     if not columns or not len(next(iter(columns.values()))):
         raise ValueError(f"{str(path)!r} has no rows")
-    return {name: _dates(values) for name, values in columns.items()}
+    columns = {name: _dates(values) for name, values in columns.items()}
+    return ({name: _days(values) if values.dtype.kind == "M" else values for name, values in columns.items()},
+            {name for name, values in columns.items() if values.dtype.kind == "M"})
+
+
+def check_table(path: Path) -> None:
+    """Raise ValueError or OSError for a path that cannot be a table's."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{str(path)!r} is a folder; expected a table, a {' or '.join(SUFFIXES)} file")
+    if path.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"{str(path)!r}: expected a name that ends in {' or '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {str(path)!r}")
 
 
 def _library(suffix: str) -> str:
@@ -75,9 +85,7 @@ def _with_pandas(path: Path) -> dict[str, Array]:
         if types.is_bool_dtype(values):
             columns[str(name)] = _text(values.astype(object).where(values.notna(), None))
         elif types.is_datetime64_any_dtype(values):
-            days = values.astype("int64") / _NANOSECONDS_A_DAY if values.dtype == "datetime64[ns]" \
-                else (values - pandas.Timestamp("1970-01-01", tz=values.dt.tz)) / pandas.Timedelta(days=1)
-            columns[str(name)] = np.where(values.isna(), np.nan, days.to_numpy(float))
+            columns[str(name)] = (values.dt.tz_convert(None) if values.dt.tz else values).to_numpy("datetime64[us]")
         elif types.is_numeric_dtype(values):
             columns[str(name)] = values.to_numpy(dtype=float, na_value=np.nan)
         else:
@@ -94,8 +102,8 @@ def _with_polars(path: Path) -> dict[str, Array]:
     columns = {}
     for values in frame.iter_columns():
         if values.dtype.is_temporal() and values.dtype not in (polars.Time, polars.Duration):
-            values = values.cast(polars.Datetime("us")).dt.timestamp("us") / (_NANOSECONDS_A_DAY / 1000)
-        if values.dtype.is_numeric():
+            columns[values.name] = values.cast(polars.Datetime("us")).to_numpy()
+        elif values.dtype.is_numeric():
             columns[values.name] = values.cast(polars.Float64).to_numpy().copy()
         else:
             columns[values.name] = _text(values.to_list())
@@ -103,15 +111,19 @@ def _with_polars(path: Path) -> dict[str, Array]:
 
 
 def _dates(values: Array) -> Array:
-    """Return text that is all dates, as ISO 8601 has them, as days since 1970; anything else as it is."""
+    """Return text that is all dates, as ISO 8601 has them, as dates; anything else as it is."""
     if values.dtype != object or not all(v is None or _ISO_DATE.match(v) for v in values) \
             or all(v is None for v in values):
         return values
     try:
-        times = np.array(["NaT" if v is None else v.replace(" ", "T") for v in values], "datetime64[us]")
+        return np.array(["NaT" if v is None else v.replace(" ", "T") for v in values], "datetime64[us]")
     except ValueError:
         return values
-    return np.where(np.isnat(times), np.nan, times.astype(np.int64) / (_NANOSECONDS_A_DAY / 1000))
+
+
+def _days(dates: Array) -> Array:
+    """Return dates as days since 1970."""
+    return np.where(np.isnat(dates), np.nan, dates.astype("datetime64[us]").astype(np.int64) / _MICROSECONDS_A_DAY)
 
 
 def _text(values: Any) -> Array:

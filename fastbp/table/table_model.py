@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -23,6 +23,8 @@ from fastbp.table.columns import Columns, Encoder, as_text
 # Whole numbers are classes where there are at most so many of them, each in so many rows on average.
 MOST_CLASSES = 20
 ROWS_A_CLASS = 10
+# More classes than this share of the rows cannot be learnt.
+MOST_CLASS_SHARE = 0.5
 VERSION = 1
 _GOLDEN_RATIO = (5**0.5 - 1) / 2
 
@@ -60,7 +62,11 @@ class Target:
             whole = not text and bool((values == np.floor(values)).all())
             few = distinct <= MOST_CLASSES and distinct * ROWS_A_CLASS <= len(values)
             task = "classification" if text or (whole and few) else "regression"
-            why = "text" if text else f"{distinct} distinct whole numbers" if whole and few else "numbers"
+            why = "text" if text else f"{distinct} distinct whole numbers" if whole else "numbers"
+            if task == "classification" and not text:
+                why += "; to predict a number choose --task regression"
+            elif not text and (whole or distinct <= MOST_CLASSES) and distinct <= MOST_CLASS_SHARE * len(values):
+                why += "; to predict classes choose --task classification"
         else:
             why = "as asked for"
         if task == "regression":
@@ -72,7 +78,7 @@ class Target:
         classes = sorted(set(as_text(values)), key=lambda c: (0, float(c), c) if _is_finite(c) else (1, 0.0, c))
         if len(classes) < 2:
             raise ValueError(f"the target {name!r} has only the class {classes[0]!r}; expected at least 2")
-        if len(classes) > 0.5 * len(values):
+        if len(classes) > MOST_CLASS_SHARE * len(values):
             raise ValueError(f"the target {name!r} has {len(classes)} classes in {len(values)} rows, too many to "
                              "learn; for numbers choose --task regression")
         return cls(name, classes), why
@@ -119,19 +125,34 @@ class TableModel:
 
     @classmethod
     def train(cls, columns: Columns, target: Target, y: Array, parts: tuple[Array, Array], training: Training,
-              callbacks: Sequence[Callback] = ()) -> tuple[TableModel, fb.History]:
-        """Train on the rows of the first part, stop when those of the second are predicted no better."""
+              callbacks: Sequence[Callback] = ()) -> tuple[TableModel, fb.History, bool]:
+        """Train on the rows of the first part, stop when those of the second are predicted no better.
+
+        Ctrl-C stops too, once an epoch is done; whether it did is the last that is returned.
+
+        Raises
+        ------
+        ValueError
+            If no column is of use, or the rows have numbers far beyond those of the first part.
+        """
         fit, check = parts
         encoder = Encoder.of({name: values[fit] for name, values in columns.items()})
+        encoder.check(columns)
         net = _network(encoder, target, training)
         loss = fb.MSE() if target.classes is None else fb.CrossEntropy()
         trainer = fb.Trainer(net, loss, fb.AdamW(training.lr, weight_decay=1e-4, decay_bias=False), clip_norm=1.0)
         inputs, encoded = encoder.encode(columns), target.encode(y)
-        history = trainer.fit(_several([x[fit] for x in inputs]), encoded[fit], epochs=training.epochs,
-                              batch_size=training.batch_size,
-                              validation_data=(_several([x[check] for x in inputs]), encoded[check]),
-                              callbacks=[EarlyStopping("val_loss", training.patience), *callbacks])
-        return cls(net, encoder, target), history
+        stopped = False
+        try:
+            trainer.fit(_several([x[fit] for x in inputs]), encoded[fit], epochs=training.epochs,
+                        batch_size=training.batch_size,
+                        validation_data=(_several([x[check] for x in inputs]), encoded[check]),
+                        callbacks=[EarlyStopping("val_loss", training.patience), *callbacks])
+        except KeyboardInterrupt:
+            if not len(trainer.history):
+                raise
+            stopped = True
+        return cls(net, encoder, target), trainer.history, stopped
 
     def outputs(self, columns: Columns) -> Array:
         """Return probabilities (N, classes), or predicted numbers (N,), for columns that conform."""
@@ -173,23 +194,26 @@ class TableModel:
             return cls(net, Encoder.from_dict(d["encoder"]), Target(**d["target"]))
 
 
-def take_target(columns: Columns, name: str) -> tuple[dict[str, Array], Array]:
-    """Return the other columns, and the target, for the rows that have one.
+def take_target(columns: Columns, name: str, dates: Collection[str] = ()) -> tuple[dict[str, Array], Array, Array]:
+    """Return the other columns, the target, and the numbers of the rows that have one.
 
     Raises
     ------
     ValueError
-        If there is no such column, or nothing in it.
+        If there is no such column, or it has nothing, or dates.
     """
     if name not in columns:
         close = get_close_matches(name, columns, n=1)
         mend = f"; did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"--target is {name!r}, but the table has {', '.join(map(repr, columns))}{mend}")
+    if name in dates:
+        raise ValueError(f"the target {name!r} has dates, which cannot be predicted; choose another --target, or write "
+                         "numbers into the table instead, such as the days since the first of them")
     y = columns[name]
     given = np.array([v is not None for v in y]) if y.dtype == object else np.isfinite(y)
     if not given.any():
         raise ValueError(f"the target {name!r} has no values")
-    return {n: values[given] for n, values in columns.items() if n != name}, y[given]
+    return {n: values for n, values in columns.items() if n != name}, y, np.flatnonzero(given)
 
 
 def split(rows: int, shares: Sequence[float], seed: int, classes: Array | None = None) -> list[Array]:
