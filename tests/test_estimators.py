@@ -359,8 +359,10 @@ def test_scikit_learns_callbacks(wine):
     assert isinstance(Watch(), callback.FitCallback)
     for solver in ("adam", "lbfgs"):
         seen.clear()
-        model = classifier(max_iter=50, solver=solver).set_callbacks(Watch()).fit(*wine)
-        assert model.n_iter_ == 4
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            model = classifier(max_iter=50, solver=solver).set_callbacks(Watch()).fit(*wine)
+        assert (model.n_iter_, len(caught)) == (4, 0)
         assert [s[0] for s in seen[1:-1]] == ["epoch"] * 4 + ["fit"]
         assert (seen[0], seen[-1]) == ("setup", "teardown")
         assert seen[-2][1] == model.score(*wine)
@@ -550,6 +552,10 @@ def test_ctrl_c_leaves_a_usable_estimator(wine):
     ({"loss": fb.BinaryCrossEntropy()}, "but y has 3 classes; expected fb.CrossEntropy(…)"),
     ({"solver": "lbfgs", "callbacks": [fb.callbacks.Callback()]}, "callbacks are given with solver='lbfgs'"),
     ({"dtype": "int8"}, "dtype is 'int8'"),
+    ({"shuffle": None}, "MLPClassifier: shuffle is None; expected True or False"),
+    ({"early_stopping": "no"}, "MLPClassifier: early_stopping is 'no'; expected True or False"),
+    ({"early_stopping": True, "validation_fraction": 0}, "MLPClassifier: validation_fraction is 0 and early_stopping "
+     "is True; expected a number above 0, or validation_data given to fit"),
 ])
 def test_wrong_parameters(wine, parameters, message):
     model = classifier(**parameters)
@@ -579,6 +585,35 @@ def test_wrong_data(wine, diabetes):
         regressor(fb.Quantile([0.1, 0.9])).fit(X, np.stack([y, y], axis=1))
     with pytest.raises(ValueError, match="y has -1 in row 0; expected numbers of at least 0"):
         regressor("poisson").fit(X, np.r_[-1, y[1:]])
+
+
+@pytest.mark.parametrize(("kind", "fraction", "both"), [
+    (classifier, 0.99, "some of each class"), (classifier, 0.03, "some of each class"), (regressor, 0.999, "some")])
+def test_rows_that_cannot_be_split_for_early_stopping(kind, fraction, both):
+    X, y = np.arange(30)[:, None] / 30, np.arange(30) % 2
+    model = kind(early_stopping=True, validation_fraction=fraction)
+    with pytest.raises(ValueError, match=f": early_stopping is True, but 30 rows cannot be split by validation_fraction"
+                                         f", {fraction}, so that both parts have {both}; change validation_fraction"):
+        model.fit(X, y)
+
+
+def test_validation_data_make_up_for_a_validation_fraction_of_0(wine):
+    model = classifier(early_stopping=True, validation_fraction=0, max_iter=5).fit(*wine, validation_data=wine)
+    assert len(model.validation_scores_) == 5
+
+
+@pytest.mark.parametrize(("dtype", "loss", "size"), [
+    ("float64", "squared_error", 1e200), ("float32", "squared_error", 1e30), ("float32", "gaussian", 1e30),
+    ("float32", "absolute_error", 1e200)])
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_targets_too_large_for_the_dtype_are_named(diabetes, dtype, loss, size, solver):
+    X, y = diabetes[0], diabetes[1].copy()
+    y[7] = -size
+    model = regressor(loss, dtype=dtype, solver=solver)
+    with pytest.raises(ValueError, match=rf"^MLPRegressor: y has -{size:.3g} in row 7, too large for .* in {dtype}; "
+                                         r"expected numbers up to .*TransformedTargetRegressor".replace("+", r"\+")):
+        model.fit(X, y)
+    assert not hasattr(model, "network_")
 
 
 def test_diverging_says_so(diabetes):

@@ -7,7 +7,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import inf, isinf
+from threading import RLock
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -17,7 +19,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from fastbp.checks import count, number
+from fastbp.checks import count, flag, number
 from fastbp.estimators.mlp_network import build, linear_parameters
 from fastbp.estimators.objective import Objective
 from fastbp.estimators.observers import CallbackSupport, Observer, observe, with_callbacks
@@ -33,6 +35,9 @@ from fastbp.trainer import Trainer
 
 SOLVERS = ("lbfgs", "sgd", "adam")
 _ROWS_AT_ONCE = 4096
+# A network is used by one thread at a time. Kept apart from estimators: locks can be neither pickled nor copied, and
+# the copies that share a network share its lock.
+_locks: WeakKeyDictionary[Network, Any] = WeakKeyDictionary()
 
 
 class BaseMLP(CallbackSupport, BaseEstimator, ABC):
@@ -75,6 +80,10 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
     @abstractmethod
     def _score_outputs(self, targets: Array, outputs: Array, sample_weight: Array | None) -> float:
         """Return the score of the network's outputs: what early stopping looks at."""
+
+    def _check_range(self, y: Array, objective: Objective, dtype: Any) -> None:
+        """Refuse targets whose loss does not fit the network's dtype."""
+        return
 
     def _weights(self, y: Array, sample_weight: Array | None) -> Array | None:
         """Return the sample weights to train with."""
@@ -120,7 +129,7 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         return True
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, validation_data: Any, classes: Any, incremental: bool) -> Any:
-        self._check_parameters(incremental)
+        self._check_parameters(incremental, validation_data is not None)
         first = not hasattr(self, "network_") or not (self.warm_start or incremental)
         if incremental and not first and self.early_stopping and self.stopped_:
             return self
@@ -130,8 +139,10 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         sample_weight = _usable(self._weights(y, sample_weight))
         self._random_state = check_random_state(self.random_state)
         objective = self._make_objective(y, sample_weight)
+        dtype = (self.dtype or ("float64" if self.solver == "lbfgs" else X.dtype)) if first else self.network_.dtype
+        self._check_range(y, objective, dtype)
         if first:
-            self._begin(X, objective)
+            self._begin(X.shape[1], objective, dtype)
         elif objective.units != self._units:
             raise ValueError(f"{type(self).__name__}: y wants {objective.units} output units; the network has "
                              f"{self._units}: only data of one kind can be trained on further")
@@ -147,10 +158,9 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
             observer.finish()
         return self
 
-    def _begin(self, X: Any, objective: Objective) -> None:
+    def _begin(self, features: int, objective: Objective, dtype: Any) -> None:
         """Make the network, and set all that training goes on from."""
-        dtype = self.dtype or ("float64" if self.solver == "lbfgs" else X.dtype)
-        self.network_ = build(self, X.shape[1], objective.units, dtype, self._random_state)
+        self.network_ = build(self, features, objective.units, dtype, self._random_state)
         self._units, self.out_activation_ = objective.units, objective.activation
         self.n_layers_ = len(self.coefs_) + 1
         self._trainer, self._split_seed = None, None
@@ -194,11 +204,14 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         decay = float(self.alpha) / (len(X) if sample_weight is None else float(sample_weight.sum()))
         penalty = Penalty(self.network_, decay)
 
+        stop = False
+
         def after(iteration: int, value: float) -> bool:
             self.loss_ = objective.loss_scale * (value - penalty() / scale) + objective.loss_offset + penalty()
             self.loss_curve_.append(self.loss_)
             if self.verbose:
                 print(f"Iteration {iteration}, loss = {self.loss_:.8f}")
+            nonlocal stop
             stop = observer is not None and observer.end()
             if observer is not None and not stop and iteration < self.max_iter:
                 observer.begin()
@@ -211,7 +224,7 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
                            max_evaluations=self.max_fun, tol=self.tol / scale, on_iteration=after)
         self.n_iter_, self.stopped_ = result.iterations, result.converged
         self.best_loss_ = min(self.loss_curve_, default=inf)
-        if not result.converged:
+        if not result.converged and not stop:
             warnings.warn(f"lbfgs failed to converge after {result.iterations} iteration(s): {result.message}. "
                           "Increase max_iter or scale the data to mean 0 and standard deviation 1.", ConvergenceWarning,
                           stacklevel=4)
@@ -226,8 +239,15 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
             if self._split_seed is None:
                 self._split_seed = int(state.randint(2**31))
             state = np.random.RandomState(self._split_seed)
-        train, kept = train_test_split(np.arange(len(X)), random_state=state, test_size=self.validation_fraction,
-                                       stratify=self._strata(targets))
+        strata = self._strata(targets)
+        try:
+            train, kept = train_test_split(np.arange(len(X)), random_state=state, test_size=self.validation_fraction,
+                                           stratify=strata)
+        except ValueError:
+            some = "some" if strata is None else "some of each class"
+            raise ValueError(f"{type(self).__name__}: early_stopping is True, but {len(X)} rows cannot be split by "
+                             f"validation_fraction, {self.validation_fraction}, so that both parts have {some}; "
+                             "change validation_fraction, or give validation_data") from None
         if len(kept) < 2:
             raise ValueError(f"{type(self).__name__}: the validation set has {len(kept)} of {len(X)} rows, too few; "
                              f"increase validation_fraction, {self.validation_fraction}, or give validation_data")
@@ -251,7 +271,7 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
 
     # ---- the parameters ---------------------------------------------------------------------------------------------
 
-    def _check_parameters(self, incremental: bool) -> None:
+    def _check_parameters(self, incremental: bool, validated: bool) -> None:
         name = type(self).__name__
         if self.solver not in SOLVERS and not isinstance(self.solver, Optimizer):
             raise ValueError(f"{name}: solver is {self.solver!r}; expected one of {', '.join(map(repr, SOLVERS))}, or "
@@ -271,6 +291,11 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
             number(name, argument, getattr(self, argument), "a number above 0", lambda v: v > 0)
         for argument in ("momentum", "validation_fraction", "beta_1", "beta_2"):
             number(name, argument, getattr(self, argument), "a number from 0 to below 1", lambda v: 0 <= v < 1)
+        for argument in ("shuffle", "warm_start", "nesterovs_momentum", "early_stopping", "batch_norm", "layer_norm"):
+            flag(name, argument, getattr(self, argument))
+        if self.early_stopping and not validated and not self.validation_fraction and self.solver != "lbfgs":
+            raise ValueError(f"{name}: validation_fraction is {self.validation_fraction!r} and early_stopping is True; "
+                             "expected a number above 0, or validation_data given to fit")
         if self.solver == "lbfgs" and self.callbacks:
             raise ValueError(f"{name}: callbacks are given with solver='lbfgs', which has no epochs; expected \"sgd\", "
                              '"adam" or an optimizer')
@@ -280,10 +305,10 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
     # ---- the network's outputs --------------------------------------------------------------------------------------
 
     def _outputs(self, X: Any) -> Array:
-        """Return what the network gives for checked or unchecked rows."""
+        """Return what the network gives for checked or unchecked rows; threads wait for each other."""
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False)
-        with _threads(self.n_threads):
+        with _locks.setdefault(self.network_, RLock()), _threads(self.n_threads):
             if not hasattr(X, "toarray"):
                 return np.asarray(self.network_.predict(X))
             rows = X.tocsr()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from sklearn.utils.validation import validate_data
 
 from fastbp.estimators.mlp import BaseMLP, partial_fit_available
 from fastbp.estimators.objective import Objective, poisson_offset, quantiles_of, regression
-from fastbp.losses import GaussianNLL, PoissonNLL, Quantile
+from fastbp.losses import MSE, GaussianNLL, HalfSquaredError, PoissonNLL, Quantile
 from fastbp.network import BackendName
 from fastbp.ops.base import Array
 
@@ -130,6 +131,18 @@ n_outputs_, n_features_in_, feature_names_in_
         if self.loss == "poisson" and (y >= 0).all():
             return replace(objective, loss_offset=poisson_offset(y, sample_weight))
         return objective
+
+    def _check_range(self, y: Array, objective: Objective, dtype: Any) -> None:
+        name = "float32" if dtype in ("float32", np.float32) else "float64"
+        most = float(np.finfo(name).max)
+        if isinstance(objective.loss, HalfSquaredError | MSE | GaussianNLL):
+            most = sqrt(most)
+        large = np.abs(y) > most
+        if large.any():
+            row, column = (int(i) for i in np.argwhere(large)[0])
+            raise ValueError(f"MLPRegressor: y has {y[row, column]:.3g} in row {row}, too large for {objective.loss!r} "
+                             f"in {name}; expected numbers up to {most:.1e} in size: scale y, for instance with "
+                             "sklearn.compose.TransformedTargetRegressor")
 
     def _predictions(self, outputs: Array) -> Array:
         if isinstance(self._loss, PoissonNLL):
