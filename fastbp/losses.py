@@ -130,7 +130,11 @@ class Loss(ABC):
 
     def sample_weights(self, w: Any, rows: int, dtype: str) -> Array:
         """Check and convert sample weights: (rows,), finite, none below 0."""
-        array = numbers("sample_weight", w, dtype)
+        given = real("sample_weight", w)
+        largest = given.max(initial=0)
+        if 0 < largest < 1e-30:  # only their proportions count, which would be lost in float32
+            given = given / largest
+        array = numbers("sample_weight", given, dtype)
         if array.shape != (rows,):
             raise ValueError(f"sample_weight has shape {array.shape}; expected ({rows},): one for each row of x")
         return _within("sample_weight", finite("sample_weight", array), 0)

@@ -54,7 +54,7 @@ typedef struct fbp_node {
     void *p[2], *dp[2];       /* parameters, and their gradients; dp NULL when frozen */
     void *buffer[2];          /* state that is not trained: running statistics */
     void *save[4];            /* kept from forward for backward */
-    void *aux;                /* linear: W transposed, (O, I); losses: row weights (B,), divided by their sum */
+    void *aux;                /* linear: W transposed, (O, I), or NULL; losses: row weights (B,), divided by their sum */
     const void *constants;    /* losses: one number for each output column, or NULL */
     const void *target;       /* losses: (B, ...) of the dtype, or int64 labels (B,) */
     const void *weight;       /* losses: sample weights (B,), or NULL */
@@ -119,7 +119,7 @@ static inline void fbp_update_piece(fbp_update_plan *u, void *p, const void *g, 
 /* The phases of an op, in the order they run; NULL where it has none. The _units members say which dim counts the
  * units of a phase that is not over rows. */
 typedef struct fbp_phases {
-    fbp_entry prepare;          /* over units; before the first forward, and again after every update */
+    fbp_entry prepare;          /* over units; before the first forward, and between an update and the next one */
     fbp_entry forward_reduce;   /* over units; mixes rows, before forward */
     fbp_entry forward;          /* over rows */
     fbp_entry backward_reduce;  /* over units; mixes rows, before backward; may fill dp */
@@ -225,7 +225,8 @@ typedef struct fbp_loop {
     const fbp_table *table;
     int32_t dtype;             /* 0 float32, 1 float64 */
     const fbp_program *program;      /* up to the loss, and all that must come before the loss and gradients are checked */
-    const fbp_program *finish;       /* all after that: updates, and a refresh of what derives from parameters */
+    const fbp_program *finish;       /* all after that: updates, and, if another mini-batch follows, a refresh of what
+                                        derives from parameters */
     double *const *row_losses; /* one array per loss */
     const int64_t *loss_rows;  /* and how many entries of it make a row of the batch */
     int64_t n_losses;

@@ -18,9 +18,10 @@ from fastbp.losses import Loss
 from fastbp.ops.base import Array
 from fastbp.optimizers import Update
 
-# Below these limits no optimizer can overflow a parameter: of each gradient; of learning rate and weight decay.
+# Within these limits no optimizer can make a parameter that is not finite: of each gradient, the learning rate, the
+# learning rate times the weight decay, and what a denominator is kept from 0 by.
 _TAME_GRADIENT = {"float32": 1e15, "float64": 1e100}
-_TAME_RATE = 1e6
+_TAME_RATE, _TAME_DECAY, _TAME_EPS = 1e6, 1.0, 1e-12
 
 
 class NativeBackend:
@@ -91,7 +92,7 @@ class NativeBackend:
             plan = self._plan(self._settings(batch, backward=True, fused=not checked), min(n_rows, batch_size))
             plan.feed(_sources(batch))
             plan.run("prepare", 0, True)
-            self._last = None
+            self._last = self._stepping = None
             run = _TrainingRun(self._memory, plan, update, order, n_rows, batch_size, rates, checked)
             bad = run.to_end(on_progress)
             if bad is not None:
@@ -101,16 +102,15 @@ class NativeBackend:
                 raise NonFiniteError(bad[0], bad[1] or self._first_bad(part), run.losses[:bad[0]].tolist())
             simple = batch.sample_weight is None and len(batch.inputs) == len(batch.losses) == 1
             stateless = not self._memory.flat_buffers.size and not plan.lowering.calls_back
-            tame = _tame(update, 0)
-            if len(rates) == 1 and simple and stateless and tame and not batch.losses[0].has_domain:
-                self._stepping = plan, batch.losses[0], update
+            if len(rates) == 1 and simple and stateless and not batch.losses[0].has_domain:
+                self._stepping = plan, batch.losses[0], update, _tame_rate(update)
             return run.losses
 
     def quick_step(self, x: Any, y: Any, loss: Any, update: Update, lr: float) -> float | None:
         if self._stepping is None:
             return None
-        plan, known_loss, known_update = self._stepping
-        if known_loss is not loss or known_update is not update or not 0 <= lr <= _TAME_RATE:
+        plan, known_loss, known_update, most = self._stepping
+        if known_loss is not loss or known_update is not update or lr > most:
             return None
         value: float | None = plan.quick_step(x, y, update, lr, _TAME_GRADIENT[self._memory.dtype])
         if value is not None:
@@ -193,7 +193,7 @@ class _TrainingRun:
 
     def to_end(self, on_progress: Progress | None) -> tuple[int, str] | None:
         """Run; return None, or the number of the bad mini-batch and the parameter that it spoilt, if any."""
-        light = len(self._rates) == 1 and _tame(self._update, float(self._rates[0]))
+        light = len(self._rates) == 1 and float(self._rates[0]) <= _tame_rate(self._update)
         saved = self._save(heavy=not light)
         status = self._run(len(self._rates), on_progress, _TAME_GRADIENT[self._memory.dtype] if light else inf)
         if status == Status.ERROR_GRADIENT and light:
@@ -246,8 +246,12 @@ class _TrainingRun:
         return ""
 
 
-def _tame(update: Update, lr: float) -> bool:
-    return 0 <= lr <= _TAME_RATE and all(s.weight_decay <= _TAME_RATE for s in update.segments)
+def _tame_rate(update: Update) -> float:
+    """Return the largest learning rate with which a step need not be undone; -1 if there is none."""
+    if getattr(update.optimizer, "eps", 1.0) < _TAME_EPS:
+        return -1.0
+    decay = max((s.weight_decay for s in update.segments), default=0.0)
+    return min(_TAME_RATE, _TAME_DECAY / decay) if decay else _TAME_RATE
 
 
 def _sources(batch: Batch) -> list[Array]:
@@ -267,5 +271,6 @@ def _programs(low: Lowering) -> dict[str, list[Step]]:
     run, late = run + low.backward, low.gradients
     if not s.fused:
         run, late = run + late, []
+    # finish_last is for a mini-batch after which "prepare" runs before anything else does
     return {"prepare": low.prepare, "run": run, "finish": late + low.updates + low.refresh(),
             "finish_last": late + low.updates}

@@ -3,7 +3,8 @@
  * A product is cut into blocks of rows: a block of A stays in the second-level cache while all its columns are made.
  * Operands are read where they are if they fit the cache. Copies are made where they do not, or where rows are so far
  * apart that they fall into few sets of the cache; then the inner index is cut as well, FBP_KC at a time. The first
- * tile of a panel of B (two vectors wide) copies it as it goes, which costs two stores for 24 multiply-adds.
+ * tile of a panel of B (two vectors wide) copies it as it goes, which costs two stores for 24 multiply-adds; if B is
+ * given transposed, each panel is transposed before, however few rows there are.
  */
 
 #ifndef FBP_KC
@@ -12,7 +13,7 @@
 #define FBP_BLOCK_BYTES (448 * 1024)                            /* a block of A, copied or not */
 #define FBP_CACHED_BYTES (1024 * 1024)                          /* more of B than this is copied */
 #define FBP_FAR_BYTES 2048                                      /* rows apart by multiples of this fall into few sets */
-#define FBP_PACK_ROWS 48                                        /* shorter products never pack */
+#define FBP_PACK_ROWS 48                                        /* shorter products pack nothing but a transposed B */
 #define FBP_PACK_COLUMNS 16                                     /* and narrower ones, in vectors, not A */
 #define FBP_FINISH_BYTES (192 * 1024)                           /* of a block of C finished while in the cache */
 #define FBP_REPACK_ROWS 192                                     /* but so many rows if each block copies B anew */
