@@ -36,7 +36,7 @@ class NativeBackend:
         self._plans: dict[Settings, Plan] = {}
         self._last: tuple[Plan, int] | None = None
         self._inference: Plan | None = None
-        self._stepping: tuple[Plan, Loss, Update] | None = None
+        self._stepping: tuple[Plan, Loss, Update, float] | None = None
         for node in memory.graph.nodes:
             if not node.op.is_view:
                 op_phases(node.op.name)
