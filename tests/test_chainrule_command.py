@@ -125,6 +125,16 @@ def test_files_that_do_not_fit(tmp_path, capsys):
     assert (status, err) == (1, f"python -m fastbp explain: {tmp_path / 'none.json'}: No such file or directory\n")
 
 
+@pytest.mark.parametrize("option", ["--html", "--svg"])
+def test_the_example_is_not_overwritten(capsys, tmp_path, option):
+    example = tmp_path / "mine.json"
+    example.write_text("{}", encoding="utf-8")
+    status, _, err = run(capsys, example, option, example)
+    assert status == 1
+    assert "the example itself" in err
+    assert example.read_text(encoding="utf-8") == "{}"
+
+
 def test_a_reader_who_has_seen_enough(tmp_path):
     command = [sys.executable, "-m", "fastbp", "explain", "--weight", "all", "--backend", "reference"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

@@ -10,7 +10,7 @@ from fastbp.chainrule import Explanation, compare, load, page, worked_example
 from fastbp.chainrule.example import Example
 from fastbp.chainrule.names import Names
 from fastbp.checks import file_to_write
-from fastbp.commands.arguments import positive_int
+from fastbp.commands.arguments import not_an_input, positive_int
 
 # A page for every weight of a network is meant for small ones.
 _MOST_WEIGHTS = 200
@@ -43,6 +43,8 @@ def run(args: Namespace) -> None:
     for option, path in (("--html", args.html), ("--svg", args.svg)):
         if path is not None:
             file_to_write(option, path)
+            if args.file is not None:
+                not_an_input(option, path, example=args.file)
     if args.compare:
         found = compare(backend=args.backend, lang=args.lang)
         print(found)
