@@ -2,7 +2,10 @@
 
 import copy
 import gc
+import os
 import pickle
+import signal
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -55,3 +58,29 @@ def test_a_network_that_went_leaves_no_lock_behind(wine):
     model.fit(*wine)
     gc.collect()
     assert len(mlp._locks) == before - 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_forked_process_does_not_wait_for_a_thread_that_it_has_not(wine):
+    model = classifier(2).fit(*wine)
+    model.predict(wine[0])
+    lock = mlp._locks[model.network_]
+    held, done = threading.Event(), threading.Event()
+
+    def hold():
+        with lock:
+            held.set()
+            done.wait()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
+    child = os.fork()
+    if not child:
+        signal.alarm(20)  # ends the process
+        model.predict(wine[0])
+        os._exit(0)
+    done.set()
+    holder.join()
+    assert os.waitpid(child, 0)[1] == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -38,6 +39,9 @@ _ROWS_AT_ONCE = 4096
 # A network is used by one thread at a time. Kept apart from estimators: locks can be neither pickled nor copied, and
 # the copies that share a network share its lock.
 _locks: WeakKeyDictionary[Network, Any] = WeakKeyDictionary()
+if hasattr(os, "register_at_fork"):
+    # threads that hold one do not live on in a forked process
+    os.register_at_fork(after_in_child=_locks.clear)
 
 
 class BaseMLP(CallbackSupport, BaseEstimator, ABC):
