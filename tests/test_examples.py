@@ -57,6 +57,22 @@ def test_online_learning():
     assert accuracies[9] > 85, "and learnt"
 
 
+def test_cart_pole():
+    text = run("cart_pole.py", "--episodes", "240")
+    moves = [float(m) for m in re.findall(r"stands for +([\d.]+) of 200", text)]
+    assert len(moves) == 10
+    assert moves[0] < 40
+    assert max(moves[-3:]) > 120
+
+
+def test_many_nets():
+    text = run("many_nets.py", "--nets", "4", "--epochs", "30")
+    (inside, outside) = re.findall(r": error ([\d.]+), doubt ([\d.]+)", text)
+    assert float(inside[0]) < 0.02
+    assert float(outside[0]) > 4 * float(inside[0])
+    assert float(outside[1]) > 4 * float(inside[1]), "the nets differ where they were not trained"
+
+
 def test_gan():
     text = run("gan.py", "--steps", "2500")
     radii = {n: (float(m), float(s)) for n, m, s in re.findall(r"(\w+): radius ([\d.]+) ± ([\d.]+)", text)}
