@@ -21,6 +21,7 @@ import numpy as np
 from fastbp.backends.base import Batch
 from fastbp.callbacks import Callback, as_callbacks
 from fastbp.checks import count, finite, flag, number
+from fastbp.divergence import divergence
 from fastbp.errors import DivergenceError, NonFiniteError
 from fastbp.history import History
 from fastbp.losses import BinaryCrossEntropy, CrossEntropy, Loss
@@ -37,8 +38,6 @@ Shuffle = bool | Callable[[int, Array], "ArrayLike"]
 
 # Epochs shorter than this are run several in one call.
 _JOINED_SECONDS = 0.02
-# Inputs beyond this are a likelier cause of divergence than the learning rate.
-_LARGE_INPUT = 100.0
 # An activation at the end of a network, and the loss that applies it itself.
 _TWICE = (("softmax", CrossEntropy), ("sigmoid", BinaryCrossEntropy))
 
@@ -521,26 +520,8 @@ class Trainer:
             pair = batch.targets[0], outputs[0]
         return result | {name: _number(name, metric(*pair)) for name, metric in self.metrics.items()}
 
-    # ---- when it goes wrong -----------------------------------------------------------------------------------------
-
     def _diverged(self, error: NonFiniteError, batch: Batch, lr: float, epoch: int, at: int) -> DivergenceError:
-        message = (f"epoch {epoch}, batch {at}: {error.tensor} is not finite. {self._advice(error.tensor, batch, lr)} "
-                   "The network holds the parameters from after the last good mini-batch.")
-        return DivergenceError(message, epoch, at, error.tensor)
-
-    def _advice(self, tensor: str, batch: Batch, lr: float) -> str:
-        if tensor in [self.net.graph.names[t] for t in self.net.graph.inputs]:
-            return "The input data has NaN or infinite values: fill or leave out such rows."
-        if tensor == "sample_weight":
-            return "Give finite sample weights."
-        if tensor in self.net.params:
-            return "It was so before the step: initialise the parameters anew, or load good ones."
-        largest = max(float(np.abs(x).max(initial=0)) for x in batch.inputs)
-        if largest > _LARGE_INPUT:
-            return (f"The inputs are large (up to {largest:.3g}): standardise them to mean 0 and standard deviation 1, "
-                    f"or lower the learning rate ({lr:.3g}).")
-        clip = "" if self.update.clip_norm is not None else ", or clip the gradient with clip_norm=1.0"
-        return f"The learning rate ({lr:.3g}) is probably too high: lower it{clip}."
+        return divergence(self.net, error, batch, lr, self.clip_norm is not None, epoch, at)
 
     # ---- the border -------------------------------------------------------------------------------------------------
 

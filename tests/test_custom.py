@@ -342,3 +342,13 @@ def test_accumulated_gradients_are_those_of_one_batch(backend):
         out = net.forward(x[i:i + 4], training=True)
         net.backward(2 * (out - y[i:i + 4]) / 24, accumulate=i > 0)
     assert net.grads.flat == pytest.approx(whole, rel=1e-12)
+
+
+@pytest.mark.parametrize("backend", backends())
+def test_a_loss_of_ones_own_that_is_not_finite_is_named(backend):
+    def strange(y_pred, y):
+        return np.nan, np.zeros_like(y_pred)
+
+    net = fb.Sequential(fb.Linear(2, 1), seed=0, backend=backend)
+    with pytest.raises(fb.DivergenceError, match="what strange makes of them is not"):
+        fb.Trainer(net, strange, fb.SGD(0.1)).fit(np.ones((4, 2)), np.ones((4, 1)), progress=False)

@@ -16,7 +16,7 @@ FLOORS = [
     ["backends"],
     ["outlook", "network", "cpu"],
     ["report", "summary_html", "graph_svg", "serialization", "checkpoint", "callbacks", "lbfgs", "plots", "streaming",
-     "onnx_export", "torch_interop"],
+     "onnx_export", "torch_interop", "divergence"],
     ["trainer"],
     ["chainrule", "estimators", "datasets", "kernels", "table", "bench"],
     ["commands", "__main__", "__init__"],
