@@ -124,12 +124,12 @@ FUNCTIONS = {
     "sigmoid": Function(activation("sigmoid"), sigmoid, 3),
     "softplus": Function(activation("softplus"), lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))), 3),
     "selu": Function(activation("selu"), selu, 4),
-    "gelu": Function(activation("gelu"), lambda x: far(x) * normal_cdf(x), 4.5, product=True),
+    "gelu": Function(activation("gelu"), lambda x: far(x) * normal_cdf(x), 5, product=True),
     # exp(v) is off by what its argument v is off; v is a polynomial of x, rounded four times
     "gelu_tanh": Function(activation("gelu_tanh"), lambda x: far(x) * sigmoid(gelu_tanh_exponent(x)),
                           lambda x: 4 + 2.5 * np.maximum(-gelu_tanh_exponent(x), 0), product=True),
     "silu": Function(activation("silu"), lambda x: far(x) * sigmoid(x), 4, product=True),
-    "mish": Function(activation("mish"), mish, 4, product=True),
+    "mish": Function(activation("mish"), mish, 5, product=True),
     "hardswish": Function(activation("hardswish"), lambda x: np.maximum(x, -3) * (np.clip(x + 3, 0, 6) / 6), 4),
 }
 
