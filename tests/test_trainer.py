@@ -494,9 +494,15 @@ def test_ctrl_c_leaves_a_network_that_can_be_trained_on(backend):
 def test_ctrl_c_within_a_mini_batch(backend, tmp_path):
     script = tmp_path / "train.py"
     script.write_text(f"""
-import os, signal, threading
+import os, signal, threading, time
 import numpy as np
 import fastbp as fb
+
+def interrupt():
+    while not trainer.update.step:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    os.kill(os.getpid(), signal.SIGINT)
 
 def make():
     net = fb.Sequential(fb.Linear(20, 50), fb.BatchNorm(), fb.Tanh(), fb.Linear(50, 1), seed=0, backend={backend!r})
@@ -504,7 +510,7 @@ def make():
 
 x = np.random.default_rng(0).normal(size=(64, 20))
 trainer, again = make(), make()
-threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+threading.Thread(target=interrupt).start()
 try:
     trainer.fit(x, x[:, 0], epochs=10**9, batch_size=16, shuffle=False)
 except KeyboardInterrupt:
