@@ -44,7 +44,7 @@ def save_checkpoint(trainer: Trainer, path: Paths) -> None:
     write(path, {"network": describe(net), "trainer": {
         "losses": [_describe_loss(loss) for loss in net.losses(trainer.loss)],
         "optimizer": _describe_optimizer(optimizer), "step": update.step,
-        "clip_norm": update.clip_norm, "clip_value": update.clip_value,
+        "clip_norm": trainer.clip_norm, "clip_value": trainer.clip_value,
         "history": [{k: plain(f"history: {k}", v) for k, v in row.items()} for row in trainer.history],
         "callbacks": [c for c in callbacks if c["state"]]}}, tensors)
 

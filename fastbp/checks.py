@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from math import isfinite
 from numbers import Real
 from operator import index
@@ -105,6 +105,21 @@ def finite(name: str, array: Array, rows: Array | None = None) -> Array:
         row = at[0] if rows is None else rows[at[0]]
         raise ValueError(f"{name} has {what} in row {row}; expected finite numbers: fill or leave out such rows")
     return array
+
+
+def numbered(name: str, count: int) -> list[str]:
+    """Return what errors call each of several arrays: the name alone if there is one.
+
+    >>> numbered("x", 1), numbered("x", 2)
+    (['x'], ['x[0]', 'x[1]'])
+    """
+    return [name] if count == 1 else [f"{name}[{i}]" for i in range(count)]
+
+
+def finite_inputs(inputs: Sequence[Array], rows: Array | None = None) -> None:
+    """Raise ValueError as :func:`finite` does, for the inputs of a network."""
+    for name, x in zip(numbered("x", len(inputs)), inputs, strict=True):
+        finite(name, x, rows)
 
 
 def number(owner: str, argument: str, value: Any, expected: str, fits: Callable[[float], bool]) -> float:

@@ -34,7 +34,7 @@ def _advice(net: Network, tensor: str, batch: Batch, lr: float, clipped: bool) -
         return (f"The inputs are large (up to {largest:.3g}): standardise them to mean 0 and standard deviation 1, "
                 f"or lower the learning rate ({lr:.3g}).")
     own = [loss.function for loss in batch.losses if isinstance(loss, CustomLoss)]
-    if own and tensor == "the loss":
+    if len(own) == len(batch.losses) and tensor == "the loss":
         name = getattr(own[0], "__name__", repr(own[0]))
         return f"The outputs are finite, and what {name} makes of them is not: let it return finite numbers for any."
     clip = "" if clipped else ", or clip the gradient with clip_norm=1.0"

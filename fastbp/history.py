@@ -71,7 +71,7 @@ class History:
         """Return the picture for notebooks; None, for the text alone, without matplotlib or anything to draw."""
         try:
             png: bytes = self.plot()._repr_png_()
-        except (ImportError, ValueError):
+        except (ImportError, ValueError, KeyError):
             return None
         return png
 

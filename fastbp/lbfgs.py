@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.backends.base import Batch
-from fastbp.checks import count, finite, number
+from fastbp.checks import count, finite_inputs, number
 from fastbp.errors import DivergenceError
 from fastbp.network import Network
 from fastbp.ops.base import Array
@@ -115,8 +115,6 @@ def fit_lbfgs(net: Network, X: Any, y: Any, loss: Any, *, sample_weight: ArrayLi
 
 def _check(net: Network, batch: Batch) -> None:
     """Refuse what has no minimum."""
-    for i, x in enumerate(batch.inputs):
-        finite("x" if len(batch.inputs) == 1 else f"x[{i}]", x)
     for name, values in net.params.items():
         if not np.isfinite(values).all():
             raise ValueError(f"fit_lbfgs: net has NaN or infinite values in {name!r}; expected finite parameters: "
@@ -147,7 +145,7 @@ class _Minimisation:
             if not np.isfinite(result.fun):
                 raise self._diverged("The network holds the parameters of the last iteration.")
             self._accepted = result.x
-        except DivergenceError:
+        except (DivergenceError, ValueError):
             if not self._started:
                 for vector, values in before:
                     vector.flat = values
@@ -172,6 +170,7 @@ class _Minimisation:
         with np.errstate(all="ignore"):
             value, grad = self._penalised(theta)
         if not self._started and not (np.isfinite(value) and np.isfinite(grad).all()):
+            finite_inputs(self._batch.inputs)
             raise self._diverged("The network is as it was.")
         self._started = True
         return value, grad

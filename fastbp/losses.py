@@ -16,7 +16,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite, prod
+from math import inf, isfinite, prod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -84,10 +84,13 @@ class Loss(ABC):
     def _constants(self, shape: Shape) -> tuple[float, ...]:
         return ()
 
-    @property
-    def has_domain(self) -> bool:
-        """Whether some finite targets are refused, besides labels out of range."""
-        return type(self)._check_domain is not Loss._check_domain
+    domain: ClassVar[tuple[float, float] | None] = (-inf, inf)
+    """The targets there may be, both ends included; None where :meth:`_check_domain` says more than that."""
+
+    def plain_domain(self, target: Array) -> tuple[float, float] | None:
+        """Return the domain of such targets if :meth:`targets` takes all numbers in it, or labels, as they are."""
+        own = type(self).targets is Loss.targets and type(self)._check_domain is Loss._check_domain
+        return self.domain if own else None
 
     # ---- the border: checks and conversions ------------------------------------------------------------------------
 
@@ -132,7 +135,7 @@ class Loss(ABC):
         """Check and convert sample weights: (rows,), finite, none below 0."""
         given = real("sample_weight", w)
         largest = given.max(initial=0)
-        if 0 < largest < 1e-30:  # only their proportions count, which would be lost in float32
+        if 0 < largest < 1e-30 or 1e30 < largest < inf:  # only their proportions count, which float32 would lose
             given = given / largest
         array = numbers("sample_weight", given, dtype)
         if array.shape != (rows,):
@@ -144,7 +147,8 @@ class Loss(ABC):
 
     def _check_domain(self, name: str, target: Array) -> None:
         """Raise ValueError for targets outside the domain."""
-        return
+        if self.domain is not None and self.domain != (-inf, inf):
+            _within(name, target, *self.domain)
 
 
 @dataclass(frozen=True)
@@ -264,6 +268,9 @@ class Quantile(Loss):
             return np.repeat(one, len(self._quantiles), axis=1)
         return super().targets(t, out_shape, dtype, rows, name)
 
+    def plain_domain(self, target: Array) -> tuple[float, float] | None:
+        return self.domain if type(self).targets is Quantile.targets else None
+
     def rows(self, x: Array, target: Array) -> tuple[Array, Array]:
         q = np.asarray(self._quantiles, x.dtype)
         e = target.reshape(x.shape) - x
@@ -286,13 +293,11 @@ class PoissonNLL(Loss):
     """
 
     name: ClassVar[str] = "poisson_nll"
+    domain = (0, inf)
 
     def rows(self, x: Array, target: Array) -> tuple[Array, Array]:
         y, rate = target.reshape(x.shape), np.exp(x)
         return (rate - y * x).mean(axis=1), (rate - y) * (1.0 / x.shape[1])
-
-    def _check_domain(self, name: str, target: Array) -> None:
-        _within(name, target, 0)
 
 
 @dataclass(frozen=True)
@@ -342,6 +347,7 @@ class BinaryCrossEntropy(Loss):
 
     pos_weight: float | Sequence[float] | None = None
     name: ClassVar[str] = "binary_cross_entropy"
+    domain = (0, 1)
 
     def __post_init__(self) -> None:
         if self.pos_weight is not None:
@@ -362,9 +368,6 @@ class BinaryCrossEntropy(Loss):
     def accuracy(self, y_pred: Array, target: Array, sample_weight: Array | None) -> float | None:
         right = (y_pred > 0) == (target >= 0.5)
         return _mean(right, sample_weight)
-
-    def _check_domain(self, name: str, target: Array) -> None:
-        _within(name, target, 0, 1)
 
     def _constants(self, shape: Shape) -> tuple[float, ...]:
         if self.pos_weight is None:
@@ -453,6 +456,10 @@ class CrossEntropy(Loss):
 
     def native_name(self, target: Array) -> str:
         return "cross_entropy" if _is_labels(target) else "soft_cross_entropy"
+
+    def plain_domain(self, target: Array) -> tuple[float, float] | None:
+        labels = type(self).targets is CrossEntropy.targets and _is_labels(target)  # probabilities must sum to 1
+        return self.domain if labels else None
 
     def targets(self, t: Any, out_shape: Shape, dtype: str, rows: int, name: str = "y") -> Array:
         array = real(name, t, "for labels, number the classes from 0: np.unique(y, return_inverse=True)[1]")

@@ -14,7 +14,7 @@ import numpy as np
 
 from fastbp.backends.base import Backend, Batch, Memory, Progress, Update
 from fastbp.backends.reference import ReferenceBackend
-from fastbp.checks import count, integer, numbers
+from fastbp.checks import count, integer, numbered, numbers
 from fastbp.custom_loss import as_loss
 from fastbp.errors import NonFiniteError
 from fastbp.graph import Graph, Input, Parameter, Tensor
@@ -430,7 +430,7 @@ class Network(Outlook):
             raise ValueError("x has no rows; expected at least one sample")
         losses = self.losses(loss)
         targets = self._several("y", y, self._single_output, len(losses))
-        names = ["y"] if len(losses) == 1 else [f"y[{i}]" for i in range(len(losses))]
+        names = numbered("y", len(losses))
         checked = [one.targets(t, out.shape, self.dtype, rows, name)
                    for one, t, out, name in zip(losses, targets, self.graph.outputs, names, strict=True)]
         weight = None if sample_weight is None else losses[0].sample_weights(sample_weight, rows, self.dtype)
@@ -450,7 +450,7 @@ class Network(Outlook):
 
     def _inputs(self, x: Any) -> list[Array]:
         given = self._several("x", x, self._single_input, len(self.graph.inputs))
-        names = ["x"] if len(given) == 1 else [f"x[{i}]" for i in range(len(given))]
+        names = numbered("x", len(given))
         arrays = [self._array(n, g, t.shape) for n, g, t in zip(names, given, self.graph.inputs, strict=True)]
         for n, a in zip(names, arrays, strict=True):
             if len(a) != len(arrays[0]):

@@ -94,6 +94,10 @@ class Update:
                 grads *= self.clip_norm / norm
 
 
+# What an optimizer in use is not looked up for again.
+_SETTINGS = {"weight_decay", "decay_bias", "momentum", "nesterov", "alpha", "eps", "beta1", "beta2"}
+
+
 class Optimizer(ABC):
     """An optimizer.
 
@@ -119,9 +123,9 @@ class Optimizer(ABC):
         self._updates: WeakKeyDictionary[Network, Update] = WeakKeyDictionary()
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in self.__dict__ and not name.startswith("_"):
-            raise AttributeError(f"{type(self).__name__}: {name} is fixed; make a new optimizer with {name}={value!r}. "
-                                 "Only lr may be assigned")
+        if name in _SETTINGS and self.__dict__.get("_updates"):
+            raise AttributeError(f"{type(self).__name__}: {name} is fixed, as the optimizer is in use; make a new one "
+                                 f"with {name}={value!r}. Only lr may be assigned")
         super().__setattr__(name, value)
 
     @property

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import gcd, isnan
+from math import gcd, isfinite
 from os import PathLike
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ import numpy as np
 
 from fastbp.backends.base import Batch
 from fastbp.callbacks import Callback, as_callbacks
-from fastbp.checks import count, finite, flag, number
+from fastbp.checks import count, finite_inputs, flag, number
 from fastbp.divergence import divergence
 from fastbp.errors import DivergenceError, NonFiniteError
 from fastbp.history import History
@@ -164,8 +164,12 @@ class Trainer:
     @property
     def update(self) -> Update:
         """The optimizer's state for this network, shared with ``optimizer.step(net)``."""
+        return self._update
+
+    def _limited(self) -> Update:
+        """The same, clipped as this trainer clips: another one may have other limits."""
         update = self._update
-        update.clip_norm, update.clip_value = self.clip_norm, self.clip_value  # another trainer may have others
+        update.clip_norm, update.clip_value = self.clip_norm, self.clip_value
         return update
 
     @property
@@ -201,7 +205,7 @@ class Trainer:
         DivergenceError
             If something stops being finite; the step is not taken.
         """
-        update = self.update
+        update = self._limited()
         lr = self.optimizer.lr(update.step)
         if sample_weight is None and lr >= 0:
             loss = self.net.quick_step(x, y, self.loss, update, lr)
@@ -210,7 +214,7 @@ class Trainer:
         batch = self.net.batch(x, y, self.loss, sample_weight)
         rates = self.optimizer.lr.rates(self.update.step, 1)
         try:
-            return float(self.net.train_batches(batch, self.update, None, batch.rows, rates)[0])
+            return float(self.net.train_batches(batch, update, None, batch.rows, rates)[0])
         except NonFiniteError as error:
             raise self._diverged(error, batch, rates[0], self.epoch + 1, self.update.step + 1) from None
 
@@ -420,7 +424,7 @@ class Trainer:
         rates = self.optimizer.lr.rates(self.update.step, epochs * fit.updates)
         start = perf_counter()
         try:
-            losses = self.net.train_batches(fit.batch, self.update, order, fit.batch_size, rates)
+            losses = self.net.train_batches(fit.batch, self._limited(), order, fit.batch_size, rates)
         except NonFiniteError as error:
             epoch, batch = divmod(error.batch, fit.updates)
             good = np.asarray(error.losses[:epoch * fit.updates])
@@ -470,7 +474,7 @@ class Trainer:
             unordered = not fit.shuffle and fit.rows is None and piece == len(rates)
             try:
                 losses[done:done + piece] = self.net.train_batches(
-                    fit.batch, self.update, None if unordered else rows, size, rates[done:done + piece],
+                    fit.batch, self._limited(), None if unordered else rows, size, rates[done:done + piece],
                     self._reporter(fit, done))
             except NonFiniteError as error:
                 batch = done + error.batch
@@ -502,8 +506,8 @@ class Trainer:
                 raise Stopped
         return report
 
-    def evaluate_batch(self, batch: Batch, batch_size: int = 1024) -> dict[str, float]:
-        """Compute the loss and the metrics of checked data."""
+    def evaluate_batch(self, batch: Batch, batch_size: int = 1024, rows: Array | None = None) -> dict[str, float]:
+        """Compute the loss and the metrics of checked data; ``rows`` says how errors number its rows."""
         outputs = self.net.outputs(batch.inputs, batch_size)
         result = {"loss": 0.0}
         with np.errstate(all="ignore"):
@@ -513,8 +517,8 @@ class Trainer:
                 accuracy = loss.accuracy(y_pred, target, batch.sample_weight)
                 if accuracy is not None:
                     result["accuracy" if len(outputs) == 1 else f"accuracy_{i}"] = accuracy
-        if isnan(result["loss"]):
-            self._check_validation(batch)
+        if not isfinite(result["loss"]):
+            finite_inputs(batch.inputs, rows)
         pair: tuple[Any, Any] = (tuple(batch.targets), outputs)
         if len(outputs) == 1:
             pair = batch.targets[0], outputs[0]
@@ -555,10 +559,9 @@ class Trainer:
             raise type(error)(f"validation_data: {error}") from None
 
     def _check_validation(self, batch: Batch, rows: Array | None = None) -> None:
-        """Refuse inputs that are not finite, which would leave early stopping and checkpoints without a loss."""
-        for name, x in zip(["x"] if len(batch.inputs) == 1 else [f"x[{i}]" for i in range(len(batch.inputs))],
-                           batch.inputs, strict=True):
-            finite(name, x, rows)
+        """Refuse inputs whose loss is not finite, and so nothing to stop early by, because they are not."""
+        if not all(np.isfinite(x).all() for x in batch.inputs):
+            self.evaluate_batch(batch, rows=rows)
 
     def _split(self, rows: int, share: float) -> tuple[Array, Array]:
         kept = max(1, round(share * rows))

@@ -62,25 +62,33 @@ def test_a_network_that_went_leaves_no_lock_behind(wine):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-def test_a_forked_process_does_not_wait_for_a_thread_that_it_has_not(wine):
-    model = classifier(2).fit(*wine)
-    model.predict(wine[0])
-    lock = mlp._locks[model.network_]
-    held, done = threading.Event(), threading.Event()
+def test_a_forked_process_predicts_though_another_thread_did_when_it_was_forked(wine):
+    X, y = np.tile(wine[0], (30, 1)), np.tile(wine[1], 30)
+    model, done = classifier(2).fit(X, y), threading.Event()
+    expected = model.predict(X)
 
-    def hold():
-        with lock:
-            held.set()
-            done.wait()
+    def predict():
+        while not done.is_set():
+            model.predict(X)
 
-    holder = threading.Thread(target=hold)
-    holder.start()
-    held.wait()
-    child = os.fork()
-    if not child:
-        signal.alarm(20)  # ends the process
-        model.predict(wine[0])
-        os._exit(0)
-    done.set()
-    holder.join()
-    assert os.waitpid(child, 0)[1] == 0
+    thread = threading.Thread(target=predict)
+    thread.start()
+    try:
+        for _ in range(10):
+            child = os.fork()
+            if not child:
+                signal.alarm(30)  # ends the process
+                os._exit(int(not np.array_equal(model.predict(X), expected)))
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_threads_that_set_the_number_of_threads_leave_it_as_it_was(wine):
+    before = fb.get_num_threads()
+    models = [classifier(2).set_params(n_threads=n).fit(*wine) for n in (2, 3)]
+    with ThreadPoolExecutor(4) as pool:
+        for future in [pool.submit(each.predict, wine[0]) for each in models * 100]:
+            future.result()
+    assert fb.get_num_threads() == before

@@ -52,11 +52,12 @@ def test_a_layer_of_ones_own_reads_its_hyperparameters_when_it_runs():
 
 @pytest.mark.parametrize(("optimizer", "name"), [(fb.SGD(momentum=0.9), "momentum"), (fb.Adam(), "beta1"),
                                                  (fb.AdamW(), "weight_decay"), (fb.Lion(), "decay_bias")])
-def test_of_an_optimizer_only_the_learning_rate_may_be_assigned(optimizer, name):
-    with pytest.raises(AttributeError, match=rf"{name} is fixed; make a new optimizer"):
+def test_of_an_optimizer_in_use_only_the_learning_rate_may_be_assigned(optimizer, name):
+    trainer = fb.Trainer(_net(), fb.MSE(), optimizer)
+    with pytest.raises(AttributeError, match=rf"{name} is fixed, as the optimizer is in use; make a new one"):
         setattr(optimizer, name, 0.5)
     optimizer.lr = 0.25
-    assert optimizer.lr(0) == 0.25
+    assert trainer.lr == 0.25
 
 
 @pytest.mark.parametrize("name", ["net", "loss", "optimizer"])
@@ -117,7 +118,7 @@ def test_a_step_of_an_optimizer_refuses_a_learning_rate_below_zero():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_validation_inputs_that_are_not_finite_are_refused_before_training(bad):
-    net = _net()
+    net = fb.Sequential(fb.Linear(3, 1), seed=0)
     trainer, spoilt = fb.Trainer(net, fb.MSE(), fb.Adam()), X.copy()
     spoilt[3, 1] = bad
     before = net.params.flat.copy()
@@ -134,3 +135,50 @@ def test_evaluation_names_the_row_that_makes_the_loss_nan():
     spoilt[5, 0] = np.nan
     with pytest.raises(ValueError, match="x has NaN in row 5"):
         trainer.evaluate(spoilt, Y)
+
+
+def test_looking_at_a_trainer_changes_no_limits():
+    net, optimizer = _net(), fb.SGD(1.0)
+    clipping, free = fb.Trainer(net, fb.MSE(), optimizer, clip_norm=0.1), fb.Trainer(net, fb.MSE(), optimizer)
+    free.step(X, Y)
+    moved = []
+    for trainer in (clipping, free):
+        assert trainer.lr == 1.0
+        assert trainer.update.step == 1 + len(moved)
+        net.loss_and_grad(X, 100 * Y, fb.MSE())
+        before = net.params.flat.copy()
+        optimizer.step(net)
+        moved.append(np.linalg.norm(net.params.flat - before))
+    assert min(moved) > 1
+
+
+def test_an_optimizer_derived_from_ours_may_choose_its_own_settings_and_count():
+    class Mine(fb.SGD):
+        def __init__(self, lr):
+            super().__init__(lr, momentum=0.5)
+            self.momentum = 0.25
+            self.calls = 0
+
+        def update(self, *args):
+            self.calls += 1
+            super().update(*args)
+
+    optimizer = Mine(0.1)
+    fb.Trainer(_net(backend="reference"), fb.MSE(), optimizer).fit(X, Y, epochs=2, batch_size=32, progress=False)
+    assert optimizer.calls == 4
+    assert optimizer.momentum == 0.25
+
+
+def test_validation_inputs_that_a_layer_makes_finite_are_taken():
+    class Filled(fb.CustomLayer):
+        def forward(self, ctx, x):
+            return np.nan_to_num(x)
+
+        def backward(self, ctx, dy):
+            return dy
+
+    spoilt = X.copy()
+    spoilt[3, 1] = np.nan
+    net = fb.Sequential(fb.Input(3), Filled(), fb.Linear(3, 1), seed=0)
+    history = fb.Trainer(net, fb.MSE(), fb.Adam()).fit(X, Y, epochs=2, validation_data=(spoilt, Y), progress=False)
+    assert np.isfinite(history["val_loss"]).all()

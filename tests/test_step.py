@@ -112,3 +112,56 @@ def test_of_sample_weights_only_the_proportions_count_however_small(small, dtype
     for each, w in ((net, weights * small), (other, weights)):
         fb.Trainer(each, fb.MSE(), fb.SGD(0.1)).fit(X, Y, batch_size=64, sample_weight=w, progress=False)
     np.testing.assert_allclose(net.params.flat, other.params.flat, rtol=1e-5, atol=1e-7)
+
+
+def _refused_alike(loss, outputs, good, bad, message):
+    net = fb.Sequential(fb.Linear(4, outputs), seed=0)
+    trainer, x = fb.Trainer(net, loss, fb.SGD(0.1)), np.ones((2, 4), "float32")
+    for _ in range(2):
+        with pytest.raises(ValueError, match=message):
+            trainer.step(x, bad)
+        before = net.params.flat.copy()
+        with pytest.raises(ValueError, match=message):
+            trainer.step(x, bad.astype("float32"))
+        np.testing.assert_array_equal(net.params.flat, before)
+        trainer.step(x, good)
+        trainer.step(x, good)
+
+
+@pytest.mark.parametrize(("loss", "outputs", "good", "bad", "message"), [
+    (fb.CrossEntropy(), 3, np.array([[0.5, 0.5, 0], [0, 0, 1]]), np.array([[5.0, -3, 0], [0, 0, 0]]), "-3"),
+    (fb.BinaryCrossEntropy(), 1, np.array([[1.0], [0]]), np.array([[1.0], [1.5]]), "1.5"),
+    (fb.BinaryCrossEntropy(), 1, np.array([1.0, 0]), np.array([np.nan, 1]), "NaN"),
+    (fb.PoissonNLL(), 1, np.array([[2.0], [0]]), np.array([[-1.0], [1]]), "-1"),
+], ids=["probabilities", "beyond 1", "NaN", "below 0"])
+def test_targets_outside_the_domain_are_refused_in_every_step(loss, outputs, good, bad, message):
+    _refused_alike(loss, outputs, good, bad, message)
+
+
+def test_a_loss_that_converts_its_targets_does_so_in_every_step():
+    class OfLogarithms(fb.MSE):
+        def targets(self, t, *args, **kwargs):
+            return np.log(super().targets(t, *args, **kwargs))
+
+    trainer = fb.Trainer(fb.Sequential(fb.Linear(3, 1), seed=0), OfLogarithms(), fb.SGD(1e-9))
+    losses = [trainer.step(X, np.exp(Y)) for _ in range(4)]
+    np.testing.assert_allclose(losses, losses[0], rtol=1e-3)
+
+
+def test_labels_of_another_shape_are_refused_in_every_step():
+    net = fb.Sequential(fb.Input((1, 4)), fb.Linear(4, 3), seed=0)
+    trainer, x = fb.Trainer(net, fb.CrossEntropy(), fb.SGD(0.1)), np.ones((5, 1, 4), "float32")
+    for _ in range(2):
+        trainer.step(x, np.zeros((5, 1), int))
+        with pytest.raises(ValueError, match=r"expected labels \(5, 1\)"):
+            trainer.step(x, np.zeros(5, int))
+
+
+def test_a_weight_decay_times_a_large_parameter_is_undone():
+    net = fb.Sequential(fb.Linear(3, 1, bias=False), seed=0)
+    trainer = fb.Trainer(net, fb.MSE(), fb.SGD(1e-3, weight_decay=900.0))
+    trainer.step(np.zeros_like(X), Y)
+    net.params.flat[0] = 1e36
+    with pytest.raises(fb.DivergenceError, match="after the update"):
+        trainer.step(np.zeros_like(X), Y)
+    assert np.isfinite(net.params.flat).all()

@@ -49,3 +49,12 @@ cdef bint _convert(void *to, int kind, const void *given, int given_kind, int64_
     if given_kind == INT64:
         return _put(to, kind, <const int64_t *> given, n)
     return _put(to, kind, <const int32_t *> given, n)
+
+
+cdef bint _all_between(const given_t *given, int64_t n, double low, double high) noexcept:
+    """Whether all numbers are in a range, both ends included; NaN never is."""
+    cdef int64_t i
+    for i in range(n):
+        if not (low <= given[i] <= high):
+            return False
+    return True

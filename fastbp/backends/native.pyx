@@ -89,16 +89,29 @@ class Status:
     ERROR_PARAMETER = <int> FBP_ERROR_PARAMETER
 
 
+cdef int64_t _forks = 0
+
+
+def _note_fork():
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
+
+
 cdef class Gate:
     """Lets one thread at a time into a network: ``with gate:``, or RuntimeError."""
 
     cdef bint busy
+    cdef int64_t forks
 
     cdef int enter(self) except -1:
-        if self.busy:
+        if self.busy and self.forks == _forks:
             raise RuntimeError("the network is in use by another thread, or by the call that this one is made from; "
                                "give each a network of its own (net.copy())")
-        self.busy = True
+        self.busy, self.forks = True, _forks
         return 0
 
     def __enter__(self):
@@ -229,7 +242,7 @@ cdef class Plan:
         self.output_row_bytes = prod(self.output_shape) * self._real.itemsize
         if low.settings.losses:
             self.target_shape = low.settings.losses[0].target_shape
-            self.target_is_flat = prod(self.target_shape) == 1
+            self.target_is_flat = prod(self.target_shape) == 1 and low.settings.losses[0].target_kind == "real"
             self.n_classes = low.settings.losses[0].native.dims[1]
         for i, name in enumerate(("prepare", "run", "finish_last")):
             self.step_programs[<int64_t> i] = self._program_of.get(name, 0)
@@ -501,18 +514,18 @@ cdef class Plan:
         memcpy(_address(y), self.output_at, rows * self.output_row_bytes)
         return y
 
-    def quick_step(self, x, y, update, double lr, double limit):
+    def quick_step(self, x, y, update, double lr, double limit, tuple domain):
         """Take one training step: return the loss, or None where nothing was done, for any reason.
 
         `begin` has been called, on a plan without buffers whose gradients are looked at before they are used.
         """
         self.gate.enter()
         try:
-            return self._quick_step(x, y, update, lr, limit)
+            return self._quick_step(x, y, update, lr, limit, domain)
         finally:
             self.gate.busy = False
 
-    cdef object _quick_step(self, x, y, update, double lr, double limit):
+    cdef object _quick_step(self, x, y, update, double lr, double limit, tuple domain):
         cdef int64_t rows
         cdef double loss = 0
         cdef fbp_status status
@@ -521,7 +534,7 @@ cdef class Plan:
         cdef int i = 0
         rows = self._quick_feed(0, x, self.input_shape, False)
         if rows == 0 or self._quick_feed(1, y, self.target_shape, self.target_is_flat) != rows \
-                or not self._targets_fit(rows):
+                or not self._targets_fit(rows, domain[0], domain[1]):
             return None
         self._make_ready()
         loop.program, loop.finish = &self.programs[self.step_programs[1]], &self.programs[self.step_programs[2]]
@@ -542,16 +555,17 @@ cdef class Plan:
             status = fbp_run_loop(loop, 0)
         return loss if status == FBP_OK else None
 
-    cdef bint _targets_fit(self, int64_t rows) noexcept:
-        """Whether labels are within range; numbers are finite, or the loss will tell."""
+    cdef bint _targets_fit(self, int64_t rows, double low, double high) noexcept:
+        """Whether labels are within range, and numbers within the domain; that they are finite the loss will tell."""
         cdef const fbp_node *n = &self.nodes[self.feed_numbers[1]]
-        cdef const int64_t *label = <const int64_t *> n.x[0]
-        cdef int64_t i
+        cdef int64_t size = rows * n.dim[0]
         if self.feed_kinds[1] == INT64:
-            for i in range(rows * n.dim[0] // 8):
-                if label[i] < 0 or label[i] >= self.n_classes:
-                    return False
-        return True
+            return _all_between(<const int64_t *> n.x[0], size // 8, 0, self.n_classes - 1)
+        if low == -INFINITY and high == INFINITY:
+            return True
+        if self.feed_kinds[1] == FLOAT32:
+            return _all_between(<const float *> n.x[0], size // 4, low, high)
+        return _all_between(<const double *> n.x[0], size // 8, low, high)
 
     # ---- training -------------------------------------------------------------------------------------------------
 

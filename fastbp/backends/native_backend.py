@@ -36,7 +36,7 @@ class NativeBackend:
         self._plans: dict[Settings, Plan] = {}
         self._last: tuple[Plan, int] | None = None
         self._inference: Plan | None = None
-        self._stepping: tuple[Plan, Loss, Update, float] | None = None
+        self._stepping: tuple[Plan, Loss, Update, float, tuple[float, float]] | None = None
         for node in memory.graph.nodes:
             if not node.op.is_view:
                 op_phases(node.op.name)
@@ -102,17 +102,18 @@ class NativeBackend:
                 raise NonFiniteError(bad[0], bad[1] or self._first_bad(part), run.losses[:bad[0]].tolist())
             simple = batch.sample_weight is None and len(batch.inputs) == len(batch.losses) == 1
             stateless = not self._memory.flat_buffers.size and not plan.lowering.calls_back
-            if len(rates) == 1 and simple and stateless and not batch.losses[0].has_domain:
-                self._stepping = plan, batch.losses[0], update, _tame_rate(update)
+            domain = batch.losses[0].plain_domain(batch.targets[0])
+            if len(rates) == 1 and simple and stateless and domain is not None:
+                self._stepping = plan, batch.losses[0], update, _tame_rate(update), domain
             return run.losses
 
     def quick_step(self, x: Any, y: Any, loss: Any, update: Update, lr: float) -> float | None:
         if self._stepping is None:
             return None
-        plan, known_loss, known_update, most = self._stepping
+        plan, known_loss, known_update, most, domain = self._stepping
         if known_loss is not loss or known_update is not update or lr > most:
             return None
-        value: float | None = plan.quick_step(x, y, update, lr, _TAME_GRADIENT[self._memory.dtype])
+        value: float | None = plan.quick_step(x, y, update, lr, _TAME_GRADIENT[self._memory.dtype], domain)
         if value is not None:
             update.step += 1
             self._memory.step += 1
@@ -251,6 +252,8 @@ def _tame_rate(update: Update) -> float:
     if getattr(update.optimizer, "eps", 1.0) < _TAME_EPS:
         return -1.0
     decay = max((s.weight_decay for s in update.segments), default=0.0)
+    if decay > 1:  # times a parameter it may be infinite, whatever the rate
+        return -1.0
     return min(_TAME_RATE, _TAME_DECAY / decay) if decay else _TAME_RATE
 
 

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import inf, isinf
-from threading import RLock
+from threading import Lock, RLock
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -39,9 +39,20 @@ _ROWS_AT_ONCE = 4096
 # A network is used by one thread at a time. Kept apart from estimators: locks can be neither pickled nor copied, and
 # the copies that share a network share its lock.
 _locks: WeakKeyDictionary[Network, Any] = WeakKeyDictionary()
+# The number of threads is the process's: what it was before those that set it, while they do.
+_threads_before: list[int] = []
+_lock_of_threads = Lock()
+
+
+def _forget_locks() -> None:
+    """In a forked process, where the threads that held them do not live on."""
+    global _lock_of_threads
+    _locks.clear()
+    _lock_of_threads = Lock()
+
+
 if hasattr(os, "register_at_fork"):
-    # threads that hold one do not live on in a forked process
-    os.register_at_fork(after_in_child=_locks.clear)
+    os.register_at_fork(after_in_child=_forget_locks)
 
 
 class BaseMLP(CallbackSupport, BaseEstimator, ABC):
@@ -150,7 +161,7 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         elif objective.units != self._units:
             raise ValueError(f"{type(self).__name__}: y wants {objective.units} output units; the network has "
                              f"{self._units}: only data of one kind can be trained on further")
-        validation = None if validation_data is None else self._checked_validation(validation_data)
+        validation = None if validation_data is None else self._checked_validation(validation_data, objective)
         data = _dense(X, self.network_.dtype), self._encode(y), sample_weight
         observer = None if incremental else observe(self, X, y)
         with _threads(self.n_threads):
@@ -258,10 +269,11 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         weights = (None, None) if sample_weight is None else (sample_weight[train], sample_weight[kept])
         return (X[train], targets[train], weights[0]), (X[kept], targets[kept], weights[1])
 
-    def _checked_validation(self, data: Any) -> tuple[Any, ...]:
+    def _checked_validation(self, data: Any, objective: Objective) -> tuple[Any, ...]:
         if not isinstance(data, list | tuple) or len(data) not in (2, 3):
             raise ValueError("validation_data is not a tuple (X, y) or (X, y, sample_weight)")
         X, y = self._check_targets(data[0], data[1], None, False)
+        self._check_range(y, objective, self.network_.dtype)
         weight = None if len(data) == 2 or data[2] is None else _check_sample_weight(data[2], X, dtype=np.float64)
         return _dense(X, self.network_.dtype), self._encode(y), _usable(weight)
 
@@ -364,9 +376,15 @@ def _threads(n: int | None) -> Iterator[None]:
     if n is None:
         yield
         return
-    before = get_num_threads()
-    set_num_threads(n)
+    with _lock_of_threads:
+        _threads_before.append(get_num_threads())
+        set_num_threads(n)
     try:
         yield
     finally:
-        set_num_threads(before)
+        with _lock_of_threads:
+            # who began first need not end last: the last brings back what was set before all of them
+            first = _threads_before[0]
+            _threads_before.pop()
+            if not _threads_before:
+                set_num_threads(first)

@@ -133,7 +133,12 @@ n_outputs_, n_features_in_, feature_names_in_
         return objective
 
     def _check_range(self, y: Array, objective: Objective, dtype: Any) -> None:
-        name = "float32" if dtype in ("float32", np.float32) else "float64"
+        try:
+            name = np.dtype(dtype).name
+        except TypeError:
+            return  # the network says what is wrong with it
+        if name not in ("float32", "float64"):
+            return
         most = float(np.finfo(name).max)
         if isinstance(objective.loss, HalfSquaredError | MSE | GaussianNLL):
             most = sqrt(most)
