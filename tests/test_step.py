@@ -138,6 +138,26 @@ def test_targets_outside_the_domain_are_refused_in_every_step(loss, outputs, goo
     _refused_alike(loss, outputs, good, bad, message)
 
 
+@pytest.mark.parametrize("base", [fb.Quantile, fb.CrossEntropy], ids=lambda base: base.__name__)
+def test_a_derived_loss_that_refuses_more_targets_does_so_in_every_step(base):
+    class Below3(base):
+        def _check_domain(self, name, target):
+            if (target >= 3).any():
+                raise ValueError(f"{name} is not below 3")
+
+        def targets(self, t, *args, **kwargs):
+            array = super().targets(t, *args, **kwargs)
+            self._check_domain("y", array)
+            return array
+
+    outputs = 5 if base is fb.CrossEntropy else 1
+    trainer = fb.Trainer(fb.Sequential(fb.Linear(3, outputs), seed=0), Below3(), fb.SGD(0.1))
+    for _ in range(3):
+        trainer.step(X[:2], np.array([0, 2]))
+        with pytest.raises(ValueError, match="y is not below 3"):
+            trainer.step(X[:2], np.array([0, 4]))
+
+
 def test_a_loss_that_converts_its_targets_does_so_in_every_step():
     class OfLogarithms(fb.MSE):
         def targets(self, t, *args, **kwargs):
