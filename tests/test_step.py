@@ -185,3 +185,32 @@ def test_a_weight_decay_times_a_large_parameter_is_undone():
     with pytest.raises(fb.DivergenceError, match="after the update"):
         trainer.step(np.zeros_like(X), Y)
     assert np.isfinite(net.params.flat).all()
+
+
+class Spoiler(fb.CustomLayer):
+    """Passes everything on, but for one column of the gradient."""
+
+    def __init__(self, column, value):
+        super().__init__()
+        self.column, self.value = column, value
+
+    def forward(self, ctx, x):
+        return x
+
+    def backward(self, ctx, dy):
+        dx = dy.copy()
+        dx[:, self.column] = self.value
+        return dx
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_gradient_that_is_not_finite_is_found_wherever_it_is(value, dtype):
+    x = np.ones((2, 1), dtype)
+    for outputs in (1, 3, 7, 16, 35, 70):
+        for column in range(outputs):
+            net = fb.Sequential(fb.Linear(1, outputs), Spoiler(column, value), dtype=dtype, seed=0)
+            trainer, before = fb.Trainer(net, fb.MSE(), fb.SGD(0.1)), net.params.flat.copy()
+            with pytest.raises(fb.DivergenceError):
+                trainer.step(x, np.ones((2, outputs), dtype))
+            np.testing.assert_array_equal(net.params.flat, before)
