@@ -1,6 +1,6 @@
 """Builds the compiled part of fastbp: everything else is in pyproject.toml.
 
-All of src_c is linked into one extension, `fastbp.backends.native`, so that the dispatch table exists once in a
+All of src_c is linked into one extension, `fastbp.engine.native`, so that the dispatch table exists once in a
 process; `fastbp.kernels` reaches it through a cimport. Both use the limited API: one build serves CPython 3.11 and
 every later one.
 """
@@ -103,7 +103,7 @@ write_if_changed(GENERATED, generate_kernels.pxi(generate_kernels.OP_LIST.read_t
 
 setup(
     ext_modules=cythonize(
-        [extension("fastbp.backends.native", C_SOURCES), extension("fastbp.kernels", [])],
+        [extension("fastbp.engine.native", C_SOURCES), extension("fastbp.engine.kernels", [])],
         build_dir=CYTHON_DIR,
         include_path=[str(GENERATED.parent)],
         language_level=3,

@@ -18,11 +18,11 @@ from statistics import mean, median
 from time import process_time
 
 import fastbp as fb
-from fastbp.bench import machine
-from fastbp.bench.peer_fastbp import network
-from fastbp.bench.report import short
-from fastbp.bench.rows import LEARNING_RATE, MINI_BATCHES, ROWS, Row
 from fastbp.commands.arguments import positive_int
+from harness import machine
+from harness.peer_fastbp import network
+from harness.report import short
+from harness.rows import LEARNING_RATE, MINI_BATCHES, ROWS, Row
 
 DTYPES = ("float32", "bfloat16")
 MOST_POINTS_APART = 0.3

@@ -21,8 +21,8 @@ ROUND_SECONDS = 0.15
 
 def serve() -> None:
     """The child: read "row epochs" lines, answer each with the seconds that an epoch took."""
-    from fastbp.bench.peer_fastbp import Fit
-    from fastbp.bench.rows import ROWS
+    from harness.peer_fastbp import Fit
+    from harness.rows import ROWS
 
     sessions: dict[str, Fit] = {}
     for line in sys.stdin:

@@ -20,8 +20,8 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-from fastbp.bench import machine
 from fastbp.commands.arguments import positive_int
+from harness import machine
 
 SCRIPTS = {"fastbp": "with_fastbp.py", "torch": "with_torch.py", "jax": "with_jax.py",
            "scikit-learn": "with_sklearn.py"}

@@ -26,12 +26,12 @@ from typing import Any
 import numpy as np
 
 import fastbp as fb
-from fastbp.backends import native
-from fastbp.bench import machine
-from fastbp.bench.peer_fastbp import Fit, network
-from fastbp.bench.report import short
-from fastbp.bench.rows import MINI_BATCHES, Row
 from fastbp.commands.arguments import positive_float, positive_int
+from fastbp.engine import native
+from harness import machine
+from harness.peer_fastbp import Fit, network
+from harness.report import short
+from harness.rows import MINI_BATCHES, Row
 
 REPEATS = 5
 GIB = 2**30
@@ -201,7 +201,7 @@ def draw(result: dict[str, dict[str, dict[str, Any]]], path: Path) -> None:
     mpl.use("svg")
     from matplotlib import pyplot as plt
 
-    from fastbp.bench.chart import OTHERS, OWN, STYLE
+    from harness.chart import OTHERS, OWN, STYLE
     names = [name for name in result if name != "file"]
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(2, len(names), figsize=(2.6 * len(names), 4.4), squeeze=False)

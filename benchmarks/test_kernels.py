@@ -1,7 +1,7 @@
 """Each native kernel against its NumPy twin, in float32: ``pytest benchmarks/test_kernels.py``.
 
 Two lines a kernel, native and reference, in one group. That they agree is checked before anything is timed; the tests
-(tests/test_kernels.py) check it closely.
+(tests/engine/test_kernels.py) check it closely.
 """
 
 from __future__ import annotations

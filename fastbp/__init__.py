@@ -5,27 +5,10 @@ The public names, nothing else. Those of optional parts are imported when they a
 
 from typing import TYPE_CHECKING, Any
 
-from fastbp import callbacks, schedules
-from fastbp.cpu import CpuInfo, cpu_info
-from fastbp.custom_loss import CustomLoss
-from fastbp.errors import DivergenceError, FormatError, NonFiniteError
-from fastbp.gradcheck import GradcheckReport, gradcheck, numerical_gradient
-from fastbp.graph import Input
-from fastbp.history import History
-from fastbp.initializers import (
-    Constant,
-    KaimingNormal,
-    KaimingUniform,
-    LeCunNormal,
-    LeCunUniform,
-    Normal,
-    Ones,
-    Orthogonal,
-    Uniform,
-    XavierNormal,
-    XavierUniform,
-    Zeros,
-)
+from fastbp.core.errors import DivergenceError, FormatError, NonFiniteError
+from fastbp.engine.cpu import CpuInfo, cpu_info
+from fastbp.engine.threads import get_num_threads, set_num_threads
+from fastbp.graph.graph import Input
 from fastbp.layers import (
     ELU,
     GELU,
@@ -51,7 +34,9 @@ from fastbp.layers import (
     Softplus,
     Tanh,
 )
-from fastbp.losses import (
+from fastbp.network import Network, Sequential
+from fastbp.objectives.custom import CustomLoss
+from fastbp.objectives.losses import (
     MAE,
     MSE,
     BinaryCrossEntropy,
@@ -63,9 +48,23 @@ from fastbp.losses import (
     PoissonNLL,
     Quantile,
 )
-from fastbp.network import Network, Sequential
-from fastbp.optimizers import SGD, Adagrad, Adam, AdamW, Lion, Optimizer, RMSprop
-from fastbp.schedules import (
+from fastbp.optim import schedules
+from fastbp.optim.initializers import (
+    Constant,
+    KaimingNormal,
+    KaimingUniform,
+    LeCunNormal,
+    LeCunUniform,
+    Normal,
+    Ones,
+    Orthogonal,
+    Uniform,
+    XavierNormal,
+    XavierUniform,
+    Zeros,
+)
+from fastbp.optim.optimizers import SGD, Adagrad, Adam, AdamW, Lion, Optimizer, RMSprop
+from fastbp.optim.schedules import (
     ConstantSchedule,
     CosineDecay,
     ExponentialDecay,
@@ -75,8 +74,10 @@ from fastbp.schedules import (
     Schedule,
     StepDecay,
 )
-from fastbp.threads import get_num_threads, set_num_threads
-from fastbp.trainer import Trainer
+from fastbp.training import callbacks
+from fastbp.training.history import History
+from fastbp.training.trainer import Trainer
+from fastbp.views.gradcheck import GradcheckReport, gradcheck, numerical_gradient
 
 __all__ = [
     "ELU", "GELU", "MAE", "MSE", "SELU", "SGD", "Adagrad", "Adam", "AdamW", "Add", "BatchNorm", "BinaryCrossEntropy",
@@ -87,33 +88,36 @@ __all__ = [
     "MultiStepDecay", "Multiply", "Network", "NonFiniteError", "Normal", "OneCycle", "Ones", "Optimizer", "Orthogonal",
     "PoissonNLL", "Quantile", "RMSprop", "ReLU", "ReduceOnPlateau", "Schedule", "Sequential", "SiLU", "Sigmoid",
     "Softmax", "Softplus", "StepDecay", "Tanh", "Trainer", "Uniform", "XavierNormal", "XavierUniform", "Zeros",
-    "callbacks", "cpu_info", "datasets", "fit_lbfgs", "from_torch", "get_num_threads", "gradcheck", "load",
+    "callbacks", "cpu_info", "datasets", "fit_lbfgs", "from_torch", "get_num_threads", "gradcheck", "kernels", "load",
     "numerical_gradient", "plots", "schedules", "set_num_threads",
 ]
 
-# Imported when they are asked for: what many programs never need, and what needs an extra.
+# Imported when they are asked for: what many programs never need, and what needs an extra. Each with its
+# module, which may be the thing itself.
 _LATE = {
-    "LBFGSResult": "fastbp.lbfgs", "MLPClassifier": "fastbp.estimators", "MLPRegressor": "fastbp.estimators",
-    "datasets": "", "fit_lbfgs": "fastbp.lbfgs", "from_torch": "fastbp.torch_interop", "load": "fastbp.serialization",
-    "plots": "",
+    "LBFGSResult": "training.lbfgs", "MLPClassifier": "estimators", "MLPRegressor": "estimators",
+    "datasets": "datasets", "fit_lbfgs": "training.lbfgs", "from_torch": "files.pytorch", "kernels": "engine.kernels",
+    "load": "files.networks", "plots": "views.plots",
 }
 
 if TYPE_CHECKING:
     from fastbp import datasets as datasets
-    from fastbp import plots as plots
+    from fastbp.engine import kernels as kernels
     from fastbp.estimators import MLPClassifier as MLPClassifier
     from fastbp.estimators import MLPRegressor as MLPRegressor
-    from fastbp.lbfgs import LBFGSResult as LBFGSResult
-    from fastbp.lbfgs import fit_lbfgs as fit_lbfgs
-    from fastbp.serialization import load as load
-    from fastbp.torch_interop import from_torch as from_torch
+    from fastbp.files.networks import load as load
+    from fastbp.files.pytorch import from_torch as from_torch
+    from fastbp.training.lbfgs import LBFGSResult as LBFGSResult
+    from fastbp.training.lbfgs import fit_lbfgs as fit_lbfgs
+    from fastbp.views import plots as plots
 
 
 def __getattr__(name: str) -> Any:
     if name not in _LATE:
         raise AttributeError(f"module 'fastbp' has no attribute {name!r}")
     from importlib import import_module
-    found = getattr(import_module(_LATE[name]), name) if _LATE[name] else import_module(f"fastbp.{name}")
+    module = import_module(f"fastbp.{_LATE[name]}")
+    found = module if _LATE[name].endswith(name) else getattr(module, name)
     globals()[name] = found
     return found
 

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from fastbp.backends.base import Backend, Batch, Memory, Progress, Update
-from fastbp.backends.reference import ReferenceBackend
-from fastbp.checks import count, integer, numbered, numbers
-from fastbp.custom_loss import as_loss
-from fastbp.errors import NonFiniteError
-from fastbp.graph import Graph, Input, Parameter, Tensor
-from fastbp.losses import Loss
+from fastbp.core.checks import count, integer, numbered, numbers
+from fastbp.core.errors import NonFiniteError
+from fastbp.core.vector import Vector
+from fastbp.engine.backend import Backend, Batch, Memory, Progress, Update
+from fastbp.engine.reference import ReferenceBackend
+from fastbp.graph.graph import Graph, Input, Parameter, Tensor
+from fastbp.objectives.custom import as_loss
+from fastbp.objectives.losses import Loss
 from fastbp.ops.base import Array, Shape
-from fastbp.outlook import Outlook
-from fastbp.vector import Vector
+from fastbp.views.outlook import Outlook
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -586,7 +586,7 @@ def _make_backend(name: str, memory: Memory) -> Backend:
     if name == "reference":
         return ReferenceBackend(memory)
     if name == "native":
-        from fastbp.backends.native_backend import NativeBackend
+        from fastbp.engine.native_backend import NativeBackend
         native: Backend = NativeBackend(memory)
         return native
     raise ValueError(f'backend is {name!r}; expected "native" or "reference"')

@@ -1,7 +1,7 @@
 """Every op, layer, loss, optimizer, schedule and initializer, each with what it takes to try it.
 
 One row a variant; what is added to fastbp gets a row here, and with it all the tests that run over these lists.
-``tests/test_cases.py`` names whatever has been forgotten.
+``tests/project/test_cases.py`` names whatever has been forgotten.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 import fastbp as fb
 from fastbp import schedules
-from fastbp.graph import Tensor
+from fastbp.graph.graph import Tensor
 from fastbp.ops import activations, scalar
 from fastbp.ops.base import Op
 from fastbp.ops.batch_norm import BatchNormOp

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, settings
 
 def backends() -> list[str]:
     """Return the backends that this installation has, for ``pytest.mark.parametrize``."""
-    return ["reference", "native"] if find_spec("fastbp.backends.native") is not None else ["reference"]
+    return ["reference", "native"] if find_spec("fastbp.engine.native") is not None else ["reference"]
 
 
 # The suite tries the same examples every time; with --hypothesis-profile=fuzz there are new ones (tools/fuzz.sh).

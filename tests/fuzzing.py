@@ -28,7 +28,8 @@ import kernel_cases
 import numpy as np
 
 import fastbp as fb
-from fastbp import container, kernels
+from fastbp import kernels
+from fastbp.files import container
 
 Array = Any
 Rng = np.random.Generator

@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 import fastbp as fb
-from fastbp.graph import Tensor
+from fastbp.graph.graph import Tensor
 
 Array = Any
 

@@ -1,10 +1,10 @@
 """Writes the part of fastbp.kernels that repeats: one Python function for each kernel of src_c/op_list.h.
 
     python tools/generate_kernels.py pxi     prints the Cython text (setup.py compiles it into fastbp.kernels)
-    python tools/generate_kernels.py pyi     prints the type stub, fastbp/kernels.pyi (a test keeps it up to date)
+    python tools/generate_kernels.py pyi     prints the type stub, fastbp/engine/kernels.pyi (a test checks it)
 
 The signature of a function follows from the C arguments: inputs, then what is no size as keywords, then `out`. Its
-documentation is the comment at the kernel's row. fastbp/kernels.pyx holds what the functions share.
+documentation is the comment at the kernel's row. fastbp/engine/kernels.pyx holds what the functions share.
 """
 
 from __future__ import annotations
@@ -368,7 +368,7 @@ def _optimizer_function(k: Kernel) -> str:
     formula = [s.strip() for s in k.comment.split(";") if not re.match(r"\s*(state|hyper): ", s)]
     return "\n".join([
         _wrapped(f"def {k.name}(", signature(k, types=False) + "):", 8),
-        f'    """{k.name}: one step of {name}: {"; ".join(formula)}. All is as in fastbp.optimizers.', "",
+        f'    """{k.name}: one step of {name}: {"; ".join(formula)}. All is as in fastbp.optim.optimizers.', "",
         "    Parameters", "    ----------",
         "    p : array (n,) of float32 or float64, any shape", "        The parameters, changed in place.",
         "    g : array (n,)", "        Their gradient.",

@@ -68,14 +68,14 @@ sys.exit(bool(ours))
 END
 }
 
-native=(tests/test_kernels.py tests/test_native.py tests/test_memory.py tests/test_random_graphs.py tests/test_fuzz.py
-    tests/test_extremes.py)
+native=(tests/engine/test_kernels.py tests/engine/test_native.py tests/core/test_memory.py tests/properties/test_random_graphs.py tests/properties/test_fuzz.py
+    tests/properties/test_extremes.py)
 # killing processes at every moment takes hours where each takes so long to start; and ASan's own locks do not survive a
 # fork while another thread runs. The other two start programs that do without this environment
-all=(tests --ignore tests/test_chainrule_page.py
-    --deselect tests/test_command_line.py::test_a_forced_instruction_set_is_used_or_refused
-    --deselect tests/test_checkpoint.py::test_killed_at_any_moment
-    --deselect tests/test_concurrency.py::test_fork_while_another_thread_trains)
+all=(tests --ignore tests/chainrule/test_page.py
+    --deselect tests/commands/test_command_line.py::test_a_forced_instruction_set_is_used_or_refused
+    --deselect tests/training/test_checkpoint.py::test_killed_at_any_moment
+    --deselect tests/properties/test_concurrency.py::test_fork_while_another_thread_trains)
 case $part in
     smoke) address "${native[@]}" ;;
     address) address "${all[@]}" ;;

@@ -2,7 +2,7 @@
 # Runs an aarch64 wheel on any Linux machine: Debian's CPython for arm64 under qemu-aarch64-static, NumPy's own wheel, and
 # the tests of the kernels and of the native backend against the reference.
 #
-#     tools/test_wheel_aarch64.sh dist/fastbp-*aarch64.whl [test ...]     default: tests/test_kernels.py tests/test_native.py
+#     tools/test_wheel_aarch64.sh dist/fastbp-*aarch64.whl [test ...]     default: tests/engine/test_kernels.py tests/engine/test_native.py
 #
 # Needs the packages qemu-user-static and debootstrap of Debian, its mirror (or DEBIAN_MIRROR), PyPI, and root, to unpack
 # packages.
@@ -11,7 +11,7 @@ export PYTHONSAFEPATH=1  # fastbp is the installed one, in the processes that te
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 wheel=$(realpath "$1")
 tests=("${@:2}")
-((${#tests[@]})) || tests=(tests/test_kernels.py tests/test_native.py)
+((${#tests[@]})) || tests=(tests/engine/test_kernels.py tests/engine/test_native.py)
 python=${PYTHON:-python3}
 mirror=${DEBIAN_MIRROR:-}
 work=$(mktemp -d)

@@ -3,9 +3,9 @@
     python tools/ulp_table.py [--every 1] [--jobs 2] [names]
 
 Each function is run on every bit pattern of float32 (or on every K-th), by every instruction set this CPU has, and
-compared with its formula in float64, as tests/test_ulp.py writes it. Prints the table in docs/numerics.md: the worst
-error of results that are normal numbers, and in brackets of those that are subnormal or x times something subnormal;
-then where the worst is. All patterns take some minutes of two cores a function.
+compared with its formula in float64, as tests/properties/test_ulp.py writes it. Prints the table in docs/numerics.md:
+the worst error of results that are normal numbers, and in brackets of those that are subnormal or x times something
+subnormal; then where the worst is. All patterns take some minutes of two cores a function.
 """
 
 from __future__ import annotations

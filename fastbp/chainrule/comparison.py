@@ -18,11 +18,11 @@ import numpy as np
 from fastbp.chainrule.explanation import Language, _language
 from fastbp.chainrule.phrases import say
 from fastbp.chainrule.svg import COLOURS
-from fastbp.checks import count
-from fastbp.gradcheck import numerical_gradient
+from fastbp.core.checks import count
 from fastbp.layers import Linear, Tanh
-from fastbp.losses import MSE
 from fastbp.network import BackendName, Sequential
+from fastbp.objectives.losses import MSE
+from fastbp.views.gradcheck import numerical_gradient
 
 
 @dataclass(frozen=True)

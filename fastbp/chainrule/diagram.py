@@ -14,7 +14,7 @@ import numpy as np
 from fastbp.chainrule.explanation import Path
 from fastbp.chainrule.symbols import Quantity, Symbol
 from fastbp.chainrule.trace import Place, Trace
-from fastbp.graph import Tensor
+from fastbp.graph.graph import Tensor
 from fastbp.ops.linear import LinearOp
 
 # A layer of up to so many units is drawn whole; of a larger one, the second number of units.

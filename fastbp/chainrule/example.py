@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from fastbp.layers import Linear, Sigmoid
-from fastbp.losses import HalfSquaredError
 from fastbp.network import BackendName, Sequential
+from fastbp.objectives.losses import HalfSquaredError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -12,7 +12,7 @@ from pathlib import Path as FilePath
 from typing import Any, Literal
 
 from fastbp.chainrule.symbols import Formula, Quantity, Symbol
-from fastbp.checks import file_to_write
+from fastbp.core.checks import file_to_write
 
 Language = Literal["en", "ko"]
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastbp import losses
 from fastbp.chainrule.symbols import Formula, Quantity, number, superscript
-from fastbp.losses import Loss
+from fastbp.objectives import losses
+from fastbp.objectives.losses import Loss
 from fastbp.ops.activations import SELU_ALPHA, SELU_SCALE
 from fastbp.ops.base import Op
 

@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from fastbp import losses
-from fastbp.backends.base import Batch
 from fastbp.chainrule.diagram import Box, Diagram, build
 from fastbp.chainrule.explanation import (
     Check,
@@ -33,11 +31,13 @@ from fastbp.chainrule.names import Names
 from fastbp.chainrule.paths import Paths, Route, mixes_rows
 from fastbp.chainrule.symbols import Formula, Quantity, Symbol
 from fastbp.chainrule.trace import Place, Trace
-from fastbp.checks import count
-from fastbp.gradcheck import CENTRAL_STEP, numerical_gradient
-from fastbp.graph import Tensor
-from fastbp.losses import Loss
+from fastbp.core.checks import count
+from fastbp.engine.backend import Batch
+from fastbp.graph.graph import Tensor
+from fastbp.objectives import losses
+from fastbp.objectives.losses import Loss
 from fastbp.ops.base import Array
+from fastbp.views.gradcheck import CENTRAL_STEP, numerical_gradient
 
 # Samples that are looked at one by one where a batch has more.
 _SAMPLES = 4

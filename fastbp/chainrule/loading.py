@@ -20,9 +20,10 @@ from pathlib import Path
 from traceback import extract_tb
 from typing import Any
 
-from fastbp import layers, losses
+from fastbp import layers
 from fastbp.chainrule.example import Example
 from fastbp.network import BackendName, Sequential
+from fastbp.objectives import losses
 
 # Bases that users derive their own from; they are no layers themselves.
 _BASES = ("Activation", "CustomLayer", "Layer", "Loss")

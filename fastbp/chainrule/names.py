@@ -11,7 +11,7 @@ import re
 import numpy as np
 
 from fastbp.chainrule.symbols import Symbol
-from fastbp.graph import Graph, Tensor
+from fastbp.graph.graph import Graph, Tensor
 from fastbp.ops.activations import ActivationOp
 from fastbp.ops.base import Shape
 

@@ -23,7 +23,7 @@ from typing import Protocol
 
 import numpy as np
 
-from fastbp.graph import Graph, Node, Tensor
+from fastbp.graph.graph import Graph, Node, Tensor
 from fastbp.ops.activations import ActivationOp
 from fastbp.ops.base import Array, Context
 from fastbp.ops.batch_norm import BatchNormOp

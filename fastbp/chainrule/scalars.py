@@ -13,20 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.backends.base import Memory
-from fastbp.backends.reference import ReferenceBackend
 from fastbp.chainrule.diagram import build
 from fastbp.chainrule.explanation import Check, Explanation, Language, Note, Path, Stage, Use, _language
 from fastbp.chainrule.paths import Paths
 from fastbp.chainrule.symbols import Quantity, Symbol, number
 from fastbp.chainrule.trace import Place, Trace
-from fastbp.checks import count
-from fastbp.gradcheck import CENTRAL_STEP, numerical_gradient
-from fastbp.graph import Graph, Tensor, apply
+from fastbp.core.checks import count
+from fastbp.engine.backend import Memory
+from fastbp.engine.reference import ReferenceBackend
+from fastbp.graph.graph import Graph, Tensor, apply
 from fastbp.ops import scalar
 from fastbp.ops.activations import ReLUOp, SigmoidOp, TanhOp
 from fastbp.ops.base import Array, Op
 from fastbp.ops.elementwise import AddOp, MulOp
+from fastbp.views.gradcheck import CENTRAL_STEP, numerical_gradient
 
 
 class Expr:

@@ -13,7 +13,7 @@ import numpy as np
 from fastbp.chainrule.explanation import Factor, Line
 from fastbp.chainrule.formulas import ONE, Rule, elementwise_rules, normalization_rule, softmax_rules
 from fastbp.chainrule.symbols import Formula, Quantity, Symbol
-from fastbp.graph import Graph, Node, Tensor
+from fastbp.graph.graph import Graph, Node, Tensor
 from fastbp.ops.base import Array, Context
 from fastbp.ops.batch_norm import BatchNormOp
 from fastbp.ops.concat import ConcatOp

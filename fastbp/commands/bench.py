@@ -1,60 +1,41 @@
-"""``python -m fastbp bench``: time a training step of six networks against the other libraries that are installed."""
+"""``python -m fastbp bench``: time a training step of six networks against the other libraries that are installed.
+
+The benchmark itself is in ``benchmarks/harness`` of the source tree; the wheel leaves it out.
+"""
 
 from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
-from fastbp.bench.peers import PEERS
-from fastbp.bench.rows import ROWS
-from fastbp.checks import file_to_write
-from fastbp.commands.arguments import positive_float, positive_int
+import fastbp
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--rows", nargs="+", choices=tuple(ROWS), default=list(ROWS), metavar="ROW",
-                        help=f"of {', '.join(ROWS)}")
-    parser.add_argument("--peers", nargs="+", choices=tuple(PEERS), default=list(PEERS), metavar="PEER",
-                        help=f"of {', '.join(PEERS)}; those that are not installed are left out")
-    parser.add_argument("--threads", type=positive_int, default=1, help="threads, and CPUs to be confined to")
-    parser.add_argument("--rounds", type=positive_int, default=7, help="how often each library is timed")
-    parser.add_argument("--seconds", type=positive_float, default=0.3, help="how long one timing takes, about")
-    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall",
-                        help="cpu: leave out what other programs take, on a machine that is not idle; one thread only")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="where to write all that was measured")
-    parser.add_argument("--chart", type=Path, metavar="FILE", help="where to draw the chart, as .svg")
+    harness = _harness()
+    if harness is None:
+        parser.error("the benchmark is part of the source tree, not of the wheel; run this in a checkout of fastbp, "
+                     "the folder that holds benchmarks/harness")
+    harness.add_arguments(parser)
 
 
 def run(args: Namespace) -> None:
     """Check, time, print, write."""
-    from fastbp.bench import machine, report, runner
-    for option, path in (("--json", args.json), ("--chart", args.chart)):
-        if path is not None:
-            file_to_write(option, path)
-    cpus = machine.fence(args.threads)
-    peers = runner.installed(args.peers)
-    for peer in args.peers:
-        if peer not in peers:
-            print(f"{PEERS[peer].label} is left out: {PEERS[peer].library} is not installed", file=sys.stderr)
-    if not peers:
-        raise ImportError("none of the libraries to be timed is installed")
-    libraries = list(dict.fromkeys(["fastbp", "numpy", *(PEERS[peer].library for peer in peers)]))
-    facts = machine.describe(libraries, args.threads, cpus)
-    result = runner.run(args.rows, peers, threads=args.threads, rounds=args.rounds, seconds=args.seconds,
-                        clock=args.clock, say=_say)
-    print(report.table(result, facts))
-    if args.json is not None:
-        report.write_json(result, facts, args.json)
-    if args.chart is not None:
-        from fastbp.bench import chart
-        chart.draw(result, facts, args.chart)
-    if result.failed:
-        raise ValueError("not every library could be timed: see above")
+    harness = _harness()
+    assert harness is not None
+    harness.run(args)
 
 
-def _say(line: str) -> None:
-    """Show what is being done where someone may be watching."""
-    if sys.stderr.isatty():
-        print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
+def _harness() -> ModuleType | None:
+    """Import the benchmark's command from the checkout that this is run in, or that fastbp was imported from."""
+    for root in (Path.cwd(), Path(fastbp.__file__).parents[1]):
+        folder = root / "benchmarks"
+        if (folder / "harness" / "command.py").is_file():
+            if str(folder) not in sys.path:
+                sys.path.insert(0, str(folder))
+            return import_module("harness.command")
+    return None

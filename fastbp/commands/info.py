@@ -6,7 +6,7 @@ import platform
 from argparse import ArgumentParser, Namespace
 from importlib.metadata import PackageNotFoundError, version
 
-from fastbp.cpu import cpu_info
+from fastbp.engine.cpu import cpu_info
 
 
 def add_arguments(parser: ArgumentParser) -> None:

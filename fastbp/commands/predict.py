@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.checks import file_to_write
 from fastbp.commands.arguments import not_an_input
 from fastbp.commands.train_table import report
+from fastbp.core.checks import file_to_write
+from fastbp.estimators.table.columns import Columns, check_numbers, counted
+from fastbp.estimators.table.reading import read_table
+from fastbp.estimators.table.table_model import TableModel, Target
 from fastbp.ops.base import Array
-from fastbp.table.columns import Columns, check_numbers, counted
-from fastbp.table.reading import read_table
-from fastbp.table.table_model import TableModel, Target
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -17,13 +17,13 @@ import numpy as np
 from tqdm import tqdm
 
 import fastbp as fb
-from fastbp.callbacks import Lambda
-from fastbp.checks import file_to_write
 from fastbp.commands.arguments import positive_float, positive_int, seed
+from fastbp.core.checks import file_to_write
 from fastbp.datasets import load_digits
 from fastbp.network import Sequential
 from fastbp.ops.base import Array
-from fastbp.trainer import Trainer
+from fastbp.training.callbacks import Lambda
+from fastbp.training.trainer import Trainer
 
 DIGITS = "digits"
 SUFFIXES = (".npz", ".safetensors")

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from fastbp.callbacks import Lambda
-from fastbp.checks import file_to_write
 from fastbp.commands.arguments import not_an_input
 from fastbp.commands.train import confusion_table
-from fastbp.history import History
+from fastbp.core.checks import file_to_write
+from fastbp.estimators.table.columns import as_text, check_distance, check_numbers, counted
+from fastbp.estimators.table.reading import check_table, read_table
+from fastbp.estimators.table.table_model import TableModel, Target, Training, split, take_target
 from fastbp.ops.base import Array
-from fastbp.table.columns import as_text, check_distance, check_numbers, counted
-from fastbp.table.reading import check_table, read_table
-from fastbp.table.table_model import TableModel, Target, Training, split, take_target
+from fastbp.training.callbacks import Lambda
+from fastbp.training.history import History
 
 SHARES = (0.7, 0.15, 0.15)
 LEAST_ROWS = 20

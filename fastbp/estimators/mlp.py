@@ -20,19 +20,19 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from fastbp.checks import count, flag, number
+from fastbp.core.checks import count, flag, number
+from fastbp.engine.threads import get_num_threads, set_num_threads
 from fastbp.estimators.mlp_network import build, linear_parameters
 from fastbp.estimators.objective import Objective
 from fastbp.estimators.observers import CallbackSupport, Observer, observe, with_callbacks
 from fastbp.estimators.solvers import LEARNING_RATES, Epoch, EpochRule, Penalty, Shuffling, make_optimizer, start
-from fastbp.history import History
-from fastbp.lbfgs import fit_lbfgs
 from fastbp.network import Network
 from fastbp.ops.base import Array
-from fastbp.optimizers import Optimizer
-from fastbp.schedules import Schedule
-from fastbp.threads import get_num_threads, set_num_threads
-from fastbp.trainer import Trainer
+from fastbp.optim.optimizers import Optimizer
+from fastbp.optim.schedules import Schedule
+from fastbp.training.history import History
+from fastbp.training.lbfgs import fit_lbfgs
+from fastbp.training.trainer import Trainer
 
 SOLVERS = ("lbfgs", "sgd", "adam")
 _ROWS_AT_ONCE = 4096

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from fastbp import layers
-from fastbp.checks import integer
-from fastbp.graph import Input
-from fastbp.initializers import Zeros
+from fastbp.core.checks import integer
+from fastbp.graph.graph import Input
 from fastbp.layers.activations import Activation
 from fastbp.layers.base import Layer
 from fastbp.layers.linear import Linear
 from fastbp.network import Network, Sequential
+from fastbp.optim.initializers import Zeros
 
 ACTIVATIONS: dict[str, type[Layer]] = {
     "identity": layers.Identity, "logistic": layers.Sigmoid, "tanh": layers.Tanh, "relu": layers.ReLU,

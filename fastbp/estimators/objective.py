@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.custom_loss import CustomLoss
-from fastbp.losses import (
+from fastbp.objectives.custom import CustomLoss
+from fastbp.objectives.losses import (
     MAE,
     BinaryCrossEntropy,
     CrossEntropy,

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastbp.callbacks import Callback, Logs
-from fastbp.trainer import Trainer
+from fastbp.training.callbacks import Callback, Logs
+from fastbp.training.trainer import Trainer
 
 CallbackSupport: Any
 with_callbacks: Any

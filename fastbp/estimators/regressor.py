@@ -14,8 +14,8 @@ from sklearn.utils.validation import validate_data
 
 from fastbp.estimators.mlp import BaseMLP, partial_fit_available
 from fastbp.estimators.objective import Objective, poisson_offset, quantiles_of, regression
-from fastbp.losses import MSE, GaussianNLL, HalfSquaredError, PoissonNLL, Quantile
 from fastbp.network import BackendName
+from fastbp.objectives.losses import MSE, GaussianNLL, HalfSquaredError, PoissonNLL, Quantile
 from fastbp.ops.base import Array
 
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.callbacks import Callback, Logs
 from fastbp.estimators.objective import Objective
 from fastbp.network import Network
 from fastbp.ops.base import Array
-from fastbp.optimizers import SGD, Adam, Optimizer, segments
-from fastbp.schedules import Schedule
-from fastbp.trainer import Trainer
+from fastbp.optim.optimizers import SGD, Adam, Optimizer, segments
+from fastbp.optim.schedules import Schedule
+from fastbp.training.callbacks import Callback, Logs
+from fastbp.training.trainer import Trainer
 
 LEARNING_RATES = ("constant", "invscaling", "adaptive")
 _LEAST_RATE = 1e-6

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from fastbp.checks import number
-from fastbp.graph import Tensor
+from fastbp.core.checks import number
+from fastbp.graph.graph import Tensor
 from fastbp.layers.base import Layer, one_input
 from fastbp.ops import activations as ops
 from fastbp.ops.base import Op

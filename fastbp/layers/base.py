@@ -10,8 +10,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from fastbp.checks import flag
-from fastbp.graph import Call, Initializer, Parameter, Tensor, apply
+from fastbp.core.checks import flag
+from fastbp.graph.graph import Call, Initializer, Parameter, Tensor, apply
 from fastbp.ops.base import Op, Shape
 
 

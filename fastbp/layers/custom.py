@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.checks import count
-from fastbp.graph import Initializer, Tensor
+from fastbp.core.checks import count
+from fastbp.graph.graph import Initializer, Tensor
 from fastbp.layers.base import Layer
 from fastbp.ops.base import Array, Context, Shape
 from fastbp.ops.custom import PythonOp
 
 if TYPE_CHECKING:
-    from fastbp.gradcheck import GradcheckReport
+    from fastbp.views.gradcheck import GradcheckReport
 
 
 class CustomLayer(Layer):
@@ -118,10 +118,10 @@ class CustomLayer(Layer):
         -------
         GradcheckReport
         """
-        from fastbp.gradcheck import gradcheck
-        from fastbp.graph import Input
-        from fastbp.losses import HalfSquaredError
+        from fastbp.graph.graph import Input
         from fastbp.network import Network
+        from fastbp.objectives.losses import HalfSquaredError
+        from fastbp.views.gradcheck import gradcheck
         rows = count(f"{self!r}.gradcheck", "rows", rows)
         inputs = [Input(shape) for shape in shapes]
         out = self(*inputs)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastbp.checks import count, flag
-from fastbp.graph import Initializer, Tensor
-from fastbp.initializers import KaimingUniform, Zeros
+from fastbp.core.checks import count, flag
+from fastbp.graph.graph import Initializer, Tensor
 from fastbp.layers.base import Layer, one_input
 from fastbp.ops.linear import LinearOp
+from fastbp.optim.initializers import KaimingUniform, Zeros
 
 # A tensor's elements are counted in int64 by the plan, in bytes by the allocator.
 _MOST_ELEMENTS = 2**60

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastbp.checks import count, number
-from fastbp.graph import Tensor
-from fastbp.initializers import Ones, Zeros
+from fastbp.core.checks import count, number
+from fastbp.graph.graph import Tensor
 from fastbp.layers.base import Layer, one_input
 from fastbp.ops.base import Op
 from fastbp.ops.batch_norm import BatchNormOp
 from fastbp.ops.layer_norm import LayerNormOp
+from fastbp.optim.initializers import Ones, Zeros
 
 
 class _Normalization(Layer):

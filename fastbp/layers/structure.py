@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastbp.checks import number
-from fastbp.graph import Tensor
+from fastbp.core.checks import number
+from fastbp.graph.graph import Tensor
 from fastbp.layers.base import Layer, fold, one_input
 from fastbp.ops.concat import ConcatOp
 from fastbp.ops.dropout import DropoutOp

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from fastbp.checks import integer
+from fastbp.core.checks import integer
 from fastbp.ops.base import Array, Context, Native, Op, Shape
 
 

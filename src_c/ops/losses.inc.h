@@ -1,4 +1,4 @@
-/* The losses: row_loss[r] = w_r l(x_r, t_r) and its gradient dx, in one pass; the twin of fastbp/losses.py.
+/* The losses: row_loss[r] = w_r l(x_r, t_r) and its gradient dx, in one pass; the twin of fastbp/objectives/losses.py.
  *
  * Node: x[0] the network's output (rows * G, D), dx[0] its gradient or NULL, target, weight the sample weights (rows,)
  * or NULL, aux (rows * G,) the row weights w, row_loss (rows * G,), constants (D,) or NULL. dim[0]: G, dim[1]: D, attr[0].

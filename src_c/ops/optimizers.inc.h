@@ -1,4 +1,4 @@
-/* The optimizers: parameters and state updated in place, element by element; the twin of fastbp/optimizers.py, whose
+/* The optimizers: parameters and state updated in place, element by element; the twin of fastbp/optim/optimizers.py, whose
  * docstrings give the formulas. Own numbers are h[3], h[4], … as op_list.h names them, derived ones h[8], h[9], …
  */
 

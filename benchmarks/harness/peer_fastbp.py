@@ -1,0 +1,81 @@
+"""fastbp itself: through ``Trainer.fit``, through ``Trainer.step``, and on the NumPy reference."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp.engine.threads import set_num_threads
+from fastbp.layers import Layer, Linear, ReLU, Tanh
+from fastbp.network import BackendName, Sequential
+from fastbp.objectives.losses import MSE, CrossEntropy
+from fastbp.optim.optimizers import Adam
+from fastbp.training.trainer import Trainer
+from harness.rows import BETA1, BETA2, EPSILON, LEARNING_RATE, MINI_BATCHES, Problem, Row
+
+
+def network(row: Row, backend: BackendName = "native", dtype: str = "float32") -> Sequential:
+    """Return a row's network."""
+    activation = {"relu": ReLU, "tanh": Tanh}[row.activation]
+    layers: list[Layer] = []
+    for sizes in pairwise(row.widths):
+        layers += [Linear(*sizes), activation()]
+    return Sequential(*layers[:-1], seed=0, backend=backend, dtype=dtype)
+
+
+class Fit:
+    """All epochs in one call of ``Trainer.fit``."""
+
+    backend: ClassVar[BackendName] = "native"
+    dtype = "float32"
+
+    def __init__(self, problem: Problem, threads: int) -> None:
+        if self.backend == "native":
+            set_num_threads(threads)
+        self._problem = problem
+        self._net = network(problem.row, self.backend, self.dtype)
+        self.reset()
+
+    def reset(self) -> None:
+        parts = [array.ravel() for pair in self._problem.parameters for array in pair]
+        self._net.params.flat[...] = np.concatenate(parts)
+        loss = MSE() if self._problem.row.loss == "mse" else CrossEntropy()
+        self._trainer = Trainer(self._net, loss, Adam(LEARNING_RATE, BETA1, BETA2, EPSILON))
+
+    def losses(self) -> NDArray[Any]:
+        batch = self._net.batch(self._problem.x, self._problem.y, self._trainer.loss)
+        rates = np.full(MINI_BATCHES, LEARNING_RATE)
+        return self._net.train_batches(batch, self._trainer.update, None, self._problem.row.batch, rates)
+
+    def run(self, epochs: int) -> None:
+        self._trainer.fit(self._problem.x, self._problem.y, epochs=epochs, batch_size=self._problem.row.batch,
+                          shuffle=False, progress=False)
+
+
+class Step(Fit):
+    """A call of ``Trainer.step`` for each mini-batch."""
+
+    def losses(self) -> NDArray[Any]:
+        x, y = self._problem.batches
+        return np.array([self._trainer.step(x[i], y[i]) for i in range(MINI_BATCHES)])
+
+    def run(self, epochs: int) -> None:
+        step, batches = self._trainer.step, list(zip(*self._problem.batches, strict=True))
+        for _ in range(epochs):
+            for x, y in batches:
+                step(x, y)
+
+
+class Reference(Fit):
+    """The NumPy ops, with whatever BLAS NumPy has."""
+
+    backend = "reference"
+
+
+class Exact(Reference):
+    """The NumPy ops in float64: what the losses of all others are checked against."""
+
+    dtype = "float64"

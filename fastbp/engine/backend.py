@@ -1,0 +1,136 @@
+"""What a backend is: the interface that ``reference`` and ``native`` keep, and what they are handed.
+
+A backend is made for one network and works on that network's own vectors (parameters, gradients, buffers). Everything
+it is given has been checked and converted at the border (``network.py``, ``losses.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from fastbp.graph.graph import Graph
+from fastbp.objectives.losses import Loss
+from fastbp.ops.base import Array
+from fastbp.optim.optimizers import Segment, Update
+
+__all__ = ["Backend", "Batch", "Memory", "Progress", "Segment", "Update"]
+
+Progress = Callable[[int], None]
+"""Called with the number of mini-batches done. What it raises stops training between two mini-batches."""
+
+
+@dataclass
+class Memory:
+    """The arrays of one network that a backend works on.
+
+    Attributes
+    ----------
+    graph : Graph
+    dtype : str
+        ``"float32"`` or ``"float64"``.
+    compute_dtype : str
+        What linear layers multiply in: dtype, or ``"bfloat16"`` with float32.
+    params, grads, buffers : dict of arrays
+        Views, by full name.
+    flat_params, flat_grads, flat_buffers : arrays
+        The vectors that those are views of.
+    offsets : dict of str to int
+        Where each parameter starts in the flat vector.
+    seed, step : int
+        Key the random numbers of dropout; step counts the updates of the parameters.
+    """
+
+    graph: Graph
+    dtype: str
+    params: dict[str, Array]
+    grads: dict[str, Array]
+    buffers: dict[str, Array]
+    flat_params: Array
+    flat_grads: Array
+    flat_buffers: Array
+    offsets: dict[str, int]
+    seed: int
+    step: int = 0
+    compute_dtype: str = ""
+
+    def __post_init__(self) -> None:
+        self.compute_dtype = self.compute_dtype or self.dtype
+
+    def parameter_at(self, index: int) -> str:
+        """Return the name of the parameter that has this place in the flat vector."""
+        return [name for name, offset in self.offsets.items() if offset <= index][-1]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Checked and converted data: whole data sets, or one mini-batch.
+
+    Attributes
+    ----------
+    inputs : sequence of arrays (N, *input shape)
+    losses : sequence of Loss
+        One for each output of the network.
+    targets : sequence of arrays
+        One for each loss, as ``Loss.targets`` gives them.
+    sample_weight : array (N,) or None
+    """
+
+    inputs: Sequence[Array]
+    losses: Sequence[Loss] = ()
+    targets: Sequence[Array] = ()
+    sample_weight: Array | None = None
+
+    @property
+    def rows(self) -> int:
+        """N."""
+        return len(self.inputs[0])
+
+    def take(self, rows: Any) -> Batch:
+        """Return the given rows (a slice or an array of row numbers)."""
+        weight = None if self.sample_weight is None else self.sample_weight[rows]
+        return Batch([x[rows] for x in self.inputs], self.losses, [t[rows] for t in self.targets], weight)
+
+
+class Backend(Protocol):
+    """Runs the graph of one network."""
+
+    def __init__(self, memory: Memory) -> None: ...
+
+    def forward(self, inputs: Sequence[Array], training: bool) -> tuple[Array, ...]:
+        """Return the outputs."""
+
+    def backward(self, dys: Sequence[Array]) -> tuple[Array, ...]:
+        """After forward in training: fill the gradients of the parameters, and return those of the inputs."""
+
+    def loss(self, batch: Batch, training: bool) -> float:
+        """Return the loss."""
+
+    def loss_and_grad(self, batch: Batch, input_grads: bool = False) -> tuple[float, tuple[Array, ...]]:
+        """Return the loss and, where asked for, the gradients of the inputs; fill those of the parameters."""
+
+    def train(self, batch: Batch, update: Update, order: Array | None, batch_size: int,
+              learning_rates: Array, on_progress: Progress | None = None) -> Array:
+        """Take one step per mini-batch, in this order of rows, and return the loss of each mini-batch.
+
+        The last mini-batch has what is left; where there are more learning rates, it begins again with the first.
+        order may name fewer rows than the batch has. on_progress is called now
+        and then, and at the end. Raises NonFiniteError, with everything as it was after the last good mini-batch;
+        likewise whatever on_progress or a signal handler raises.
+        """
+
+    def quick_forward(self, x: Any) -> Array | None:
+        """Return the output for one array that needs no check or conversion; None where it does, or always."""
+
+    def quick_step(self, x: Any, y: Any, loss: Any, update: Update, lr: float) -> float | None:
+        """Take one step on arrays that need no check or conversion: return the loss.
+
+        None where nothing was done: where they do, where anything went wrong, or always.
+        """
+
+    def values(self) -> dict[str, Array]:
+        """Return what each tensor of the graph held in the last run, by name, as far as the backend keeps it."""
+
+    def gradients(self) -> dict[str, Array]:
+        """Return the gradient of each tensor in the last run that made gradients, likewise."""

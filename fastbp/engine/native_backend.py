@@ -1,0 +1,279 @@
+"""The native backend: keeps a plan for each purpose its network has been used for, and hands data to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+from typing import Any
+
+import numpy as np
+
+from fastbp.core.errors import NonFiniteError
+from fastbp.engine.backend import Batch, Memory, Progress
+from fastbp.engine.lowering import Buffer, Kind, LossSpec, Lowering, Settings, Step
+from fastbp.engine.native import Gate, Plan, Status, has_bfloat16, isa, op_phases
+from fastbp.engine.reference import first_bad_tensor
+from fastbp.graph.graph import Tensor
+from fastbp.objectives.losses import Loss
+from fastbp.ops.base import Array
+from fastbp.optim.optimizers import Update
+
+# Within these limits no optimizer can make a parameter that is not finite: of each gradient, the learning rate, the
+# learning rate times the weight decay, and what a denominator is kept from 0 by.
+_TAME_GRADIENT = {"float32": 1e15, "float64": 1e100}
+_TAME_RATE, _TAME_DECAY, _TAME_EPS = 1e6, 1.0, 1e-12
+
+
+class NativeBackend:
+    """Runs a graph with the C kernels; see ``backends/base.py`` for the interface."""
+
+    def __init__(self, memory: Memory) -> None:
+        if memory.compute_dtype == "bfloat16" and not has_bfloat16():
+            raise ValueError('compute_dtype is "bfloat16", for which the native backend needs the instruction set '
+                             f"avx512 and a CPU with AVX512_BF16; the one in use is {isa()}. Leave compute_dtype out "
+                             '(to load a file: compute_dtype="float32"), or use backend="reference"')
+        self._memory, self._graph, self._gate = memory, memory.graph, Gate()
+        self._plans: dict[Settings, Plan] = {}
+        self._last: tuple[Plan, int] | None = None
+        self._inference: Plan | None = None
+        self._stepping: tuple[Plan, Loss, Update, float, tuple[float, float]] | None = None
+        for node in memory.graph.nodes:
+            if not node.op.is_view:
+                op_phases(node.op.name)
+
+    def forward(self, inputs: Sequence[Array], training: bool) -> tuple[Array, ...]:
+        rows = len(inputs[0])
+        with self._gate:
+            plan = self._plan(Settings(backward=training, input_grads=training), rows)
+            plan.feed(inputs)
+            if training:
+                plan.run("prepare", rows, True)
+            elif not plan.lowering.calls_back:
+                self._inference = plan
+            self._run(plan, "forward", rows, training)
+            return tuple(plan.view(plan.lowering.values[t], t.shape, rows).copy() for t in self._graph.outputs)
+
+    def quick_forward(self, x: Any) -> Array | None:
+        return None if self._inference is None else self._inference.quick_forward(x)
+
+    def backward(self, dys: Sequence[Array]) -> tuple[Array, ...]:
+        assert self._last is not None
+        plan, rows = self._last
+        with self._gate:
+            for tensor, dy in zip(self._graph.outputs, dys, strict=True):
+                if tensor in plan.lowering.grads:
+                    plan.write(plan.lowering.grads[tensor], np.ascontiguousarray(dy))
+            self._memory.flat_grads[...] = 0
+            plan.run("prepare", rows, True)
+            plan.run("backward", rows, True)
+            return self._input_grads(plan, rows)
+
+    def loss(self, batch: Batch, training: bool) -> float:
+        with self._gate:
+            plan = self._plan(self._settings(batch), batch.rows)
+            plan.feed(_sources(batch))
+            self._run(plan, "run", batch.rows, training)
+            return float(plan.total_loss(batch.rows))
+
+    def loss_and_grad(self, batch: Batch, input_grads: bool = False) -> tuple[float, tuple[Array, ...]]:
+        with self._gate:
+            plan = self._loss_and_grad(batch, input_grads)
+            grads = self._input_grads(plan, batch.rows) if input_grads else ()
+            return plan.total_loss(batch.rows), grads
+
+    def train(self, batch: Batch, update: Update, order: Array | None, batch_size: int,
+              learning_rates: Array, on_progress: Progress | None = None) -> Array:
+        rates = np.ascontiguousarray(learning_rates, dtype=np.float64)
+        # gradients are looked at before they are used where they are clipped, and where going back would cost too much
+        checked = len(rates) == 1 or update.clip_norm is not None or update.clip_value is not None
+        order = None if order is None else np.require(order, np.int64, ["C", "A"])
+        n_rows = batch.rows if order is None else len(order)
+        with self._gate:
+            plan = self._plan(self._settings(batch, backward=True, fused=not checked), min(n_rows, batch_size))
+            plan.feed(_sources(batch))
+            plan.run("prepare", 0, True)
+            self._last = self._stepping = None
+            run = _TrainingRun(self._memory, plan, update, order, n_rows, batch_size, rates, checked)
+            bad = run.to_end(on_progress)
+            if bad is not None:
+                first = bad[0] % -(-n_rows // batch_size) * batch_size
+                rows = slice(first, min(first + batch_size, n_rows))
+                part = batch.take(rows if order is None else order[rows])
+                raise NonFiniteError(bad[0], bad[1] or self._first_bad(part), run.losses[:bad[0]].tolist())
+            simple = batch.sample_weight is None and len(batch.inputs) == len(batch.losses) == 1
+            stateless = not self._memory.flat_buffers.size and not plan.lowering.calls_back
+            domain = batch.losses[0].plain_domain(batch.targets[0])
+            if len(rates) == 1 and simple and stateless and domain is not None:
+                self._stepping = plan, batch.losses[0], update, _tame_rate(update), domain
+            return run.losses
+
+    def quick_step(self, x: Any, y: Any, loss: Any, update: Update, lr: float) -> float | None:
+        if self._stepping is None:
+            return None
+        plan, known_loss, known_update, most, domain = self._stepping
+        if known_loss is not loss or known_update is not update or lr > most:
+            return None
+        value: float | None = plan.quick_step(x, y, update, lr, _TAME_GRADIENT[self._memory.dtype], domain)
+        if value is not None:
+            update.step += 1
+            self._memory.step += 1
+        return value
+
+    def values(self) -> dict[str, Array]:
+        return self._kept("values")
+
+    def gradients(self) -> dict[str, Array]:
+        return self._kept("grads")
+
+    # ---- plans ------------------------------------------------------------------------------------------------------
+
+    def _settings(self, batch: Batch, *, backward: bool = False, input_grads: bool = False,
+                  fused: bool = False) -> Settings:
+        specs = []
+        for loss, tensor, target in zip(batch.losses, self._graph.outputs, batch.targets, strict=True):
+            kind: Kind = "int64" if target.dtype.kind == "i" else "real"
+            name = loss.native_name(target)
+            specs.append(LossSpec(name, loss.native(tensor.shape, target), target.shape[1:], kind,
+                                  loss if name == "python" else None))
+        return Settings(tuple(specs), batch.sample_weight is not None, backward, input_grads, fused)
+
+    def _plan(self, settings: Settings, rows: int) -> Plan:
+        plan = self._plans.get(settings)
+        if plan is None or plan.capacity < rows:
+            low = Lowering(self._graph, settings, op_phases, self._memory.compute_dtype)
+            plan = self._plans[settings] = Plan(self._memory, low, max(rows, 1), _programs(low), self._gate)
+        return plan
+
+    def _run(self, plan: Plan, program: str, rows: int, training: bool) -> None:
+        plan.run(program, rows, training)
+        self._last = plan, rows
+
+    def _loss_and_grad(self, batch: Batch, input_grads: bool) -> Plan:
+        plan = self._plan(self._settings(batch, backward=True, input_grads=input_grads), batch.rows)
+        plan.feed(_sources(batch))
+        plan.run("prepare", batch.rows, True)
+        self._memory.flat_grads[...] = 0
+        self._run(plan, "run", batch.rows, True)
+        return plan
+
+    def _input_grads(self, plan: Plan, rows: int) -> tuple[Array, ...]:
+        grads = plan.lowering.grads
+        return tuple(plan.view(grads[t], t.shape, rows).copy() if t in grads
+                     else np.zeros((rows, *t.shape), self._memory.dtype) for t in self._graph.inputs)
+
+    def _kept(self, what: str) -> dict[str, Array]:
+        if self._last is None:
+            return {}
+        plan, rows = self._last
+        kept: dict[Tensor, Buffer] = getattr(plan.lowering, what)
+        return {self._graph.names[t]: plan.view(b, t.shape, rows) for t, b in kept.items()}
+
+    def _first_bad(self, batch: Batch) -> str:
+        """Run the mini-batch that went wrong once more, and look through it; nothing is changed."""
+        buffers = self._memory.flat_buffers.copy()
+        self._loss_and_grad(batch, input_grads=True)
+        name = first_bad_tensor(self._memory, batch, self.values(), self.gradients())
+        self._memory.flat_buffers[...] = buffers
+        return name
+
+
+class _TrainingRun:
+    """One call of ``train``: runs the loop, and goes back to the last good mini-batch when one goes wrong.
+
+    Nothing is saved from step to step. Training is deterministic, so that going back is: start again from what was
+    saved at the beginning, and stop one mini-batch earlier.
+    """
+
+    def __init__(self, memory: Memory, plan: Plan, update: Update, order: Array | None, n_rows: int, batch_size: int,
+                 rates: Array, checked: bool) -> None:
+        self._memory, self._plan, self._update = memory, plan, update
+        self._order, self._n_rows, self._batch_size = order, n_rows, batch_size
+        self._rates, self._checked = rates, checked
+        self._done = 0
+        self.losses = np.empty(len(rates))
+
+    def to_end(self, on_progress: Progress | None) -> tuple[int, str] | None:
+        """Run; return None, or the number of the bad mini-batch and the parameter that it spoilt, if any."""
+        light = len(self._rates) == 1 and float(self._rates[0]) <= _tame_rate(self._update)
+        saved = self._save(heavy=not light)
+        status = self._run(len(self._rates), on_progress, _TAME_GRADIENT[self._memory.dtype] if light else inf)
+        if status == Status.ERROR_GRADIENT and light:
+            self._restore(saved)
+            saved = self._save(heavy=True)
+            status = self._run(1, None, inf)
+        bad = None
+        if status != Status.OK:
+            bad = self._done, self._bad_parameter() if status == Status.ERROR_PARAMETER else ""
+            self._restore(saved)
+            self._run(bad[0], None, inf)
+        self._count()
+        return bad
+
+    def _run(self, stop: int, on_progress: Progress | None, limit: float) -> int:
+        self._plan.begin(self._update, self._order, self._n_rows, self._batch_size, self._rates, self.losses,
+                         self._checked)
+        self._done = 0
+        status: int = Status.PAUSED
+        try:
+            while status == Status.PAUSED:
+                # signal handlers, such as Ctrl-C's, run between two calls
+                status, self._done = self._plan.advance(stop, 0.05, limit)
+                if on_progress is not None and status in (Status.OK, Status.PAUSED):
+                    on_progress(self._done)
+        except BaseException:
+            self._done = self._plan.position
+            self._count()
+            raise
+        return status
+
+    def _count(self) -> None:
+        self._update.step += self._done
+        self._memory.step += self._done
+        self._done = 0
+
+    def _save(self, heavy: bool) -> list[tuple[Array, Array]]:
+        arrays = [self._memory.flat_buffers, *([self._memory.flat_params, *self._update.state] if heavy else [])]
+        return [(a, a.copy()) for a in arrays]
+
+    def _restore(self, saved: list[tuple[Array, Array]]) -> None:
+        for array, values in saved:
+            array[...] = values
+        self._plan.run("prepare", 0, True)
+
+    def _bad_parameter(self) -> str:
+        for name, p in self._memory.params.items():
+            if not np.isfinite(p).all():
+                return f"{name} after the update"
+        return ""
+
+
+def _tame_rate(update: Update) -> float:
+    """Return the largest learning rate with which a step need not be undone; -1 if there is none."""
+    if getattr(update.optimizer, "eps", 1.0) < _TAME_EPS:
+        return -1.0
+    decay = max((s.weight_decay for s in update.segments), default=0.0)
+    if decay > 1:  # times a parameter it may be infinite, whatever the rate
+        return -1.0
+    return min(_TAME_RATE, _TAME_DECAY / decay) if decay else _TAME_RATE
+
+
+def _sources(batch: Batch) -> list[Array]:
+    return [*batch.inputs, *batch.targets, *([] if batch.sample_weight is None else [batch.sample_weight])]
+
+
+def _programs(low: Lowering) -> dict[str, list[Step]]:
+    """The programs of a lowered graph, by what it is for."""
+    s = low.settings
+    if not s.losses:
+        if not s.backward:
+            return {"forward": low.forward}
+        return {"forward": low.forward, "prepare": low.prepare, "backward": low.backward + low.gradients}
+    run = low.first + low.forward + low.loss
+    if not s.backward:
+        return {"run": run}
+    run, late = run + low.backward, low.gradients
+    if not s.fused:
+        run, late = run + late, []
+    # finish_last is for a mini-batch after which "prepare" runs before anything else does
+    return {"prepare": low.prepare, "run": run, "finish": late + low.updates + low.refresh(),
+            "finish_last": late + low.updates}

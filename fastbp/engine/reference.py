@@ -1,0 +1,166 @@
+"""The reference backend: the chain rule on a graph, in plain NumPy.
+
+Forward visits every node after what it needs; backward visits them the other way round, and adds up what a tensor
+gets from each place where it is used. This is the specification that the native backend is checked against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from fastbp.core.errors import NonFiniteError
+from fastbp.engine.backend import Batch, Memory, Progress, Update
+from fastbp.graph.graph import Node, Parameter, Tensor
+from fastbp.ops.base import Array, Context
+
+
+class ReferenceBackend:
+    """Runs a graph with the NumPy ops."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._graph = memory.graph
+        self._contexts: dict[Tensor, Context] = {}
+        self._values: dict[Tensor, Array] = {}
+        self._gradients: dict[Tensor, Array] = {}
+
+    def forward(self, inputs: Sequence[Array], training: bool) -> tuple[Array, ...]:
+        values: dict[Tensor, Array] = dict(zip(self._graph.inputs, inputs, strict=True))
+        contexts: dict[Tensor, Context] = {}
+        with np.errstate(all="ignore"):
+            for index, tensor in enumerate(self._graph.tensors):
+                node = tensor.node
+                if node is None:
+                    continue
+                ctx = Context(training, tuple(values[t] for t in node.inputs), seed=self._memory.seed,
+                              step=self._memory.step, node=index, compute_dtype=self._memory.compute_dtype,
+                              params=self._named(node.params, self._memory.params),
+                              buffers=self._named(node.buffers, self._memory.buffers))
+                ctx.output = values[tensor] = node.op.forward(ctx, *ctx.inputs, **ctx.params)
+                contexts[tensor] = ctx
+        self._values, self._contexts, self._gradients = values, contexts, {}
+        return tuple(values[t] for t in self._graph.outputs)
+
+    def backward(self, dys: Sequence[Array]) -> tuple[Array, ...]:
+        gradients: dict[Tensor, Array] = dict(zip(self._graph.outputs, dys, strict=True))
+        self._memory.flat_grads[...] = 0
+        with np.errstate(all="ignore"):
+            for tensor in reversed(self._graph.tensors):
+                node = tensor.node
+                if node is None or tensor not in gradients:
+                    continue
+                dxs, dparams = node.op.backward(self._contexts[tensor], gradients[tensor])
+                for source, dx in zip(node.inputs, dxs, strict=True):
+                    gradients[source] = gradients[source] + dx if source in gradients else dx
+                self._add_parameter_gradients(node, dparams)
+        self._gradients = gradients
+        return tuple(gradients.get(t, np.zeros_like(self._values[t])) for t in self._graph.inputs)
+
+    def loss(self, batch: Batch, training: bool) -> float:
+        return self._losses(batch, self.forward(batch.inputs, training))[0]
+
+    def loss_and_grad(self, batch: Batch, input_grads: bool = False) -> tuple[float, tuple[Array, ...]]:
+        loss, dys = self._losses(batch, self.forward(batch.inputs, training=True))
+        return loss, self.backward(dys)
+
+    def train(self, batch: Batch, update: Update, order: Array | None, batch_size: int,
+              learning_rates: Array, on_progress: Progress | None = None) -> Array:
+        losses = np.empty(len(learning_rates))
+        per_epoch = -(-(batch.rows if order is None else len(order)) // batch_size)
+        for i, lr in enumerate(learning_rates):
+            first = i % per_epoch * batch_size
+            rows = slice(first, first + batch_size)
+            try:
+                with self._whole_or_not_at_all(update):
+                    losses[i] = self._step(i, batch.take(rows if order is None else order[rows]), update, float(lr))
+            except NonFiniteError as error:
+                error.losses = losses[:i].tolist()
+                raise
+            if on_progress is not None:
+                on_progress(i + 1)
+        return losses
+
+    def quick_forward(self, x: Any) -> Array | None:
+        return None
+
+    def quick_step(self, x: Any, y: Any, loss: Any, update: Update, lr: float) -> float | None:
+        return None
+
+    def values(self) -> dict[str, Array]:
+        return {self._graph.names[t]: v for t, v in self._values.items()}
+
+    def gradients(self) -> dict[str, Array]:
+        return {self._graph.names[t]: v for t, v in self._gradients.items()}
+
+    def contexts(self) -> dict[Tensor, Context]:
+        """Return what each node knew in the last run, by the tensor that it made."""
+        return dict(self._contexts)
+
+    def first_bad_tensor(self, batch: Batch) -> str:
+        """Return the first tensor of the last run that is not finite, in the order of computation."""
+        return first_bad_tensor(self._memory, batch, self.values(), self.gradients())
+
+    def _step(self, i: int, batch: Batch, update: Update, lr: float) -> float:
+        loss, _ = self.loss_and_grad(batch)
+        if not np.isfinite(loss) or not np.isfinite(self._memory.flat_grads).all():
+            raise NonFiniteError(i, self.first_bad_tensor(batch))
+        bad = update.apply(self._memory.flat_params, self._memory.flat_grads, lr)
+        if bad is not None:
+            raise NonFiniteError(i, f"{self._memory.parameter_at(bad)} after the update")
+        self._memory.step += 1
+        return loss
+
+    @contextmanager
+    def _whole_or_not_at_all(self, update: Update) -> Iterator[None]:
+        """Put everything back where a step fails, or Ctrl-C comes in the midst of it."""
+        arrays = [self._memory.flat_params, self._memory.flat_buffers, *update.state]
+        before, steps = [a.copy() for a in arrays], (update.step, self._memory.step)
+        try:
+            yield
+        except BaseException:
+            for array, old in zip(arrays, before, strict=True):
+                array[...] = old
+            update.step, self._memory.step = steps
+            raise
+
+    def _named(self, roles: dict[str, Parameter], arrays: dict[str, Array]) -> dict[str, Array]:
+        return {role: arrays[self._graph.parameter_name(p)] for role, p in roles.items()}
+
+    def _add_parameter_gradients(self, node: Node, dparams: dict[str, Array]) -> None:
+        for role, gradient in dparams.items():
+            if node.params[role].trainable:
+                self._memory.grads[self._graph.parameter_name(node.params[role])] += gradient
+
+    def _losses(self, batch: Batch, outputs: Sequence[Array]) -> tuple[float, list[Array]]:
+        total, dys = 0.0, []
+        with np.errstate(all="ignore"):
+            for loss, y_pred, target in zip(batch.losses, outputs, batch.targets, strict=True):
+                weights = loss.row_weights(target, batch.sample_weight)
+                value, dy = loss.value_and_gradient(y_pred, target, weights)
+                total += value
+                dys.append(dy)
+        return total, dys
+
+
+def first_bad_tensor(memory: Memory, batch: Batch, values: dict[str, Array], gradients: dict[str, Array]) -> str:
+    """Return the first tensor that is not finite: inputs, parameters, values, gradients, in this order."""
+    graph = memory.graph
+    order: list[tuple[str, Array | None]] = [(graph.names[t], values.get(graph.names[t])) for t in graph.inputs]
+    order += list(memory.params.items())
+    order += [(graph.names[t], values.get(graph.names[t])) for t in graph.tensors if t.node is not None]
+    if batch.sample_weight is not None:
+        order.append(("sample_weight", batch.sample_weight))
+    names = [graph.names[t] for t in reversed(graph.tensors)]
+    late: list[tuple[str, Array | None]] = [(f"the gradient of {n}", gradients.get(n)) for n in names]
+    late += [(f"the gradient of {n}", g) for n, g in memory.grads.items()]
+    for name, array in order:
+        if array is not None and not np.isfinite(array).all():
+            return name
+    for name, array in late:
+        if array is not None and not np.isfinite(array).all():
+            return name if gradients else "the loss"
+    return "the loss"

@@ -1,0 +1,1 @@
+"""Files: networks as safetensors, ONNX, PyTorch."""

@@ -1,0 +1,1 @@
+"""The computational graph: symbols, shapes and names, without numbers."""

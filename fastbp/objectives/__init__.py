@@ -1,0 +1,1 @@
+"""Losses: what training minimises, each with its value and gradient in NumPy."""

@@ -1,0 +1,545 @@
+r"""The losses: what is minimised, each fused with its link (softmax, sigmoid, exponential) and its gradient.
+
+A loss looks at rows: the samples of the batch or, for :class:`CrossEntropy` on outputs of shape (B, …, C), every
+position that has a label. With row weights :math:`u_r` that sum to 1,
+
+.. math:: E = \sum_r u_r\, \ell(x_r, y_r), \qquad u_r = w_r / \sum_k w_k, \qquad
+          \partial E / \partial x_r = u_r\, \partial \ell / \partial x_r
+
+where :math:`x` is the network's output, :math:`y` the target and :math:`w` the sample weights (1 when none are given;
+all :math:`u` are 0 if the weights add up to 0). A loss is a frozen dataclass of hyperparameters: the NumPy text here
+gives :math:`\ell` and its derivative, and ``src_c/ops/losses.inc.h`` is its twin.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf, isfinite, prod
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fastbp.core.checks import finite, number, numbers, real
+from fastbp.ops.base import Array, Native, Shape
+
+
+class Loss(ABC):
+    """A loss. Subclasses are frozen dataclasses that give :meth:`rows`, the loss and gradient of each row alone."""
+
+    name: ClassVar[str]
+    """The loss's name in C."""
+
+    @abstractmethod
+    def rows(self, x: Array, target: Array) -> tuple[Array, Array]:
+        """Return ℓ (R,) of each row and dℓ/dx (R, D); x is (R, D), target as :meth:`targets` gives it."""
+
+    def value_and_gradient(self, y_pred: Array, target: Array, row_weights: Array) -> tuple[float, Array]:
+        """Return the loss and its gradient.
+
+        Parameters
+        ----------
+        y_pred : array (B, *output shape)
+        target : array, as :meth:`targets` gives it
+        row_weights : array (R,), as :meth:`row_weights` gives it
+
+        Returns
+        -------
+        float
+        array of the shape and dtype of y_pred
+        """
+        each, gradient = self.rows(y_pred.reshape(len(row_weights), -1), target)
+        value = float(np.dot(row_weights, each.astype(np.float64)))
+        dy = gradient * row_weights.astype(y_pred.dtype)[:, None]
+        return value, dy.reshape(y_pred.shape)
+
+    def row_weights(self, target: Array, sample_weight: Array | None) -> Array:
+        """Return the weight of each row in float64: they sum to 1, or are all 0 where the sample weights are."""
+        weights = self.unnormalized_weights(target, sample_weight)
+        total = weights.sum()
+        return weights / total if total > 0 else np.zeros_like(weights)
+
+    def unnormalized_weights(self, target: Array, sample_weight: Array | None) -> Array:
+        """Return the weight of each row before they are made to sum to 1."""
+        return np.ones(len(target)) if sample_weight is None else sample_weight.astype(np.float64)
+
+    def accuracy(self, y_pred: Array, target: Array, sample_weight: Array | None) -> float | None:
+        """Return the (weighted) share of right decisions, or None for a loss that decides nothing."""
+        return None
+
+    # ---- what the backends are told --------------------------------------------------------------------------------
+
+    def native(self, shape: Shape, target: Array) -> Native:
+        """Return what the C twin needs, for outputs of this sample shape."""
+        return Native(dims=(1, prod(shape)), attrs=self._attrs(), constants=self._constants(shape))
+
+    def native_name(self, target: Array) -> str:
+        """Return the name of the C twin."""
+        return self.name
+
+    def _attrs(self) -> tuple[float, ...]:
+        return ()
+
+    def _constants(self, shape: Shape) -> tuple[float, ...]:
+        return ()
+
+    domain: ClassVar[tuple[float, float]] = (-inf, inf)
+    """The numbers that may be targets, both ends included."""
+
+    def plain_domain(self, target: Array) -> tuple[float, float] | None:
+        """Return the domain of such targets if :meth:`targets` takes all numbers in it, or labels, as they are.
+
+        None where it does more: a class from elsewhere has its own ways with targets.
+        """
+        ours = all(method.__module__ == __name__ for method in (type(self).targets, type(self)._check_domain))
+        return self.domain if ours else None
+
+    # ---- the border: checks and conversions ------------------------------------------------------------------------
+
+    def check_output(self, shape: Shape) -> None:
+        """Raise ValueError for a network whose output (sample shape given) the loss cannot take."""
+        return
+
+    def targets(self, t: Any, out_shape: Shape, dtype: str, rows: int, name: str = "y") -> Array:
+        """Check targets and convert them to what :meth:`rows` and the C twin read.
+
+        Parameters
+        ----------
+        t : array of shape (rows, *target shape)
+            For a single output, (rows,) will do.
+        out_shape : tuple of int
+            The network's output, the batch axis left out.
+        dtype : str
+            The network's.
+        rows : int
+            As many as the inputs have.
+        name : str
+            What errors call it.
+
+        Raises
+        ------
+        TypeError
+            For a dtype that is not of real numbers.
+        ValueError
+            For another number of rows, another shape, values that are not finite or outside the loss's domain.
+        """
+        shape = self._target_shape(out_shape)
+        array = numbers(name, t, dtype)
+        _check_rows(name, array, rows)
+        if array.shape == (rows,) and prod(shape) == 1:
+            array = array.reshape(rows, *shape)
+        if array.shape[1:] != shape:
+            raise ValueError(f"{name} has shape {array.shape}; expected {(rows, *shape)}")
+        self._check_domain(name, finite(name, array))
+        return array
+
+    def sample_weights(self, w: Any, rows: int, dtype: str) -> Array:
+        """Check and convert sample weights: (rows,), finite, none below 0."""
+        given = real("sample_weight", w)
+        largest = given.max(initial=0)
+        if 0 < largest < 1e-30 or 1e30 < largest < inf:  # only their proportions count, which float32 would lose
+            given = given / largest
+        array = numbers("sample_weight", given, dtype)
+        if array.shape != (rows,):
+            raise ValueError(f"sample_weight has shape {array.shape}; expected ({rows},): one for each row of x")
+        return _within("sample_weight", finite("sample_weight", array), 0)
+
+    def _target_shape(self, out_shape: Shape) -> Shape:
+        return out_shape
+
+    def _check_domain(self, name: str, target: Array) -> None:
+        """Raise ValueError for targets outside the domain."""
+        if self.domain != (-inf, inf):
+            _within(name, target, *self.domain)
+
+
+@dataclass(frozen=True)
+class MSE(Loss):
+    """Mean squared error: ``ℓ = 1/D Σ_d (x_d - y_d)²``, ``dℓ/dx = 2/D (x - y)``.
+
+    The D elements of a sample are averaged. Domain: any finite y, of the shape of the output.
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> net = fb.Sequential(fb.Linear(2, 1, weight_init=fb.Constant(1.0)), backend="reference")
+    >>> net.loss([[1.0, 2.0]], [5.0], fb.MSE())
+    4.0
+    """
+
+    name: ClassVar[str] = "mse"
+
+    def rows(self, x: Array, target: Array) -> tuple[Array, Array]:
+        e = x - target.reshape(x.shape)
+        return np.square(e).mean(axis=1), e * (2.0 / x.shape[1])
+
+
+@dataclass(frozen=True)
+class HalfSquaredError(Loss):
+    """Half the squared error, summed: ``ℓ = ½ Σ_d (x_d - y_d)²``, ``dℓ/dx = x - y``.
+
+    The loss of the textbooks: a sum over the outputs, a mean over the batch. Domain: any finite y.
+    """
+
+    name: ClassVar[str] = "half_squared_error"
+
+    def rows(self, x: Array, target: Array) -> tuple[Array, Array]:
+        e = x - target.reshape(x.shape)
+        return 0.5 * np.square(e).sum(axis=1), e
+
+
+@dataclass(frozen=True)
+class MAE(Loss):
+    """Mean absolute error: ``ℓ = 1/D Σ_d |x_d - y_d|``, ``dℓ/dx = 1/D sign(x - y)`` (0 at x = y).
+
+    Domain: any finite y, of the shape of the output.
+    """
+
+    name: ClassVar[str] = "mae"
+
+    def rows(self, x: Array, target: Array) -> tuple[Array, Array]:
+        e = x - target.reshape(x.shape)
+        return np.abs(e).mean(axis=1), np.sign(e) * (1.0 / x.shape[1])
+
+
+@dataclass(frozen=True)
+class Huber(Loss):
+    """Huber loss: with e = x - y and m = min(|e|, δ), ``ℓ = 1/D Σ_d m (|e| - m/2)``: ½e² near, δ(|e| - δ/2) far.
+
+    ``dℓ/dx = 1/D clip(e, -δ, δ)``. Huber (1964), https://doi.org/10.1214/aoms/1177703732.
+
+    Parameters
+    ----------
+    delta : float, default 1.0
+        Where the square turns into a line; above 0.
+    """
+
+    delta: float = 1.0
+    name: ClassVar[str] = "huber"
+
+    def __post_init__(self) -> None:
+        _set(self, "delta", number("Huber", "delta", self.delta, "a number above 0", lambda d: d > 0))
+
+    def rows(self, x: Array, target: Array) -> tuple[Array, Array]:
+        e = x - target.reshape(x.shape)
+        size = np.abs(e)
+        m = np.minimum(size, self.delta)
+        return (m * (size - 0.5 * m)).mean(axis=1), np.clip(e, -self.delta, self.delta) * (1.0 / x.shape[1])
+
+    def _attrs(self) -> tuple[float, ...]:
+        return (self.delta,)
+
+
+@dataclass(frozen=True)
+class Quantile(Loss):
+    """Pinball loss: with e = y - x, ``ℓ = 1/Q Σ_k max(q_k e_k, (q_k - 1) e_k)``; output k learns the q_k quantile of y.
+
+    ``dℓ/dx = 1/Q (-q where e > 0, 1 - q where e < 0, 0 at e = 0)``. Koenker and Bassett (1978),
+    https://doi.org/10.2307/1913643.
+
+    Parameters
+    ----------
+    quantiles : float or sequence of float, default 0.5
+        Between 0 and 1, both excluded. Several of them want an output of shape (B, Q); one fits any output.
+
+    Notes
+    -----
+    Targets: (B,) or (B, 1), one number that all quantiles are of, or the shape of the output.
+    """
+
+    quantiles: float | Sequence[float] = 0.5
+    name: ClassVar[str] = "quantile"
+
+    def __post_init__(self) -> None:
+        given = self.quantiles if isinstance(self.quantiles, Sequence | np.ndarray) else (self.quantiles,)
+        values = tuple(number("Quantile", "quantiles", value, "numbers between 0 and 1", lambda q: 0 < q < 1)
+                       for value in given)
+        if not values:
+            raise ValueError("Quantile: quantiles is empty; expected at least one number between 0 and 1")
+        _set(self, "quantiles", values)
+
+    def check_output(self, shape: Shape) -> None:
+        count = len(self._quantiles)
+        if count > 1 and shape != (count,):
+            raise ValueError(f"{self}: the network's output is {_batch(shape)}; expected (B, {count}), one for each "
+                             "quantile")
+
+    def targets(self, t: Any, out_shape: Shape, dtype: str, rows: int, name: str = "y") -> Array:
+        if prod(out_shape) == len(self._quantiles) > 1 and np.shape(t) in ((rows,), (rows, 1)):
+            one = super().targets(t, (1,), dtype, rows, name)
+            return np.repeat(one, len(self._quantiles), axis=1)
+        return super().targets(t, out_shape, dtype, rows, name)
+
+    def rows(self, x: Array, target: Array) -> tuple[Array, Array]:
+        q = np.asarray(self._quantiles, x.dtype)
+        e = target.reshape(x.shape) - x
+        gradient = np.where(e > 0, -q, np.where(e < 0, 1 - q, e))
+        return np.maximum(q * e, (q - 1) * e).mean(axis=1), gradient * (1.0 / x.shape[1])
+
+    @property
+    def _quantiles(self) -> tuple[float, ...]:
+        return self.quantiles  # type: ignore[return-value]
+
+    def _constants(self, shape: Shape) -> tuple[float, ...]:
+        return self._quantiles * (prod(shape) if len(self._quantiles) == 1 else 1)
+
+
+@dataclass(frozen=True)
+class PoissonNLL(Loss):
+    """Negative log-likelihood of counts: ``ℓ = 1/D Σ_d (exp(x_d) - y_d x_d)``, ``dℓ/dx = 1/D (exp(x) - y)``.
+
+    The output x is the logarithm of the rate; the term log y!, which no parameter changes, is left out. Domain: y ≥ 0.
+    """
+
+    name: ClassVar[str] = "poisson_nll"
+    domain = (0, inf)
+
+    def rows(self, x: Array, target: Array) -> tuple[Array, Array]:
+        y, rate = target.reshape(x.shape), np.exp(x)
+        return (rate - y * x).mean(axis=1), (rate - y) * (1.0 / x.shape[1])
+
+
+@dataclass(frozen=True)
+class GaussianNLL(Loss):
+    r"""Negative log-likelihood of a normal distribution whose mean and variance are both learnt.
+
+    The output is (B, 2D): D means μ, then D log-variances s. With :math:`r = (y - μ) e^{-s/2}`,
+    :math:`\ell = \frac1D \sum_d \frac12 (s_d + r_d^2)`, :math:`d\ell/dμ = -\frac1D r e^{-s/2}` and
+    :math:`d\ell/ds = \frac1{2D} (1 - r^2)`. The constant ½ log 2π is left out. Domain: any finite y, of shape (B, D).
+    Nix and Weigend (1994), https://doi.org/10.1109/ICNN.1994.374138.
+    """
+
+    name: ClassVar[str] = "gaussian_nll"
+
+    def check_output(self, shape: Shape) -> None:
+        if len(shape) != 1 or shape[0] % 2:
+            raise ValueError(f"{self}: the network's output is {_batch(shape)}; expected (B, 2 D): D means, then D "
+                             "log-variances")
+
+    def rows(self, x: Array, target: Array) -> tuple[Array, Array]:
+        half = x.shape[1] // 2
+        mean, log_variance = x[:, :half], x[:, half:]
+        scale = np.exp(-0.5 * log_variance)
+        r = (target.reshape(mean.shape) - mean) * scale
+        gradient = np.concatenate([-r * scale, 0.5 * (1 - r * r)], axis=1)
+        return (0.5 * (log_variance + r * r)).mean(axis=1), gradient * (1.0 / half)
+
+    def _target_shape(self, out_shape: Shape) -> Shape:
+        return (out_shape[0] // 2,)
+
+
+@dataclass(frozen=True)
+class BinaryCrossEntropy(Loss):
+    r"""Cross-entropy of yes-or-no decisions, from logits: ``ℓ = 1/D Σ_d (p y softplus(-x) + (1 - y) softplus(x))``.
+
+    ``dℓ/dx = 1/D ((1 - y) σ(x) - p y σ(-x))``, with σ the sigmoid, which the network leaves out.
+
+    Parameters
+    ----------
+    pos_weight : float or sequence of float, optional
+        p, the weight of the positive class: one number, or one for each feature of the last axis; none below 0.
+
+    Notes
+    -----
+    Domain: y from 0 to 1, of the shape of the output; (B,) will do for (B, 1). Accuracy: x > 0 against y ≥ ½.
+    """
+
+    pos_weight: float | Sequence[float] | None = None
+    name: ClassVar[str] = "binary_cross_entropy"
+    domain = (0, 1)
+
+    def __post_init__(self) -> None:
+        if self.pos_weight is not None:
+            _set(self, "pos_weight", _weights("BinaryCrossEntropy", "pos_weight", self.pos_weight, scalar=True))
+
+    def check_output(self, shape: Shape) -> None:
+        if isinstance(self.pos_weight, tuple) and len(self.pos_weight) != shape[-1]:
+            raise ValueError(f"BinaryCrossEntropy: pos_weight has {len(self.pos_weight)} entries; expected "
+                             f"{shape[-1]}, as the network's output is {_batch(shape)}")
+
+    def rows(self, x: Array, target: Array) -> tuple[Array, Array]:
+        y = target.reshape(x.shape)
+        positive, negative = y * np.asarray(self._constants(target.shape[1:]) or 1, x.dtype), 1 - y
+        each = positive * np.logaddexp(0, -x) + negative * np.logaddexp(0, x)
+        gradient = negative * _sigmoid(x) - positive * _sigmoid(-x)
+        return each.mean(axis=1), gradient * (1.0 / x.shape[1])
+
+    def accuracy(self, y_pred: Array, target: Array, sample_weight: Array | None) -> float | None:
+        right = (y_pred > 0) == (target >= 0.5)
+        return _mean(right, sample_weight)
+
+    def _constants(self, shape: Shape) -> tuple[float, ...]:
+        if self.pos_weight is None:
+            return ()
+        return tuple(float(p) for p in np.broadcast_to(np.asarray(self.pos_weight, float), shape).ravel())
+
+
+@dataclass(frozen=True)
+class CrossEntropy(Loss):
+    r"""Cross-entropy of C classes, from logits: ``ℓ = Σ_c q_c (log Σ_k exp(x_k) - x_c)``, the softmax included.
+
+    Here q is the target distribution, smoothed: ``q = (1 - ε) y + ε / C``, y being one at the label and zero elsewhere,
+    or the given probabilities. ``dℓ/dx = (Σ_c q_c) softmax(x) - q``.
+
+    Parameters
+    ----------
+    label_smoothing : float, default 0.0
+        ε, from 0 to below 1. Szegedy et al. (2016), https://arxiv.org/abs/1512.00567.
+    class_weight : sequence of float, optional
+        One number for each class, none below 0. A row's weight is multiplied by that of its label (by
+        ``Σ_c y_c class_weight_c`` for probabilities), then the weights are made to sum to 1 as always.
+
+    Notes
+    -----
+    Output (B, …, C), C at least 2. Targets: integer labels (B, …) from 0 to C - 1, or probabilities (B, …, C) that
+    sum to 1. Each of the B · G positions counts alike. Accuracy: the largest logit against the label, or against the
+    largest probability.
+    """
+
+    label_smoothing: float = 0.0
+    class_weight: Sequence[float] | None = None
+    name: ClassVar[str] = "cross_entropy"
+
+    def __post_init__(self) -> None:
+        _set(self, "label_smoothing", number("CrossEntropy", "label_smoothing", self.label_smoothing,
+                                             "a number from 0 to below 1", lambda e: 0 <= e < 1))
+        if self.class_weight is not None:
+            _set(self, "class_weight", _weights("CrossEntropy", "class_weight", self.class_weight))
+
+    def check_output(self, shape: Shape) -> None:
+        if shape[-1] < 2:
+            raise ValueError(f"CrossEntropy: the network's output is {_batch(shape)}; expected a logit for each of at "
+                             "least 2 classes. For a single yes-or-no output use fb.BinaryCrossEntropy()")
+        if self.class_weight is not None and len(self.class_weight) != shape[-1]:
+            raise ValueError(f"CrossEntropy: class_weight has {len(self.class_weight)} entries; expected {shape[-1]}, "
+                             f"as the network's output is {_batch(shape)}")
+
+    def rows(self, x: Array, target: Array) -> tuple[Array, Array]:
+        shifted = x - x.max(axis=1, keepdims=True)
+        powers = np.exp(shifted)
+        total = powers.sum(axis=1, keepdims=True)
+        surprise = np.log(total) - shifted
+        q = self._distribution(x, target)
+        # A class that the target rules out costs nothing, even where its surprise is infinite.
+        each = np.multiply(q, surprise, where=q != 0, out=np.zeros_like(x)).sum(axis=1)
+        return each, powers / total * q.sum(axis=1, keepdims=True) - q
+
+    def _distribution(self, x: Array, target: Array) -> Array:
+        if _is_labels(target):
+            y = np.zeros_like(x)
+            y[np.arange(len(x)), target.reshape(-1)] = 1
+        else:
+            y = target.reshape(x.shape).copy()
+        y *= 1 - self.label_smoothing
+        y += self.label_smoothing / x.shape[1]
+        return y
+
+    def unnormalized_weights(self, target: Array, sample_weight: Array | None) -> Array:
+        labels = _is_labels(target)
+        count = target.size if labels else target.size // target.shape[-1]
+        weights = np.ones(count)
+        if sample_weight is not None:
+            weights *= np.repeat(sample_weight.astype(np.float64), count // max(len(target), 1))
+        if self.class_weight is not None:
+            classes = np.asarray(self.class_weight, np.float64)
+            weights *= classes[target.reshape(-1)] if labels else target.reshape(count, -1) @ classes
+        return weights
+
+    def accuracy(self, y_pred: Array, target: Array, sample_weight: Array | None) -> float | None:
+        labels = target if _is_labels(target) else target.argmax(axis=-1)
+        return _mean(y_pred.argmax(axis=-1) == labels, sample_weight)
+
+    def native(self, shape: Shape, target: Array) -> Native:
+        return Native(dims=(prod(shape[:-1]), shape[-1]), attrs=(self.label_smoothing,),
+                      constants=tuple(self.class_weight or ()))
+
+    def native_name(self, target: Array) -> str:
+        return "cross_entropy" if _is_labels(target) else "soft_cross_entropy"
+
+    def plain_domain(self, target: Array) -> tuple[float, float] | None:
+        return super().plain_domain(target) if _is_labels(target) else None  # probabilities must sum to 1
+
+    def targets(self, t: Any, out_shape: Shape, dtype: str, rows: int, name: str = "y") -> Array:
+        array = real(name, t, "for labels, number the classes from 0: np.unique(y, return_inverse=True)[1]")
+        _check_rows(name, array, rows)
+        if array.shape[1:] == out_shape:
+            return _probabilities(name, numbers(name, array, dtype))
+        if array.shape[1:] != out_shape[:-1]:
+            raise ValueError(f"{name} has shape {array.shape}; expected labels {(rows, *out_shape[:-1])} or "
+                             f"probabilities {(rows, *out_shape)}")
+        return _labels(name, array, out_shape[-1])
+
+
+def _labels(name: str, array: Array, classes: int) -> Array:
+    if array.dtype.kind == "f":
+        finite(name, array)
+        if (array != np.floor(array)).any():
+            raise ValueError(f"{name} has {array[array != np.floor(array)][0]}; expected whole numbers as labels, or "
+                             f"probabilities of {classes} classes")
+    wrong = (array < 0) | (array >= classes)
+    if wrong.any():
+        at = int(np.argwhere(wrong)[0][0])
+        raise ValueError(f"{name} has the label {array[wrong].flat[0]:.17g} in row {at}; expected labels from 0 to "
+                         f"{classes - 1}, as the network has {classes} outputs")
+    return np.ascontiguousarray(array, dtype=np.int64)
+
+
+def _probabilities(name: str, array: Array) -> Array:
+    _within(name, finite(name, array), 0)
+    off = np.abs(array.sum(axis=-1) - 1) > 1e-3
+    if off.any():
+        at = int(np.argwhere(off)[0][0])
+        raise ValueError(f"{name} has probabilities that sum to {array.sum(axis=-1)[off][0]:.6g} in row {at}; expected "
+                         "1")
+    return array
+
+
+def _is_labels(target: Array) -> bool:
+    return target.dtype.kind == "i"
+
+
+def _mean(right: Array, sample_weight: Array | None) -> float:
+    each = right.reshape(len(right), -1).mean(axis=1)
+    return float(np.average(each, weights=sample_weight)) if sample_weight is None or sample_weight.any() else 0.0
+
+
+def _sigmoid(x: Array) -> Array:
+    small = np.exp(-np.abs(x))
+    y: Array = np.where(x >= 0, 1, small) / (1 + small)
+    return y
+
+
+def _check_rows(name: str, array: Array, rows: int) -> None:
+    if not array.ndim:
+        raise ValueError(f"{name} is a single number; expected {rows} row{'s' * (rows != 1)}, as x has")
+    if len(array) != rows:
+        raise ValueError(f"{name} has {len(array)} rows; expected {rows}, as x has")
+
+
+def _within(name: str, array: Array, low: float, high: float = np.inf) -> Array:
+    wrong = (array < low) | (array > high)
+    if wrong.any():
+        limits = f"from {low} to {high}" if isfinite(high) else f"of at least {low}"
+        raise ValueError(f"{name} has {array[wrong][0]:.6g} in row {int(np.argwhere(wrong)[0][0])}; expected numbers "
+                         f"{limits}")
+    return array
+
+
+def _batch(shape: Shape) -> str:
+    return "(" + ", ".join(["B", *map(str, shape)]) + ")"
+
+
+def _set(loss: Loss, field: str, value: Any) -> None:
+    object.__setattr__(loss, field, value)  # the dataclasses are frozen: this is their constructor at work
+
+
+def _weights(owner: str, argument: str, values: Any, scalar: bool = False) -> float | tuple[float, ...]:
+    """Return weights as a tuple of floats (or, where allowed, one float)."""
+    def one(value: Any) -> float:
+        return number(owner, argument, value, "numbers of at least 0", lambda w: w >= 0)
+    if np.ndim(values) == 0 and scalar:
+        return one(values)
+    if np.ndim(values) != 1 or isinstance(values, str):
+        raise ValueError(f"{owner}: {argument} is {values!r}; expected a sequence of numbers")
+    return tuple(one(v) for v in values)

@@ -1,0 +1,1 @@
+"""Optimizers, learning-rate schedules and initializers: how parameters begin and how they move."""

@@ -1,0 +1,433 @@
+r"""The optimizers: how parameters move along the gradient. Formulas are those of ``torch.optim``.
+
+An optimizer is declarative: hyperparameters, and one formula over flat vectors in NumPy (:meth:`Optimizer.update`),
+whose twin is in ``src_c/ops/optimizers.inc.h``. What it remembers about a network is an :class:`Update`: the state
+vectors, the steps done, and the stretches of the parameter vector that are updated. The trainer and
+:meth:`Optimizer.step` use one and the same.
+
+Notation: p parameters, g their gradient, η learning rate, λ weight decay, t the step counted from 1; all elementwise.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from fastbp.core.checks import flag, number
+from fastbp.core.errors import NonFiniteError
+from fastbp.core.vector import aligned_zeros
+from fastbp.ops.base import Array
+from fastbp.optim.schedules import ConstantSchedule, Schedule, as_schedule
+
+if TYPE_CHECKING:
+    from fastbp.network import Network
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Neighbouring parameters that are updated alike: ``flat[offset:offset + length]``."""
+
+    offset: int
+    length: int
+    weight_decay: float
+
+
+@dataclass
+class Update:
+    """How the parameters of one network are updated, and the optimizer's state, which a backend changes in place.
+
+    Attributes
+    ----------
+    optimizer : Optimizer
+    segments : list of Segment
+        What is updated: the parameters that are not frozen.
+    state : list of arrays
+        Flat vectors as long as the parameters, named by ``optimizer.state_names``.
+    clip_norm, clip_value : float or None
+        Limits for the norm of the whole gradient, and for each of its elements (applied first).
+    step : int
+        Updates done so far.
+    """
+
+    optimizer: Optimizer
+    segments: list[Segment]
+    state: list[Array] = field(default_factory=list)
+    clip_norm: float | None = None
+    clip_value: float | None = None
+    step: int = 0
+
+    def apply(self, params: Array, grads: Array, lr: float) -> int | None:
+        """Clip the gradient and update the parameters once.
+
+        Returns
+        -------
+        int or None
+            The place of the first parameter that would not be finite: parameters, state and step are left as they
+            were then.
+        """
+        before = params.copy(), [s.copy() for s in self.state]
+        with np.errstate(all="ignore"):
+            self._clip(grads)
+            for s in self.segments:
+                part = slice(s.offset, s.offset + s.length)
+                self.optimizer.update(params[part], grads[part], tuple(v[part] for v in self.state), lr,
+                                      self.step + 1, s.weight_decay)
+        bad = ~np.isfinite(params)
+        if bad.any():
+            params[...] = before[0]
+            for state, old in zip(self.state, before[1], strict=True):
+                state[...] = old
+            return int(bad.argmax())
+        self.step += 1
+        return None
+
+    def _clip(self, grads: Array) -> None:
+        if self.clip_value is not None:
+            np.clip(grads, -self.clip_value, self.clip_value, out=grads)
+        if self.clip_norm is not None:
+            norm = float(np.sqrt(np.sum(np.square(grads, dtype=np.float64))))
+            if norm > self.clip_norm:
+                grads *= self.clip_norm / norm
+
+
+# What an optimizer in use is not looked up for again.
+_SETTINGS = {"weight_decay", "decay_bias", "momentum", "nesterov", "alpha", "eps", "beta1", "beta2"}
+
+
+class Optimizer(ABC):
+    """An optimizer.
+
+    Parameters
+    ----------
+    lr : float, Schedule, or function of the step
+        η: a number above 0, or a schedule such as ``fb.CosineDecay(…)``.
+    weight_decay : float
+        λ.
+    decay_bias : bool, default True
+        False spares biases and the parameters of normalisation (those with one axis) the weight decay.
+    """
+
+    name: ClassVar[str]
+    """The optimizer's name in C."""
+    state_names: ClassVar[tuple[str, ...]]
+    """What it remembers: the vectors of ``Update.state``, all zero at first."""
+
+    def __init__(self, lr: float | Schedule, weight_decay: float, decay_bias: bool) -> None:
+        self.lr = lr
+        self.weight_decay = self._number("weight_decay", weight_decay)
+        self.decay_bias = flag(type(self).__name__, "decay_bias", decay_bias)
+        self._updates: WeakKeyDictionary[Network, Update] = WeakKeyDictionary()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _SETTINGS and self.__dict__.get("_updates"):
+            raise AttributeError(f"{type(self).__name__}: {name} is fixed, as the optimizer is in use; make a new one "
+                                 f"with {name}={value!r}. Only lr may be assigned")
+        super().__setattr__(name, value)
+
+    @property
+    def lr(self) -> Schedule:
+        """The learning rate as a schedule. A number may be assigned, at any time: the state stays."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, lr: float | Schedule) -> None:
+        self._lr = as_schedule(type(self).__name__, lr)
+
+    @abstractmethod
+    def hyper(self) -> tuple[float, ...]:
+        """Return the optimizer's own numbers, in the order that the C twin reads them."""
+
+    @abstractmethod
+    def update(self, params: Array, grads: Array, state: tuple[Array, ...], lr: float, step: int,
+               weight_decay: float) -> None:
+        """Update parameters and state in place; step counts from 1."""
+
+    def step(self, net: Network) -> None:
+        """Update a network's parameters once, from ``net.grads``: for training loops of one's own.
+
+        Raises
+        ------
+        NonFiniteError
+            If a gradient is not finite, or a parameter would become so; nothing is changed then.
+        ValueError
+            If the learning rate of this step is below 0 or not finite.
+
+        Examples
+        --------
+        >>> import fastbp as fb
+        >>> net = fb.Sequential(fb.Linear(1, 1, weight_init=fb.Constant(1.0)), backend="reference", dtype="float64")
+        >>> optimizer = fb.SGD(lr=0.5)
+        >>> y = net.forward([[2.0]], training=True)
+        >>> dx = net.backward(y - 3.0)
+        >>> optimizer.step(net)
+        >>> net.params["0.weight"]
+        array([[2.]])
+        """
+        update = self.update_of(net)
+        for tensor, gradient in net.grads.items():
+            if not np.isfinite(gradient).all():
+                raise NonFiniteError(update.step, f"the gradient of {tensor}")
+        net.apply_update(update, float(self.lr.rates(update.step, 1)[0]))
+
+    def update_of(self, net: Network) -> Update:
+        """Return what this optimizer remembers about a network; it begins with zeros."""
+        if not hasattr(net, "params"):
+            raise TypeError(f"{type(self).__name__}: net is {net!r}; expected a network, such as fb.Sequential(…)")
+        if net not in self._updates:
+            state = [aligned_zeros(net.params.flat.size, net.dtype) for _ in self.state_names]
+            self._updates[net] = Update(self, segments(net, self.weight_decay, self.decay_bias), state)
+        return self._updates[net]
+
+    def remember(self, net: Network, update: Update) -> None:
+        """Go on with what was remembered about a network elsewhere, such as before pickling."""
+        self._updates[net] = update
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What is remembered belongs to networks of this process: a copy begins afresh.
+        return {**self.__dict__, "_updates": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _updates=WeakKeyDictionary())
+
+    def _number(self, argument: str, value: Any, below: float = np.inf) -> float:
+        expected = "a number of at least 0" if below == np.inf else f"a number from 0 to below {below}"
+        return number(type(self).__name__, argument, value, expected, lambda v: 0 <= v < below)
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """Return the arguments that make an equal optimizer."""
+        own = {k: v for k, v in self.__dict__.items() if not k.startswith("_")}
+        lr = self.lr.lr if isinstance(self.lr, ConstantSchedule) else self.lr
+        return {"lr": lr, **own}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.hyperparameters().items())})"
+
+
+def segments(net: Network, weight_decay: float, decay_bias: bool) -> list[Segment]:
+    """Return the stretches of a network's parameter vector that are trained, those decayed alike joined."""
+    found: list[Segment] = []
+    for name, parameter in net.graph.parameters.items():
+        if not parameter.trainable:
+            continue
+        decay = weight_decay if decay_bias or len(parameter.shape) > 1 else 0.0
+        offset, length = net.params.offsets[name], net.params[name].size
+        if found and found[-1].offset + found[-1].length == offset and found[-1].weight_decay == decay:
+            length += found[-1].length
+            offset = found.pop().offset
+        found.append(Segment(offset, length, decay))
+    return found
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent: ``g ← g + λp; v ← μv + g; p ← p - ηv``; Nesterov: ``p ← p - η(g + μv)``.
+
+    Parameters
+    ----------
+    lr : float or Schedule, default 0.01
+    momentum : float, default 0.0
+        μ, from 0 to below 1.
+    nesterov : bool, default False
+        Needs a momentum above 0. Sutskever et al. (2013), https://proceedings.mlr.press/v28/sutskever13.html.
+    weight_decay : float, default 0.0
+    decay_bias : bool, default True
+        As in :class:`Optimizer`.
+
+    Examples
+    --------
+    >>> SGD(lr=0.1, momentum=0.9)
+    SGD(lr=0.1, weight_decay=0.0, decay_bias=True, momentum=0.9, nesterov=False)
+    """
+
+    name = "sgd"
+    state_names = ("velocity",)
+
+    def __init__(self, lr: float | Schedule = 0.01, momentum: float = 0.0, nesterov: bool = False, *,
+                 weight_decay: float = 0.0, decay_bias: bool = True) -> None:
+        super().__init__(lr, weight_decay, decay_bias)
+        self.momentum = self._number("momentum", momentum, 1)
+        self.nesterov = flag("SGD", "nesterov", nesterov)
+        if self.nesterov and not self.momentum:
+            raise ValueError("SGD: nesterov is True with momentum 0; give a momentum above 0, such as 0.9")
+
+    def hyper(self) -> tuple[float, ...]:
+        return self.momentum, float(self.nesterov)
+
+    def update(self, params: Array, grads: Array, state: tuple[Array, ...], lr: float, step: int,
+               weight_decay: float) -> None:
+        (velocity,) = state
+        g = grads + weight_decay * params
+        velocity[...] = self.momentum * velocity + g
+        params -= lr * (g + self.momentum * velocity if self.nesterov else velocity)
+
+
+class RMSprop(Optimizer):
+    """RMSprop: ``g ← g + λp; s ← αs + (1 - α)g²; v ← μv + g / (√s + ε); p ← p - ηv``.
+
+    Hinton, Neural Networks for Machine Learning (2012), lecture 6e.
+
+    Parameters
+    ----------
+    lr : float or Schedule, default 0.01
+    alpha : float, default 0.99
+    eps : float, default 1e-8
+    momentum : float, default 0.0
+        μ.
+    weight_decay : float, default 0.0
+    decay_bias : bool, default True
+        As in :class:`Optimizer`.
+    """
+
+    name = "rmsprop"
+    state_names = ("square_avg", "velocity")
+
+    def __init__(self, lr: float | Schedule = 0.01, alpha: float = 0.99, eps: float = 1e-8, momentum: float = 0.0, *,
+                 weight_decay: float = 0.0, decay_bias: bool = True) -> None:
+        super().__init__(lr, weight_decay, decay_bias)
+        self.alpha, self.eps = self._number("alpha", alpha, 1), self._number("eps", eps)
+        self.momentum = self._number("momentum", momentum, 1)
+
+    def hyper(self) -> tuple[float, ...]:
+        return self.alpha, self.eps, self.momentum
+
+    def update(self, params: Array, grads: Array, state: tuple[Array, ...], lr: float, step: int,
+               weight_decay: float) -> None:
+        square_avg, velocity = state
+        g = grads + weight_decay * params
+        square_avg[...] = self.alpha * square_avg + (1 - self.alpha) * g * g
+        velocity[...] = self.momentum * velocity + g / (np.sqrt(square_avg) + self.eps)
+        params -= lr * velocity
+
+
+class Adagrad(Optimizer):
+    """Adagrad: ``g ← g + λp; s ← s + g²; p ← p - ηg / (√s + ε)``.
+
+    Duchi et al. (2011), https://jmlr.org/papers/v12/duchi11a.html.
+
+    Parameters
+    ----------
+    lr : float or Schedule, default 0.01
+    eps : float, default 1e-10
+    weight_decay : float, default 0.0
+    decay_bias : bool, default True
+        As in :class:`Optimizer`.
+    """
+
+    name = "adagrad"
+    state_names = ("sum_of_squares",)
+
+    def __init__(self, lr: float | Schedule = 0.01, eps: float = 1e-10, *, weight_decay: float = 0.0,
+                 decay_bias: bool = True) -> None:
+        super().__init__(lr, weight_decay, decay_bias)
+        self.eps = self._number("eps", eps)
+
+    def hyper(self) -> tuple[float, ...]:
+        return (self.eps,)
+
+    def update(self, params: Array, grads: Array, state: tuple[Array, ...], lr: float, step: int,
+               weight_decay: float) -> None:
+        (sum_of_squares,) = state
+        g = grads + weight_decay * params
+        sum_of_squares += g * g
+        params -= lr * g / (np.sqrt(sum_of_squares) + self.eps)
+
+
+class Adam(Optimizer):
+    r"""Adam: ``g ← g + λp; m ← β₁m + (1 - β₁)g; v ← β₂v + (1 - β₂)g²; p ← p - η m̂ / (√v̂ + ε)``.
+
+    Here ``m̂ = m / (1 - β₁ᵗ)`` and ``v̂ = v / (1 - β₂ᵗ)``. Kingma and Ba (2015), https://arxiv.org/abs/1412.6980.
+
+    Parameters
+    ----------
+    lr : float or Schedule, default 0.001
+    beta1, beta2 : float, default 0.9, 0.999
+    eps : float, default 1e-8
+    weight_decay : float, default 0.0
+    decay_bias : bool, default True
+        As in :class:`Optimizer`.
+    """
+
+    name = "adam"
+    state_names = ("exp_avg", "exp_avg_sq")
+    decoupled: ClassVar[bool] = False
+    """Whether weight decay shrinks p itself (AdamW) instead of entering g."""
+
+    def __init__(self, lr: float | Schedule = 0.001, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8, *,
+                 weight_decay: float = 0.0, decay_bias: bool = True) -> None:
+        super().__init__(lr, weight_decay, decay_bias)
+        self.beta1, self.beta2 = self._number("beta1", beta1, 1), self._number("beta2", beta2, 1)
+        self.eps = self._number("eps", eps)
+
+    def hyper(self) -> tuple[float, ...]:
+        return self.beta1, self.beta2, self.eps, float(self.decoupled)
+
+    def update(self, params: Array, grads: Array, state: tuple[Array, ...], lr: float, step: int,
+               weight_decay: float) -> None:
+        exp_avg, exp_avg_sq = state
+        g = grads
+        if self.decoupled:
+            params *= 1 - lr * weight_decay
+        else:
+            g = grads + weight_decay * params
+        exp_avg[...] = self.beta1 * exp_avg + (1 - self.beta1) * g
+        exp_avg_sq[...] = self.beta2 * exp_avg_sq + (1 - self.beta2) * g * g
+        root = np.sqrt(exp_avg_sq) / (1 - self.beta2**step) ** 0.5
+        params -= lr / (1 - self.beta1**step) * exp_avg / (root + self.eps)
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay: ``p ← p - ηλp`` first, then as :class:`Adam` does without decay.
+
+    Loshchilov and Hutter (2019), https://arxiv.org/abs/1711.05101.
+
+    Parameters
+    ----------
+    lr : float or Schedule, default 0.001
+    beta1, beta2 : float, default 0.9, 0.999
+    eps : float, default 1e-8
+    weight_decay : float, default 0.01
+    decay_bias : bool, default True
+        As in :class:`Optimizer`.
+    """
+
+    decoupled = True
+
+    def __init__(self, lr: float | Schedule = 0.001, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8, *,
+                 weight_decay: float = 0.01, decay_bias: bool = True) -> None:
+        super().__init__(lr, beta1, beta2, eps, weight_decay=weight_decay, decay_bias=decay_bias)
+
+
+class Lion(Optimizer):
+    """Lion: ``p ← p - ηλp; p ← p - η sign(β₁m + (1 - β₁)g); m ← β₂m + (1 - β₂)g``.
+
+    Chen et al. (2023), https://arxiv.org/abs/2302.06675. Wants a learning rate 3 to 10 times smaller than Adam's.
+
+    Parameters
+    ----------
+    lr : float or Schedule, default 0.0001
+    beta1, beta2 : float, default 0.9, 0.99
+    weight_decay : float, default 0.0
+    decay_bias : bool, default True
+        As in :class:`Optimizer`.
+    """
+
+    name = "lion"
+    state_names = ("exp_avg",)
+
+    def __init__(self, lr: float | Schedule = 0.0001, beta1: float = 0.9, beta2: float = 0.99, *,
+                 weight_decay: float = 0.0, decay_bias: bool = True) -> None:
+        super().__init__(lr, weight_decay, decay_bias)
+        self.beta1, self.beta2 = self._number("beta1", beta1, 1), self._number("beta2", beta2, 1)
+
+    def hyper(self) -> tuple[float, ...]:
+        return self.beta1, self.beta2
+
+    def update(self, params: Array, grads: Array, state: tuple[Array, ...], lr: float, step: int,
+               weight_decay: float) -> None:
+        (exp_avg,) = state
+        params *= 1 - lr * weight_decay
+        params -= lr * np.sign(self.beta1 * exp_avg + (1 - self.beta1) * grads)
+        exp_avg[...] = self.beta2 * exp_avg + (1 - self.beta2) * grads

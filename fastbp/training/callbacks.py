@@ -1,0 +1,525 @@
+"""Callbacks: what else happens during :meth:`fastbp.Trainer.fit`.
+
+A callback is a :class:`Callback` with some of its methods overridden. Each gets the trainer, whose ``net``,
+``optimizer``, ``history`` and ``stop`` are open to it; ``trainer.stop = True`` ends training after the epoch, or
+between two mini-batches when set by `on_batch_end` or `on_progress`. Callbacks are called in the order they were given.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import numpy as np
+
+from fastbp.core.checks import count, file_to_write, number
+from fastbp.ops.base import Array
+from fastbp.optim.schedules import ConstantSchedule, Plateau, ReduceOnPlateau
+
+if TYPE_CHECKING:
+    from fastbp.training.trainer import Trainer
+
+Logs = dict[str, float]
+
+
+HOOKS = ("on_fit_begin", "on_epoch_begin", "on_batch_end", "on_progress", "on_epoch_end", "on_fit_end")
+
+
+class Callback:
+    """Does nothing; override what is wanted.
+
+    Attributes
+    ----------
+    every : int or None
+        Updates from one `on_batch_end` to the next: 1 in a class that overrides it and says nothing else; None never
+        calls it. An epoch is one call of the compiled core, which this cuts into pieces: ask for no more of them than
+        needed.
+
+    Raises
+    ------
+    TypeError
+        When a class is derived that has a method on_… other than those below: it would never be called.
+
+    Examples
+    --------
+    >>> class PrintLoss(Callback):
+    ...     def on_epoch_end(self, trainer, epoch, logs):
+    ...         print(epoch, logs["loss"])
+    """
+
+    every: int | None = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        unknown = [name for name in vars(cls) if name.startswith("on_") and name not in HOOKS]
+        if unknown:
+            raise TypeError(f"{cls.__name__}: there is no hook {unknown[0]!r}; there are {', '.join(HOOKS)}")
+        if "on_batch_end" in vars(cls) and cls.every is None:
+            cls.every = 1
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        """Before the first epoch, all arguments having been found right."""
+
+    def on_epoch_begin(self, trainer: Trainer, epoch: int) -> None:
+        """Before an epoch, counted from 1. A learning rate set here holds for the whole epoch."""
+
+    def on_batch_end(self, trainer: Trainer, batch: int) -> None:
+        """After every so many updates (see `every`); `batch` mini-batches of the epoch are done."""
+
+    def on_progress(self, trainer: Trainer, batch: int) -> None:
+        """Between mini-batches, now and then, as the backend sees fit; `batch` of the epoch are done."""
+
+    def on_epoch_end(self, trainer: Trainer, epoch: int, logs: Logs) -> None:
+        """After an epoch and its validation, but not one cut short. What is added to logs is added to the history."""
+
+    def on_fit_end(self, trainer: Trainer) -> None:
+        """At the end of training, whatever ended it: the last epoch, ``trainer.stop``, an error, Ctrl-C."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what it remembers, for a checkpoint: numbers, text, arrays, or dicts of them."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what it remembered: called after `on_fit_begin` when training is resumed from a checkpoint."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+class Lambda(Callback):
+    """A callback made of functions, each with the arguments of the method it stands for.
+
+    Parameters
+    ----------
+    on_fit_begin, on_epoch_begin, on_batch_end, on_progress, on_epoch_end, on_fit_end : function, optional
+    every : int, optional
+        As in :class:`Callback`; 1 where `on_batch_end` is given and this is not.
+
+    Examples
+    --------
+    >>> lines = []
+    >>> note = Lambda(on_epoch_end=lambda trainer, epoch, logs: lines.append(logs["loss"]))
+    """
+
+    def __init__(self, *, every: int | None = None, **hooks: Callable[..., Any]) -> None:
+        for name, function in hooks.items():
+            if name not in HOOKS:
+                raise TypeError(f"Lambda: there is no hook {name!r}; there are {', '.join(HOOKS)}")
+            if not callable(function):
+                raise TypeError(f"Lambda: {name} is {function!r}; expected a function")
+            setattr(self, name, function)
+        if every is not None:
+            self.every = count("Lambda", "every", every)
+        elif "on_batch_end" in hooks:
+            self.every = 1
+
+
+def as_callbacks(callbacks: Any) -> tuple[Callback, ...]:
+    """Check a list of callbacks."""
+    if not isinstance(callbacks, list | tuple):
+        raise TypeError(f"fit: callbacks is {callbacks!r}; expected a list")
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            what = f"the class {callback.__name__}" if isinstance(callback, type) else repr(callback)
+            raise TypeError(f"fit: callbacks holds {what}; expected instances of fb.callbacks.Callback")
+    return tuple(callbacks)
+
+
+class EarlyStopping(Callback):
+    """Stops when the monitored value has not got better for some epochs, and gives the best parameters back.
+
+    Parameters
+    ----------
+    monitor : str, optional
+        An entry of the history; by default ``"val_loss"`` or, without validation, ``"loss"``.
+    patience : int, default 10
+        Epochs without a better value that are borne.
+    min_delta : float, default 0.0
+        A value is better if it is so by more than this.
+    mode : {"min", "max"}, optional
+        By default ``"max"`` for a monitor that ends in ``"accuracy"``, else ``"min"``.
+    restore_best : bool, default True
+        Whether the network gets the parameters and buffers of the best epoch at the end, whatever ended the training.
+
+    Attributes
+    ----------
+    best_epoch : int
+        0 before the first.
+    best : float
+    stopped_epoch : int or None
+        Where it stopped, if it did.
+    """
+
+    def __init__(self, monitor: str | None = None, patience: int = 10, min_delta: float = 0.0, mode: str | None = None,
+                 restore_best: bool = True) -> None:
+        self.monitor, self.restore_best = monitor, bool(restore_best)
+        self.patience = count("EarlyStopping", "patience", patience, at_least=0)
+        self._plateau = Plateau("EarlyStopping", mode or _mode(monitor), min_delta)
+        self._state: dict[str, Array] | None = None
+        self.best_epoch, self.stopped_epoch = 0, None  # type: tuple[int, int | None]
+
+    @property
+    def best(self) -> float:
+        """The best value so far."""
+        return self._plateau.best
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        self._plateau.reset()
+        self._state, self.best_epoch, self.stopped_epoch = None, 0, None
+
+    def on_epoch_end(self, trainer: Trainer, epoch: int, logs: Logs) -> None:
+        if self._plateau.observe(_monitored("EarlyStopping", self.monitor, logs)):
+            self.best_epoch = epoch
+            if self.restore_best:
+                self._state = trainer.net.state_dict()
+        elif self._plateau.waited > self.patience:
+            self.stopped_epoch = epoch
+            trainer.stop = True
+
+    def on_fit_end(self, trainer: Trainer) -> None:
+        if self._state is not None:
+            trainer.net.load_state_dict(self._state)
+            self._state = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "waited": self._plateau.waited, "best_epoch": self.best_epoch, "net": self._state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._plateau.best, self._plateau.waited = state["best"], state["waited"]
+        self.best_epoch, self._state = state["best_epoch"], state["net"]
+
+    def __repr__(self) -> str:
+        return (f"EarlyStopping(monitor={self.monitor!r}, patience={self.patience}, "
+                f"min_delta={self._plateau.min_delta}, mode={self._plateau.mode!r}, restore_best={self.restore_best})")
+
+
+class ReduceLROnPlateau(Callback):
+    """Multiplies the learning rate by a factor when the monitored value has not got better for some epochs.
+
+    As :class:`~fastbp.schedules.ReduceOnPlateau`, for any entry of the history, beginning with the learning rate that
+    the optimizer has.
+
+    Parameters
+    ----------
+    monitor, mode
+        As in :class:`EarlyStopping`.
+    factor, patience, min_delta, cooldown, min_lr
+        As in :class:`~fastbp.schedules.ReduceOnPlateau`.
+
+    Raises
+    ------
+    ValueError
+        When training begins with a learning rate that follows a schedule already.
+    """
+
+    def __init__(self, monitor: str | None = None, factor: float = 0.1, patience: int = 10, min_delta: float = 1e-4,
+                 cooldown: int = 0, min_lr: float = 0.0, mode: str | None = None) -> None:
+        self.monitor = monitor
+        self._arguments = (factor, patience, min_delta, cooldown, min_lr, mode or _mode(monitor))
+        self._schedule = ReduceOnPlateau(1.0, *self._arguments)
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        lr = trainer.optimizer.lr
+        if not isinstance(lr, ConstantSchedule):
+            raise ValueError(f"ReduceLROnPlateau: the optimizer's lr is {lr!r}; expected a number, not a schedule")
+        self._schedule = ReduceOnPlateau(lr.lr, *self._arguments)
+
+    def on_epoch_end(self, trainer: Trainer, epoch: int, logs: Logs) -> None:
+        before = self._schedule.lr
+        self._schedule.observe(_monitored("ReduceLROnPlateau", self.monitor, logs))
+        if self._schedule.lr != before:
+            trainer.optimizer.lr = self._schedule.lr
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._schedule.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._schedule.load_state_dict(state)
+
+
+class LearningRateSchedule(Callback):
+    """Sets the learning rate of each epoch: ``lr = function(epoch, lr)``, the epoch counted from 1.
+
+    Examples
+    --------
+    >>> halved = LearningRateSchedule(lambda epoch, lr: lr / 2 if epoch > 10 else lr)
+    """
+
+    def __init__(self, function: Callable[[int, float], float]) -> None:
+        if not callable(function):
+            raise TypeError(f"LearningRateSchedule: function is {function!r}; expected function(epoch, lr) -> lr")
+        self.function = function
+
+    def on_epoch_begin(self, trainer: Trainer, epoch: int) -> None:
+        trainer.optimizer.lr = self.function(epoch, trainer.lr)
+
+
+class StopOnTime(Callback):
+    """Stops after so many seconds, between two mini-batches if need be; an epoch cut short is not in the history."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = number("StopOnTime", "seconds", seconds, "a number above 0", lambda s: s > 0)
+        self._end = 0.0
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        self._end = time.monotonic() + self.seconds
+
+    def on_progress(self, trainer: Trainer, batch: int) -> None:
+        if time.monotonic() >= self._end:
+            trainer.stop = True
+
+    def on_epoch_end(self, trainer: Trainer, epoch: int, logs: Logs) -> None:
+        self.on_progress(trainer, 0)
+
+
+class CSVLogger(Callback):
+    """Writes the history to a CSV file, a line as soon as an epoch ends.
+
+    Parameters
+    ----------
+    path : path
+    append : bool, default False
+        Whether to go on with a file that is there; its columns must be the same.
+
+    Raises
+    ------
+    OSError
+        When training begins, if the file cannot be written.
+    """
+
+    def __init__(self, path: str | PathLike[str], append: bool = False) -> None:
+        self.path, self.append = Path(path), bool(append)
+        self._file: TextIO | None = None
+        self._columns: list[str] = []
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        import csv  # with what it needs, a good part of the time that importing fastbp takes
+        self._columns = []
+        file_to_write("CSVLogger: path", self.path)
+        if self.append and self.path.exists():
+            with self.path.open(newline="", encoding="utf-8") as old:
+                self._columns = next(csv.reader(old), [])
+        self._file = self.path.open("a" if self.append else "w", newline="", encoding="utf-8")
+
+    def on_epoch_end(self, trainer: Trainer, epoch: int, logs: Logs) -> None:
+        if self._file is None:
+            return
+        import csv
+        writer = csv.writer(self._file)
+        if not self._columns:
+            self._columns = list(logs)
+            writer.writerow(self._columns)
+        if self._columns != list(logs):
+            raise ValueError(f"CSVLogger: {self.path} has the columns {', '.join(self._columns)}; the history has "
+                             f"{', '.join(logs)}. Give another path, or append=False")
+        writer.writerow(logs.values())
+        self._file.flush()
+
+    def on_fit_end(self, trainer: Trainer) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+class ExponentialMovingAverage(Callback):
+    r"""Averages the parameters over the updates, the newest weighing most; the network gets the average at the end.
+
+    After update t, :math:`s_t = β s_{t-1} + (1 - β) p_t` from :math:`s_0 = 0`, and the average is
+    :math:`s_t / (1 - β^t)`, as in Adam (Kingma and Ba 2015, https://arxiv.org/abs/1412.6980, section 7.2).
+
+    Parameters
+    ----------
+    decay : float, default 0.999
+        β, from 0 to below 1.
+    every : int, default 1
+        Updates from one look at the parameters to the next, each with the decay :math:`β^{every}`.
+    overwrite : bool, default True
+        Whether the network gets the average when training ends; False leaves it to the user.
+
+    Attributes
+    ----------
+    average : array or None
+        As long as ``net.params.flat``; None before the first update.
+    """
+
+    def __init__(self, decay: float = 0.999, every: int = 1, overwrite: bool = True) -> None:
+        name = "ExponentialMovingAverage"
+        self.decay = number(name, "decay", decay, "a number from 0 to below 1", lambda d: 0 <= d < 1)
+        self.every = count(name, "every", every)
+        self.overwrite = bool(overwrite)
+        self._sum: Array | None = None
+        self._looks = 0
+
+    @property
+    def average(self) -> Array | None:
+        """The average so far, in float64."""
+        beta = self.decay ** (self.every or 1)
+        return None if self._sum is None or not self._looks else self._sum / (1 - beta**self._looks)
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        self._sum, self._looks = np.zeros(trainer.net.params.flat.size), 0
+
+    def on_batch_end(self, trainer: Trainer, batch: int) -> None:
+        beta = self.decay ** (self.every or 1)
+        if self._sum is not None:
+            self._sum *= beta
+            self._sum += (1 - beta) * trainer.net.params.flat
+            self._looks += 1
+
+    def on_fit_end(self, trainer: Trainer) -> None:
+        average = self.average
+        if self.overwrite and average is not None:
+            for s in trainer.update.segments:  # frozen parameters stay as they are, to the bit
+                part = slice(s.offset, s.offset + s.length)
+                trainer.net.params.flat[part] = average[part]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sum": self._sum, "looks": self._looks}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._sum, self._looks = state["sum"], state["looks"]
+
+
+class ModelCheckpoint(Callback):
+    """Writes a checkpoint after each epoch, or after those in which the monitored value got better.
+
+    A checkpoint is what ``trainer.save_checkpoint`` writes: :meth:`fastbp.Trainer.resume` goes on with it, and
+    :func:`fastbp.load` gives the network. It is replaced in one go: killed at any moment, the process leaves one that
+    can be loaded.
+
+    Parameters
+    ----------
+    path : path
+        ``{epoch}``, ``{loss:.3f}`` and other entries of the history are filled in.
+    monitor, mode, min_delta
+        As in :class:`EarlyStopping`. They matter with ``best_only``.
+    best_only : bool, default False
+        Whether to write only when the monitored value is the best so far.
+    every_epochs : int, default 1
+        Epochs from one checkpoint to the next.
+
+    Attributes
+    ----------
+    best : float
+    last_path : Path or None
+        Where the newest checkpoint is.
+
+    Raises
+    ------
+    ValueError
+        When training begins, if a callback that remembers something is called after this one: give it last, so that
+        what is written is of one moment.
+    OSError
+        If it cannot be written; as training begins for a missing folder, unless its name has to be filled in.
+
+    Examples
+    --------
+    >>> keep_all = ModelCheckpoint("run-{epoch:03d}.safetensors")
+    >>> keep_best = ModelCheckpoint("best.safetensors", monitor="val_loss", best_only=True)
+    """
+
+    def __init__(self, path: str | PathLike[str], monitor: str | None = None, mode: str | None = None,
+                 min_delta: float = 0.0, best_only: bool = False, every_epochs: int = 1) -> None:
+        self.path, self.monitor, self.best_only = path, monitor, bool(best_only)
+        self.every_epochs = count("ModelCheckpoint", "every_epochs", every_epochs)
+        self._plateau = Plateau("ModelCheckpoint", mode or _mode(monitor), min_delta)
+        self.last_path: Path | None = None
+
+    @property
+    def best(self) -> float:
+        """The best value so far."""
+        return self._plateau.best
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        self._plateau.reset()
+        after = trainer.callbacks[trainer.callbacks.index(self) + 1:]
+        for callback in after:
+            if type(callback).state_dict is not Callback.state_dict and not isinstance(callback, ModelCheckpoint):
+                raise ValueError(f"ModelCheckpoint: {callback!r} comes after it, and would be written as it was an "
+                                 "epoch before; give ModelCheckpoint last")
+        if "{" not in str(Path(self.path).parent):
+            file_to_write("ModelCheckpoint: path", self.path)
+
+    def on_epoch_end(self, trainer: Trainer, epoch: int, logs: Logs) -> None:
+        better = self._plateau.observe(_monitored("ModelCheckpoint", self.monitor, logs))
+        if epoch % self.every_epochs == 0 and (better or not self.best_only):
+            path = self._path(logs)
+            trainer.save_checkpoint(path)
+            self.last_path = path
+
+    def _path(self, logs: Logs) -> Path:
+        values: dict[str, Any] = {**logs, "epoch": int(logs["epoch"])}
+        try:
+            return Path(fspath(self.path).format(**values))
+        except (KeyError, IndexError, ValueError) as error:
+            raise ValueError(f"ModelCheckpoint: path is {self.path!r}, which cannot be filled in ({error}); there are "
+                             f"{', '.join(logs)}") from None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._plateau.best = state["best"]
+
+
+class TensorBoard(Callback):
+    """Writes the history, and histograms if wanted, as event files for TensorBoard.
+
+    Through tensorboardX (``pip install 'fastbp[tensorboard]'``), which needs neither TensorFlow nor PyTorch.
+
+    Parameters
+    ----------
+    log_dir : path
+        A folder for this training; it is made.
+    histograms : int, optional
+        Epochs from one set of histograms of the parameters to the next; none by default.
+
+    Raises
+    ------
+    ImportError
+        Without tensorboardX, when training begins.
+    """
+
+    def __init__(self, log_dir: str | PathLike[str], histograms: int | None = None) -> None:
+        self.log_dir = Path(log_dir)
+        self.histograms = None if histograms is None else count("TensorBoard", "histograms", histograms)
+        self._writer: Any = None
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError:
+            raise ImportError("callbacks.TensorBoard needs tensorboardX; install it with: "
+                              "pip install 'fastbp[tensorboard]'") from None
+        self._writer = SummaryWriter(str(self.log_dir))
+
+    def on_epoch_end(self, trainer: Trainer, epoch: int, logs: Logs) -> None:
+        for name, value in logs.items():
+            if name != "epoch":
+                self._writer.add_scalar(name, value, epoch)
+        if self.histograms and epoch % self.histograms == 0:
+            for name, values in trainer.net.params.items():
+                if np.isfinite(values).all():
+                    self._writer.add_histogram(name, values.ravel(), epoch)
+        self._writer.flush()
+
+    def on_fit_end(self, trainer: Trainer) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+def _mode(monitor: str | None) -> str:
+    return "max" if monitor is not None and monitor.endswith("accuracy") else "min"
+
+
+def _monitored(owner: str, monitor: str | None, logs: Logs) -> float:
+    if monitor is None:
+        return logs.get("val_loss", logs["loss"])
+    if monitor not in logs:
+        mend = "; give validation_data or validation_split" if monitor.startswith("val_") else ""
+        raise ValueError(f"{owner}: monitor is {monitor!r}; the history has {', '.join(logs)}{mend}")
+    return logs[monitor]

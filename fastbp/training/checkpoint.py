@@ -1,0 +1,165 @@
+"""Checkpoints: all that training needs to go on, in the file of the network.
+
+To the network's own file (:mod:`fastbp.files.networks`) come the loss, the optimizer with its schedule and state, the
+updates done, the history, and what the callbacks of the running fit remember. Random numbers are keyed by seed, update
+and epoch, which the file has. So training that stops after an epoch and is resumed gives the same bits as training that
+never stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastbp.core.checks import number
+from fastbp.core.errors import FormatError
+from fastbp.files.container import Contents, Paths, read, write
+from fastbp.files.networks import build, classes, describe, described, find, plain, tensors_of, whole
+from fastbp.layers.base import Layer
+from fastbp.network import BackendName
+from fastbp.objectives import losses
+from fastbp.objectives.losses import Loss
+from fastbp.ops.base import Array
+from fastbp.optim import optimizers, schedules
+from fastbp.optim.optimizers import Optimizer
+from fastbp.optim.schedules import ConstantSchedule, FunctionSchedule, ReduceOnPlateau, Schedule
+
+if TYPE_CHECKING:
+    from fastbp.training.history import History
+    from fastbp.training.trainer import Trainer
+
+# Names of a network's arrays begin with the name of a layer, which has no dot: nothing of its can be called so.
+_OPTIMIZER, _CALLBACKS = ".optimizer/", ".callbacks/"
+
+
+def save_checkpoint(trainer: Trainer, path: Paths) -> None:
+    """Write a checkpoint; ``trainer.save_checkpoint(path)``."""
+    net, optimizer, update = trainer.net, trainer.optimizer, trainer.update
+    tensors = tensors_of(net)
+    tensors.update(zip(_state_names(optimizer), update.state, strict=True))
+    callbacks = [{"type": type(c).__name__, "state": _take_out(c.state_dict(), f"{_CALLBACKS}{i}", tensors)}
+                 for i, c in enumerate(trainer.callbacks)]
+    write(path, {"network": describe(net), "trainer": {
+        "losses": [_describe_loss(loss) for loss in net.losses(trainer.loss)],
+        "optimizer": _describe_optimizer(optimizer), "step": update.step,
+        "clip_norm": trainer.clip_norm, "clip_value": trainer.clip_value,
+        "history": [{k: plain(f"history: {k}", v) for k, v in row.items()} for row in trainer.history],
+        "callbacks": [c for c in callbacks if c["state"]]}}, tensors)
+
+
+def resume(kind: type[Trainer], path: Paths, loss: Any, optimizer: Optimizer | None, metrics: Any,
+           backend: BackendName, layers: Iterable[type[Layer]]) -> Trainer:
+    """Return the trainer of a checkpoint; ``fb.Trainer.resume(path)``."""
+    contents = read(path)
+    d = contents.description.get("trainer")
+    if d is None:
+        raise FormatError(f"{contents.path} holds a network, but no trainer; load it with fb.load, and make a "
+                          "fb.Trainer for it")
+    net = build(contents, backend, layers)
+    with described(contents.path):
+        if loss is None:
+            found = [_loss(entry) for entry in d["losses"]]
+            loss = found[0] if net._single_output else tuple(found)
+            net.losses(loss)
+        if optimizer is None:
+            optimizer = _optimizer(d["optimizer"])
+        clip_norm, clip_value = (_limit(name, d[name]) for name in ("clip_norm", "clip_value"))
+    trainer = kind(net, loss, optimizer, metrics=metrics, clip_norm=clip_norm, clip_value=clip_value)
+    with described(contents.path):
+        _restore(trainer, d, contents)
+    return trainer
+
+
+def _limit(name: str, value: Any) -> float | None:
+    return None if value is None else number("Trainer", name, value, "a number above 0", lambda v: v > 0)
+
+
+def _restore(trainer: Trainer, d: Mapping[str, Any], contents: Contents) -> None:
+    optimizer, update = trainer.optimizer, trainer.update
+    kept = {n for n in contents.tensors if n.startswith(_OPTIMIZER)}
+    if kept != set(_state_names(optimizer)):
+        raise ValueError(f"it was written with the optimizer {d['optimizer']['type']}; give one of its kind, not "
+                         f"{optimizer!r}")
+    state = [contents.tensors[name] for name in _state_names(optimizer)]
+    for name, array, own in zip(optimizer.state_names, state, update.state, strict=True):
+        if array.shape != own.shape or array.dtype != own.dtype:
+            raise ValueError(f"{name} is {array.shape} of {array.dtype}; expected {own.shape} of {own.dtype}")
+    if isinstance(optimizer.lr, ReduceOnPlateau) and "state" in d["optimizer"]["lr"]:
+        optimizer.lr.load_state_dict(d["optimizer"]["lr"]["state"])
+    history: History = type(trainer.history)([dict(row) for row in d["history"]])
+    states = [(str(c["type"]), _put_back(c["state"], contents.tensors)) for c in d["callbacks"]]
+    update.step = whole(d["step"])
+    for array, own in zip(state, update.state, strict=True):
+        own[...] = array
+    trainer.history, trainer.resumed_callbacks = history, states
+
+
+def _state_names(optimizer: Optimizer) -> list[str]:
+    return [_OPTIMIZER + name for name in optimizer.state_names]
+
+
+# ---- losses, optimizers, schedules: their class and arguments, or only a name where they are somebody's own ----------
+
+
+def _describe_loss(loss: Loss) -> dict[str, Any]:
+    known = type(loss) is vars(losses).get(type(loss).__name__)
+    return {"type": type(loss).__name__, "arguments": _fields(loss) if known else None}
+
+
+def _loss(d: Any) -> Loss:
+    if d["arguments"] is None:
+        raise ValueError(f"its loss, {d['type']}, is one that a file cannot hold; hand it in: loss=…")
+    loss: Loss = find("loss", d["type"], classes(Loss, (losses,), ()), "loss")(**d["arguments"])
+    return loss
+
+
+def _describe_optimizer(optimizer: Optimizer) -> dict[str, Any]:
+    known = type(optimizer) is vars(optimizers).get(type(optimizer).__name__)
+    arguments = {k: plain(k, v) for k, v in optimizer.hyperparameters().items() if k != "lr"} if known else None
+    return {"type": type(optimizer).__name__, "arguments": arguments, "lr": _describe_schedule(optimizer.lr)}
+
+
+def _optimizer(d: Any) -> Optimizer:
+    if d["arguments"] is None or d["lr"]["arguments"] is None:
+        raise ValueError(f"its optimizer, {d['type']} with {d['lr']['type']} as its learning rate, is one that a file "
+                         "cannot hold; hand it in: optimizer=…")
+    lr: Schedule = find("schedule", d["lr"]["type"], classes(Schedule, (schedules,), ()),
+                        "optimizer")(**d["lr"]["arguments"])
+    kind = find("optimizer", d["type"], classes(Optimizer, (optimizers,), ()), "optimizer")
+    optimizer: Optimizer = kind(lr=lr.lr if isinstance(lr, ConstantSchedule) else lr, **d["arguments"])
+    return optimizer
+
+
+def _describe_schedule(lr: Schedule) -> dict[str, Any]:
+    kind = type(lr).__name__
+    if isinstance(lr, ReduceOnPlateau):
+        return {"type": kind, "arguments": lr.arguments(), "state": lr.state_dict()}
+    known = type(lr) is vars(schedules).get(kind) and not isinstance(lr, FunctionSchedule)
+    return {"type": kind, "arguments": _fields(lr) if known else None}
+
+
+def _fields(thing: Any) -> dict[str, Any]:
+    return {f.name: plain(f.name, getattr(thing, f.name)) for f in fields(thing)}
+
+
+# ---- what callbacks remember: arrays are kept as arrays, and stand in the description by name ------------------------
+
+
+def _take_out(value: Any, name: str, tensors: dict[str, Array]) -> Any:
+    if isinstance(value, np.ndarray):
+        tensors[name] = value
+        return {"array": name}
+    if isinstance(value, Mapping):
+        return {k: _take_out(v, f"{name}/{k}", tensors) for k, v in value.items()}
+    return plain(name, value)
+
+
+def _put_back(value: Any, tensors: Mapping[str, Array]) -> Any:
+    if isinstance(value, dict):
+        if set(value) == {"array"} and isinstance(value["array"], str):
+            return tensors[value["array"]]
+        return {k: _put_back(v, tensors) for k, v in value.items()}
+    return value

@@ -1,0 +1,41 @@
+"""What to say when training meets something that is not finite: where, what, and what to do about it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastbp.core.errors import DivergenceError, NonFiniteError
+from fastbp.engine.backend import Batch
+from fastbp.network import Network
+from fastbp.objectives.custom import CustomLoss
+
+# Inputs beyond this are a likelier cause than the learning rate.
+_LARGE_INPUT = 100.0
+
+
+def divergence(net: Network, error: NonFiniteError, batch: Batch, lr: float, clipped: bool, epoch: int,
+               at: int) -> DivergenceError:
+    """Return the error to raise for a mini-batch that went wrong; epoch and batch are counted from 1."""
+    advice = _advice(net, error.tensor, batch, lr, clipped)
+    message = (f"epoch {epoch}, batch {at}: {error.tensor} is not finite. {advice} "
+               "The network holds the parameters from after the last good mini-batch.")
+    return DivergenceError(message, epoch, at, error.tensor)
+
+
+def _advice(net: Network, tensor: str, batch: Batch, lr: float, clipped: bool) -> str:
+    if tensor in [net.graph.names[t] for t in net.graph.inputs]:
+        return "The input data has NaN or infinite values: fill or leave out such rows."
+    if tensor == "sample_weight":
+        return "Give finite sample weights."
+    if tensor in net.params:
+        return "It was so before the step: initialise the parameters anew, or load good ones."
+    largest = max(float(np.abs(x).max(initial=0)) for x in batch.inputs)
+    if largest > _LARGE_INPUT:
+        return (f"The inputs are large (up to {largest:.3g}): standardise them to mean 0 and standard deviation 1, "
+                f"or lower the learning rate ({lr:.3g}).")
+    own = [loss.function for loss in batch.losses if isinstance(loss, CustomLoss)]
+    if len(own) == len(batch.losses) and tensor == "the loss":
+        name = getattr(own[0], "__name__", repr(own[0]))
+        return f"The outputs are finite, and what {name} makes of them is not: let it return finite numbers for any."
+    clip = "" if clipped else ", or clip the gradient with clip_norm=1.0"
+    return f"The learning rate ({lr:.3g}) is probably too high: lower it{clip}."

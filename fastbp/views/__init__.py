@@ -1,0 +1,1 @@
+"""Inspection: summaries, drawings, plots, comparisons and numerical gradients."""

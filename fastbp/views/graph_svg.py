@@ -1,0 +1,220 @@
+"""The graph of a network as an SVG drawing.
+
+Tensors stand in ranks, each below all that it is made of. A line that passes ranks in between keeps a place free in
+each of them, so that it goes around boxes; within a rank, order follows the mean place of the neighbours above and
+below (Sugiyama et al. 1981, https://doi.org/10.1109/TSMC.1981.4308636). Colours follow the page's light or dark scheme.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from html import escape
+from inspect import Parameter, signature
+from itertools import pairwise
+from math import prod
+from typing import TYPE_CHECKING
+
+from fastbp.graph.graph import Graph, Tensor
+from fastbp.layers.base import Layer
+from fastbp.views.report import shape_text
+
+if TYPE_CHECKING:
+    from fastbp.network import Network
+
+HEIGHT, GAP_X, GAP_Y, MARGIN = 46, 26, 40, 16
+CHARACTER, SMALL_CHARACTER = 8.2, 6.6
+"""Widths of a character in the two sizes of text: rather too wide than too narrow, whatever the font."""
+_SWEEPS = 8
+
+_STYLE = """
+.fastbp-graph { font: 13px system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
+.fastbp-graph .page { fill: #ffffff; }
+.fastbp-graph .box { fill: #f4f6f8; stroke: #8a949e; }
+.fastbp-graph .trained .box { fill: #e3efff; stroke: #2f6fb5; }
+.fastbp-graph .frozen .box { fill: #e9e9ec; stroke: #6c7480; stroke-dasharray: 4 3; }
+.fastbp-graph .end .box { fill: #e9f6ec; stroke: #2e8b57; }
+.fastbp-graph text { fill: #1c2329; text-anchor: middle; }
+.fastbp-graph .small { font-size: 11px; fill: #55606b; }
+.fastbp-graph .edge { fill: none; stroke: #7c8792; stroke-width: 1.4; }
+.fastbp-graph .head { fill: #7c8792; }
+@media (prefers-color-scheme: dark) {
+.fastbp-graph .page { fill: #15191e; }
+.fastbp-graph .box { fill: #232a31; stroke: #76828d; }
+.fastbp-graph .trained .box { fill: #1b3350; stroke: #6aa5e8; }
+.fastbp-graph .frozen .box { fill: #2b2f36; stroke: #99a2ad; }
+.fastbp-graph .end .box { fill: #1d3a2a; stroke: #63c38c; }
+.fastbp-graph text { fill: #e8edf2; }
+.fastbp-graph .small { fill: #a9b4bf; }
+.fastbp-graph .edge { stroke: #8b97a3; }
+.fastbp-graph .head { fill: #8b97a3; }
+}
+"""
+
+
+@dataclass(eq=False)
+class _Place:
+    """A box, or (``lines`` empty) where a line passes a rank."""
+
+    lines: tuple[str, str] | None
+    kind: str = ""
+    above: list[_Place] = field(default_factory=list)
+    below: list[_Place] = field(default_factory=list)
+    x: float = 0.0
+    """The middle."""
+    y: float = 0.0
+    """The top."""
+
+    @property
+    def width(self) -> float:
+        if self.lines is None:
+            return 10.0
+        return max(110.0, 24 + CHARACTER * len(self.lines[0]), 24 + SMALL_CHARACTER * len(self.lines[1]))
+
+
+def graph_svg(net: Network) -> str:
+    """Return the drawing: a box for each tensor, with what makes it, its shape and its parameters.
+
+    Boxes with trained parameters are blue, with frozen ones dashed; inputs and other outputs are green.
+    """
+    ranks = _ranks(net.graph)
+    _order(ranks)
+    _spread(ranks)
+    left = min(p.x - p.width / 2 for rank in ranks for p in rank) - MARGIN
+    right = max(p.x + p.width / 2 for rank in ranks for p in rank) + MARGIN
+    width, height = round(right - left), len(ranks) * (HEIGHT + GAP_Y) - GAP_Y + 2 * MARGIN
+    places = [p for rank in ranks for p in rank]
+    for p in places:
+        p.x -= left
+    lines = [_line(p, below) for p in places if p.lines is not None for below in p.below]
+    boxes = [_box(p) for p in places if p.lines is not None]
+    return "\n".join([
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="fastbp-graph" width="{width}" height="{height}" '
+        f'viewBox="0 0 {width} {height}" role="img">', f"<title>{escape(repr(net))}</title>",
+        f"<style>{_STYLE}</style>", f'<rect class="page" width="{width}" height="{height}" rx="8"/>', *lines, *boxes,
+        "</svg>"])
+
+
+def _ranks(graph: Graph) -> list[list[_Place]]:
+    """Return the places rank by rank, with those that lines pass."""
+    depth: dict[Tensor, int] = {}
+    for t in graph.tensors:
+        depth[t] = 1 + max((depth[s] for s in t.node.inputs), default=-1) if t.node else 0
+    for t in graph.inputs:  # just above what uses it first
+        depth[t] = min((depth[c] for c in graph.tensors if c.node and t in c.node.inputs), default=1) - 1
+    ranks: list[list[_Place]] = [[] for _ in range(max(depth.values()) + 1)]
+    places = {t: _Place(*_describe(graph, t)) for t in graph.tensors}
+    passing: dict[tuple[Tensor, int], _Place] = {}
+    for t in graph.tensors:
+        ranks[depth[t]].append(places[t])
+        for source in dict.fromkeys(t.node.inputs if t.node else ()):
+            last = places[source]
+            for d in range(depth[source] + 1, depth[t]):
+                if (source, d) not in passing:
+                    passing[source, d] = _Place(None)
+                    ranks[d].append(passing[source, d])
+                    _join(last, passing[source, d])
+                last = passing[source, d]
+            _join(last, places[t])
+    return ranks
+
+
+def _join(above: _Place, below: _Place) -> None:
+    above.below.append(below)
+    below.above.append(above)
+
+
+def _describe(graph: Graph, t: Tensor) -> tuple[tuple[str, str], str]:
+    end = "end" if t.node is None or t in graph.outputs else ""
+    if t.node is None:
+        return (graph.names[t], shape_text(t.shape)), end
+    label = _label(t.node.owner) if t.node.owner else t.node.op.name
+    name = graph.layer_names[id(t.node.owner)]
+    small = f"{name} · {shape_text(t.shape)}"
+    params = t.node.params.values()
+    if params:
+        size = sum(prod(p.shape) for p in params)
+        return (label, f"{small} · {size:,}"), "trained" if any(p.trainable for p in params) else "frozen"
+    return (label, small), end
+
+
+def _label(layer: Layer) -> str:
+    """Return the layer's class, with those arguments that are not the default ones."""
+    default = {n: p.default for n, p in signature(type(layer)).parameters.items()}
+    told = [f"{v!r}" if default.get(k) is Parameter.empty else f"{k}={v!r}"
+            for k, v in layer.hyperparameters().items() if v is not None and default.get(k, ...) != v]
+    return f"{type(layer).__name__}({', '.join(told)})"
+
+
+def _order(ranks: list[list[_Place]]) -> None:
+    """Sort each rank by the mean place of the neighbours above, then below, and so on."""
+    for sweep in range(_SWEEPS):
+        down = sweep % 2 == 0
+        for rank in ranks if down else reversed(ranks):
+            at = {id(p): i for r in ranks for i, p in enumerate(r)}
+            means = {id(p): _mean([float(at[id(n)]) for n in (p.above if down else p.below)], at[id(p)]) for p in rank}
+            rank.sort(key=lambda p, means=means: means[id(p)])  # type: ignore[misc]
+
+
+def _spread(ranks: list[list[_Place]]) -> None:
+    """Give each place its coordinates: near its neighbours, but not over the one beside it."""
+    for number, rank in enumerate(ranks):
+        x = 0.0
+        for p in rank:
+            p.x, p.y = x + p.width / 2, MARGIN + number * (HEIGHT + GAP_Y)
+            x += p.width + GAP_X
+        for p in rank:
+            p.x -= x / 2
+    for sweep in range(2 * _SWEEPS):
+        down = sweep % 2 == 0
+        for rank in ranks if down else reversed(ranks):
+            wanted = [_mean([n.x for n in (p.above if down else p.below)], p.x) for p in rank]
+            _settle(rank, wanted)
+
+
+def _settle(rank: list[_Place], wanted: list[float]) -> None:
+    """Put a rank where it is wanted, with gaps: neighbours that would overlap move apart as one block."""
+    blocks: list[tuple[list[int], float]] = []  # members, and the wanted middle of the first
+    offsets = [0.0]
+    for a, b in pairwise(rank):
+        offsets.append(offsets[-1] + (a.width + b.width) / 2 + GAP_X)
+    for i, target in enumerate(wanted):
+        members, first = [i], target - offsets[i]
+        while blocks and blocks[-1][1] > first:
+            other, start = blocks.pop()
+            first = (start * len(other) + first * len(members)) / (len(other) + len(members))
+            members = other + members
+        blocks.append((members, first))
+    for members, first in blocks:
+        for i in members:
+            rank[i].x = first + offsets[i]
+
+
+def _mean(values: list[float], default: float) -> float:
+    return sum(values) / len(values) if values else default
+
+
+def _line(above: _Place, below: _Place) -> str:
+    """Draw a line from a box down to the next box, through what it passes."""
+    paths = []
+    stack = [(f"M{above.x:.1f},{above.y + HEIGHT:.1f}", above, below)]
+    while stack:
+        path, start, end = stack.pop()
+        bottom = start.y + HEIGHT
+        middle = (bottom + end.y) / 2
+        path += f" C{start.x:.1f},{middle:.1f} {end.x:.1f},{middle:.1f} {end.x:.1f},{end.y - 5 * bool(end.lines):.1f}"
+        if end.lines is None:
+            path += f" L{end.x:.1f},{end.y + HEIGHT:.1f}"
+            stack += [(path, end, n) for n in end.below]
+        else:
+            x, y = end.x, end.y
+            paths.append(f'<path class="edge" d="{path}"/>'
+                         f'<path class="head" d="M{x:.1f},{y:.1f} l-4,-7 h8 z"/>')
+    return "".join(paths)
+
+
+def _box(p: _Place) -> str:
+    assert p.lines is not None
+    first, second = map(escape, p.lines)
+    return (f'<g class="{p.kind}"><rect class="box" x="{p.x - p.width / 2:.1f}" y="{p.y:.1f}" width="{p.width:.1f}" '
+            f'height="{HEIGHT}" rx="7"/><text x="{p.x:.1f}" y="{p.y + 20:.1f}">{first}</text>'
+            f'<text class="small" x="{p.x:.1f}" y="{p.y + 36:.1f}">{second}</text></g>')

@@ -1,0 +1,389 @@
+"""Files of networks: what comes back is what was written, and a file that is not right gets a clear error."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import threading
+
+import cases
+import numpy as np
+import pytest
+from conftest import backends
+
+import fastbp as fb
+from fastbp.files import container
+
+safetensors = pytest.importorskip("safetensors")
+save_file = pytest.importorskip("safetensors.numpy").save_file
+
+each_backend = pytest.mark.parametrize("backend", backends())
+
+
+def graph(backend: str = "reference", dtype: str = "float32") -> fb.Network:
+    """Return a network with several inputs and outputs, a shared layer, a frozen one, buffers and own names."""
+    a, b = fb.Input(4, name="left"), fb.Input(2, 2, name="right")
+    shared = fb.Linear(4, 5, name="shared")
+    flat = fb.Flatten()(b)
+    h = fb.Concat()(fb.Tanh()(shared(a)), fb.BatchNorm(momentum=0.3)(shared(flat)), flat)
+    frozen = fb.Linear(None, 5, bias=False, trainable=False)(h)
+    skip = fb.Add()(frozen, shared(a), fb.Dropout(0.25)(shared(flat)))
+    return fb.Network((a, b), (fb.LeakyReLU(0.2)(skip), fb.Linear(None, 1)(h)), dtype=dtype, seed=2**63 + 1,
+                      backend=backend)
+
+
+def batch(rng: np.random.Generator, rows: int = 6) -> tuple:
+    return rng.standard_normal((rows, 4)), rng.standard_normal((rows, 2, 2))
+
+
+def train(net: fb.Network, x: tuple, y: tuple, updates: int) -> list[float]:
+    trainer = fb.Trainer(net, (fb.MSE(), fb.Huber()), fb.Adam(0.01))
+    return [trainer.step(x, y) for _ in range(updates)]
+
+
+def assert_same(a: fb.Network, b: fb.Network) -> None:
+    assert type(a) is type(b)
+    assert (a.dtype, a.seed, a.graph.names.values().__str__()) == (b.dtype, b.seed, b.graph.names.values().__str__())
+    assert a.summary() == b.summary()
+    assert list(a.state_dict()) == list(b.state_dict())
+    for name, values in a.state_dict().items():
+        assert np.array_equal(values, b.state_dict()[name], equal_nan=True), name
+        assert values.dtype == b.state_dict()[name].dtype
+
+
+@pytest.mark.parametrize("name", cases.LAYERS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_layer_comes_back(name, dtype, tmp_path):
+    case = cases.LAYERS[name]
+    net = case.network(dtype=dtype, seed=3, backend="reference")
+    net.save(tmp_path / "net.safetensors")
+    other = fb.load(tmp_path / "net.safetensors", backend="reference")
+    assert_same(net, other)
+    own, loaded = ([t.node.owner for t in n.graph.tensors if t.node] for n in (net, other))
+    assert [layer.hyperparameters() for layer in own] == [layer.hyperparameters() for layer in loaded]
+    rng = np.random.default_rng(0)
+    x = tuple(rng.standard_normal((3, *s)) for s in case.shapes)
+    assert np.array_equal(net.predict(x), other.predict(x))
+
+
+@each_backend
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_graph_comes_back_and_trains_on_alike(backend, dtype, tmp_path):
+    net = graph(backend, dtype)
+    rng = np.random.default_rng(0)
+    x, y = batch(rng), (rng.standard_normal((6, 5)), rng.standard_normal(6))
+    train(net, x, y, 3)
+    net.save(tmp_path / "net")
+    other = fb.load(tmp_path / "net", backend=backend)
+    assert_same(net, other)
+    assert not np.array_equal(net.buffers["3.running_mean"], np.zeros(5))
+    assert train(net, x, y, 5) == train(other, x, y, 5)  # dropout goes on with the same masks
+    assert_same(net, other)
+
+
+def test_sequential_comes_back_as_one(tmp_path):
+    shared = fb.Linear(3, 3)
+    net = fb.Sequential(fb.Input(3, name="x"), shared, fb.ReLU(), shared, fb.ReLU(name="last"), backend="reference")
+    net.save(tmp_path / "net")
+    other = fb.load(tmp_path / "net", backend="reference")
+    assert_same(net, other)
+    assert list(other.params) == ["0.weight", "0.bias"]
+    assert [repr(layer) for layer in other.layers] == [repr(layer) for layer in net.layers]
+    assert other.layers[0] is other.layers[2]
+    assert other.graph.layer_names[id(other.layers[3])] == "last"
+
+
+def test_saving_is_reproducible_and_saves_what_was_loaded(tmp_path):
+    net = graph()
+    for name in "ab":
+        net.save(tmp_path / name)
+    fb.load(tmp_path / "a", backend="reference").save(tmp_path / "c")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() == (tmp_path / "c").read_bytes()
+
+
+def test_the_file_is_open_to_others(tmp_path):
+    """Any reader of safetensors finds the weights by name, and the description as JSON."""
+    net = fb.Sequential(fb.Linear(2, 3), backend="reference")
+    net.save(tmp_path / "net.safetensors")
+    with safetensors.safe_open(tmp_path / "net.safetensors", framework="np") as file:
+        assert np.array_equal(file.get_tensor("0.weight"), net.params["0.weight"])
+        description = json.loads(file.metadata()["fastbp"])
+    assert description["format_version"] == 1
+    assert description["network"]["layers"][0]["arguments"] == {"in_features": 2, "out_features": 3, "bias": True}
+
+
+class Twice(fb.Layer):
+    """A layer made of others: what is written is what it is made of."""
+
+    def __init__(self, inner: fb.Layer) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def lower(self, *inputs):
+        return self.inner(self.inner(*inputs))
+
+
+class Shift(fb.Layer):
+    """A layer of one's own, with an argument."""
+
+    def __init__(self, by: float = 1.0, *, name: str | None = None) -> None:
+        super().__init__(name=name)
+        self.by = by
+
+    def hyperparameters(self):
+        return {"by": self.by}
+
+    def lower(self, *inputs):
+        (x,) = inputs
+        return fb.LeakyReLU(self.by)(x) if x is None else self.apply(fb.ops.activations.LeakyReLUOp(self.by), x)
+
+
+def test_layers_of_ones_own(tmp_path):
+    net = fb.Sequential(fb.Linear(3, 3), Twice(fb.Linear(3, 3)), Shift(0.5), backend="reference", seed=0)
+    net.save(tmp_path / "net")
+    with pytest.raises(fb.FormatError, match=r"has the layer 'Shift', which fastbp does not know.*layers=\[Shift\]"):
+        fb.load(tmp_path / "net", backend="reference")
+    other = fb.load(tmp_path / "net", backend="reference", layers=[Shift])
+    assert_same(net, other)
+    with pytest.raises(TypeError, match="layers holds"):
+        fb.load(tmp_path / "net", layers=[np.ndarray])
+
+
+def test_what_a_file_cannot_hold(tmp_path):
+    net = fb.Sequential(fb.Linear(3, 3), Shift(np.ones(3)), backend="reference")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"Shift: by is array.*cannot hold"):
+        net.save(tmp_path / "net")
+    assert not list(tmp_path.iterdir())
+
+
+# ---- files that are not right ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def written(tmp_path):
+    """A small file, and the network that it has."""
+    net = fb.Sequential(fb.Linear(2, 2), fb.BatchNorm(), fb.Linear(None, 1), seed=0, backend="reference")
+    net.save(tmp_path / "net")
+    return net, (tmp_path / "net").read_bytes(), tmp_path / "altered"
+
+
+def test_every_cut_is_noticed(written):
+    _, data, path = written
+    for size in range(len(data)):
+        path.write_bytes(data[:size])
+        with pytest.raises(fb.FormatError, match=r"empty|safetensors file"):
+            fb.load(path, backend="reference")
+
+
+def test_a_thousand_mutations(written):
+    """Each file with altered, added or removed bytes gives a FormatError, or the very same network."""
+    net, data, path = written
+    rng = np.random.default_rng(0)
+    refused = 0
+    for i in range(1000):
+        changed = bytearray(data)
+        at = int(rng.integers(len(data)))
+        kind = i % 4
+        if kind == 0:
+            changed[at] ^= 1 << int(rng.integers(8))
+        elif kind == 1:
+            changed[at:at + int(rng.integers(1, 9))] = rng.bytes(int(rng.integers(1, 9)))
+        elif kind == 2:
+            changed[at:at] = rng.bytes(int(rng.integers(1, 9)))
+        else:
+            del changed[at:at + int(rng.integers(1, 9))]
+        path.write_bytes(changed)
+        try:
+            other = fb.load(path, backend="reference")
+        except fb.FormatError:
+            refused += 1
+        else:
+            assert_same(net, other)
+    assert refused > 950
+
+
+def description_with(data: bytes, change) -> bytes:
+    """Return a file with an altered description under a digest that fits."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:8 + size])
+    description = json.loads(header["__metadata__"]["fastbp"])
+    change(description)
+    tensors = {k: np.frombuffer(data[8 + size:][slice(*v["data_offsets"])], "<f4").reshape(v["shape"])
+               for k, v in header.items() if k != "__metadata__"}
+    description.pop("sha256", None)
+    description["sha256"] = container._digest(description, tensors)
+    header["__metadata__"]["fastbp"] = json.dumps(description)
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data[8 + size:]
+
+
+def _set(*path):
+    *keys, value = path
+
+    def change(d):
+        for key in keys[:-1]:
+            d = d[key]
+        if value is ...:
+            del d[keys[-1]]
+        else:
+            d[keys[-1]] = value
+    return change
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (_set("format_version", 2), "format version 2; this fastbp reads up to 1: install a newer one"),
+    (_set("format_version", "1"), "no format version"),
+    (_set("format_version", ...), "no format version"),
+    (_set("network", ...), "its description lacks 'network'"),
+    (_set("network", 3), "cannot be loaded"),
+    (_set("network", "type", "Trainer"), "lacks 'Trainer'"),
+    (_set("network", "dtype", "float16"), "'0.weight' is .* of float32; expected .* of float16"),
+    (_set("network", "dtype", "float64"), "'0.weight' is .* of float32; expected .* of float64"),
+    (_set("network", "seed", -1), "has -1 where a whole number is expected"),
+    (_set("network", "seed", 2**70), "has 1180591620717411303424 where"),
+    (_set("network", "step", 0.5), "has 0.5 where"),
+    (_set("network", "inputs", []), "inputs is empty|index"),
+    (_set("network", "inputs", 0, "shape", [3]), "features"),
+    (_set("network", "inputs", 0, "shape", [10**30]), "features"),
+    (_set("network", "layers", 0, "type", "Network"), "has the layer 'Network', which fastbp does not know"),
+    (_set("network", "layers", 0, "type", "Activation"), "cannot be loaded"),
+    (_set("network", "layers", 0, "arguments", "in_features", 10**30), "more than can be addressed"),
+    (_set("network", "layers", 2, "arguments", "out_features", 10**15), r"'2.weight' is \(2, 1\) of float32; expected"),
+    (_set("network", "layers", 0, "arguments", {"evil": 1}), "evil"),
+    (_set("network", "layers", 0, "arguments", 5), "cannot be loaded"),
+    (_set("network", "layers", 0, "name", "1"), "two layers are called '1'"),
+    (_set("network", "layers", 0, "name", "other"), "'other.weight' is missing"),
+    (_set("network", "calls", 0, "layer", 9), "out of range"),
+    (_set("network", "calls", 0, "layer", -1), "has -1 where"),
+    (_set("network", "calls", 0, "inputs", [5]), "out of range"),
+    (_set("network", "calls", 0, "inputs", [0, 0]), "expected 1"),
+    (_set("network", "outputs", [99]), "out of range"),
+    (_set("network", "outputs", []), "outputs is empty"),
+])
+def test_a_description_that_is_not_right(written, change, message):
+    _, data, path = written
+    path.write_bytes(description_with(data, change))
+    with pytest.raises(fb.FormatError, match=message):
+        fb.load(path, backend="reference")
+
+
+def test_the_helper_of_these_tests_makes_good_files(written):
+    net, data, path = written
+    path.write_bytes(description_with(data, lambda d: None))
+    assert_same(net, fb.load(path, backend="reference"))
+
+
+def test_a_deeply_nested_description(written):
+    _, data, path = written
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:8 + size])
+    header["__metadata__"]["fastbp"] = "[" * 100_000
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + size:])
+    with pytest.raises(fb.FormatError, match="no JSON"):
+        fb.load(path)
+
+
+@pytest.mark.parametrize("data", [
+    b"", b"\0", b"\0" * 8, b"\0" * 100, b"\xff" * 100, (2**62).to_bytes(8, "little") + b"{}",
+    b"PK\x03\x04" + b"x" * 200, pickle.dumps({"weight": [1.0] * 100}),
+    b"\x89HDF\r\n\x1a\n" + b"0" * 500, (2).to_bytes(8, "little") + b"[]",
+    (2).to_bytes(8, "little") + b"{}",
+], ids=range(11))
+def test_foreign_files(data, tmp_path):
+    (tmp_path / "file").write_bytes(data)
+    with pytest.raises(fb.FormatError, match=r"empty|safetensors file"):
+        fb.load(tmp_path / "file")
+
+
+def test_safetensors_of_others(tmp_path):
+    save_file({"0.weight": np.ones((2, 2), np.float32)}, tmp_path / "weights", {"format": "pt"})
+    with pytest.raises(fb.FormatError, match=r"none of fastbp's.*net.load_state_dict\(safetensors.numpy.load_file"):
+        fb.load(tmp_path / "weights")
+
+
+def test_a_strange_dtype(written):
+    _, data, path = written
+    size = int.from_bytes(data[:8], "little")
+    path.write_bytes(data[:8] + data[8:8 + size].replace(b'"F32"', b'"I32"') + data[8 + size:])
+    with pytest.raises(fb.FormatError, match="dtype I32; expected one of F32, F64"):
+        fb.load(path)
+
+
+def test_what_is_no_file(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        fb.load(tmp_path / "absent")
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        fb.load(tmp_path)
+    with pytest.raises(fb.FormatError, match="no safetensors file"):
+        fb.load("/dev/zero")
+
+
+# ---- writing ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_there_stays_when_writing_fails(tmp_path, monkeypatch):
+    net = fb.Sequential(fb.Linear(2, 1), seed=0, backend="reference")
+    net.save(tmp_path / "net")
+    before = (tmp_path / "net").read_bytes()
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        fb.Sequential(fb.Linear(2, 9), backend="reference").save(tmp_path / "net")
+    assert [p.name for p in tmp_path.iterdir()] == ["net"]
+    assert (tmp_path / "net").read_bytes() == before
+
+
+def test_places_that_cannot_be_written(tmp_path):
+    net = fb.Sequential(fb.Linear(2, 1), backend="reference")
+    with pytest.raises(FileNotFoundError, match=r"^path is '.*net', but there is no folder '.*absent'; make it first$"):
+        net.save(tmp_path / "absent" / "net")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        net.save(tmp_path / "folder")
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_link_is_followed_and_the_usual_permissions_hold(tmp_path):
+    net = fb.Sequential(fb.Linear(2, 1), backend="reference")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    mask = os.umask(0o027)
+    try:
+        net.save(tmp_path / "link")
+    finally:
+        os.umask(mask)
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").stat().st_mode & 0o777 == 0o640
+
+
+def test_what_a_killed_process_left_is_used_again(tmp_path):
+    (tmp_path / ".net.tmp").write_bytes(b"x" * 100_000)
+    net = fb.Sequential(fb.Linear(2, 1), backend="reference")
+    net.save(tmp_path / "net")
+    assert [p.name for p in tmp_path.iterdir()] == ["net"]
+    assert_same(net, fb.load(tmp_path / "net", backend="reference"))
+
+
+def test_several_writers_at_once(tmp_path):
+    nets = [fb.Sequential(fb.Linear(2, n), backend="reference", seed=n) for n in (1, 300, 9, 50)]
+
+    def write(net):
+        for _ in range(20):
+            net.save(tmp_path / "net")
+    threads = [threading.Thread(target=write, args=(n,)) for n in nets]
+    for t in threads:
+        t.start()
+    while any(t.is_alive() for t in threads):
+        if (tmp_path / "net").exists():
+            fb.load(tmp_path / "net", backend="reference")
+    assert [p.name for p in tmp_path.iterdir()] == ["net"]
+
+
+def test_without_safetensors(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "safetensors", None)
+    net = fb.Sequential(fb.Linear(2, 1), backend="reference")
+    with pytest.raises(ImportError, match=r"need safetensors; install it with: pip install 'fastbp\[save\]'"):
+        net.save(tmp_path / "net")
