@@ -1,38 +1,26 @@
-"""Networks: a graph plus one flat parameter vector and its named views, run by a backend.
+"""Networks as users hold them: what an executable network can be saved as, shown as, explained by and turned into.
 
-:class:`Network` takes any directed acyclic graph, :class:`Sequential` a chain of layers. Everything that enters is
-checked and converted here, once; a backend sees only arrays that fit.
+:class:`Network` takes any directed acyclic graph, :class:`Sequential` a chain of layers.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
-from fastbp.core.checks import count, integer, numbered, numbers
-from fastbp.core.errors import NonFiniteError
-from fastbp.core.vector import Vector
-from fastbp.engine.backend import Backend, Batch, Memory, Progress, Update
-from fastbp.engine.reference import ReferenceBackend
-from fastbp.graph.graph import Graph, Input, Parameter, Tensor
-from fastbp.objectives.custom import as_loss
-from fastbp.objectives.losses import Loss
-from fastbp.ops.base import Array, Shape
-from fastbp.views.outlook import Outlook
+from fastbp.core.checks import file_to_write
+from fastbp.engine.executable import BackendName, Executable
+from fastbp.graph.graph import Input, Tensor
+from fastbp.ops.base import Array
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from fastbp.chainrule.explanation import Explanation
-
-BackendName = Literal["native", "reference"]
-DTYPES = ("float32", "float64")
+    from fastbp.views.report import VerifyReport
 
 
-class Network(Outlook):
+class Network(Executable):
     """A network: any directed acyclic graph of layers.
 
     Parameters
@@ -75,299 +63,102 @@ class Network(Outlook):
     (3, 1)
     """
 
-    def __init__(self, inputs: Tensor | Sequence[Tensor], outputs: Tensor | Sequence[Tensor], *,
-                 dtype: str = "float32", seed: int | None = None, backend: BackendName = "native",
-                 compute_dtype: str | None = None, _layer_names: dict[Any, str] | None = None) -> None:
-        self._single_input, self._single_output = isinstance(inputs, Tensor), isinstance(outputs, Tensor)
-        graph = Graph(_as_tuple("inputs", inputs), _as_tuple("outputs", outputs), _layer_names)
-        self._set_up(graph, _dtype_name(dtype), compute_dtype, _seed(seed), backend)
-        rng = np.random.default_rng(self.seed)
-        for vector, symbols in ((self.params, graph.parameters), (self.buffers, graph.buffers)):
-            for name, parameter in symbols.items():
-                vector[name][...] = self._initial(name, parameter, rng)
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the network to a safetensors file; :func:`fastbp.load` reads it.
 
-    @classmethod
-    def from_graph(cls, graph: Graph, single: tuple[bool, bool], *, dtype: str, seed: int,
-                   backend: BackendName, compute_dtype: str | None = None) -> Network:
-        """Return a network whose parameters are all zero, for whoever has values for them (:func:`fastbp.load`).
-
-        ``single`` tells whether methods take one input, and return one output, rather than tuples.
-        """
-        net = object.__new__(cls)
-        net._single_input, net._single_output = single
-        net._set_up(graph, _dtype_name(dtype), compute_dtype, _seed(seed), backend)
-        return net
-
-    def _set_up(self, graph: Graph, dtype: str, compute_dtype: str | None, seed: int, backend: BackendName) -> None:
-        self.graph, self.dtype, self.seed = graph, dtype, seed
-        self.compute_dtype = _compute_dtype_name(compute_dtype, dtype)
-        self.params = Vector({n: p.shape for n, p in graph.parameters.items()}, dtype)
-        self.grads = Vector({n: p.shape for n, p in graph.parameters.items()}, dtype)
-        self.buffers = Vector({n: p.shape for n, p in graph.buffers.items()}, dtype)
-        self._memory = Memory(graph, dtype, dict(self.params), dict(self.grads), dict(self.buffers), self.params.flat,
-                              self.grads.flat, self.buffers.flat, self.params.offsets, seed,
-                              compute_dtype=self.compute_dtype)
-        self.backend: BackendName = backend
-        self._backend = _make_backend(backend, self._memory)
-        self._forward_rows: int | None = None
-        self.input_grads: tuple[Array, ...] = ()
-
-    def _initial(self, name: str, parameter: Parameter, rng: np.random.Generator) -> Array:
-        values = np.asarray(parameter.initializer(parameter.shape, rng, self.dtype))
-        if values.shape != parameter.shape:
-            raise ValueError(f"{name!r}: its initializer gave shape {values.shape}; expected {parameter.shape}")
-        return values
-
-    # ---- running ------------------------------------------------------------------------------------------------
-
-    def forward(self, x: Any, training: bool = False) -> Any:
-        """Return the outputs for a batch.
-
-        Parameters
-        ----------
-        x : array of shape (B, *input shape), or a tuple of them for several inputs
-        training : bool, default False
-            Whether dropout drops and batch normalisation uses the statistics of the batch. Needed for `backward`.
-
-        Returns
-        -------
-        array of shape (B, *output shape), or a tuple of them
+        The file has the parameters and buffers by name, and the layers with their arguments as JSON in its metadata. It
+        is replaced in one go. Needs safetensors (``pip install 'fastbp[save]'``).
 
         Raises
         ------
-        ValueError, TypeError
-            For shapes or dtypes that do not fit.
+        ImportError
+            Without safetensors.
+        OSError
+            If it cannot be written; what was there stays.
+        TypeError, ValueError
+            For a layer with arguments that JSON cannot hold, or ops that belong to no layer.
         """
-        arrays = self._inputs(x)
-        if training:
-            self._check_training(len(arrays[0]))
-        outputs = self._backend.forward(arrays, training)
-        self._forward_rows = len(arrays[0]) if training else None
-        return self._unpack(outputs, self._single_output)
+        from fastbp.files.networks import save
+        save(self, path)
 
-    __call__ = forward
+    def summary(self) -> str:
+        """Return a table of the graph: one line for each tensor, with its shape and parameters."""
+        from fastbp.views.report import summary
+        return summary(self)
 
-    def backward(self, dy: Any, *, accumulate: bool = False) -> Any:
-        """Fill ``net.grads`` from the gradient of the outputs, and return the gradient of the inputs.
+    def _repr_html_(self) -> str:
+        """Return the table of :meth:`summary` for notebooks."""
+        from fastbp.views.summary_html import summary_html
+        return summary_html(self)
 
-        Parameters
-        ----------
-        dy : array of the shape of the outputs, or a tuple of them
-            The gradient of whatever is to be minimised, for the batch of the last ``forward(x, training=True)``.
-        accumulate : bool, default False
-            Whether to add to the gradients of the parameters that are there.
+    def to_svg(self, path: str | PathLike[str] | None = None) -> str:
+        """Return the graph as a drawing, an SVG image that suits light and dark pages; write it to a file if given one.
+
+        Examples
+        --------
+        >>> import fastbp as fb
+        >>> net = fb.Sequential(fb.Linear(4, 2), fb.Softmax(), backend="reference")
+        >>> net.to_svg().startswith("<svg ")
+        True
+        """
+        from fastbp.views.graph_svg import graph_svg
+        file = None if path is None else file_to_write("to_svg: path", path)
+        text = graph_svg(self)
+        if file is not None:
+            file.write_text(text, encoding="utf-8")
+        return text
+
+    def to_onnx(self, path: str | PathLike[str]) -> None:
+        """Write the network, as it predicts, to an ONNX file (opset 20) with a free batch size.
+
+        Needs onnx (``pip install 'fastbp[onnx]'``).
 
         Raises
         ------
-        RuntimeError
-            Without a preceding ``forward(x, training=True)``.
+        ImportError
+            Without onnx.
+        OSError
+            If it cannot be written.
         ValueError
-            For a shape that does not fit.
+            For an op that ONNX has nothing for, such as a layer of your own.
         """
-        if self._forward_rows is None:
-            raise RuntimeError("backward: no forward pass to go back through; call forward(x, training=True) first")
-        given = self._several("dy", dy, self._single_output, len(self.graph.outputs))
-        dys = [self._array(f"dy[{i}]" if len(given) > 1 else "dy", g, t.shape)
-               for i, (g, t) in enumerate(zip(given, self.graph.outputs, strict=True))]
-        for d in dys:
-            if len(d) != self._forward_rows:
-                raise ValueError(f"dy has {len(d)} rows; expected {self._forward_rows}, as in the last forward")
-        before = self.grads.flat.copy() if accumulate else 0.0
-        self.input_grads = dxs = self._backend.backward(dys)
-        if accumulate:
-            self.grads.flat += before
-        return self._unpack(dxs, self._single_input)
+        from fastbp.files.onnx import export
+        export(self, path)
 
-    def predict(self, x: Any, batch_size: int | None = None) -> Any:
-        """Return the outputs for any number of rows, a batch at a time.
+    def to_torch_state_dict(self) -> dict[str, Any]:
+        """Return parameters and buffers as tensors of PyTorch, named and laid out as there: weights (out, in).
 
-        Parameters
-        ----------
-        x : array of shape (N, *input shape), or a tuple of them
-        batch_size : int, optional
-            Rows run together; about a thousand by default. The result does not depend on it.
+        The names are those of an ``nn.Sequential`` of the same layers: ``module.load_state_dict(...)`` takes it. Needs
+        torch.
         """
-        if batch_size is None and self._single_input and self._single_output:
-            y = self._backend.quick_forward(x)
-            if y is not None:
-                self._forward_rows = None
-                return y
-        arrays = self._inputs(x)
-        size = 1024 if batch_size is None else count("predict", "batch_size", batch_size)
-        return self._unpack(self.outputs(arrays, size), self._single_output)
+        from fastbp.files.pytorch import state_dict
+        return state_dict(self)
 
-    def outputs(self, inputs: Sequence[Array], batch_size: int = 1024) -> tuple[Array, ...]:
-        """Return the outputs for checked inputs, a batch at a time."""
-        rows = len(inputs[0])
-        self._forward_rows = None
-        if rows <= batch_size:
-            return self._backend.forward(inputs, False)
-        results = tuple(np.empty((rows, *t.shape), self.dtype) for t in self.graph.outputs)
-        for start in range(0, rows, batch_size):
-            part = slice(start, start + batch_size)
-            for result, y in zip(results, self._backend.forward([a[part] for a in inputs], False), strict=True):
-                result[part] = y
-        return results
+    def activations(self, x: Any, training: bool = False) -> dict[str, Array]:
+        """Return what every tensor of the graph holds for a batch, by name, as :meth:`summary` lists them.
 
-    def loss(self, x: Any, y: Any, loss: Any, sample_weight: ArrayLike | None = None, *,
-             training: bool = False) -> float:
-        """Return the loss of a batch, without gradients.
-
-        Parameters
-        ----------
-        x, y : arrays, or tuples of them for several inputs or outputs
-        loss : Loss, or a tuple of them (their sum) for several outputs
-        sample_weight : array of shape (B,), optional
-        training : bool, default False
-        """
-        batch = self.batch(x, y, loss, sample_weight)
-        if training:
-            self._check_training(batch.rows)
-        self._forward_rows = None
-        return self._backend.loss(batch, training)
-
-    def loss_and_grad(self, x: Any, y: Any, loss: Any, sample_weight: ArrayLike | None = None, *,
-                      accumulate: bool = False) -> float:
-        """Run forward and backward in training mode: return the loss and fill ``net.grads``.
-
-        The gradients of the inputs are in ``net.input_grads``, a tuple with one array for each input. Parameters as
-        in :meth:`loss`; ``accumulate=True`` adds to the gradients that are there. For the gradient of the mean over
-        n batches of one size, accumulate them and divide: ``net.grads.flat /= n``.
+        Computed by the reference, as the native backend fuses some tensors away. Nothing of the network is changed.
 
         Examples
         --------
         >>> import fastbp as fb
-        >>> net = fb.Sequential(fb.Linear(2, 1, weight_init=fb.Constant(0.5)), dtype="float64")
-        >>> net.loss_and_grad([[1.0, 2.0]], [[1.0]], fb.MSE())
-        0.25
-        >>> net.grads["0.weight"]
-        array([[1.],
-               [2.]])
+        >>> net = fb.Sequential(fb.Linear(1, 1, weight_init=fb.Constant(-2.0)), fb.ReLU(), backend="reference")
+        >>> {name: values.tolist() for name, values in net.activations([[3.0]]).items()}
+        {'input': [[3.0]], '0.linear': [[-6.0]], '1.relu': [[0.0]]}
         """
-        batch = self.batch(x, y, loss, sample_weight)
-        self._check_training(batch.rows)
-        self._forward_rows = None
-        before = self.grads.flat.copy() if accumulate else 0.0
-        value, self.input_grads = self._backend.loss_and_grad(batch, input_grads=True)
-        if accumulate:
-            self.grads.flat += before
-        return value
+        from fastbp.views.report import activations
+        return activations(self, x, training)
 
-    def value_and_grad(self, theta: ArrayLike, x: Any, y: Any, loss: Any,
-                       sample_weight: ArrayLike | None = None) -> tuple[float, Array]:
-        """Return the loss and its gradient as a function of all parameters in one vector: for any optimizer.
-
-        Parameters
-        ----------
-        theta : array of shape (P,)
-            Becomes ``net.params.flat``, in whose order the gradient is.
-        x, y, loss, sample_weight
-            As in :meth:`loss`.
+    def verify(self, x: Any, y: Any, loss: Any, sample_weight: ArrayLike | None = None) -> VerifyReport:
+        """Run this network's backend and the reference on one batch, and compare them tensor by tensor.
 
         Returns
         -------
-        float
-        array of shape (P,) and float64, a copy; 0 for frozen parameters
-
-        Raises
-        ------
-        ValueError, TypeError
-            For arguments that do not fit; the parameters stay as they were then.
-
-        Examples
-        --------
-        >>> import fastbp as fb
-        >>> net = fb.Sequential(fb.Linear(2, 1), dtype="float64")
-        >>> net.value_and_grad([0.5, 0.5, 0.0], [[1.0, 2.0]], [[1.0]], fb.MSE())
-        (0.25, array([1., 2., 1.]))
+        VerifyReport
+            ``ok``, the deviations, and a table when printed. The reference runs in float64.
         """
-        return self.value_and_grad_at(numbers("theta", theta, self.dtype), self.batch(x, y, loss, sample_weight))
-
-    def value_and_grad_at(self, theta: Array, batch: Batch) -> tuple[float, Array]:
-        """Return the same for checked data."""
-        self._check_training(batch.rows)
-        self.params.flat = theta
-        self._forward_rows = None
-        value, _ = self._backend.loss_and_grad(batch)
-        return value, self.grads.flat.astype(np.float64)
-
-    def train_batches(self, batch: Batch, update: Update, order: Array | None, batch_size: int,
-                      learning_rates: Array, on_progress: Progress | None = None) -> Array:
-        """Take a step per mini-batch of checked data; :class:`~fastbp.Trainer` has the convenient form of it."""
-        rows = batch.rows if order is None else len(order)
-        self._check_training(min(rows, rows % batch_size or batch_size))
-        self._forward_rows = None
-        return self._backend.train(batch, update, order, batch_size, learning_rates, on_progress)
-
-    def quick_step(self, x: Any, y: Any, loss: Any, update: Update, lr: float) -> float | None:
-        """Take a step on arrays that fit as they are; None where they do not, or where anything is unusual."""
-        self._forward_rows = None
-        return self._backend.quick_step(x, y, loss, update, lr)
-
-    def apply_update(self, update: Update, lr: float) -> None:
-        """Update the parameters once from ``net.grads``; ``optimizer.step(net)`` is the convenient form of it."""
-        bad = update.apply(self.params.flat, self.grads.flat, lr)
-        if bad is not None:
-            raise NonFiniteError(update.step, f"{self._memory.parameter_at(bad)} after the update")
-        self._memory.step += 1
-
-    # ---- state --------------------------------------------------------------------------------------------------
-
-    def state_dict(self) -> dict[str, Array]:
-        """Return copies of all parameters and buffers, by name."""
-        return {n: v.copy() for vector in (self.params, self.buffers) for n, v in vector.items()}
-
-    def load_state_dict(self, state: Mapping[str, ArrayLike]) -> None:
-        """Set all parameters and buffers.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If a name is missing or unknown, or a shape or dtype does not fit; nothing is changed then.
-        """
-        if not isinstance(state, Mapping):
-            raise TypeError(f"load_state_dict: state is {type(state).__name__}; expected a mapping of names to arrays, "
-                            "as state_dict() gives")
-        own = {**self.params, **self.buffers}
-        missing, unknown = [n for n in own if n not in state], [n for n in state if n not in own]
-        if missing or unknown:
-            parts = [f"{what} {', '.join(map(repr, names))}"
-                     for what, names in (("lacks", missing), ("has unknown", unknown)) if names]
-            raise ValueError(f"load_state_dict: state {' and '.join(parts)}; expected {', '.join(map(repr, own))}")
-        new = {n: numbers(f"state[{n!r}]", state[n], self.dtype) for n in own}
-        for n, values in new.items():
-            if values.shape != own[n].shape:
-                raise ValueError(f"load_state_dict: state[{n!r}] has shape {values.shape}; expected {own[n].shape}")
-        for n, values in new.items():
-            own[n][...] = values
-
-    def copy(self, *, dtype: str | None = None, backend: BackendName | None = None,
-             compute_dtype: str | None = None) -> Network:
-        """Return an independent network with the same graph and parameters, and another dtype or backend if wanted.
-
-        ``compute_dtype="float32"`` gives a network that multiplies in bfloat16 no more.
-        """
-        if compute_dtype is None and self.compute_dtype != self.dtype:
-            compute_dtype = self.compute_dtype
-        other = object.__new__(type(self))
-        other.__dict__.update(self.__dict__)
-        other._set_up(self.graph, _dtype_name(dtype or self.dtype), compute_dtype, self.seed, backend or self.backend)
-        other.params.flat[...] = self.params.flat
-        other.buffers.flat[...] = self.buffers.flat
-        other._memory.step = self._memory.step
-        return other
-
-    def __getstate__(self) -> dict[str, Any]:
-        made_anew = ("_backend", "_memory", "params", "grads", "buffers")
-        keep = {k: v for k, v in self.__dict__.items() if k not in made_anew}
-        return {**keep, "_state": self.state_dict(), "_step": self._memory.step}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        values, step = state.pop("_state"), state.pop("_step")
-        self.__dict__.update(state)
-        self._set_up(self.graph, self.dtype, self.compute_dtype, self.seed, self.backend)
-        self.load_state_dict(values)
-        self._memory.step = step
+        from fastbp.views.report import verify
+        return verify(self, x, y, loss, sample_weight)
 
     def explain(self, x: Any, y: Any, loss: Any, *, weight: str, lr: float = 0.1,
                 sample_weight: ArrayLike | None = None, terms: int = 8, lang: Literal["en", "ko"] = "en",
@@ -413,81 +204,6 @@ class Network(Outlook):
         from fastbp.chainrule.gradients import explain
         return explain(self, x, y, loss, weight=weight, lr=lr, sample_weight=sample_weight, terms=terms, lang=lang,
                        digits=digits)
-
-    def __repr__(self) -> str:
-        shapes = " → ".join("(" + ", ".join(["B", *map(str, t.shape)]) + ")"
-                            for t in (*self.graph.inputs, *self.graph.outputs))
-        dtype = self.dtype + (f" multiplied in {self.compute_dtype}" if self.compute_dtype != self.dtype else "")
-        return f"{type(self).__name__}({shapes}, {self.params.flat.size:,} parameters, {dtype}, {self.backend})"
-
-    # ---- the border: everything that enters is checked and converted here ------------------------------------------
-
-    def batch(self, x: Any, y: Any, loss: Any, sample_weight: ArrayLike | None = None) -> Batch:
-        """Check and convert a labelled batch or data set."""
-        inputs = self._inputs(x)
-        rows = len(inputs[0])
-        if rows == 0:
-            raise ValueError("x has no rows; expected at least one sample")
-        losses = self.losses(loss)
-        targets = self._several("y", y, self._single_output, len(losses))
-        names = numbered("y", len(losses))
-        checked = [one.targets(t, out.shape, self.dtype, rows, name)
-                   for one, t, out, name in zip(losses, targets, self.graph.outputs, names, strict=True)]
-        weight = None if sample_weight is None else losses[0].sample_weights(sample_weight, rows, self.dtype)
-        return Batch(inputs, losses, checked, weight)
-
-    def losses(self, loss: Any) -> tuple[Loss, ...]:
-        """Check that there is a loss for each output, and that it fits."""
-        losses = [as_loss(one) for one in self._several("loss", loss, self._single_output, len(self.graph.outputs))]
-        for one, t in zip(losses, self.graph.outputs, strict=True):
-            if isinstance(one, type) and issubclass(one, Loss):
-                raise TypeError(f"loss is the class {one.__name__}; expected an instance: {one.__name__}()")
-            if not isinstance(one, Loss):
-                raise TypeError(f"loss is {one!r}; expected a loss such as fb.MSE(), or a function (y_pred, y) -> "
-                                "(loss, gradient)")
-            one.check_output(t.shape)
-        return tuple(losses)
-
-    def _inputs(self, x: Any) -> list[Array]:
-        given = self._several("x", x, self._single_input, len(self.graph.inputs))
-        names = numbered("x", len(given))
-        arrays = [self._array(n, g, t.shape) for n, g, t in zip(names, given, self.graph.inputs, strict=True)]
-        for n, a in zip(names, arrays, strict=True):
-            if len(a) != len(arrays[0]):
-                raise ValueError(f"{n} has {len(a)} rows; expected {len(arrays[0])}, as {names[0]} has")
-        return arrays
-
-    def _array(self, name: str, values: Any, shape: Shape) -> Array:
-        if type(values) is np.ndarray and values.dtype == self.dtype and values.shape[1:] == shape \
-                and values.flags.c_contiguous and values.ndim:
-            return values
-        array = numbers(name, values, self.dtype)
-        if array.shape[1:] != shape or not array.ndim:
-            wanted = ", ".join(["B", *map(str, shape)])
-            mend = f"; for a single sample give {name}[None]" if array.shape == shape else ""
-            if array.ndim == len(shape) + 1 and len(shape) == 1:
-                raise ValueError(f"{name} has shape {array.shape}; expected ({wanted}): {shape[0]} features in the "
-                                 "last axis")
-            raise ValueError(f"{name} has shape {array.shape}; expected ({wanted}){mend}")
-        return array
-
-    def _several(self, name: str, values: Any, single: bool, count: int) -> list[Any]:
-        if single:
-            return [values]
-        if not isinstance(values, list | tuple) or len(values) != count:
-            what = f"{len(values)} entries" if isinstance(values, list | tuple) else type(values).__name__
-            raise ValueError(f"{name} has {what}; expected a tuple of {count}, as the network has")
-        return list(values)
-
-    def _unpack(self, arrays: tuple[Array, ...], single: bool) -> Any:
-        return arrays[0] if single else arrays
-
-    def _check_training(self, rows: int) -> None:
-        for node in self.graph.nodes:
-            check: Callable[[int], None] | None = getattr(node.op, "check_training_rows", None)
-            if check is not None:
-                groups = int(np.prod(node.inputs[0].shape[:-1]))
-                check(rows * groups)
 
 
 class Sequential(Network):
@@ -542,51 +258,3 @@ def _known_features(layer: Any) -> int:
             return int(features)
     raise ValueError(f"Sequential: the input size of layer 0, {layer!r}, is not known; give it, as in "
                      "fb.Linear(4, 2), or put the shape of one sample first: fb.Input(4)")
-
-
-def _as_tuple(role: str, tensors: Any) -> tuple[Tensor, ...]:
-    if isinstance(tensors, Tensor):
-        return (tensors,)
-    if not isinstance(tensors, Iterable):
-        raise TypeError(f"{role} is {tensors!r}; expected a tensor, as fb.Input(…) gives, or a sequence of them")
-    return tuple(tensors)
-
-
-def _dtype_name(dtype: Any) -> str:
-    try:
-        name = str(np.dtype(dtype).name)
-    except TypeError:
-        name = str(dtype)
-    if dtype is None or name not in DTYPES:  # to NumPy None means float64
-        raise ValueError(f'dtype is {dtype!r}; expected "float32" or "float64"')
-    return name
-
-
-def _compute_dtype_name(compute_dtype: str | None, dtype: str) -> str:
-    if compute_dtype is None or compute_dtype == dtype:
-        return dtype
-    if compute_dtype != "bfloat16":
-        raise ValueError(f'compute_dtype is {compute_dtype!r}; expected "bfloat16", or None for that of the parameters')
-    if dtype != "float32":
-        raise ValueError('compute_dtype is "bfloat16", which goes with dtype "float32" alone; dtype is '
-                         f'{dtype!r}: give compute_dtype="{dtype}"')
-    return compute_dtype
-
-
-def _seed(seed: Any) -> int:
-    if seed is None:
-        return int.from_bytes(os.urandom(8), "little") >> 1
-    number = integer(seed)
-    if number is None or not 0 <= number < 2**64:
-        raise ValueError(f"seed is {seed!r}; expected an integer from 0 to 2**64 - 1, or None")
-    return number
-
-
-def _make_backend(name: str, memory: Memory) -> Backend:
-    if name == "reference":
-        return ReferenceBackend(memory)
-    if name == "native":
-        from fastbp.engine.native_backend import NativeBackend
-        native: Backend = NativeBackend(memory)
-        return native
-    raise ValueError(f'backend is {name!r}; expected "native" or "reference"')

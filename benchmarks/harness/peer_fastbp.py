@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.engine.executable import BackendName
 from fastbp.engine.threads import set_num_threads
 from fastbp.layers import Layer, Linear, ReLU, Tanh
-from fastbp.network import BackendName, Sequential
+from fastbp.network import Sequential
 from fastbp.objectives.losses import MSE, CrossEntropy
 from fastbp.optim.optimizers import Adam
 from fastbp.training.trainer import Trainer
@@ -46,9 +47,9 @@ class Fit:
         self._trainer = Trainer(self._net, loss, Adam(LEARNING_RATE, BETA1, BETA2, EPSILON))
 
     def losses(self) -> NDArray[Any]:
-        batch = self._net.batch(self._problem.x, self._problem.y, self._trainer.loss)
+        batch = self._net._data(self._problem.x, self._problem.y, self._trainer.loss)
         rates = np.full(MINI_BATCHES, LEARNING_RATE)
-        return self._net.train_batches(batch, self._trainer.update, None, self._problem.row.batch, rates)
+        return self._net._train(batch, self._trainer.update, None, self._problem.row.batch, rates)
 
     def run(self, epochs: int) -> None:
         self._trainer.fit(self._problem.x, self._problem.y, epochs=epochs, batch_size=self._problem.row.batch,

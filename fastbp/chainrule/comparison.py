@@ -19,8 +19,9 @@ from fastbp.chainrule.explanation import Language, _language
 from fastbp.chainrule.phrases import say
 from fastbp.chainrule.svg import COLOURS
 from fastbp.core.checks import count
+from fastbp.engine.executable import BackendName
 from fastbp.layers import Linear, Tanh
-from fastbp.network import BackendName, Sequential
+from fastbp.network import Sequential
 from fastbp.objectives.losses import MSE
 from fastbp.views.gradcheck import numerical_gradient
 

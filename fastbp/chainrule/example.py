@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from fastbp.engine.executable import BackendName
 from fastbp.layers import Linear, Sigmoid
-from fastbp.network import BackendName, Sequential
+from fastbp.network import Sequential
 from fastbp.objectives.losses import HalfSquaredError
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -32,7 +32,7 @@ from fastbp.chainrule.paths import Paths, Route, mixes_rows
 from fastbp.chainrule.symbols import Formula, Quantity, Symbol
 from fastbp.chainrule.trace import Place, Trace
 from fastbp.core.checks import count
-from fastbp.engine.backend import Batch
+from fastbp.engine.backend import Data
 from fastbp.graph.graph import Tensor
 from fastbp.objectives import losses
 from fastbp.objectives.losses import Loss
@@ -114,7 +114,7 @@ class _Run:
                  index: tuple[int, ...]) -> None:
         self.net = net.copy(dtype="float64", compute_dtype="float64", backend="reference")
         self.name, self.index, self.parameter = name, index, net.graph.parameters[name]
-        self.batch: Batch = self.net.batch(x, y, loss, sample_weight)
+        self.batch: Data = self.net._data(x, y, loss, sample_weight)
         self.loss: float = self.net.loss_and_grad(x, y, loss, sample_weight)
         self.graph = self.net.graph
         backend = self.net._backend

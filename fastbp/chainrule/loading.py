@@ -22,7 +22,8 @@ from typing import Any
 
 from fastbp import layers
 from fastbp.chainrule.example import Example
-from fastbp.network import BackendName, Sequential
+from fastbp.engine.executable import BackendName
+from fastbp.network import Sequential
 from fastbp.objectives import losses
 
 # Bases that users derive their own from; they are no layers themselves.

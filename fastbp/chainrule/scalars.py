@@ -19,9 +19,9 @@ from fastbp.chainrule.paths import Paths
 from fastbp.chainrule.symbols import Quantity, Symbol, number
 from fastbp.chainrule.trace import Place, Trace
 from fastbp.core.checks import count
-from fastbp.engine.backend import Memory
 from fastbp.engine.reference import ReferenceBackend
 from fastbp.graph.graph import Graph, Tensor, apply
+from fastbp.graph.memory import Memory
 from fastbp.ops import scalar
 from fastbp.ops.activations import ReLUOp, SigmoidOp, TanhOp
 from fastbp.ops.base import Array, Op
@@ -290,8 +290,7 @@ class _Compiled:
         self.graph = Graph(leaves, [target._tensor])
         self.expressions = [by_tensor[t] for t in self.graph.tensors]
         self._by_tensor = by_tensor
-        empty = np.empty(0)
-        self._backend = ReferenceBackend(Memory(self.graph, "float64", {}, {}, {}, empty, empty, empty, {}, 0))
+        self._backend = ReferenceBackend(Memory(self.graph, "float64"))
 
     def run(self) -> float:
         leaves = [self._by_tensor[t] for t in self.graph.inputs]

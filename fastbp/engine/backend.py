@@ -10,61 +10,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from fastbp.graph.graph import Graph
+from fastbp.graph.memory import Memory
 from fastbp.objectives.losses import Loss
 from fastbp.ops.base import Array
 from fastbp.optim.optimizers import Segment, Update
 
-__all__ = ["Backend", "Batch", "Memory", "Progress", "Segment", "Update"]
+__all__ = ["Backend", "Data", "Memory", "Progress", "Segment", "Update"]
 
 Progress = Callable[[int], None]
 """Called with the number of mini-batches done. What it raises stops training between two mini-batches."""
 
 
-@dataclass
-class Memory:
-    """The arrays of one network that a backend works on.
-
-    Attributes
-    ----------
-    graph : Graph
-    dtype : str
-        ``"float32"`` or ``"float64"``.
-    compute_dtype : str
-        What linear layers multiply in: dtype, or ``"bfloat16"`` with float32.
-    params, grads, buffers : dict of arrays
-        Views, by full name.
-    flat_params, flat_grads, flat_buffers : arrays
-        The vectors that those are views of.
-    offsets : dict of str to int
-        Where each parameter starts in the flat vector.
-    seed, step : int
-        Key the random numbers of dropout; step counts the updates of the parameters.
-    """
-
-    graph: Graph
-    dtype: str
-    params: dict[str, Array]
-    grads: dict[str, Array]
-    buffers: dict[str, Array]
-    flat_params: Array
-    flat_grads: Array
-    flat_buffers: Array
-    offsets: dict[str, int]
-    seed: int
-    step: int = 0
-    compute_dtype: str = ""
-
-    def __post_init__(self) -> None:
-        self.compute_dtype = self.compute_dtype or self.dtype
-
-    def parameter_at(self, index: int) -> str:
-        """Return the name of the parameter that has this place in the flat vector."""
-        return [name for name, offset in self.offsets.items() if offset <= index][-1]
-
-
 @dataclass(frozen=True)
-class Batch:
+class Data:
     """Checked and converted data: whole data sets, or one mini-batch.
 
     Attributes
@@ -87,10 +45,10 @@ class Batch:
         """N."""
         return len(self.inputs[0])
 
-    def take(self, rows: Any) -> Batch:
+    def take(self, rows: Any) -> Data:
         """Return the given rows (a slice or an array of row numbers)."""
         weight = None if self.sample_weight is None else self.sample_weight[rows]
-        return Batch([x[rows] for x in self.inputs], self.losses, [t[rows] for t in self.targets], weight)
+        return Data([x[rows] for x in self.inputs], self.losses, [t[rows] for t in self.targets], weight)
 
 
 class Backend(Protocol):
@@ -104,13 +62,13 @@ class Backend(Protocol):
     def backward(self, dys: Sequence[Array]) -> tuple[Array, ...]:
         """After forward in training: fill the gradients of the parameters, and return those of the inputs."""
 
-    def loss(self, batch: Batch, training: bool) -> float:
+    def loss(self, data: Data, training: bool) -> float:
         """Return the loss."""
 
-    def loss_and_grad(self, batch: Batch, input_grads: bool = False) -> tuple[float, tuple[Array, ...]]:
+    def loss_and_grad(self, data: Data, input_grads: bool = False) -> tuple[float, tuple[Array, ...]]:
         """Return the loss and, where asked for, the gradients of the inputs; fill those of the parameters."""
 
-    def train(self, batch: Batch, update: Update, order: Array | None, batch_size: int,
+    def train(self, data: Data, update: Update, order: Array | None, batch_size: int,
               learning_rates: Array, on_progress: Progress | None = None) -> Array:
         """Take one step per mini-batch, in this order of rows, and return the loss of each mini-batch.
 

@@ -581,8 +581,8 @@ cdef class Plan:
         u.hyper[1] = update.step
         for i, value in enumerate(update.optimizer.hyper()):
             u.hyper[3 + i] = value
-        u.parameters = <char *> _address(self._memory.flat_params)
-        u.gradients = <char *> _address(self._memory.flat_grads)
+        u.parameters = <char *> _address(self._memory.params.flat)
+        u.gradients = <char *> _address(self._memory.grads.flat)
         for i, state in enumerate(update.state):
             u.state[i] = <char *> _address(state)
         u.item_size = self._real.itemsize
@@ -608,7 +608,7 @@ cdef class Plan:
     def _set_decay(self, update):
         """Tell the nodes that update parameters the weight decay of each."""
         cdef fbp_node *n
-        decay = {name: s.weight_decay for s in update.segments for name, at in self._memory.offsets.items()
+        decay = {name: s.weight_decay for s in update.segments for name, at in self._memory.params.offsets.items()
                  if s.offset <= at < s.offset + s.length}
         for number, node in enumerate(self._node_list):
             for i, place in enumerate(node.p):

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from fastbp.core.errors import NonFiniteError
-from fastbp.engine.backend import Batch, Memory, Progress
+from fastbp.engine.backend import Data, Progress
 from fastbp.engine.lowering import Buffer, Kind, LossSpec, Lowering, Settings, Step
 from fastbp.engine.native import Gate, Plan, Status, has_bfloat16, isa, op_phases
 from fastbp.engine.reference import first_bad_tensor
 from fastbp.graph.graph import Tensor
+from fastbp.graph.memory import Memory
 from fastbp.objectives.losses import Loss
 from fastbp.ops.base import Array
 from fastbp.optim.optimizers import Update
@@ -63,34 +64,34 @@ class NativeBackend:
             for tensor, dy in zip(self._graph.outputs, dys, strict=True):
                 if tensor in plan.lowering.grads:
                     plan.write(plan.lowering.grads[tensor], np.ascontiguousarray(dy))
-            self._memory.flat_grads[...] = 0
+            self._memory.grads.flat[...] = 0
             plan.run("prepare", rows, True)
             plan.run("backward", rows, True)
             return self._input_grads(plan, rows)
 
-    def loss(self, batch: Batch, training: bool) -> float:
+    def loss(self, data: Data, training: bool) -> float:
         with self._gate:
-            plan = self._plan(self._settings(batch), batch.rows)
-            plan.feed(_sources(batch))
-            self._run(plan, "run", batch.rows, training)
-            return float(plan.total_loss(batch.rows))
+            plan = self._plan(self._settings(data), data.rows)
+            plan.feed(_sources(data))
+            self._run(plan, "run", data.rows, training)
+            return float(plan.total_loss(data.rows))
 
-    def loss_and_grad(self, batch: Batch, input_grads: bool = False) -> tuple[float, tuple[Array, ...]]:
+    def loss_and_grad(self, data: Data, input_grads: bool = False) -> tuple[float, tuple[Array, ...]]:
         with self._gate:
-            plan = self._loss_and_grad(batch, input_grads)
-            grads = self._input_grads(plan, batch.rows) if input_grads else ()
-            return plan.total_loss(batch.rows), grads
+            plan = self._loss_and_grad(data, input_grads)
+            grads = self._input_grads(plan, data.rows) if input_grads else ()
+            return plan.total_loss(data.rows), grads
 
-    def train(self, batch: Batch, update: Update, order: Array | None, batch_size: int,
+    def train(self, data: Data, update: Update, order: Array | None, batch_size: int,
               learning_rates: Array, on_progress: Progress | None = None) -> Array:
         rates = np.ascontiguousarray(learning_rates, dtype=np.float64)
         # gradients are looked at before they are used where they are clipped, and where going back would cost too much
         checked = len(rates) == 1 or update.clip_norm is not None or update.clip_value is not None
         order = None if order is None else np.require(order, np.int64, ["C", "A"])
-        n_rows = batch.rows if order is None else len(order)
+        n_rows = data.rows if order is None else len(order)
         with self._gate:
-            plan = self._plan(self._settings(batch, backward=True, fused=not checked), min(n_rows, batch_size))
-            plan.feed(_sources(batch))
+            plan = self._plan(self._settings(data, backward=True, fused=not checked), min(n_rows, batch_size))
+            plan.feed(_sources(data))
             plan.run("prepare", 0, True)
             self._last = self._stepping = None
             run = _TrainingRun(self._memory, plan, update, order, n_rows, batch_size, rates, checked)
@@ -98,13 +99,13 @@ class NativeBackend:
             if bad is not None:
                 first = bad[0] % -(-n_rows // batch_size) * batch_size
                 rows = slice(first, min(first + batch_size, n_rows))
-                part = batch.take(rows if order is None else order[rows])
+                part = data.take(rows if order is None else order[rows])
                 raise NonFiniteError(bad[0], bad[1] or self._first_bad(part), run.losses[:bad[0]].tolist())
-            simple = batch.sample_weight is None and len(batch.inputs) == len(batch.losses) == 1
-            stateless = not self._memory.flat_buffers.size and not plan.lowering.calls_back
-            domain = batch.losses[0].plain_domain(batch.targets[0])
+            simple = data.sample_weight is None and len(data.inputs) == len(data.losses) == 1
+            stateless = not self._memory.buffers.flat.size and not plan.lowering.calls_back
+            domain = data.losses[0].plain_domain(data.targets[0])
             if len(rates) == 1 and simple and stateless and domain is not None:
-                self._stepping = plan, batch.losses[0], update, _tame_rate(update), domain
+                self._stepping = plan, data.losses[0], update, _tame_rate(update), domain
             return run.losses
 
     def quick_step(self, x: Any, y: Any, loss: Any, update: Update, lr: float) -> float | None:
@@ -127,15 +128,15 @@ class NativeBackend:
 
     # ---- plans ------------------------------------------------------------------------------------------------------
 
-    def _settings(self, batch: Batch, *, backward: bool = False, input_grads: bool = False,
+    def _settings(self, data: Data, *, backward: bool = False, input_grads: bool = False,
                   fused: bool = False) -> Settings:
         specs = []
-        for loss, tensor, target in zip(batch.losses, self._graph.outputs, batch.targets, strict=True):
+        for loss, tensor, target in zip(data.losses, self._graph.outputs, data.targets, strict=True):
             kind: Kind = "int64" if target.dtype.kind == "i" else "real"
             name = loss.native_name(target)
             specs.append(LossSpec(name, loss.native(tensor.shape, target), target.shape[1:], kind,
                                   loss if name == "python" else None))
-        return Settings(tuple(specs), batch.sample_weight is not None, backward, input_grads, fused)
+        return Settings(tuple(specs), data.sample_weight is not None, backward, input_grads, fused)
 
     def _plan(self, settings: Settings, rows: int) -> Plan:
         plan = self._plans.get(settings)
@@ -148,12 +149,12 @@ class NativeBackend:
         plan.run(program, rows, training)
         self._last = plan, rows
 
-    def _loss_and_grad(self, batch: Batch, input_grads: bool) -> Plan:
-        plan = self._plan(self._settings(batch, backward=True, input_grads=input_grads), batch.rows)
-        plan.feed(_sources(batch))
-        plan.run("prepare", batch.rows, True)
-        self._memory.flat_grads[...] = 0
-        self._run(plan, "run", batch.rows, True)
+    def _loss_and_grad(self, data: Data, input_grads: bool) -> Plan:
+        plan = self._plan(self._settings(data, backward=True, input_grads=input_grads), data.rows)
+        plan.feed(_sources(data))
+        plan.run("prepare", data.rows, True)
+        self._memory.grads.flat[...] = 0
+        self._run(plan, "run", data.rows, True)
         return plan
 
     def _input_grads(self, plan: Plan, rows: int) -> tuple[Array, ...]:
@@ -168,12 +169,12 @@ class NativeBackend:
         kept: dict[Tensor, Buffer] = getattr(plan.lowering, what)
         return {self._graph.names[t]: plan.view(b, t.shape, rows) for t, b in kept.items()}
 
-    def _first_bad(self, batch: Batch) -> str:
+    def _first_bad(self, data: Data) -> str:
         """Run the mini-batch that went wrong once more, and look through it; nothing is changed."""
-        buffers = self._memory.flat_buffers.copy()
-        self._loss_and_grad(batch, input_grads=True)
-        name = first_bad_tensor(self._memory, batch, self.values(), self.gradients())
-        self._memory.flat_buffers[...] = buffers
+        buffers = self._memory.buffers.flat.copy()
+        self._loss_and_grad(data, input_grads=True)
+        name = first_bad_tensor(self._memory, data, self.values(), self.gradients())
+        self._memory.buffers.flat[...] = buffers
         return name
 
 
@@ -232,7 +233,7 @@ class _TrainingRun:
         self._done = 0
 
     def _save(self, heavy: bool) -> list[tuple[Array, Array]]:
-        arrays = [self._memory.flat_buffers, *([self._memory.flat_params, *self._update.state] if heavy else [])]
+        arrays = [self._memory.buffers.flat, *([self._memory.params.flat, *self._update.state] if heavy else [])]
         return [(a, a.copy()) for a in arrays]
 
     def _restore(self, saved: list[tuple[Array, Array]]) -> None:
@@ -257,8 +258,8 @@ def _tame_rate(update: Update) -> float:
     return min(_TAME_RATE, _TAME_DECAY / decay) if decay else _TAME_RATE
 
 
-def _sources(batch: Batch) -> list[Array]:
-    return [*batch.inputs, *batch.targets, *([] if batch.sample_weight is None else [batch.sample_weight])]
+def _sources(data: Data) -> list[Array]:
+    return [*data.inputs, *data.targets, *([] if data.sample_weight is None else [data.sample_weight])]
 
 
 def _programs(low: Lowering) -> dict[str, list[Step]]:

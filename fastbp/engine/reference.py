@@ -6,15 +6,16 @@ gets from each place where it is used. This is the specification that the native
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from fastbp.core.errors import NonFiniteError
-from fastbp.engine.backend import Batch, Memory, Progress, Update
+from fastbp.engine.backend import Data, Progress, Update
 from fastbp.graph.graph import Node, Parameter, Tensor
+from fastbp.graph.memory import Memory
 from fastbp.ops.base import Array, Context
 
 
@@ -47,7 +48,7 @@ class ReferenceBackend:
 
     def backward(self, dys: Sequence[Array]) -> tuple[Array, ...]:
         gradients: dict[Tensor, Array] = dict(zip(self._graph.outputs, dys, strict=True))
-        self._memory.flat_grads[...] = 0
+        self._memory.grads.flat[...] = 0
         with np.errstate(all="ignore"):
             for tensor in reversed(self._graph.tensors):
                 node = tensor.node
@@ -60,23 +61,23 @@ class ReferenceBackend:
         self._gradients = gradients
         return tuple(gradients.get(t, np.zeros_like(self._values[t])) for t in self._graph.inputs)
 
-    def loss(self, batch: Batch, training: bool) -> float:
-        return self._losses(batch, self.forward(batch.inputs, training))[0]
+    def loss(self, data: Data, training: bool) -> float:
+        return self._losses(data, self.forward(data.inputs, training))[0]
 
-    def loss_and_grad(self, batch: Batch, input_grads: bool = False) -> tuple[float, tuple[Array, ...]]:
-        loss, dys = self._losses(batch, self.forward(batch.inputs, training=True))
+    def loss_and_grad(self, data: Data, input_grads: bool = False) -> tuple[float, tuple[Array, ...]]:
+        loss, dys = self._losses(data, self.forward(data.inputs, training=True))
         return loss, self.backward(dys)
 
-    def train(self, batch: Batch, update: Update, order: Array | None, batch_size: int,
+    def train(self, data: Data, update: Update, order: Array | None, batch_size: int,
               learning_rates: Array, on_progress: Progress | None = None) -> Array:
         losses = np.empty(len(learning_rates))
-        per_epoch = -(-(batch.rows if order is None else len(order)) // batch_size)
+        per_epoch = -(-(data.rows if order is None else len(order)) // batch_size)
         for i, lr in enumerate(learning_rates):
             first = i % per_epoch * batch_size
             rows = slice(first, first + batch_size)
             try:
                 with self._whole_or_not_at_all(update):
-                    losses[i] = self._step(i, batch.take(rows if order is None else order[rows]), update, float(lr))
+                    losses[i] = self._step(i, data.take(rows if order is None else order[rows]), update, float(lr))
             except NonFiniteError as error:
                 error.losses = losses[:i].tolist()
                 raise
@@ -100,15 +101,15 @@ class ReferenceBackend:
         """Return what each node knew in the last run, by the tensor that it made."""
         return dict(self._contexts)
 
-    def first_bad_tensor(self, batch: Batch) -> str:
+    def first_bad_tensor(self, data: Data) -> str:
         """Return the first tensor of the last run that is not finite, in the order of computation."""
-        return first_bad_tensor(self._memory, batch, self.values(), self.gradients())
+        return first_bad_tensor(self._memory, data, self.values(), self.gradients())
 
-    def _step(self, i: int, batch: Batch, update: Update, lr: float) -> float:
-        loss, _ = self.loss_and_grad(batch)
-        if not np.isfinite(loss) or not np.isfinite(self._memory.flat_grads).all():
-            raise NonFiniteError(i, self.first_bad_tensor(batch))
-        bad = update.apply(self._memory.flat_params, self._memory.flat_grads, lr)
+    def _step(self, i: int, data: Data, update: Update, lr: float) -> float:
+        loss, _ = self.loss_and_grad(data)
+        if not np.isfinite(loss) or not np.isfinite(self._memory.grads.flat).all():
+            raise NonFiniteError(i, self.first_bad_tensor(data))
+        bad = update.apply(self._memory.params.flat, self._memory.grads.flat, lr)
         if bad is not None:
             raise NonFiniteError(i, f"{self._memory.parameter_at(bad)} after the update")
         self._memory.step += 1
@@ -117,7 +118,7 @@ class ReferenceBackend:
     @contextmanager
     def _whole_or_not_at_all(self, update: Update) -> Iterator[None]:
         """Put everything back where a step fails, or Ctrl-C comes in the midst of it."""
-        arrays = [self._memory.flat_params, self._memory.flat_buffers, *update.state]
+        arrays = [self._memory.params.flat, self._memory.buffers.flat, *update.state]
         before, steps = [a.copy() for a in arrays], (update.step, self._memory.step)
         try:
             yield
@@ -127,7 +128,7 @@ class ReferenceBackend:
             update.step, self._memory.step = steps
             raise
 
-    def _named(self, roles: dict[str, Parameter], arrays: dict[str, Array]) -> dict[str, Array]:
+    def _named(self, roles: dict[str, Parameter], arrays: Mapping[str, Array]) -> dict[str, Array]:
         return {role: arrays[self._graph.parameter_name(p)] for role, p in roles.items()}
 
     def _add_parameter_gradients(self, node: Node, dparams: dict[str, Array]) -> None:
@@ -135,25 +136,25 @@ class ReferenceBackend:
             if node.params[role].trainable:
                 self._memory.grads[self._graph.parameter_name(node.params[role])] += gradient
 
-    def _losses(self, batch: Batch, outputs: Sequence[Array]) -> tuple[float, list[Array]]:
+    def _losses(self, data: Data, outputs: Sequence[Array]) -> tuple[float, list[Array]]:
         total, dys = 0.0, []
         with np.errstate(all="ignore"):
-            for loss, y_pred, target in zip(batch.losses, outputs, batch.targets, strict=True):
-                weights = loss.row_weights(target, batch.sample_weight)
+            for loss, y_pred, target in zip(data.losses, outputs, data.targets, strict=True):
+                weights = loss.row_weights(target, data.sample_weight)
                 value, dy = loss.value_and_gradient(y_pred, target, weights)
                 total += value
                 dys.append(dy)
         return total, dys
 
 
-def first_bad_tensor(memory: Memory, batch: Batch, values: dict[str, Array], gradients: dict[str, Array]) -> str:
+def first_bad_tensor(memory: Memory, data: Data, values: dict[str, Array], gradients: dict[str, Array]) -> str:
     """Return the first tensor that is not finite: inputs, parameters, values, gradients, in this order."""
     graph = memory.graph
     order: list[tuple[str, Array | None]] = [(graph.names[t], values.get(graph.names[t])) for t in graph.inputs]
     order += list(memory.params.items())
     order += [(graph.names[t], values.get(graph.names[t])) for t in graph.tensors if t.node is not None]
-    if batch.sample_weight is not None:
-        order.append(("sample_weight", batch.sample_weight))
+    if data.sample_weight is not None:
+        order.append(("sample_weight", data.sample_weight))
     names = [graph.names[t] for t in reversed(graph.tensors)]
     late: list[tuple[str, Array | None]] = [(f"the gradient of {n}", gradients.get(n)) for n in names]
     late += [(f"the gradient of {n}", g) for n, g in memory.grads.items()]

@@ -11,9 +11,9 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import validate_data
 
 from fastbp.core.checks import number
+from fastbp.engine.executable import BackendName
 from fastbp.estimators.mlp import BaseMLP, partial_fit_available
 from fastbp.estimators.objective import Objective, classification
-from fastbp.network import BackendName
 from fastbp.ops.base import Array
 
 

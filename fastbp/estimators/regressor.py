@@ -12,9 +12,9 @@ from sklearn.metrics import d2_pinball_score, r2_score
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import validate_data
 
+from fastbp.engine.executable import BackendName
 from fastbp.estimators.mlp import BaseMLP, partial_fit_available
 from fastbp.estimators.objective import Objective, poisson_offset, quantiles_of, regression
-from fastbp.network import BackendName
 from fastbp.objectives.losses import MSE, GaussianNLL, HalfSquaredError, PoissonNLL, Quantile
 from fastbp.ops.base import Array
 

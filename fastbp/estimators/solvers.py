@@ -55,8 +55,8 @@ class Penalty:
 
     def __init__(self, net: Network, decay: float) -> None:
         self.decay = decay
-        self._parts = [net.params.flat[s.offset:s.offset + s.length] for s in segments(net, 1.0, decay_bias=False)
-                       if s.weight_decay]
+        decayed = [s for s in segments(net.memory, 1.0, decay_bias=False) if s.weight_decay]
+        self._parts = [net.params.flat[s.offset:s.offset + s.length] for s in decayed]
 
     def __call__(self) -> float:
         return 0.5 * self.decay * sum(float(np.dot(w, w)) for w in self._parts) if self.decay else 0.0

@@ -17,10 +17,11 @@ import numpy as np
 
 import fastbp.layers as own_layers
 from fastbp.core.errors import FormatError
+from fastbp.engine.executable import BackendName
 from fastbp.files.container import Contents, Paths, read, write
 from fastbp.graph.graph import Graph, Input, Tensor
 from fastbp.layers.base import Layer
-from fastbp.network import BackendName, Network, Sequential
+from fastbp.network import Network, Sequential
 from fastbp.ops.base import Array
 
 KINDS: dict[str, type[Network]] = {"Network": Network, "Sequential": Sequential}
@@ -107,7 +108,7 @@ def describe(net: Network) -> dict[str, Any]:
         numbers[tensor] = len(numbers)
     return {"type": "Sequential" if isinstance(net, Sequential) else "Network", "dtype": net.dtype,
             "compute_dtype": net.compute_dtype, "seed": net.seed,
-            "step": net._memory.step, "inputs": [{"shape": list(t.shape), "name": t.name} for t in graph.inputs],
+            "step": net.memory.step, "inputs": [{"shape": list(t.shape), "name": t.name} for t in graph.inputs],
             "layers": layers, "calls": calls, "outputs": [_number(numbers, t) for t in graph.outputs],
             "single_input": net._single_input, "single_output": net._single_output}
 
@@ -159,7 +160,7 @@ def build(contents: Contents, backend: BackendName, layers: Iterable[type[Layer]
                               compute_dtype=compute_dtype or d.get("compute_dtype"))
         if isinstance(net, Sequential):
             net.layers = chain
-        net._memory.step = whole(d["step"])
+        net.memory.step = whole(d["step"])
     for name, array in tensors_of(net).items():
         array[...] = contents.tensors[name]
     return net

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp import layers
+from fastbp.engine.executable import BackendName
 from fastbp.graph.graph import Input, Tensor
 from fastbp.layers.base import Layer
-from fastbp.network import BackendName, Network, Sequential
+from fastbp.network import Network, Sequential
 from fastbp.ops.batch_norm import BatchNormOp
 from fastbp.ops.linear import LinearOp
 
@@ -80,7 +81,7 @@ def state_dict(net: Network) -> dict[str, Any]:
         laid_out: Array = values.T if name in linear else values
         state[name] = torch.from_numpy(np.array(laid_out, order="C"))
     for name in counted:
-        state[f"{name}.num_batches_tracked"] = torch.tensor(net._memory.step)
+        state[f"{name}.num_batches_tracked"] = torch.tensor(net.memory.step)
     return state
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Protocol
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -20,11 +20,17 @@ import numpy as np
 from fastbp.core.checks import flag, number
 from fastbp.core.errors import NonFiniteError
 from fastbp.core.vector import aligned_zeros
+from fastbp.graph.memory import Memory
 from fastbp.ops.base import Array
 from fastbp.optim.schedules import ConstantSchedule, Schedule, as_schedule
 
-if TYPE_CHECKING:
-    from fastbp.network import Network
+
+class Trained(Protocol):
+    """What an optimizer needs of a network."""
+
+    memory: Memory
+
+    def _apply_update(self, update: Update, lr: float) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -120,7 +126,7 @@ class Optimizer(ABC):
         self.lr = lr
         self.weight_decay = self._number("weight_decay", weight_decay)
         self.decay_bias = flag(type(self).__name__, "decay_bias", decay_bias)
-        self._updates: WeakKeyDictionary[Network, Update] = WeakKeyDictionary()
+        self._updates: WeakKeyDictionary[Memory, Update] = WeakKeyDictionary()
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _SETTINGS and self.__dict__.get("_updates"):
@@ -146,7 +152,7 @@ class Optimizer(ABC):
                weight_decay: float) -> None:
         """Update parameters and state in place; step counts from 1."""
 
-    def step(self, net: Network) -> None:
+    def step(self, net: Trained) -> None:
         """Update a network's parameters once, from ``net.grads``: for training loops of one's own.
 
         Raises
@@ -168,23 +174,24 @@ class Optimizer(ABC):
         array([[2.]])
         """
         update = self.update_of(net)
-        for tensor, gradient in net.grads.items():
+        for tensor, gradient in net.memory.grads.items():
             if not np.isfinite(gradient).all():
                 raise NonFiniteError(update.step, f"the gradient of {tensor}")
-        net.apply_update(update, float(self.lr.rates(update.step, 1)[0]))
+        net._apply_update(update, float(self.lr.rates(update.step, 1)[0]))
 
-    def update_of(self, net: Network) -> Update:
+    def update_of(self, net: Trained) -> Update:
         """Return what this optimizer remembers about a network; it begins with zeros."""
-        if not hasattr(net, "params"):
+        memory = getattr(net, "memory", None)
+        if not isinstance(memory, Memory):
             raise TypeError(f"{type(self).__name__}: net is {net!r}; expected a network, such as fb.Sequential(…)")
-        if net not in self._updates:
-            state = [aligned_zeros(net.params.flat.size, net.dtype) for _ in self.state_names]
-            self._updates[net] = Update(self, segments(net, self.weight_decay, self.decay_bias), state)
-        return self._updates[net]
+        if memory not in self._updates:
+            state = [aligned_zeros(memory.params.flat.size, memory.dtype) for _ in self.state_names]
+            self._updates[memory] = Update(self, segments(memory, self.weight_decay, self.decay_bias), state)
+        return self._updates[memory]
 
-    def remember(self, net: Network, update: Update) -> None:
+    def remember(self, memory: Memory, update: Update) -> None:
         """Go on with what was remembered about a network elsewhere, such as before pickling."""
-        self._updates[net] = update
+        self._updates[memory] = update
 
     def __getstate__(self) -> dict[str, Any]:
         # What is remembered belongs to networks of this process: a copy begins afresh.
@@ -207,14 +214,14 @@ class Optimizer(ABC):
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.hyperparameters().items())})"
 
 
-def segments(net: Network, weight_decay: float, decay_bias: bool) -> list[Segment]:
+def segments(memory: Memory, weight_decay: float, decay_bias: bool) -> list[Segment]:
     """Return the stretches of a network's parameter vector that are trained, those decayed alike joined."""
     found: list[Segment] = []
-    for name, parameter in net.graph.parameters.items():
+    for name, parameter in memory.graph.parameters.items():
         if not parameter.trainable:
             continue
         decay = weight_decay if decay_bias or len(parameter.shape) > 1 else 0.0
-        offset, length = net.params.offsets[name], net.params[name].size
+        offset, length = memory.params.offsets[name], memory.params[name].size
         if found and found[-1].offset + found[-1].length == offset and found[-1].weight_decay == decay:
             length += found[-1].length
             offset = found.pop().offset

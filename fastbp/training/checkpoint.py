@@ -16,10 +16,10 @@ import numpy as np
 
 from fastbp.core.checks import number
 from fastbp.core.errors import FormatError
+from fastbp.engine.executable import BackendName
 from fastbp.files.container import Contents, Paths, read, write
 from fastbp.files.networks import build, classes, describe, described, find, plain, tensors_of, whole
 from fastbp.layers.base import Layer
-from fastbp.network import BackendName
 from fastbp.objectives import losses
 from fastbp.objectives.losses import Loss
 from fastbp.ops.base import Array
@@ -43,7 +43,7 @@ def save_checkpoint(trainer: Trainer, path: Paths) -> None:
     callbacks = [{"type": type(c).__name__, "state": _take_out(c.state_dict(), f"{_CALLBACKS}{i}", tensors)}
                  for i, c in enumerate(trainer.callbacks)]
     write(path, {"network": describe(net), "trainer": {
-        "losses": [_describe_loss(loss) for loss in net.losses(trainer.loss)],
+        "losses": [_describe_loss(loss) for loss in net._losses(trainer.loss)],
         "optimizer": _describe_optimizer(optimizer), "step": update.step,
         "clip_norm": trainer.clip_norm, "clip_value": trainer.clip_value,
         "history": [{k: plain(f"history: {k}", v) for k, v in row.items()} for row in trainer.history],
@@ -63,7 +63,7 @@ def resume(kind: type[Trainer], path: Paths, loss: Any, optimizer: Optimizer | N
         if loss is None:
             found = [_loss(entry) for entry in d["losses"]]
             loss = found[0] if net._single_output else tuple(found)
-            net.losses(loss)
+            net._losses(loss)
         if optimizer is None:
             optimizer = _optimizer(d["optimizer"])
         clip_norm, clip_value = (_limit(name, d[name]) for name in ("clip_norm", "clip_value"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastbp.core.errors import DivergenceError, NonFiniteError
-from fastbp.engine.backend import Batch
+from fastbp.engine.backend import Data
 from fastbp.network import Network
 from fastbp.objectives.custom import CustomLoss
 
@@ -13,7 +13,7 @@ from fastbp.objectives.custom import CustomLoss
 _LARGE_INPUT = 100.0
 
 
-def divergence(net: Network, error: NonFiniteError, batch: Batch, lr: float, clipped: bool, epoch: int,
+def divergence(net: Network, error: NonFiniteError, batch: Data, lr: float, clipped: bool, epoch: int,
                at: int) -> DivergenceError:
     """Return the error to raise for a mini-batch that went wrong; epoch and batch are counted from 1."""
     advice = _advice(net, error.tensor, batch, lr, clipped)
@@ -22,7 +22,7 @@ def divergence(net: Network, error: NonFiniteError, batch: Batch, lr: float, cli
     return DivergenceError(message, epoch, at, error.tensor)
 
 
-def _advice(net: Network, tensor: str, batch: Batch, lr: float, clipped: bool) -> str:
+def _advice(net: Network, tensor: str, batch: Data, lr: float, clipped: bool) -> str:
     if tensor in [net.graph.names[t] for t in net.graph.inputs]:
         return "The input data has NaN or infinite values: fill or leave out such rows."
     if tensor == "sample_weight":

@@ -14,7 +14,7 @@ import numpy as np
 
 from fastbp.core.checks import count, finite_inputs, number
 from fastbp.core.errors import DivergenceError
-from fastbp.engine.backend import Batch
+from fastbp.engine.backend import Data
 from fastbp.network import Network
 from fastbp.ops.base import Array
 from fastbp.optim.optimizers import segments
@@ -108,12 +108,12 @@ def fit_lbfgs(net: Network, X: Any, y: Any, loss: Any, *, sample_weight: ArrayLi
     options = {"maxiter": count("fit_lbfgs", "max_iter", max_iter), "gtol": tol,
                "maxfun": count("fit_lbfgs", "max_evaluations", max_evaluations),
                "maxcor": count("fit_lbfgs", "memory", memory)}
-    batch = net.batch(X, y, loss, sample_weight)
+    batch = net._data(X, y, loss, sample_weight)
     _check(net, batch)
     return _Minimisation(net, batch, weight_decay, decay_bias, on_iteration).run(options)
 
 
-def _check(net: Network, batch: Batch) -> None:
+def _check(net: Network, batch: Data) -> None:
     """Refuse what has no minimum."""
     for name, values in net.params.items():
         if not np.isfinite(values).all():
@@ -124,11 +124,11 @@ def _check(net: Network, batch: Batch) -> None:
 
 
 class _Minimisation:
-    def __init__(self, net: Network, batch: Batch, weight_decay: float, decay_bias: bool,
+    def __init__(self, net: Network, batch: Data, weight_decay: float, decay_bias: bool,
                  on_iteration: OnIteration | None) -> None:
         self._net, self._batch, self._on_iteration = net, batch, on_iteration
         self._decayed = [(slice(s.offset, s.offset + s.length), s.weight_decay)
-                         for s in segments(net, weight_decay, decay_bias) if s.weight_decay]
+                         for s in segments(net.memory, weight_decay, decay_bias) if s.weight_decay]
         self._values: list[float] = []
         self._started = self._stopped = False
 
@@ -176,7 +176,7 @@ class _Minimisation:
         return value, grad
 
     def _penalised(self, theta: Array) -> tuple[float, Array]:
-        value, grad = self._net.value_and_grad_at(theta, self._batch)
+        value, grad = self._net._value_and_grad_at(theta, self._batch)
         for part, decay in self._decayed:
             w = theta[part]
             value += 0.5 * decay * float(w @ w)

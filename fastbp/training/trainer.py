@@ -20,8 +20,9 @@ import numpy as np
 
 from fastbp.core.checks import count, finite_inputs, flag, number
 from fastbp.core.errors import DivergenceError, NonFiniteError
-from fastbp.engine.backend import Batch
-from fastbp.network import BackendName, Network
+from fastbp.engine.backend import Data
+from fastbp.engine.executable import BackendName
+from fastbp.network import Network
 from fastbp.objectives.losses import BinaryCrossEntropy, CrossEntropy, Loss
 from fastbp.ops.base import Array
 from fastbp.optim.optimizers import Optimizer, Update
@@ -46,10 +47,10 @@ _TWICE = (("softmax", CrossEntropy), ("sigmoid", BinaryCrossEntropy))
 class _Fit:
     """The checked arguments of one call of fit."""
 
-    batch: Batch
+    batch: Data
     rows: Array | None
     """Row numbers to train on, or None for all."""
-    validation: Batch | None
+    validation: Data | None
     epochs: int
     batch_size: int
     shuffle: Shuffle
@@ -145,7 +146,7 @@ class Trainer:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"Trainer: optimizer is {optimizer!r}; expected an optimizer such as fb.Adam(lr=1e-3)")
         self.net, self.optimizer = net, optimizer
-        losses = net.losses(loss)  # raises for a loss that does not fit
+        losses = net._losses(loss)  # raises for a loss that does not fit
         self.loss: Any = losses if isinstance(loss, list | tuple) else losses[0]
         self.metrics = _metrics(metrics)
         self.clip_norm, self.clip_value = clip_norm, clip_value
@@ -208,13 +209,13 @@ class Trainer:
         update = self._limited()
         lr = self.optimizer.lr(update.step)
         if sample_weight is None and lr >= 0:
-            loss = self.net.quick_step(x, y, self.loss, update, lr)
+            loss = self.net._quick_step(x, y, self.loss, update, lr)
             if loss is not None:
                 return loss
-        batch = self.net.batch(x, y, self.loss, sample_weight)
+        batch = self.net._data(x, y, self.loss, sample_weight)
         rates = self.optimizer.lr.rates(self.update.step, 1)
         try:
-            return float(self.net.train_batches(batch, update, None, batch.rows, rates)[0])
+            return float(self.net._train(batch, update, None, batch.rows, rates)[0])
         except NonFiniteError as error:
             raise self._diverged(error, batch, rates[0], self.epoch + 1, self.update.step + 1) from None
 
@@ -319,11 +320,11 @@ class Trainer:
             ``"loss"``, for classification ``"accuracy"`` (``"accuracy_0"``, … with several outputs), and the metrics.
         """
         size = 1024 if batch_size is None else count("evaluate", "batch_size", batch_size)
-        return self.evaluate_batch(self.net.batch(X, y, self.loss, sample_weight), size)
+        return self.evaluate_batch(self.net._data(X, y, self.loss, sample_weight), size)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.optimizer.remember(self.net, self.update)
+        self.optimizer.remember(self.net.memory, self.update)
 
     def save_checkpoint(self, path: str | PathLike[str]) -> None:
         """Write all that training needs to go on to a safetensors file, replacing it in one go.
@@ -424,7 +425,7 @@ class Trainer:
         rates = self.optimizer.lr.rates(self.update.step, epochs * fit.updates)
         start = perf_counter()
         try:
-            losses = self.net.train_batches(fit.batch, self._limited(), order, fit.batch_size, rates)
+            losses = self.net._train(fit.batch, self._limited(), order, fit.batch_size, rates)
         except NonFiniteError as error:
             epoch, batch = divmod(error.batch, fit.updates)
             good = np.asarray(error.losses[:epoch * fit.updates])
@@ -473,7 +474,7 @@ class Trainer:
             rows = order[done * size:(done + piece) * size]
             unordered = not fit.shuffle and fit.rows is None and piece == len(rates)
             try:
-                losses[done:done + piece] = self.net.train_batches(
+                losses[done:done + piece] = self.net._train(
                     fit.batch, self._limited(), None if unordered else rows, size, rates[done:done + piece],
                     self._reporter(fit, done))
             except NonFiniteError as error:
@@ -506,9 +507,9 @@ class Trainer:
                 raise Stopped
         return report
 
-    def evaluate_batch(self, batch: Batch, batch_size: int = 1024, rows: Array | None = None) -> dict[str, float]:
+    def evaluate_batch(self, batch: Data, batch_size: int = 1024, rows: Array | None = None) -> dict[str, float]:
         """Compute the loss and the metrics of checked data; ``rows`` says how errors number its rows."""
-        outputs = self.net.outputs(batch.inputs, batch_size)
+        outputs = self.net._outputs(batch.inputs, batch_size)
         result = {"loss": 0.0}
         with np.errstate(all="ignore"):
             for i, (loss, y_pred, target) in enumerate(zip(batch.losses, outputs, batch.targets, strict=True)):
@@ -524,7 +525,7 @@ class Trainer:
             pair = batch.targets[0], outputs[0]
         return result | {name: _number(name, metric(*pair)) for name, metric in self.metrics.items()}
 
-    def _diverged(self, error: NonFiniteError, batch: Batch, lr: float, epoch: int, at: int) -> DivergenceError:
+    def _diverged(self, error: NonFiniteError, batch: Data, lr: float, epoch: int, at: int) -> DivergenceError:
         return divergence(self.net, error, batch, lr, self.clip_norm is not None, epoch, at)
 
     # ---- the border -------------------------------------------------------------------------------------------------
@@ -536,7 +537,7 @@ class Trainer:
         if validation_data is not None and split:
             raise ValueError("fit: validation_data and validation_split are both given; give one of them")
         checked_callbacks = as_callbacks(callbacks)
-        batch = self.net.batch(X, y, self.loss, sample_weight)
+        batch = self.net._data(X, y, self.loss, sample_weight)
         validation, rows = self.validation(validation_data), None
         if split:
             rows, kept = self._split(batch.rows, split)
@@ -545,20 +546,20 @@ class Trainer:
         order = shuffle if callable(shuffle) else flag("fit", "shuffle", shuffle)
         return _Fit(batch, rows, validation, epochs, min(batch_size, batch.rows), order, checked_callbacks)
 
-    def validation(self, data: Any) -> Batch | None:
+    def validation(self, data: Any) -> Data | None:
         """Check and convert validation data."""
         if data is None:
             return None
         if not isinstance(data, list | tuple) or len(data) not in (2, 3):
             raise ValueError("fit: validation_data is not a tuple (X, y) or (X, y, sample_weight)")
         try:
-            batch = self.net.batch(data[0], data[1], self.loss, *data[2:])
+            batch = self.net._data(data[0], data[1], self.loss, *data[2:])
             self._check_validation(batch)
             return batch
         except (TypeError, ValueError) as error:
             raise type(error)(f"validation_data: {error}") from None
 
-    def _check_validation(self, batch: Batch, rows: Array | None = None) -> None:
+    def _check_validation(self, batch: Data, rows: Array | None = None) -> None:
         """Refuse inputs whose loss is not finite, and so nothing to stop early by, because they are not."""
         if not all(np.isfinite(x).all() for x in batch.inputs):
             self.evaluate_batch(batch, rows=rows)

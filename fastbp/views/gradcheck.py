@@ -318,7 +318,7 @@ def gradcheck(net: Any, x: Any, y: Any, loss: Any, sample_weight: Any = None, *,
                          f'net.copy(compute_dtype="{net.dtype}")')
     work = net.copy(dtype="float64", backend=net.backend)
     names = [work.graph.names[t] for t in work.graph.inputs]
-    batch = work.batch(x, y, loss, sample_weight)
+    batch = work._data(x, y, loss, sample_weight)
     batch = replace(batch, inputs=[a.copy() for a in batch.inputs])
     buffers = work.buffers.flat.copy()
     work.loss_and_grad(x, y, loss, sample_weight)

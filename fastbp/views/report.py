@@ -125,7 +125,7 @@ def activations(net: Network, x: Any, training: bool) -> dict[str, Array]:
     if training:
         net._check_training(len(arrays[0]))
     buffers = net.buffers.flat.copy()
-    walk = ReferenceBackend(net._memory)
+    walk = ReferenceBackend(net.memory)
     walk.forward(arrays, training)
     net.buffers.flat = buffers
     return walk.values()

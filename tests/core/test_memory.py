@@ -73,7 +73,7 @@ def test_every_allocation_may_fail(name: str) -> None:
         again = net.copy()
         np.testing.assert_array_equal(net.predict(X), again.predict(X))
         assert np.isfinite(net.loss(X, Y, fb.MSE()))
-        if bits(net) == before and net._memory.step == 0:
+        if bits(net) == before and net.memory.step == 0:
             USES[name](net)
             assert bits(net) == bits(expected)
     assert failures >= 8, "so many arrays has the smallest plan"

@@ -182,3 +182,12 @@ def test_validation_inputs_that_a_layer_makes_finite_are_taken():
     net = fb.Sequential(fb.Input(3), Filled(), fb.Linear(3, 1), seed=0)
     history = fb.Trainer(net, fb.MSE(), fb.Adam()).fit(X, Y, epochs=2, validation_data=(spoilt, Y), progress=False)
     assert np.isfinite(history["val_loss"]).all()
+
+
+@pytest.mark.parametrize("name", ["params", "grads", "buffers"])
+def test_the_vectors_of_a_network_cannot_be_replaced(name):
+    p, q = (fb.Sequential(fb.Linear(2, 3), fb.BatchNorm(3), backend="reference", seed=i) for i in range(2))
+    before = getattr(q, name).flat.copy()
+    with pytest.raises(AttributeError, match=f"{name} is the network's own vector .* net.{name}.flat = values"):
+        setattr(q, name, getattr(p, name))
+    np.testing.assert_array_equal(getattr(q, name).flat, before)

@@ -118,8 +118,8 @@ def trainer_of(network, optimizer, **options):
 def our_losses(trainer):
     """Return the losses of all steps, taken in one call, as Trainer.fit does it."""
     images, labels = mini_batches()
-    batch = trainer.net.batch(images.reshape(-1, 784), labels.ravel(), trainer.loss)
-    return trainer.net.train_batches(batch, trainer.update, None, BATCH, trainer.optimizer.lr.rates(0, STEPS))
+    batch = trainer.net._data(images.reshape(-1, 784), labels.ravel(), trainer.loss)
+    return trainer.net._train(batch, trainer.update, None, BATCH, trainer.optimizer.lr.rates(0, STEPS))
 
 
 def deviation(losses, expected):

@@ -305,7 +305,7 @@ print("ready", flush=True)
 try:
     trainer.fit(x, y, batch_size=16, epochs=1_000_000, progress=False)
 except (KeyboardInterrupt, Terminated) as error:
-    print(type(error).__name__, trainer.update.step == net._memory.step > 256, np.isfinite(net.predict(x)).all())
+    print(type(error).__name__, trainer.update.step == net.memory.step > 256, np.isfinite(net.predict(x)).all())
     before = net.params.flat.copy()
     trainer.fit(x, y, batch_size=16, progress=False)
     print((net.params.flat != before).any(), flush=True)

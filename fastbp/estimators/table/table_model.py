@@ -12,11 +12,12 @@ import numpy as np
 
 import fastbp as fb
 from fastbp.core.errors import FormatError
+from fastbp.engine.executable import BackendName
 from fastbp.estimators.table.columns import Columns, Encoder, as_text
 from fastbp.files.container import read, write
 from fastbp.files.networks import build, describe, described, tensors_of
 from fastbp.graph.graph import Tensor
-from fastbp.network import BackendName, Network
+from fastbp.network import Network
 from fastbp.ops.base import Array
 from fastbp.training.callbacks import Callback, EarlyStopping
 
