@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastbp.core.checks import number
+from fastbp.core.checks import integer, number
 from fastbp.graph.graph import Tensor
 from fastbp.layers.base import Layer, fold, one_input
 from fastbp.ops.concat import ConcatOp
@@ -45,7 +45,7 @@ class Concat(Layer):
 
     def __init__(self, axis: int = -1, *, name: str | None = None) -> None:
         super().__init__(name=name)
-        self.axis = ConcatOp(axis).axis
+        self.axis = _sample_axis(axis)
 
     def lower(self, *inputs: Tensor) -> Tensor:
         return fold(self, inputs, lambda a, b: self.apply(ConcatOp(self.axis), a, b))
@@ -86,3 +86,12 @@ class Dropout(Layer):
 
     def hyperparameters(self) -> dict[str, Any]:
         return {"rate": self.rate}
+
+
+def _sample_axis(axis: Any) -> int:
+    found = integer(axis)
+    if found is None:
+        raise TypeError(f"Concat: axis is {axis!r}; expected an integer, such as -1")
+    if found == 0:
+        raise ValueError("Concat: axis is 0, the batch axis; expected an axis of the samples, such as -1")
+    return found

@@ -11,7 +11,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from fastbp.core.checks import integer
 from fastbp.ops.base import Array, Context, Native, Op, Shape
 
 
@@ -21,14 +20,6 @@ class ConcatOp(Op):
 
     axis: int = -1
     name: ClassVar[str] = "concat"
-
-    def __post_init__(self) -> None:
-        axis = integer(self.axis)
-        if axis is None:
-            raise TypeError(f"Concat: axis is {self.axis!r}; expected an integer, such as -1")
-        if axis == 0:
-            raise ValueError("Concat: axis is 0, the batch axis; expected an axis of the samples, such as -1")
-        object.__setattr__(self, "axis", axis)
 
     def output_shape(self, *shapes: Shape) -> Shape:
         a, b = shapes

@@ -18,7 +18,7 @@ from fastbp.core.checks import count, numbers
 from fastbp.ops.base import Array
 
 if TYPE_CHECKING:
-    from fastbp.network import Network
+    from fastbp.engine.executable import Executable
     from fastbp.training.history import History
 
 # Okabe and Ito's colours, told apart by colour-blind readers too, in an order of falling contrast; on dark the lighter.
@@ -84,7 +84,7 @@ def _line_name(name: str, label: str) -> str:
     return "validation" if name.startswith("val_") else "training" if name == label else name
 
 
-def weight_histograms(net: Network, figure: Any = None, bins: int = 50) -> Any:
+def weight_histograms(net: Executable, figure: Any = None, bins: int = 50) -> Any:
     """Draw the distribution of each parameter of a network.
 
     Parameters
@@ -100,7 +100,7 @@ def weight_histograms(net: Network, figure: Any = None, bins: int = 50) -> Any:
     return _histograms("weight_histograms", dict(net.params), figure, bins, 0)
 
 
-def gradient_histograms(net: Network, figure: Any = None, bins: int = 50) -> Any:
+def gradient_histograms(net: Executable, figure: Any = None, bins: int = 50) -> Any:
     """Draw the distribution of the gradient of each parameter, as ``net.loss_and_grad`` or ``net.backward`` left it.
 
     Parameters, and what is returned, as in :func:`weight_histograms`.
@@ -131,7 +131,7 @@ def _histograms(owner: str, arrays: Mapping[str, Array], figure: Any, bins: int,
     return figure
 
 
-def decision_surface(net: Network, X: Any, y: Any = None, figure: Any = None, resolution: int = 200,
+def decision_surface(net: Executable, X: Any, y: Any = None, figure: Any = None, resolution: int = 200,
                      feature_names: Sequence[str] = ("x₁", "x₂")) -> Any:
     """Draw what a network makes of two features: the regions of its classes, or the height of its one output.
 
