@@ -5,6 +5,7 @@ The public names, nothing else. Those of optional parts are imported when they a
 
 from typing import TYPE_CHECKING, Any
 
+from fastbp.core import forks as _forks  # noqa: F401  first: it watches the imports that follow
 from fastbp.core.errors import DivergenceError, FormatError, NonFiniteError
 from fastbp.engine.cpu import CpuInfo, cpu_info
 from fastbp.engine.threads import get_num_threads, set_num_threads

@@ -30,6 +30,7 @@ from fastbp.optim.schedules import Schedule
 from fastbp.training.callbacks import Callback, as_callbacks
 from fastbp.training.divergence import divergence
 from fastbp.training.history import History
+from fastbp.training.progress import progress_bar
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -287,9 +288,7 @@ class Trainer:
         """Tell callbacks that training begins and ends; give the progress bar. What sets `stop` ends it."""
         self.stop, self.callbacks = False, callbacks
         begun: list[Callback] = []
-        from tqdm import tqdm  # here, as it would make up a third of the time that importing fastbp takes
-        # disable=None: no bar where stderr is not a terminal
-        with tqdm(total=total, unit="batch", disable=None if progress else True) as bar:
+        with progress_bar(total, "batch", progress) as bar:
             try:
                 for callback in callbacks:
                     begun.append(callback)

@@ -243,6 +243,75 @@ def test_fork_while_another_thread_trains() -> None:
         thread.join()
 
 
+FORKS = """
+import io, os, sys, threading, time, warnings
+
+warnings.simplefilter("ignore")  # Python warns of forks while threads run: that is the case here
+
+def children(count, work):
+    for _ in range(count):
+        child = os.fork()
+        if child == 0:
+            try:
+                work()
+            finally:
+                os._exit(0)
+        limit = time.monotonic() + 20
+        while os.waitpid(child, os.WNOHANG) == (0, 0):
+            if time.monotonic() > limit:
+                os.kill(child, 9)
+                os.waitpid(child, 0)
+                print("a child hangs", flush=True)
+                os._exit(1)
+            time.sleep(0.001)
+"""
+
+FIRST_IMPORT = """
+def load():
+    import fastbp as fb
+    fb.Sequential(fb.Linear(2, 1), seed=0).predict([[1.0, 2.0]])
+
+import numpy
+thread = threading.Thread(target=load)
+thread.start()
+while "fastbp.core.errors" not in sys.modules:
+    time.sleep(0.0001)
+children(8, load)
+thread.join()
+"""
+
+UNDER_LOAD = """
+import numpy as np
+import fastbp as fb
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+sys.stderr = Terminal()
+x = np.ones((64, 4), np.float32)
+
+def train(epochs=1):
+    net = fb.Sequential(fb.Linear(4, 8), fb.Tanh(), fb.Linear(8, 1), seed=0)
+    trainer = fb.Trainer(net, fb.MSE(), fb.Adam(1e-3))
+    for _ in range(epochs):
+        trainer.fit(x, x[:, :1])
+
+threading.Thread(target=train, args=(10**9,), daemon=True).start()
+time.sleep(0.1)
+children(150, train)
+os._exit(0)
+"""
+
+
+@POSIX
+@pytest.mark.parametrize("use", [FIRST_IMPORT, UNDER_LOAD], ids=["another thread imports", "another thread trains"])
+def test_no_forked_child_hangs_on_a_lock_of_another_thread(use: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FORKS + use]
+    done = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True, timeout=200)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @POSIX
 @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("method", ["fork", "spawn"])
