@@ -351,3 +351,33 @@ def test_an_entry_is_named_by_tensor_and_index() -> None:
     assert str(entry) == '"2.weight"[3, 7]: analytic 0.5, numerical -0.5, relative error 1.3'
     along = GradcheckEntry("input", None, 2, 1e-9, 2e-9, 0.5, kink=False)
     assert str(along) == '"input" along direction 2: analytic 1e-09, numerical 2e-09, relative error 0.5'
+
+
+class Doubtful(fb.CrossEntropy):
+    """Cross-entropy whose gradient is wrong by a thousandth."""
+
+    def rows(self, x, target):
+        value, gradient = super().rows(x, target)
+        return value, gradient * 1.001
+
+
+def sure_network(seed):
+    """A network whose loss is about 1e-6: the difference of logits of about 10."""
+    rng = np.random.default_rng(seed)
+    net = fb.Sequential(fb.Linear(8, 16), fb.Tanh(), fb.Linear(16, 5), seed=seed, backend="reference")
+    x = rng.standard_normal((4, 8))
+    y = net.predict(x).argmax(axis=1)
+    net.params["2.weight"] = 40.0 * net.params["2.weight"]
+    return net, x, y
+
+
+def test_rounding_of_a_small_loss_is_no_error():
+    for seed in range(12):
+        net, x, y = sure_network(seed)
+        report = fb.gradcheck(net, x, y, fb.CrossEntropy())
+        assert report.ok, report
+
+
+def test_a_wrong_gradient_of_a_small_loss_is_found():
+    net, x, y = sure_network(0)
+    assert not fb.gradcheck(net, x, y, Doubtful())
