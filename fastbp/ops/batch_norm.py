@@ -92,7 +92,8 @@ class BatchNormOp(Op):
 
     def native(self, *shapes: Shape) -> Native:
         return Native(dims=rows_and_features(shapes[0]), attrs=(self.momentum, self.eps),
-                      params=("weight", "bias"), buffers=("running_mean", "running_var"), saves=((0, self.features),) * 4)
+                      params=("weight", "bias"), buffers=("running_mean", "running_var"),
+                      saves=((0, self.features),) * 4)
 
     def formula(self) -> str:
         return f"y = (x - mean) / √(var + {self.eps:g}) · weight + bias, statistics of each feature over the batch"
