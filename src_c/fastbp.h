@@ -44,23 +44,36 @@ typedef enum {
 #undef FBP_OPTIMIZER
 #undef FBP_KERNEL
 
+/* What a node has room for. Whoever fills one refuses an op that needs more. */
+enum {
+    FBP_MOST_INPUTS = 8,
+    FBP_MOST_PARAMETERS = 12,
+    FBP_MOST_BUFFERS = 4,
+    FBP_MOST_SAVES = 8,
+    FBP_MOST_DIMS = 24,
+    FBP_MOST_ATTRS = 8,
+    FBP_MOST_STATES = 2,       /* vectors that an optimizer keeps beside the parameters */
+    FBP_MOST_HYPER = 5         /* an optimizer's own numbers */
+};
+
 /* One use of one op. All pointers are of the plan's dtype unless a comment says otherwise; unused ones are NULL.
  * Which dims, attributes and saved tensors an op has is written above its code in src_c/ops, and made by the
  * `native` method of its Python twin. */
 typedef struct fbp_node {
-    void *x[2];               /* inputs */
-    void *dx[2];              /* their gradients; NULL where not wanted */
+    void *x[FBP_MOST_INPUTS];          /* inputs */
+    void *dx[FBP_MOST_INPUTS];         /* their gradients; NULL where not wanted */
     void *y, *dy;             /* output, and its gradient */
-    void *p[2], *dp[2];       /* parameters, and their gradients; dp NULL when frozen */
-    void *buffer[2];          /* state that is not trained: running statistics */
-    void *save[4];            /* kept from forward for backward */
+    void *p[FBP_MOST_PARAMETERS];      /* parameters, in the order that the Python twin's `native` gives their roles */
+    void *dp[FBP_MOST_PARAMETERS];     /* their gradients; NULL when frozen */
+    void *buffer[FBP_MOST_BUFFERS];    /* state that is not trained, likewise: running statistics */
+    void *save[FBP_MOST_SAVES];        /* kept from forward for backward */
     void *aux;                /* linear: W transposed, (O, I), or NULL; losses: row weights (B,), divided by their sum */
     const void *constants;    /* losses: one number for each output column, or NULL */
     const void *target;       /* losses: (B, ...) of the dtype, or int64 labels (B,) */
     const void *weight;       /* losses: sample weights (B,), or NULL */
     double *row_loss;         /* losses: (B,) weighted loss of each row */
-    int64_t dim[8];
-    double attr[8];
+    int64_t dim[FBP_MOST_DIMS];
+    double attr[FBP_MOST_ATTRS];
     int64_t id;               /* position in the graph: keys random numbers */
     /* fusion, linear only: */
     int32_t act;              /* an activation op applied to z in forward, or FBP_OP_identity; also: which op an
@@ -69,7 +82,7 @@ typedef struct fbp_node {
     double act_alpha, in_alpha;
     void *in_from;            /* what in_act's derivative is computed from: its output or its input */
     int32_t fused;            /* gradient phases update p at once, piece by piece, where run->update is given */
-    double decay[2];          /* weight decay of p[0] and p[1] then */
+    double decay[FBP_MOST_PARAMETERS];   /* weight decay of each parameter then */
     int32_t bf16;             /* the products take operands rounded to bfloat16; see fbp_has_bf16 */
 } fbp_node;
 
@@ -86,7 +99,7 @@ typedef struct fbp_update_plan {
     fbp_begin begin;
     double hyper[16];          /* [0] learning rate, [1] step counted from 1, [3..7] the optimizer's own, [8..] derived */
     char *parameters, *gradients;   /* the flat vectors, and, element by element beside them, the state */
-    char *state[2];
+    char *state[FBP_MOST_STATES];
     int64_t item_size;
     int32_t bad;               /* set to 1 when a parameter became non-finite */
 } fbp_update_plan;
@@ -112,7 +125,7 @@ typedef void (*fbp_entry)(const fbp_node *node, const fbp_run *run, int64_t lo, 
 static inline void fbp_update_piece(fbp_update_plan *u, void *p, const void *g, int64_t n, double weight_decay)
 {
     const int64_t at = (char *)p - u->parameters;
-    void *const state[2] = {u->state[0] ? u->state[0] + at : 0, u->state[1] ? u->state[1] + at : 0};
+    void *const state[FBP_MOST_STATES] = {u->state[0] ? u->state[0] + at : 0, u->state[1] ? u->state[1] + at : 0};
     if (u->update(p, state, g, n, u->hyper, weight_decay)) __atomic_store_n(&u->bad, 1, __ATOMIC_RELAXED);
 }
 

@@ -75,7 +75,7 @@ class PlanNode:
     bf16: bool = False
     call: Callable[..., None] | None = None
     """What a "python" node calls back, with the plan."""
-    roles: tuple[str, ...] = ("weight", "bias")
+    roles: tuple[str, ...] = ()
     """What its op calls p, in order."""
 
 
@@ -274,8 +274,8 @@ class Lowering:
             act=node.op.name if hasattr(node.op, "derivative_from") else "identity",
             bf16=isinstance(node.op, LinearOp) and node.op.rounds(self._compute_dtype),
             x=[self.values[s] for s in node.inputs],
-            p=[self._ref("params", node.params.get(r)) for r in ("weight", "bias")],
-            buffers=[self._ref("buffers", node.buffers.get(r)) for r in ("running_mean", "running_var")],
+            p=[self._ref("params", node.params.get(r)) for r in native.params], roles=native.params,
+            buffers=[self._ref("buffers", node.buffers.get(r)) for r in native.buffers],
             save=[Buffer(per_row, fixed) for per_row, fixed in native.saves])
 
     def _ref(self, vector: str, parameter: Parameter | None) -> Ref | None:

@@ -16,22 +16,32 @@ cdef extern from "fastbp.h" nogil:
         FBP_ERROR_PARAMETER
         FBP_PAUSED
 
+    enum:
+        FBP_MOST_INPUTS
+        FBP_MOST_PARAMETERS
+        FBP_MOST_BUFFERS
+        FBP_MOST_SAVES
+        FBP_MOST_DIMS
+        FBP_MOST_ATTRS
+        FBP_MOST_STATES
+        FBP_MOST_HYPER
+
     ctypedef struct fbp_node:
-        void *x[2]
-        void *dx[2]
+        void *x[FBP_MOST_INPUTS]
+        void *dx[FBP_MOST_INPUTS]
         void *y
         void *dy
-        void *p[2]
-        void *dp[2]
-        void *buffer[2]
-        void *save[4]
+        void *p[FBP_MOST_PARAMETERS]
+        void *dp[FBP_MOST_PARAMETERS]
+        void *buffer[FBP_MOST_BUFFERS]
+        void *save[FBP_MOST_SAVES]
         void *aux
         const void *constants
         const void *target
         const void *weight
         double *row_loss
-        int64_t dim[8]
-        double attr[8]
+        int64_t dim[FBP_MOST_DIMS]
+        double attr[FBP_MOST_ATTRS]
         int64_t id
         int32_t act
         int32_t in_act
@@ -39,7 +49,7 @@ cdef extern from "fastbp.h" nogil:
         double in_alpha
         void *in_from
         int32_t fused
-        double decay[2]
+        double decay[FBP_MOST_PARAMETERS]
         int32_t bf16
 
     ctypedef int32_t (*fbp_update)(void *p, void **state, const void *g, int64_t n, const double *hyper,
@@ -52,7 +62,7 @@ cdef extern from "fastbp.h" nogil:
         double hyper[16]
         char *parameters
         char *gradients
-        char *state[2]
+        char *state[FBP_MOST_STATES]
         int64_t item_size
         int32_t bad
 

@@ -68,6 +68,39 @@ def op_phases(op: str) -> frozenset:
     return _known_phases[op]
 
 
+cdef int _check_room(str op, str what, count, int64_t most) except -1:
+    """Raise ValueError for an op that needs more of something than a node has room for."""
+    if count > most:
+        raise ValueError(f'the op {op!r} has {count} {what}; the native backend takes at most {most}: use '
+                         'backend="reference", or cut the op in two')
+    return 0
+
+
+def check_op(op, shapes: Sequence, params: Sequence, buffers: Sequence) -> None:
+    """Check that an op has a C twin, which a node has room for, and which is told of all parameters and buffers.
+
+    Raises
+    ------
+    ValueError
+        Otherwise; it names the op.
+    """
+    if op.is_view or op.name == "python":
+        return
+    op_phases(op.name)
+    native = op.native(*shapes)
+    _check_room(op.name, "inputs", len(shapes), FBP_MOST_INPUTS)
+    _check_room(op.name, "parameters", len(native.params), FBP_MOST_PARAMETERS)
+    _check_room(op.name, "buffers", len(native.buffers), FBP_MOST_BUFFERS)
+    _check_room(op.name, "saved tensors", len(native.saves), FBP_MOST_SAVES)
+    _check_room(op.name, "dims", len(native.dims), FBP_MOST_DIMS)
+    _check_room(op.name, "attrs", len(native.attrs), FBP_MOST_ATTRS)
+    for what, roles, known in (("parameters", params, native.params), ("buffers", buffers, native.buffers)):
+        unknown = [role for role in roles if role not in known]
+        if unknown:
+            raise ValueError(f"the op {op.name!r} has {what} {', '.join(map(repr, unknown))} that its C twin is not told "
+                             f"of; name them in the {what} of its `native`, or use backend=\"reference\"")
+
+
 cdef int64_t _units(const fbp_node *node, int32_t dim) noexcept:
     return node.dim[dim] if dim >= 0 else 1
 
@@ -263,7 +296,7 @@ cdef class Plan:
             elif field == "in_from":
                 place = <const void **> &n.in_from
             else:
-                place = <const void **> &n.x[0 if field == "x0" else 1]
+                place = <const void **> &n.x[<int> int(field[1:])]
             self.direct[<int64_t> i].place = place
 
     cdef int _point_at_sources(self) except -1:
@@ -297,6 +330,12 @@ cdef class Plan:
             n.aux = <void *> self
             n.row_loss = <double *> self._at(node.row_loss)
             return 0
+        _check_room(node.op, "inputs", max(len(node.x), len(node.dx)), FBP_MOST_INPUTS)
+        _check_room(node.op, "parameters", max(len(node.p), len(node.dp)), FBP_MOST_PARAMETERS)
+        _check_room(node.op, "buffers", len(node.buffers), FBP_MOST_BUFFERS)
+        _check_room(node.op, "saved tensors", len(node.save), FBP_MOST_SAVES)
+        _check_room(node.op, "dims", len(node.dims), FBP_MOST_DIMS)
+        _check_room(node.op, "attrs", len(node.attrs), FBP_MOST_ATTRS)
         for i, place in enumerate(node.x):
             n.x[i] = self._at(place)
         for i, place in enumerate(node.dx):
@@ -531,7 +570,6 @@ cdef class Plan:
         cdef fbp_status status
         cdef fbp_loop *loop = &self.loop
         cdef fbp_run run
-        cdef int i = 0
         rows = self._quick_feed(0, x, self.input_shape, False)
         if rows == 0 or self._quick_feed(1, y, self.target_shape, self.target_is_flat) != rows \
                 or not self._targets_fit(rows, domain[0], domain[1]):
@@ -546,9 +584,7 @@ cdef class Plan:
         loop.clip_norm, loop.clip_value = update.clip_norm or 0, update.clip_value or 0
         self.update.bad = 0
         self.update.hyper[1] = update.step
-        for value in update.optimizer.hyper():
-            self.update.hyper[3 + i] = value
-            i += 1
+        self._set_hyper(update.optimizer)
         memset(&run, 0, sizeof(run))
         with nogil:
             fbp_run_program(&self.programs[self.step_programs[0]], &run)
@@ -579,10 +615,12 @@ cdef class Plan:
         memset(u, 0, sizeof(self.update))
         u.update, u.begin = _table.update[self.dtype][number], _table.begin[number]
         u.hyper[1] = update.step
-        for i, value in enumerate(update.optimizer.hyper()):
-            u.hyper[3 + i] = value
+        self._set_hyper(update.optimizer)
         u.parameters = <char *> _address(self._memory.params.flat)
         u.gradients = <char *> _address(self._memory.grads.flat)
+        if len(update.state) > FBP_MOST_STATES:
+            raise ValueError(f"the optimizer {update.optimizer.name!r} keeps {len(update.state)} vectors; the native "
+                             f'backend takes at most {FBP_MOST_STATES}: use backend="reference"')
         for i, state in enumerate(update.state):
             u.state[i] = <char *> _address(state)
         u.item_size = self._real.itemsize
@@ -604,6 +642,17 @@ cdef class Plan:
         self.loop.n_rows, self.loop.batch_size = n_rows, batch_size
         self.loop.learning_rates = <const double *> _address(learning_rates)
         self.loop.losses = <double *> _address(losses)
+
+    cdef int _set_hyper(self, optimizer) except -1:
+        """Tell the update the optimizer's own numbers."""
+        cdef int i = 0
+        for value in optimizer.hyper():
+            if i == FBP_MOST_HYPER:
+                raise ValueError(f"the optimizer {optimizer.name!r} has more than {FBP_MOST_HYPER} numbers in hyper(); "
+                                 'use backend="reference"')
+            self.update.hyper[3 + i] = value
+            i += 1
+        return 0
 
     def _set_decay(self, update):
         """Tell the nodes that update parameters the weight decay of each."""

@@ -11,7 +11,7 @@ import numpy as np
 from fastbp.core.errors import NonFiniteError
 from fastbp.engine.backend import Data, Progress
 from fastbp.engine.lowering import Buffer, Kind, LossSpec, Lowering, Settings, Step
-from fastbp.engine.native import Gate, Plan, Status, has_bfloat16, isa, op_phases
+from fastbp.engine.native import Gate, Plan, Status, check_op, has_bfloat16, isa, op_phases
 from fastbp.engine.reference import first_bad_tensor
 from fastbp.graph.graph import Tensor
 from fastbp.graph.memory import Memory
@@ -39,8 +39,7 @@ class NativeBackend:
         self._inference: Plan | None = None
         self._stepping: tuple[Plan, Loss, Update, float, tuple[float, float]] | None = None
         for node in memory.graph.nodes:
-            if not node.op.is_view:
-                op_phases(node.op.name)
+            check_op(node.op, [t.shape for t in node.inputs], tuple(node.params), tuple(node.buffers))
 
     def forward(self, inputs: Sequence[Array], training: bool) -> tuple[Array, ...]:
         rows = len(inputs[0])

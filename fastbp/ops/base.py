@@ -63,6 +63,9 @@ class Native:
         Sizes, in the order that the C twin documents.
     attrs : tuple of float
         Hyperparameters, likewise.
+    params, buffers : tuple of str
+        The roles of its parameters and buffers, in the order of the node's ``p`` and ``buffer``. One that the op does
+        not have is NULL there (the bias of a linear op without).
     saves : tuple of (int, int)
         One entry a saved tensor: elements for each row of the batch, and elements in all.
     alpha : float
@@ -73,6 +76,8 @@ class Native:
 
     dims: tuple[int, ...] = ()
     attrs: tuple[float, ...] = ()
+    params: tuple[str, ...] = ()
+    buffers: tuple[str, ...] = ()
     saves: tuple[tuple[int, int], ...] = ()
     alpha: float = 0.0
     constants: tuple[float, ...] = ()

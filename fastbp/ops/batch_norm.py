@@ -92,6 +92,7 @@ class BatchNormOp(Op):
 
     def native(self, *shapes: Shape) -> Native:
         return Native(dims=rows_and_features(shapes[0]), attrs=(self.momentum, self.eps),
+                      params=("weight", "bias"), buffers=("running_mean", "running_var"),
                       saves=((0, self.features),) * 4)
 
     def formula(self) -> str:

@@ -57,7 +57,8 @@ class LayerNormOp(Op):
 
     def native(self, *shapes: Shape) -> Native:
         groups, features = rows_and_features(shapes[0])
-        return Native(dims=(groups, features), attrs=(self.eps,), saves=((groups, 0), (groups, 0)))
+        return Native(dims=(groups, features), attrs=(self.eps,), params=("weight", "bias"),
+                      saves=((groups, 0), (groups, 0)))
 
     def formula(self) -> str:
         return f"y = (x - mean) / √(var + {self.eps:g}) · weight + bias, statistics of each row over its features"

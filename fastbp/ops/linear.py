@@ -66,7 +66,7 @@ class LinearOp(Op):
 
     def native(self, *shapes: Shape) -> Native:
         groups, features = rows_and_features(shapes[0])
-        return Native(dims=(groups, features, self.out_features))
+        return Native(dims=(groups, features, self.out_features), params=("weight", "bias"))
 
     def formula(self) -> str:
         return "y = x W + b" if self.bias else "y = x W"

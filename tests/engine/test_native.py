@@ -3,13 +3,18 @@
 import os
 import subprocess
 import sys
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
+import cases
 import numpy as np
 import pytest
 
 import fastbp as fb
 from fastbp.core.errors import NonFiniteError
 from fastbp.engine import lowering, native
+from fastbp.ops.base import Native, Op
+from fastbp.ops.layer_norm import LayerNormOp
 
 RTOL = {"float32": 2e-4, "float64": 1e-11}
 ATOL = {"float32": 2e-5, "float64": 1e-12}
@@ -296,3 +301,89 @@ def test_one_step_agrees_across_isas(isa):
     net = fb.Sequential(fb.Linear(37, 50), fb.GELU(), fb.Linear(50, 5), seed=3)
     fb.Trainer(net, fb.CrossEntropy(), fb.Adam(1e-3)).step(rng.standard_normal((64, 37)), rng.integers(0, 5, 64))
     np.testing.assert_allclose(np.array(run.stdout.split(), dtype=float), net.params.flat[::7], rtol=1e-5, atol=1e-6)
+
+
+# ---- what a plan has room for -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _TooMuch(Op):
+    """y = the sum of the inputs, scaled by the parameters; says whatever it is told to of its C twin."""
+
+    told: Native
+    params: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
+    name: ClassVar[str] = "layer_norm"
+
+    def output_shape(self, *shapes):
+        return shapes[0]
+
+    def parameter_shapes(self, *shapes):
+        return dict.fromkeys(self.params, (shapes[0][-1],))
+
+    def buffer_shapes(self, *shapes):
+        return dict.fromkeys(self.states, (shapes[0][-1],))
+
+    def forward(self, ctx, *xs, **params):
+        return sum(xs) * np.prod(list(params.values()), axis=0)
+
+    def backward(self, ctx, dy):
+        raise NotImplementedError
+
+    def native(self, *shapes):
+        return self.told
+
+
+@pytest.mark.parametrize(("op", "inputs", "message"), [
+    (_TooMuch(Native()), 9, "the op 'layer_norm' has 9 inputs; the native backend takes at most 8"),
+    (_TooMuch(Native(dims=(1,) * 41)), 1, "the op 'layer_norm' has 41 dims; the native backend takes at most 24"),
+    (_TooMuch(Native(attrs=(1.0,) * 9)), 1, "the op 'layer_norm' has 9 attrs; the native backend takes at most 8"),
+    (_TooMuch(Native(saves=((1, 0),) * 9)), 1, "has 9 saved tensors; the native backend takes at most 8"),
+    (_TooMuch(Native(params=tuple("abcdefghijklm"))), 1, "has 13 parameters; the native backend takes at most 12"),
+    (_TooMuch(Native(buffers=tuple("abcde"))), 1, "has 5 buffers; the native backend takes at most 4"),
+    (_TooMuch(Native((1, 5), (1e-5,)), ("gamma", "beta")), 1,
+     "the op 'layer_norm' has parameters 'gamma', 'beta' that its C twin is not told of"),
+    (_TooMuch(Native((1, 5), (1e-5,)), (), ("mean",)), 1,
+     "the op 'layer_norm' has buffers 'mean' that its C twin is not told of"),
+], ids=lambda value: "" if isinstance(value, _TooMuch) else str(value)[:40])
+def test_an_op_that_a_plan_has_no_room_for_is_refused_by_name(op, inputs, message):
+    tensors = [fb.Input(5) for _ in range(inputs)]
+    out = cases.OpLayer(op)(*tensors)
+    with pytest.raises(ValueError, match=message):
+        fb.Network(tensors, out)
+    fb.Network(tensors, out, backend="reference").predict(tuple(np.ones((2, 5)) for _ in tensors))
+
+
+def test_parameters_are_handed_over_by_the_roles_that_the_op_says():
+    class Renamed(LayerNormOp):
+        def parameter_shapes(self, *shapes):
+            return {"beta": (self.features,), "gamma": (self.features,)}
+
+        def native(self, *shapes):
+            return replace(super().native(*shapes), params=("gamma", "beta"))
+
+    a = fb.Input(5)
+    net = fb.Network(a, cases.OpLayer(Renamed(5))(a), dtype="float64", seed=0)
+    plain = fb.Sequential(fb.LayerNorm(5), dtype="float64")
+    plain.load_state_dict({"0.weight": net.params["0.gamma"], "0.bias": net.params["0.beta"]})
+    x = np.random.default_rng(0).standard_normal((7, 5))
+    np.testing.assert_array_equal(net.predict(x), plain.predict(x))
+    for each in (net, plain):
+        each.loss_and_grad(x, 0 * x, fb.MSE())
+    np.testing.assert_array_equal(net.grads["0.gamma"], plain.grads["0.weight"])
+    np.testing.assert_array_equal(net.grads["0.beta"], plain.grads["0.bias"])
+
+
+def test_an_optimizer_with_more_numbers_or_vectors_than_there_is_room_for_is_refused():
+    class Long(fb.SGD):
+        def hyper(self):
+            return (0.0,) * 6
+
+    class Wide(fb.SGD):
+        state_names = ("a", "b", "c")
+
+    x, y = np.ones((4, 2)), np.ones((4, 1))
+    for optimizer, message in ((Long(0.1), "more than 5 numbers"), (Wide(0.1), "keeps 3 vectors")):
+        net = fb.Sequential(fb.Linear(2, 1), seed=0)
+        with pytest.raises(ValueError, match=message):
+            fb.Trainer(net, fb.MSE(), optimizer).fit(x, y, progress=False)
