@@ -368,7 +368,7 @@ def test_layer_norm_normalises_each_row() -> None:
     (lambda: fb.Multiply()(fb.Input(2, 3), fb.Input(3)),
      "Multiply: the inputs have shapes (B, 2, 3) and (B, 3); expected one shape. Bring them to one with a Linear "
      "layer, or use Concat"),
-    (lambda: ConcatOp(0), "Concat: axis is 0, the batch axis; expected an axis of the samples, such as -1"),
+    (lambda: fb.Concat(0), "Concat: axis is 0, the batch axis; expected an axis of the samples, such as -1"),
     (lambda: ConcatOp(2).output_shape((3,), (3,)),
      "Concat: axis is 2, but the inputs have shape (B, 3); expected 1 to 1, or -1 for the last"),
     (lambda: ConcatOp(-3).output_shape((2, 3), (2, 3)),
