@@ -114,8 +114,12 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+        return version("fastbp")
     if name not in _LATE:
-        raise AttributeError(f"module 'fastbp' has no attribute {name!r}")
+        from fastbp.core.words import unknown
+        raise AttributeError(unknown("fastbp", name))
     from importlib import import_module
     module = import_module(f"fastbp.{_LATE[name]}")
     found = module if _LATE[name].endswith(name) else getattr(module, name)
@@ -124,4 +128,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATE})
+    return sorted({*__all__, *_LATE, "__version__", "__doc__"})

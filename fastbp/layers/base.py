@@ -7,15 +7,16 @@ returns the tensor they make. Calling one layer twice shares its parameters.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from fastbp.core.checks import flag
+from fastbp.core.words import Worded
 from fastbp.graph.graph import Call, Initializer, Parameter, Tensor, apply
 from fastbp.ops.base import Op, Shape
 
 
-class Layer(ABC):
+class Layer(Worded, ABC):
     """One layer of a network.
 
     Parameters
@@ -26,6 +27,12 @@ class Layer(ABC):
         False keeps its parameters as they are: they get no gradient and no update.
     """
 
+    words: ClassVar[Mapping[str, str]] = {
+        "activation": "an activation as the next layer, such as fb.ReLU()", "p": "rate=…", "units": "out_features=…",
+        "input_shape": "fb.Input(shape) as the first layer", "input_dim": "in_features=…", "use_bias": "bias=…",
+        "kernel_initializer": "weight_init=…", "bias_initializer": "bias_init=…", "num_features": "features=…",
+        "normalized_shape": "features=…", "epsilon": "eps=…", "dtype": "dtype=… to the network",
+    }
     reads_hyperparameters_late: ClassVar[bool] = False
     """Whether what is assigned to hyperparameters of a layer in use has an effect."""
 

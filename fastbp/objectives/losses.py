@@ -14,7 +14,7 @@ gives :math:`\ell` and its derivative, and ``src_c/ops/losses.inc.h`` is its twi
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite, prod
 from typing import Any, ClassVar
@@ -22,12 +22,18 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastbp.core.checks import finite, number, numbers, real
+from fastbp.core.words import Worded
 from fastbp.ops.base import Array, Native, Shape
 
 
-class Loss(ABC):
+class Loss(Worded, ABC):
     """A loss. Subclasses are frozen dataclasses that give :meth:`rows`, the loss and gradient of each row alone."""
 
+    words: ClassVar[Mapping[str, str]] = {
+        "reduction": "sample_weight to fit, step or evaluate; a loss is the weighted mean over the batch",
+        "from_logits": "logits to the loss, which are what it takes", "weight": "class_weight=…",
+        "pos_weight": "class_weight=…", "beta": "delta=…",
+    }
     name: ClassVar[str]
     """The loss's name in C."""
 

@@ -11,6 +11,7 @@ Notation: p parameters, g their gradient, η learning rate, λ weight decay, t t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 from weakref import WeakKeyDictionary
@@ -20,6 +21,7 @@ import numpy as np
 from fastbp.core.checks import flag, number
 from fastbp.core.errors import NonFiniteError
 from fastbp.core.vector import aligned_zeros
+from fastbp.core.words import Worded
 from fastbp.graph.memory import Memory
 from fastbp.ops.base import Array
 from fastbp.optim.schedules import ConstantSchedule, Schedule, as_schedule
@@ -104,7 +106,7 @@ class Update:
 _SETTINGS = {"weight_decay", "decay_bias", "momentum", "nesterov", "alpha", "eps", "beta1", "beta2"}
 
 
-class Optimizer(ABC):
+class Optimizer(Worded, ABC):
     """An optimizer.
 
     Parameters
@@ -117,6 +119,12 @@ class Optimizer(ABC):
         False spares biases and the parameters of normalisation (those with one axis) the weight decay.
     """
 
+    words: ClassVar[Mapping[str, str]] = {
+        "learning_rate": "lr=…", "params": "the network to fb.Trainer, or to optimizer.step(net)",
+        "clipnorm": "clip_norm=… to fb.Trainer", "clipvalue": "clip_value=… to fb.Trainer",
+        "betas": "beta1=0.9, beta2=0.999", "beta_1": "beta1=…", "beta_2": "beta2=…", "epsilon": "eps=…",
+        "rho": "alpha=…",
+    }
     name: ClassVar[str]
     """The optimizer's name in C."""
     state_names: ClassVar[tuple[str, ...]]

@@ -1,0 +1,69 @@
+"""Names that people bring from PyTorch, Keras and scikit-learn, each with fastbp's own.
+
+Where fastbp has the same thing under another name, an unknown name is answered with it. Nothing is translated in
+silence: one thing has one name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+PUBLIC = {
+    "Dense": "fb.Linear(in_features, out_features)",
+    "BCELoss": "fb.BinaryCrossEntropy(), which takes logits",
+    "BCEWithLogitsLoss": "fb.BinaryCrossEntropy()",
+    "BatchNormalization": "fb.BatchNorm()",
+    "BatchNorm1d": "fb.BatchNorm()",
+    "BatchNorm2d": "fb.BatchNorm()",
+    "CategoricalCrossentropy": "fb.CrossEntropy(), which takes logits",
+    "BinaryCrossentropy": "fb.BinaryCrossEntropy(), which takes logits",
+    "Concatenate": "fb.Concat()",
+    "CrossEntropyLoss": "fb.CrossEntropy()",
+    "EarlyStopping": "fb.callbacks.EarlyStopping()",
+    "GaussianNLLLoss": "fb.GaussianNLL()",
+    "HuberLoss": "fb.Huber()",
+    "L1Loss": "fb.MAE()",
+    "LayerNormalization": "fb.LayerNorm()",
+    "MSELoss": "fb.MSE()",
+    "MeanAbsoluteError": "fb.MAE()",
+    "MeanSquaredError": "fb.MSE()",
+    "Model": "fb.Network(inputs, outputs)",
+    "ModelCheckpoint": "fb.callbacks.ModelCheckpoint(path)",
+    "Module": "fb.Network(inputs, outputs), fb.Sequential(…) or, for a layer, fb.CustomLayer",
+    "NLLLoss": "fb.CrossEntropy(), which takes logits",
+    "PoissonNLLLoss": "fb.PoissonNLL()",
+    "ReduceLROnPlateau": "fb.ReduceOnPlateau(lr), given as the optimizer's lr",
+    "SmoothL1Loss": "fb.Huber()",
+    "Swish": "fb.SiLU()",
+    "load_model": "fb.load(path)",
+    "no_grad": "net.predict(x), which computes no gradient",
+    "save_model": "net.save(path)",
+    "set_seed": "the argument seed of fb.Network and fb.Sequential",
+    "manual_seed": "the argument seed of fb.Network and fb.Sequential",
+    "tensor": "NumPy arrays; a symbol is fb.Input(shape)",
+}
+
+
+def unknown(module: str, name: str) -> str:
+    """Return what to say of a name that a module does not have."""
+    known = f"; fastbp has {PUBLIC[name]}" if name in PUBLIC else ""
+    return f"module {module!r} has no attribute {name!r}{known}"
+
+
+class Worded:
+    """A class that answers an argument of another library with its own: ``words`` maps one to the other."""
+
+    words: ClassVar[Mapping[str, str]] = {}
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        for argument in kwargs:
+            if argument in cls.words and argument not in signature(cls.__init__).parameters:
+                raise TypeError(f"{cls.__name__}: there is no argument {argument!r}; give {cls.words[argument]}")
+        return super().__new__(cls)
+
+
+def signature(function: Any) -> Any:
+    """Return ``inspect.signature(function)``; the module is slow to import, and rarely needed."""
+    import inspect
+    return inspect.signature(function)
