@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from fastbp.core.checks import file_to_write
+from fastbp.core.words import METHODS
 from fastbp.engine.executable import BackendName, Executable
 from fastbp.graph.graph import Input, Tensor
+from fastbp.layers.base import Layer
 from fastbp.ops.base import Array
 
 if TYPE_CHECKING:
@@ -62,6 +65,10 @@ class Network(Executable):
     >>> net.predict([[0.5] * 32] * 3).shape
     (3, 1)
     """
+
+    def __getattr__(self, name: str) -> Any:
+        known = f"; fastbp has {METHODS[name]}" if name in METHODS else ""
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{known}")
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the network to a safetensors file; :func:`fastbp.load` reads it.
@@ -229,15 +236,16 @@ class Sequential(Network):
         if len(layers) == 1 and isinstance(layers[0], list | tuple):
             layers = tuple(layers[0])
         start = layers[0] if layers and isinstance(layers[0], Tensor) else None
-        self.layers = layers[start is not None:]
-        if not self.layers:
+        chain: tuple[Any, ...] = layers[start is not None:]
+        if not chain:
             raise ValueError("Sequential: no layers given; expected at least one, such as fb.Linear(4, 2)")
-        for i, layer in enumerate(self.layers):
+        for i, layer in enumerate(chain):
             if isinstance(layer, type):
                 raise TypeError(f"Sequential: layer {i} is the class {layer.__name__}; expected an instance: "
                                 f"{layer.__name__}(…)")
             if isinstance(layer, str) or not callable(getattr(layer, "lower", None)):
                 raise TypeError(f"Sequential: layer {i} is {layer!r}; expected a layer such as fb.ReLU()")
+        self.layers: tuple[Layer, ...] = chain
         first = Input(_known_features(self.layers[0])) if start is None else start
         tensor = first
         names: dict[Any, str] = {}
@@ -249,6 +257,21 @@ class Sequential(Network):
                 raise ValueError(f"Sequential: layer {i}: {error}") from None
         super().__init__(first, tensor, dtype=dtype, seed=seed, backend=backend, compute_dtype=compute_dtype,
                          _layer_names=names)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self.layers)
+
+    @overload
+    def __getitem__(self, index: int) -> Layer: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Layer, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Layer | tuple[Layer, ...]:
+        """Return a layer, or some of them."""
+        return self.layers[index]
 
 
 def _known_features(layer: Any) -> int:

@@ -44,6 +44,25 @@ PUBLIC = {
     "tensor": "NumPy arrays; a symbol is fb.Input(shape)",
 }
 
+METHODS = {
+    "compile": "fb.Trainer(net, loss, optimizer)",
+    "cpu": "nothing to call: everything is on the CPU",
+    "eval": "nothing to call: net.predict(x) predicts, net.forward(x, training=True) is the training mode",
+    "evaluate": "trainer.evaluate(x, y)",
+    "fit": "fb.Trainer(net, loss, optimizer).fit(x, y)",
+    "get_weights": "net.state_dict()",
+    "load_weights": "fb.load(path)",
+    "named_parameters": "net.params.items()",
+    "no_grad": "nothing to call: net.predict(x) computes no gradient",
+    "parameters": "net.params, the parameters by name, and net.params.flat, all of them as one vector",
+    "requires_grad_": "trainable=False to the layers",
+    "save_weights": "net.save(path)",
+    "set_weights": "net.load_state_dict(state)",
+    "to": "net.copy(dtype=…)",
+    "train": "nothing to call: fit and step train, net.forward(x, training=True) is the training mode",
+    "zero_grad": "nothing to call: gradients are overwritten, unless accumulate=True is given",
+}
+
 
 def unknown(module: str, name: str) -> str:
     """Return what to say of a name that a module does not have."""

@@ -49,3 +49,21 @@ def test_version():
     assert fb.__version__ == version("fastbp")
     done = subprocess.run([sys.executable, "-m", "fastbp", "--version"], text=True, capture_output=True, check=True)
     assert done.stdout == f"fastbp {fb.__version__}\n"
+
+
+@pytest.mark.parametrize("name", words.METHODS)
+def test_a_method_of_another_library(name):
+    net = fb.Sequential(fb.Linear(2, 1), backend="reference")
+    with pytest.raises(AttributeError, match=f"'Sequential' object has no attribute '{name}'; fastbp has "):
+        getattr(net, name)
+    assert not hasattr(net, name)
+
+
+def test_a_sequential_is_a_sequence_of_its_layers():
+    net = fb.Sequential(fb.Linear(2, 3), fb.ReLU(), fb.Linear(3, 1), backend="reference")
+    assert len(net) == 3
+    assert net[0] is net.layers[0]
+    assert net[-2:] == net.layers[1:]
+    assert list(net) == list(net.layers)
+    with pytest.raises(IndexError):
+        net[3]
