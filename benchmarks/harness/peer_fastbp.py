@@ -49,7 +49,9 @@ class Fit:
     def losses(self) -> NDArray[Any]:
         batch = self._net._data(self._problem.x, self._problem.y, self._trainer.loss)
         rates = np.full(MINI_BATCHES, LEARNING_RATE)
-        return self._net._train(batch, self._trainer.update, None, self._problem.row.batch, rates)
+        losses = np.empty(len(rates))
+        self._net._train(batch, self._trainer.update, None, self._problem.row.batch, rates, losses)
+        return losses
 
     def run(self, epochs: int) -> None:
         self._trainer.fit(self._problem.x, self._problem.y, epochs=epochs, batch_size=self._problem.row.batch,

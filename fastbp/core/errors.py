@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 
 class NonFiniteError(ArithmeticError):
@@ -14,19 +14,21 @@ class NonFiniteError(ArithmeticError):
         Mini-batches that went well before.
     tensor : str
         The first tensor that went bad, in the order of computation.
-    losses : sequence of float
-        The losses of the mini-batches that went well.
+    data : Data or None
+        The mini-batch, of those that training goes through.
+    undone : bool
+        Whether the mini-batches that went well are undone too, as they could not be done once more.
     """
 
-    def __init__(self, batch: int, tensor: str, losses: Sequence[float] = ()) -> None:
+    def __init__(self, batch: int, tensor: str, data: Any = None, undone: bool = False) -> None:
         super().__init__(f"mini-batch {batch}: {tensor} is not finite")
-        self.batch, self.tensor, self.losses = batch, tensor, losses
+        self.batch, self.tensor, self.data, self.undone = batch, tensor, data, undone
 
 
 class DivergenceError(ArithmeticError):
     """Training stopped because the loss stopped being finite.
 
-    The network holds the parameters it had after the last good mini-batch.
+    The network holds the parameters it had after the last good mini-batch, or those that the message names.
 
     Attributes
     ----------

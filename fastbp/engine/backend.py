@@ -68,14 +68,14 @@ class Backend(Protocol):
     def loss_and_grad(self, data: Data, input_grads: bool = False) -> tuple[float, tuple[Array, ...]]:
         """Return the loss and, where asked for, the gradients of the inputs; fill those of the parameters."""
 
-    def train(self, data: Data, update: Update, order: Array | None, batch_size: int,
-              learning_rates: Array, on_progress: Progress | None = None) -> Array:
-        """Take one step per mini-batch, in this order of rows, and return the loss of each mini-batch.
+    def train(self, data: Data, update: Update, order: Array | None, batch_size: int, learning_rates: Array,
+              losses: Array, on_progress: Progress | None = None) -> None:
+        """Take one step per learning rate, and write the loss of each mini-batch into `losses`.
 
-        The last mini-batch has what is left; where there are more learning rates, it begins again with the first.
-        order may name fewer rows than the batch has. on_progress is called now
-        and then, and at the end. Raises NonFiniteError, with everything as it was after the last good mini-batch;
-        likewise whatever on_progress or a signal handler raises.
+        `order` (epochs, rows) names the rows of each epoch, of which its last mini-batch has what is left; None goes
+        through all rows as they stand, again and again. on_progress is called now and then, and at the end. Raises
+        NonFiniteError, with everything as it was after the last good mini-batch unless the error says otherwise;
+        likewise whatever on_progress or a signal handler raises. ``update.step`` tells how many steps were taken.
         """
 
     def quick_forward(self, x: Any) -> Array | None:

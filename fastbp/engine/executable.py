@@ -274,13 +274,13 @@ class Executable:
         value, _ = self._backend.loss_and_grad(data)
         return value, self.grads.flat.astype(np.float64)
 
-    def _train(self, data: Data, update: Update, order: Array | None, batch_size: int,
-                      learning_rates: Array, on_progress: Progress | None = None) -> Array:
+    def _train(self, data: Data, update: Update, order: Array | None, batch_size: int, learning_rates: Array,
+               losses: Array, on_progress: Progress | None = None) -> None:
         """Take a step per mini-batch of checked data; :class:`~fastbp.Trainer` has the convenient form of it."""
-        rows = data.rows if order is None else len(order)
+        rows = data.rows if order is None else order.shape[1]
         self._check_training(min(rows, rows % batch_size or batch_size))
         self._forward_rows = None
-        return self._backend.train(data, update, order, batch_size, learning_rates, on_progress)
+        self._backend.train(data, update, order, batch_size, learning_rates, losses, on_progress)
 
     def _quick_step(self, x: Any, y: Any, loss: Any, update: Update, lr: float) -> float | None:
         """Take a step on arrays that fit as they are; None where they do not, or where anything is unusual."""

@@ -12,7 +12,7 @@ from fastbp.core.errors import NonFiniteError
 from fastbp.engine.backend import Data, Progress
 from fastbp.engine.lowering import Buffer, Kind, LossSpec, Lowering, Settings, Step
 from fastbp.engine.native import Gate, Plan, Status, check_op, has_bfloat16, isa, op_phases
-from fastbp.engine.reference import first_bad_tensor
+from fastbp.engine.reference import first_bad_tensor, mini_batch
 from fastbp.graph.graph import Tensor
 from fastbp.graph.memory import Memory
 from fastbp.objectives.losses import Loss
@@ -81,31 +81,28 @@ class NativeBackend:
             grads = self._input_grads(plan, data.rows) if input_grads else ()
             return plan.total_loss(data.rows), grads
 
-    def train(self, data: Data, update: Update, order: Array | None, batch_size: int,
-              learning_rates: Array, on_progress: Progress | None = None) -> Array:
+    def train(self, data: Data, update: Update, order: Array | None, batch_size: int, learning_rates: Array,
+              losses: Array, on_progress: Progress | None = None) -> None:
         rates = np.ascontiguousarray(learning_rates, dtype=np.float64)
         # gradients are looked at before they are used where they are clipped, and where going back would cost too much
         checked = len(rates) == 1 or update.clip_norm is not None or update.clip_value is not None
         order = None if order is None else np.require(order, np.int64, ["C", "A"])
-        n_rows = data.rows if order is None else len(order)
+        n_rows = data.rows if order is None else order.shape[1]
         with self._gate:
             plan = self._plan(self._settings(data, backward=True, fused=not checked), min(n_rows, batch_size))
             plan.feed(_sources(data))
             plan.run("prepare", 0, True)
             self._last = self._stepping = None
-            run = _TrainingRun(self._memory, plan, update, order, n_rows, batch_size, rates, checked)
+            run = _TrainingRun(self._memory, plan, update, order, n_rows, batch_size, rates, losses, checked)
             bad = run.to_end(on_progress)
             if bad is not None:
-                first = bad[0] % -(-n_rows // batch_size) * batch_size
-                rows = slice(first, min(first + batch_size, n_rows))
-                part = data.take(rows if order is None else order[rows])
-                raise NonFiniteError(bad[0], bad[1] or self._first_bad(part), run.losses[:bad[0]].tolist())
+                part = data.take(mini_batch(bad[0], data.rows, order, batch_size))
+                raise NonFiniteError(bad[0], bad[1] or self._first_bad(part), part)
             simple = data.sample_weight is None and len(data.inputs) == len(data.losses) == 1
             stateless = not self._memory.buffers.flat.size and not plan.lowering.calls_back
             domain = data.losses[0].plain_domain(data.targets[0])
             if len(rates) == 1 and simple and stateless and domain is not None:
                 self._stepping = plan, data.losses[0], update, _tame_rate(update), domain
-            return run.losses
 
     def quick_step(self, x: Any, y: Any, loss: Any, update: Update, lr: float) -> float | None:
         if self._stepping is None:
@@ -185,12 +182,11 @@ class _TrainingRun:
     """
 
     def __init__(self, memory: Memory, plan: Plan, update: Update, order: Array | None, n_rows: int, batch_size: int,
-                 rates: Array, checked: bool) -> None:
+                 rates: Array, losses: Array, checked: bool) -> None:
         self._memory, self._plan, self._update = memory, plan, update
         self._order, self._n_rows, self._batch_size = order, n_rows, batch_size
-        self._rates, self._checked = rates, checked
+        self._rates, self._losses, self._checked = rates, losses, checked
         self._done = 0
-        self.losses = np.empty(len(rates))
 
     def to_end(self, on_progress: Progress | None) -> tuple[int, str] | None:
         """Run; return None, or the number of the bad mini-batch and the parameter that it spoilt, if any."""
@@ -210,7 +206,7 @@ class _TrainingRun:
         return bad
 
     def _run(self, stop: int, on_progress: Progress | None, limit: float) -> int:
-        self._plan.begin(self._update, self._order, self._n_rows, self._batch_size, self._rates, self.losses,
+        self._plan.begin(self._update, self._order, self._n_rows, self._batch_size, self._rates, self._losses,
                          self._checked)
         self._done = 0
         status: int = Status.PAUSED

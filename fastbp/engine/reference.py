@@ -68,22 +68,14 @@ class ReferenceBackend:
         loss, dys = self._losses(data, self.forward(data.inputs, training=True))
         return loss, self.backward(dys)
 
-    def train(self, data: Data, update: Update, order: Array | None, batch_size: int,
-              learning_rates: Array, on_progress: Progress | None = None) -> Array:
-        losses = np.empty(len(learning_rates))
-        per_epoch = -(-(data.rows if order is None else len(order)) // batch_size)
+    def train(self, data: Data, update: Update, order: Array | None, batch_size: int, learning_rates: Array,
+              losses: Array, on_progress: Progress | None = None) -> None:
         for i, lr in enumerate(learning_rates):
-            first = i % per_epoch * batch_size
-            rows = slice(first, first + batch_size)
-            try:
-                with self._whole_or_not_at_all(update):
-                    losses[i] = self._step(i, data.take(rows if order is None else order[rows]), update, float(lr))
-            except NonFiniteError as error:
-                error.losses = losses[:i].tolist()
-                raise
+            part = data.take(mini_batch(i, data.rows, order, batch_size))
+            with self._whole_or_not_at_all(update):
+                losses[i] = self._step(i, part, update, float(lr))
             if on_progress is not None:
                 on_progress(i + 1)
-        return losses
 
     def quick_forward(self, x: Any) -> Array | None:
         return None
@@ -108,10 +100,10 @@ class ReferenceBackend:
     def _step(self, i: int, data: Data, update: Update, lr: float) -> float:
         loss, _ = self.loss_and_grad(data)
         if not np.isfinite(loss) or not np.isfinite(self._memory.grads.flat).all():
-            raise NonFiniteError(i, self.first_bad_tensor(data))
+            raise NonFiniteError(i, self.first_bad_tensor(data), data)
         bad = update.apply(self._memory.params.flat, self._memory.grads.flat, lr)
         if bad is not None:
-            raise NonFiniteError(i, f"{self._memory.parameter_at(bad)} after the update")
+            raise NonFiniteError(i, f"{self._memory.parameter_at(bad)} after the update", data)
         self._memory.step += 1
         return loss
 
@@ -145,6 +137,14 @@ class ReferenceBackend:
                 total += value
                 dys.append(dy)
         return total, dys
+
+
+def mini_batch(number: int, rows: int, order: Array | None, batch_size: int) -> Any:
+    """Return the rows of a mini-batch, numbered through all epochs: what ``Data.take`` takes."""
+    per_epoch = rows if order is None else order.shape[1]
+    epoch, at = divmod(number, -(-per_epoch // batch_size))
+    part = slice(at * batch_size, min((at + 1) * batch_size, per_epoch))
+    return part if order is None else order[epoch, part]
 
 
 def first_bad_tensor(memory: Memory, data: Data, values: dict[str, Array], gradients: dict[str, Array]) -> str:

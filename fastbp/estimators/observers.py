@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastbp.training.callbacks import Callback, Logs
-from fastbp.training.trainer import Trainer
+from fastbp.training.callback import Callback, Logs, Training
 
 CallbackSupport: Any
 with_callbacks: Any
@@ -46,10 +45,10 @@ class Observer(Callback):
         self.end()
         self._whole.call_on_fit_task_end(**self._data, reconstruction_attributes=self._fitted)
 
-    def on_epoch_begin(self, trainer: Trainer, epoch: int) -> None:
+    def on_epoch_begin(self, trainer: Training, epoch: int) -> None:
         self.begin()
 
-    def on_epoch_end(self, trainer: Trainer, epoch: int, logs: Logs) -> None:
+    def on_epoch_end(self, trainer: Training, epoch: int, logs: Logs) -> None:
         if self.end():
             trainer.stop = True
 

@@ -14,8 +14,7 @@ from fastbp.network import Network
 from fastbp.ops.base import Array
 from fastbp.optim.optimizers import SGD, Adam, Optimizer, segments
 from fastbp.optim.schedules import Schedule
-from fastbp.training.callbacks import Callback, Logs
-from fastbp.training.trainer import Trainer
+from fastbp.training.callback import Callback, Logs, Training
 
 LEARNING_RATES = ("constant", "invscaling", "adaptive")
 _LEAST_RATE = 1e-6
@@ -87,7 +86,7 @@ class EpochRule(Callback):
         self.rows, self.early_stopping = rows, early_stopping
         self._penalty = penalty()
 
-    def on_epoch_end(self, trainer: Trainer, epoch: int, logs: Logs) -> None:
+    def on_epoch_end(self, trainer: Training, epoch: int, logs: Logs) -> None:
         owner = self.owner
         before, self._penalty = self._penalty, self.penalty()
         loss = self.objective.loss_scale * logs["loss"] + self.objective.loss_offset + 0.5 * (before + self._penalty)
@@ -112,7 +111,7 @@ class EpochRule(Callback):
         owner._no_improvement_count = owner._no_improvement_count + 1 if loss > owner.best_loss_ - owner.tol else 0
         owner.best_loss_ = min(owner.best_loss_, loss)
 
-    def _observe_score(self, trainer: Trainer, score: float) -> None:
+    def _observe_score(self, trainer: Training, score: float) -> None:
         owner = self.owner
         owner.validation_scores_.append(score)
         if owner.verbose:
@@ -123,7 +122,7 @@ class EpochRule(Callback):
             owner.best_validation_score_ = score
             owner._best_state = trainer.net.state_dict()
 
-    def _stop(self, trainer: Trainer) -> None:
+    def _stop(self, trainer: Training) -> None:
         owner = self.owner
         what = "Validation score" if self.early_stopping else "Training loss"
         message = (f"{what} did not improve more than tol={owner.tol:f} for {owner.n_iter_no_change} consecutive "
@@ -140,7 +139,7 @@ class EpochRule(Callback):
         if owner.verbose:
             print(message)
 
-    def _set_rate(self, trainer: Trainer, rate: float) -> None:
+    def _set_rate(self, trainer: Training, rate: float) -> None:
         # scikit-learn's velocity has the learning rate in it: a new rate leaves it as it is
         velocity = trainer.update.state[0]
         velocity *= trainer.lr / rate

@@ -38,10 +38,13 @@ class Schedule(ABC):
         rates = np.array([self(step) for step in range(first, first + updates)], np.float64)
         wrong = ~(np.isfinite(rates) & (rates >= 0))
         if wrong.any():
-            at = first + int(wrong.argmax())
-            raise ValueError(f"{self!r} gives the learning rate {rates[wrong][0]} at step {at}; expected a finite "
-                             "number of at least 0")
+            raise self.refused(float(rates[wrong][0]), first + int(wrong.argmax()))
         return rates
+
+    def refused(self, lr: float, step: int) -> ValueError:
+        """Return what to raise for a learning rate that is negative or not finite."""
+        return ValueError(f"{self!r} gives the learning rate {lr} at step {step}; expected a finite number of at least "
+                          "0")
 
     def observe(self, value: float) -> None:  # noqa: B027 - most schedules look at nothing
         """Take note of the monitored value after an epoch: the validation loss or, without validation, the loss."""

@@ -1,131 +1,57 @@
-"""Callbacks: what else happens during :meth:`fastbp.Trainer.fit`.
+"""Callbacks that come with fastbp: early stopping, checkpoints, learning rates, logs, averages.
 
-A callback is a :class:`Callback` with some of its methods overridden. Each gets the trainer, whose ``net``,
-``optimizer``, ``history`` and ``stop`` are open to it; ``trainer.stop = True`` ends training after the epoch, or
-between two mini-batches when set by `on_batch_end` or `on_progress`. Callbacks are called in the order they were given.
+What a callback is, and how to write one, is in :mod:`fastbp.training.callback`.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 import numpy as np
 
 from fastbp.core.checks import count, file_to_write, number
 from fastbp.ops.base import Array
 from fastbp.optim.schedules import ConstantSchedule, Plateau, ReduceOnPlateau
+from fastbp.training.callback import HOOKS, Callback, Lambda, Logs, Training
 
-if TYPE_CHECKING:
-    from fastbp.training.trainer import Trainer
-
-Logs = dict[str, float]
-
-
-HOOKS = ("on_fit_begin", "on_epoch_begin", "on_batch_end", "on_progress", "on_epoch_end", "on_fit_end")
+__all__ = ["HOOKS", "CSVLogger", "Callback", "EarlyStopping", "ExponentialMovingAverage", "Lambda",
+           "LearningRateSchedule", "Logs", "ModelCheckpoint", "ReduceLROnPlateau", "StopOnTime", "TensorBoard",
+           "Training"]
 
 
-class Callback:
-    """Does nothing; override what is wanted.
+class _Monitor:
+    """An entry of the history, and whether lower or higher is better.
 
-    Attributes
-    ----------
-    every : int or None
-        Updates from one `on_batch_end` to the next: 1 in a class that overrides it and says nothing else; None never
-        calls it. An epoch is one call of the compiled core, which this cuts into pieces: ask for no more of them than
-        needed.
-
-    Raises
-    ------
-    TypeError
-        When a class is derived that has a method on_… other than those below: it would never be called.
-
-    Examples
-    --------
-    >>> class PrintLoss(Callback):
-    ...     def on_epoch_end(self, trainer, epoch, logs):
-    ...         print(epoch, logs["loss"])
+    Without a name it is the validation loss or, where nothing is validated, the loss.
     """
 
-    every: int | None = None
+    def __init__(self, owner: str, name: str | None, mode: str | None) -> None:
+        self.owner, self.name = owner, name
+        self.mode = _direction(owner, name) if mode is None else mode
 
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        unknown = [name for name in vars(cls) if name.startswith("on_") and name not in HOOKS]
-        if unknown:
-            raise TypeError(f"{cls.__name__}: there is no hook {unknown[0]!r}; there are {', '.join(HOOKS)}")
-        if "on_batch_end" in vars(cls) and cls.every is None:
-            cls.every = 1
-
-    def on_fit_begin(self, trainer: Trainer) -> None:
-        """Before the first epoch, all arguments having been found right."""
-
-    def on_epoch_begin(self, trainer: Trainer, epoch: int) -> None:
-        """Before an epoch, counted from 1. A learning rate set here holds for the whole epoch."""
-
-    def on_batch_end(self, trainer: Trainer, batch: int) -> None:
-        """After every so many updates (see `every`); `batch` mini-batches of the epoch are done."""
-
-    def on_progress(self, trainer: Trainer, batch: int) -> None:
-        """Between mini-batches, now and then, as the backend sees fit; `batch` of the epoch are done."""
-
-    def on_epoch_end(self, trainer: Trainer, epoch: int, logs: Logs) -> None:
-        """After an epoch and its validation, but not one cut short. What is added to logs is added to the history."""
-
-    def on_fit_end(self, trainer: Trainer) -> None:
-        """At the end of training, whatever ended it: the last epoch, ``trainer.stop``, an error, Ctrl-C."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what it remembers, for a checkpoint: numbers, text, arrays, or dicts of them."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what it remembered: called after `on_fit_begin` when training is resumed from a checkpoint."""
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}()"
+    def value(self, logs: Logs) -> float:
+        """Return the entry of this epoch."""
+        if self.name is None:
+            return logs.get("val_loss", logs["loss"])
+        if self.name not in logs:
+            mend = "; give validation_data or validation_split" if self.name.startswith("val_") else ""
+            raise ValueError(f"{self.owner}: monitor is {self.name!r}; the history has {', '.join(logs)}{mend}")
+        return logs[self.name]
 
 
-class Lambda(Callback):
-    """A callback made of functions, each with the arguments of the method it stands for.
-
-    Parameters
-    ----------
-    on_fit_begin, on_epoch_begin, on_batch_end, on_progress, on_epoch_end, on_fit_end : function, optional
-    every : int, optional
-        As in :class:`Callback`; 1 where `on_batch_end` is given and this is not.
-
-    Examples
-    --------
-    >>> lines = []
-    >>> note = Lambda(on_epoch_end=lambda trainer, epoch, logs: lines.append(logs["loss"]))
-    """
-
-    def __init__(self, *, every: int | None = None, **hooks: Callable[..., Any]) -> None:
-        for name, function in hooks.items():
-            if name not in HOOKS:
-                raise TypeError(f"Lambda: there is no hook {name!r}; there are {', '.join(HOOKS)}")
-            if not callable(function):
-                raise TypeError(f"Lambda: {name} is {function!r}; expected a function")
-            setattr(self, name, function)
-        if every is not None:
-            self.every = count("Lambda", "every", every)
-        elif "on_batch_end" in hooks:
-            self.every = 1
-
-
-def as_callbacks(callbacks: Any) -> tuple[Callback, ...]:
-    """Check a list of callbacks."""
-    if not isinstance(callbacks, list | tuple):
-        raise TypeError(f"fit: callbacks is {callbacks!r}; expected a list")
-    for callback in callbacks:
-        if not isinstance(callback, Callback):
-            what = f"the class {callback.__name__}" if isinstance(callback, type) else repr(callback)
-            raise TypeError(f"fit: callbacks holds {what}; expected instances of fb.callbacks.Callback")
-    return tuple(callbacks)
+def _direction(owner: str, name: str | None) -> str:
+    """Return whether lower or higher is better, of the entries whose meaning is known."""
+    if name is None or name in ("loss", "val_loss"):
+        return "min"
+    if re.fullmatch(r"(val_)?accuracy(_\d+)?", name):
+        return "max"
+    raise ValueError(f"{owner}: monitor is {name!r}, of which only you know whether lower or higher is better; give "
+                     'mode="min" or mode="max"')
 
 
 class EarlyStopping(Callback):
@@ -140,7 +66,8 @@ class EarlyStopping(Callback):
     min_delta : float, default 0.0
         A value is better if it is so by more than this.
     mode : {"min", "max"}, optional
-        By default ``"max"`` for a monitor that ends in ``"accuracy"``, else ``"min"``.
+        Whether lower or higher is better. Must be given but for fastbp's own entries: losses are minimised, and
+        accuracies (``"val_accuracy"``, ``"val_accuracy_0"``, …) maximised.
     restore_best : bool, default True
         Whether the network gets the parameters and buffers of the best epoch at the end, whatever ended the training.
 
@@ -157,7 +84,8 @@ class EarlyStopping(Callback):
                  restore_best: bool = True) -> None:
         self.monitor, self.restore_best = monitor, bool(restore_best)
         self.patience = count("EarlyStopping", "patience", patience, at_least=0)
-        self._plateau = Plateau("EarlyStopping", mode or _mode(monitor), min_delta)
+        self._monitor = _Monitor("EarlyStopping", monitor, mode)
+        self._plateau = Plateau("EarlyStopping", self._monitor.mode, min_delta)
         self._state: dict[str, Array] | None = None
         self.best_epoch, self.stopped_epoch = 0, None  # type: tuple[int, int | None]
 
@@ -166,12 +94,12 @@ class EarlyStopping(Callback):
         """The best value so far."""
         return self._plateau.best
 
-    def on_fit_begin(self, trainer: Trainer) -> None:
+    def on_fit_begin(self, trainer: Training) -> None:
         self._plateau.reset()
         self._state, self.best_epoch, self.stopped_epoch = None, 0, None
 
-    def on_epoch_end(self, trainer: Trainer, epoch: int, logs: Logs) -> None:
-        if self._plateau.observe(_monitored("EarlyStopping", self.monitor, logs)):
+    def on_epoch_end(self, trainer: Training, epoch: int, logs: Logs) -> None:
+        if self._plateau.observe(self._monitor.value(logs)):
             self.best_epoch = epoch
             if self.restore_best:
                 self._state = trainer.net.state_dict()
@@ -179,7 +107,7 @@ class EarlyStopping(Callback):
             self.stopped_epoch = epoch
             trainer.stop = True
 
-    def on_fit_end(self, trainer: Trainer) -> None:
+    def on_fit_end(self, trainer: Training) -> None:
         if self._state is not None:
             trainer.net.load_state_dict(self._state)
             self._state = None
@@ -218,18 +146,19 @@ class ReduceLROnPlateau(Callback):
     def __init__(self, monitor: str | None = None, factor: float = 0.1, patience: int = 10, min_delta: float = 1e-4,
                  cooldown: int = 0, min_lr: float = 0.0, mode: str | None = None) -> None:
         self.monitor = monitor
-        self._arguments = (factor, patience, min_delta, cooldown, min_lr, mode or _mode(monitor))
+        self._monitor = _Monitor("ReduceLROnPlateau", monitor, mode)
+        self._arguments = (factor, patience, min_delta, cooldown, min_lr, self._monitor.mode)
         self._schedule = ReduceOnPlateau(1.0, *self._arguments)
 
-    def on_fit_begin(self, trainer: Trainer) -> None:
+    def on_fit_begin(self, trainer: Training) -> None:
         lr = trainer.optimizer.lr
         if not isinstance(lr, ConstantSchedule):
             raise ValueError(f"ReduceLROnPlateau: the optimizer's lr is {lr!r}; expected a number, not a schedule")
         self._schedule = ReduceOnPlateau(lr.lr, *self._arguments)
 
-    def on_epoch_end(self, trainer: Trainer, epoch: int, logs: Logs) -> None:
+    def on_epoch_end(self, trainer: Training, epoch: int, logs: Logs) -> None:
         before = self._schedule.lr
-        self._schedule.observe(_monitored("ReduceLROnPlateau", self.monitor, logs))
+        self._schedule.observe(self._monitor.value(logs))
         if self._schedule.lr != before:
             trainer.optimizer.lr = self._schedule.lr
 
@@ -253,7 +182,7 @@ class LearningRateSchedule(Callback):
             raise TypeError(f"LearningRateSchedule: function is {function!r}; expected function(epoch, lr) -> lr")
         self.function = function
 
-    def on_epoch_begin(self, trainer: Trainer, epoch: int) -> None:
+    def on_epoch_begin(self, trainer: Training, epoch: int) -> None:
         trainer.optimizer.lr = self.function(epoch, trainer.lr)
 
 
@@ -264,14 +193,14 @@ class StopOnTime(Callback):
         self.seconds = number("StopOnTime", "seconds", seconds, "a number above 0", lambda s: s > 0)
         self._end = 0.0
 
-    def on_fit_begin(self, trainer: Trainer) -> None:
+    def on_fit_begin(self, trainer: Training) -> None:
         self._end = time.monotonic() + self.seconds
 
-    def on_progress(self, trainer: Trainer, batch: int) -> None:
+    def on_progress(self, trainer: Training, batch: int) -> None:
         if time.monotonic() >= self._end:
             trainer.stop = True
 
-    def on_epoch_end(self, trainer: Trainer, epoch: int, logs: Logs) -> None:
+    def on_epoch_end(self, trainer: Training, epoch: int, logs: Logs) -> None:
         self.on_progress(trainer, 0)
 
 
@@ -295,7 +224,7 @@ class CSVLogger(Callback):
         self._file: TextIO | None = None
         self._columns: list[str] = []
 
-    def on_fit_begin(self, trainer: Trainer) -> None:
+    def on_fit_begin(self, trainer: Training) -> None:
         import csv  # with what it needs, a good part of the time that importing fastbp takes
         self._columns = []
         file_to_write("CSVLogger: path", self.path)
@@ -304,7 +233,7 @@ class CSVLogger(Callback):
                 self._columns = next(csv.reader(old), [])
         self._file = self.path.open("a" if self.append else "w", newline="", encoding="utf-8")
 
-    def on_epoch_end(self, trainer: Trainer, epoch: int, logs: Logs) -> None:
+    def on_epoch_end(self, trainer: Training, epoch: int, logs: Logs) -> None:
         if self._file is None:
             return
         import csv
@@ -318,7 +247,7 @@ class CSVLogger(Callback):
         writer.writerow(logs.values())
         self._file.flush()
 
-    def on_fit_end(self, trainer: Trainer) -> None:
+    def on_fit_end(self, trainer: Training) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -359,17 +288,17 @@ class ExponentialMovingAverage(Callback):
         beta = self.decay ** (self.every or 1)
         return None if self._sum is None or not self._looks else self._sum / (1 - beta**self._looks)
 
-    def on_fit_begin(self, trainer: Trainer) -> None:
+    def on_fit_begin(self, trainer: Training) -> None:
         self._sum, self._looks = np.zeros(trainer.net.params.flat.size), 0
 
-    def on_batch_end(self, trainer: Trainer, batch: int) -> None:
+    def on_batch_end(self, trainer: Training, batch: int) -> None:
         beta = self.decay ** (self.every or 1)
         if self._sum is not None:
             self._sum *= beta
             self._sum += (1 - beta) * trainer.net.params.flat
             self._looks += 1
 
-    def on_fit_end(self, trainer: Trainer) -> None:
+    def on_fit_end(self, trainer: Training) -> None:
         average = self.average
         if self.overwrite and average is not None:
             for s in trainer.update.segments:  # frozen parameters stay as they are, to the bit
@@ -397,7 +326,8 @@ class ModelCheckpoint(Callback):
     monitor, mode, min_delta
         As in :class:`EarlyStopping`. They matter with ``best_only``.
     best_only : bool, default False
-        Whether to write only when the monitored value is the best so far.
+        Whether to write only when the monitored value is the best so far: in all fits that this callback is used for,
+        so that a second one replaces the file by something better only. Take a new one for another network.
     every_epochs : int, default 1
         Epochs from one checkpoint to the next.
 
@@ -425,7 +355,8 @@ class ModelCheckpoint(Callback):
                  min_delta: float = 0.0, best_only: bool = False, every_epochs: int = 1) -> None:
         self.path, self.monitor, self.best_only = path, monitor, bool(best_only)
         self.every_epochs = count("ModelCheckpoint", "every_epochs", every_epochs)
-        self._plateau = Plateau("ModelCheckpoint", mode or _mode(monitor), min_delta)
+        self._monitor = _Monitor("ModelCheckpoint", monitor, mode)
+        self._plateau = Plateau("ModelCheckpoint", self._monitor.mode, min_delta)
         self.last_path: Path | None = None
 
     @property
@@ -433,8 +364,7 @@ class ModelCheckpoint(Callback):
         """The best value so far."""
         return self._plateau.best
 
-    def on_fit_begin(self, trainer: Trainer) -> None:
-        self._plateau.reset()
+    def on_fit_begin(self, trainer: Training) -> None:
         after = trainer.callbacks[trainer.callbacks.index(self) + 1:]
         for callback in after:
             if type(callback).state_dict is not Callback.state_dict and not isinstance(callback, ModelCheckpoint):
@@ -443,8 +373,8 @@ class ModelCheckpoint(Callback):
         if "{" not in str(Path(self.path).parent):
             file_to_write("ModelCheckpoint: path", self.path)
 
-    def on_epoch_end(self, trainer: Trainer, epoch: int, logs: Logs) -> None:
-        better = self._plateau.observe(_monitored("ModelCheckpoint", self.monitor, logs))
+    def on_epoch_end(self, trainer: Training, epoch: int, logs: Logs) -> None:
+        better = self._plateau.observe(self._monitor.value(logs))
         if epoch % self.every_epochs == 0 and (better or not self.best_only):
             path = self._path(logs)
             trainer.save_checkpoint(path)
@@ -488,7 +418,7 @@ class TensorBoard(Callback):
         self.histograms = None if histograms is None else count("TensorBoard", "histograms", histograms)
         self._writer: Any = None
 
-    def on_fit_begin(self, trainer: Trainer) -> None:
+    def on_fit_begin(self, trainer: Training) -> None:
         try:
             from tensorboardX import SummaryWriter
         except ImportError:
@@ -496,7 +426,7 @@ class TensorBoard(Callback):
                               "pip install 'fastbp[tensorboard]'") from None
         self._writer = SummaryWriter(str(self.log_dir))
 
-    def on_epoch_end(self, trainer: Trainer, epoch: int, logs: Logs) -> None:
+    def on_epoch_end(self, trainer: Training, epoch: int, logs: Logs) -> None:
         for name, value in logs.items():
             if name != "epoch":
                 self._writer.add_scalar(name, value, epoch)
@@ -506,20 +436,7 @@ class TensorBoard(Callback):
                     self._writer.add_histogram(name, values.ravel(), epoch)
         self._writer.flush()
 
-    def on_fit_end(self, trainer: Trainer) -> None:
+    def on_fit_end(self, trainer: Training) -> None:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
-
-
-def _mode(monitor: str | None) -> str:
-    return "max" if monitor is not None and monitor.endswith("accuracy") else "min"
-
-
-def _monitored(owner: str, monitor: str | None, logs: Logs) -> float:
-    if monitor is None:
-        return logs.get("val_loss", logs["loss"])
-    if monitor not in logs:
-        mend = "; give validation_data or validation_split" if monitor.startswith("val_") else ""
-        raise ValueError(f"{owner}: monitor is {monitor!r}; the history has {', '.join(logs)}{mend}")
-    return logs[monitor]

@@ -8,9 +8,9 @@ never stopped.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from fastbp.engine.executable import BackendName
 from fastbp.files.container import Contents, Paths, read, write
 from fastbp.files.networks import build, classes, describe, described, find, plain, tensors_of, whole
 from fastbp.layers.base import Layer
+from fastbp.network import Network
 from fastbp.objectives import losses
 from fastbp.objectives.losses import Loss
 from fastbp.ops.base import Array
@@ -27,32 +28,57 @@ from fastbp.optim import optimizers, schedules
 from fastbp.optim.optimizers import Optimizer
 from fastbp.optim.schedules import ConstantSchedule, FunctionSchedule, ReduceOnPlateau, Schedule
 
-if TYPE_CHECKING:
-    from fastbp.training.history import History
-    from fastbp.training.trainer import Trainer
-
 # Names of a network's arrays begin with the name of a layer, which has no dot: nothing of its can be called so.
 _OPTIMIZER, _CALLBACKS = ".optimizer/", ".callbacks/"
 
 
-def save_checkpoint(trainer: Trainer, path: Paths) -> None:
+@dataclass
+class TrainingState:
+    """All that training needs to go on.
+
+    Attributes
+    ----------
+    net : Network
+    loss : Loss, or a tuple of them
+    optimizer : Optimizer
+    step : int
+        Updates done.
+    arrays : sequence of arrays
+        The optimizer's state, named by ``optimizer.state_names``.
+    clip_norm, clip_value : float or None
+    history : sequence of dict
+    callbacks : list of (str, dict)
+        What callbacks remember, by class.
+    """
+
+    net: Network
+    loss: Any
+    optimizer: Optimizer
+    step: int
+    arrays: Sequence[Array]
+    clip_norm: float | None
+    clip_value: float | None
+    history: Sequence[Mapping[str, float]]
+    callbacks: list[tuple[str, dict[str, Any]]]
+
+
+def save(state: TrainingState, path: Paths) -> None:
     """Write a checkpoint; ``trainer.save_checkpoint(path)``."""
-    net, optimizer, update = trainer.net, trainer.optimizer, trainer.update
-    tensors = tensors_of(net)
-    tensors.update(zip(_state_names(optimizer), update.state, strict=True))
-    callbacks = [{"type": type(c).__name__, "state": _take_out(c.state_dict(), f"{_CALLBACKS}{i}", tensors)}
-                 for i, c in enumerate(trainer.callbacks)]
-    write(path, {"network": describe(net), "trainer": {
-        "losses": [_describe_loss(loss) for loss in net._losses(trainer.loss)],
-        "optimizer": _describe_optimizer(optimizer), "step": update.step,
-        "clip_norm": trainer.clip_norm, "clip_value": trainer.clip_value,
-        "history": [{k: plain(f"history: {k}", v) for k, v in row.items()} for row in trainer.history],
+    tensors = tensors_of(state.net)
+    tensors.update(zip(_state_names(state.optimizer), state.arrays, strict=True))
+    callbacks = [{"type": kind, "state": _take_out(kept, f"{_CALLBACKS}{i}", tensors)}
+                 for i, (kind, kept) in enumerate(state.callbacks)]
+    write(path, {"network": describe(state.net), "trainer": {
+        "losses": [_describe_loss(loss) for loss in state.net._losses(state.loss)],
+        "optimizer": _describe_optimizer(state.optimizer), "step": state.step,
+        "clip_norm": state.clip_norm, "clip_value": state.clip_value,
+        "history": [{k: plain(f"history: {k}", v) for k, v in row.items()} for row in state.history],
         "callbacks": [c for c in callbacks if c["state"]]}}, tensors)
 
 
-def resume(kind: type[Trainer], path: Paths, loss: Any, optimizer: Optimizer | None, metrics: Any,
-           backend: BackendName, layers: Iterable[type[Layer]]) -> Trainer:
-    """Return the trainer of a checkpoint; ``fb.Trainer.resume(path)``."""
+def load(path: Paths, loss: Any, optimizer: Optimizer | None, backend: BackendName,
+         layers: Iterable[type[Layer]]) -> TrainingState:
+    """Read a checkpoint; ``fb.Trainer.resume(path)``. A loss and an optimizer that are given are used instead."""
     contents = read(path)
     d = contents.description.get("trainer")
     if d is None:
@@ -66,35 +92,31 @@ def resume(kind: type[Trainer], path: Paths, loss: Any, optimizer: Optimizer | N
             net._losses(loss)
         if optimizer is None:
             optimizer = _optimizer(d["optimizer"])
+        if isinstance(optimizer.lr, ReduceOnPlateau) and "state" in d["optimizer"]["lr"]:
+            optimizer.lr.load_state_dict(d["optimizer"]["lr"]["state"])
         clip_norm, clip_value = (_limit(name, d[name]) for name in ("clip_norm", "clip_value"))
-    trainer = kind(net, loss, optimizer, metrics=metrics, clip_norm=clip_norm, clip_value=clip_value)
-    with described(contents.path):
-        _restore(trainer, d, contents)
-    return trainer
+        return TrainingState(
+            net, loss, optimizer, whole(d["step"]), _arrays(net, optimizer, d, contents), clip_norm, clip_value,
+            [dict(row) for row in d["history"]],
+            [(str(c["type"]), _put_back(c["state"], contents.tensors)) for c in d["callbacks"]])
 
 
 def _limit(name: str, value: Any) -> float | None:
     return None if value is None else number("Trainer", name, value, "a number above 0", lambda v: v > 0)
 
 
-def _restore(trainer: Trainer, d: Mapping[str, Any], contents: Contents) -> None:
-    optimizer, update = trainer.optimizer, trainer.update
+def _arrays(net: Network, optimizer: Optimizer, d: Mapping[str, Any], contents: Contents) -> list[Array]:
+    """Return the optimizer's state, having checked that it is this optimizer's for this network."""
     kept = {n for n in contents.tensors if n.startswith(_OPTIMIZER)}
     if kept != set(_state_names(optimizer)):
         raise ValueError(f"it was written with the optimizer {d['optimizer']['type']}; give one of its kind, not "
                          f"{optimizer!r}")
-    state = [contents.tensors[name] for name in _state_names(optimizer)]
-    for name, array, own in zip(optimizer.state_names, state, update.state, strict=True):
-        if array.shape != own.shape or array.dtype != own.dtype:
-            raise ValueError(f"{name} is {array.shape} of {array.dtype}; expected {own.shape} of {own.dtype}")
-    if isinstance(optimizer.lr, ReduceOnPlateau) and "state" in d["optimizer"]["lr"]:
-        optimizer.lr.load_state_dict(d["optimizer"]["lr"]["state"])
-    history: History = type(trainer.history)([dict(row) for row in d["history"]])
-    states = [(str(c["type"]), _put_back(c["state"], contents.tensors)) for c in d["callbacks"]]
-    update.step = whole(d["step"])
-    for array, own in zip(state, update.state, strict=True):
-        own[...] = array
-    trainer.history, trainer.resumed_callbacks = history, states
+    arrays = [contents.tensors[name] for name in _state_names(optimizer)]
+    for name, array in zip(optimizer.state_names, arrays, strict=True):
+        if array.shape != net.params.flat.shape or array.dtype != net.dtype:
+            raise ValueError(f"{name} is {array.shape} of {array.dtype}; expected {net.params.flat.shape} of "
+                             f"{net.dtype}")
+    return arrays
 
 
 def _state_names(optimizer: Optimizer) -> list[str]:

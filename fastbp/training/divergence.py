@@ -6,23 +6,30 @@ import numpy as np
 
 from fastbp.core.errors import DivergenceError, NonFiniteError
 from fastbp.engine.backend import Data
-from fastbp.network import Network
+from fastbp.engine.executable import Executable
 from fastbp.objectives.custom import CustomLoss
 
 # Inputs beyond this are a likelier cause than the learning rate.
 _LARGE_INPUT = 100.0
 
 
-def divergence(net: Network, error: NonFiniteError, batch: Data, lr: float, clipped: bool, epoch: int,
-               at: int) -> DivergenceError:
-    """Return the error to raise for a mini-batch that went wrong; epoch and batch are counted from 1."""
-    advice = _advice(net, error.tensor, batch, lr, clipped)
-    message = (f"epoch {epoch}, batch {at}: {error.tensor} is not finite. {advice} "
-               "The network holds the parameters from after the last good mini-batch.")
-    return DivergenceError(message, epoch, at, error.tensor)
+def divergence(net: Executable, error: NonFiniteError, lr: float, clipped: bool, epoch: int, batch: int,
+               step: int) -> DivergenceError:
+    """Return the error to raise for a mini-batch that went wrong; epoch and batch are counted from 1.
+
+    `step` counts the updates that are left.
+    """
+    assert isinstance(error.data, Data)
+    advice = _advice(net, error.tensor, error.data, lr, clipped)
+    left = "The network holds the parameters from after the last good mini-batch."
+    if error.undone:
+        left = (f"The network holds the parameters from after update {step}: those after the last good mini-batch "
+                "could not be computed once more, as a function of your own gives other values each time.")
+    return DivergenceError(f"epoch {epoch}, batch {batch}: {error.tensor} is not finite. {advice} {left}", epoch,
+                           batch, error.tensor)
 
 
-def _advice(net: Network, tensor: str, batch: Data, lr: float, clipped: bool) -> str:
+def _advice(net: Executable, tensor: str, batch: Data, lr: float, clipped: bool) -> str:
     if tensor in [net.graph.names[t] for t in net.graph.inputs]:
         return "The input data has NaN or infinite values: fill or leave out such rows."
     if tensor == "sample_weight":

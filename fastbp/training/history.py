@@ -65,7 +65,7 @@ class History:
     def plot(self, figure: Any = None) -> Any:
         """Draw the loss, the metrics and the learning rate over the epochs; as :func:`fastbp.plots.history` does."""
         from fastbp.views import plots
-        return plots.history(self, figure)
+        return plots.history(self.to_dict(), figure)
 
     def _repr_png_(self) -> bytes | None:
         """Return the picture for notebooks; None, for the text alone, without matplotlib or anything to draw."""

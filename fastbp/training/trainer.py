@@ -1,93 +1,44 @@
-"""The trainer: mini-batches, epochs, validation.
+"""The trainer: takes data, a loss and an optimizer, and trains a network.
 
-An epoch is one call of the backend: the order of the rows and the learning rate of every mini-batch are decided before
-it, and nothing of Python runs in between but the progress bar. Callbacks that want to act on every so many updates
-(:mod:`fastbp.callbacks`) cut the epoch into pieces.
+Here is the border where everything given is checked; what an epoch is made of is in :mod:`fastbp.training.epochs`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from math import gcd, isfinite
+from functools import partial
+from math import inf
 from os import PathLike
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from warnings import warn
 
 import numpy as np
 
-from fastbp.core.checks import count, finite_inputs, flag, number
+from fastbp.core.checks import count, flag, number
 from fastbp.core.errors import DivergenceError, NonFiniteError
-from fastbp.engine.backend import Data
+from fastbp.engine.backend import Data, Progress
 from fastbp.engine.executable import BackendName
 from fastbp.network import Network
 from fastbp.objectives.losses import BinaryCrossEntropy, CrossEntropy, Loss
 from fastbp.ops.base import Array
 from fastbp.optim.optimizers import Optimizer, Update
 from fastbp.optim.schedules import Schedule
-from fastbp.training.callbacks import Callback, as_callbacks
+from fastbp.training.callback import Callback, as_callbacks
 from fastbp.training.divergence import divergence
+from fastbp.training.epochs import EpochLoop, Stopped
+from fastbp.training.evaluation import Metric, evaluate, named_metrics
 from fastbp.training.history import History
 from fastbp.training.progress import progress_bar
+from fastbp.training.sources import ArraySource, BatchSource, Shuffle, Source
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-Metric = Callable[[Any, Any], Any]
-Shuffle = bool | Callable[[int, Array], "ArrayLike"]
+    from fastbp.training.checkpoint import TrainingState
 
-# Epochs shorter than this are run several in one call.
-_JOINED_SECONDS = 0.02
 # An activation at the end of a network, and the loss that applies it itself.
 _TWICE = (("softmax", CrossEntropy), ("sigmoid", BinaryCrossEntropy))
-
-
-@dataclass
-class _Fit:
-    """The checked arguments of one call of fit."""
-
-    batch: Data
-    rows: Array | None
-    """Row numbers to train on, or None for all."""
-    validation: Data | None
-    epochs: int
-    batch_size: int
-    shuffle: Shuffle
-    callbacks: tuple[Callback, ...]
-    bar: Any = None
-    seconds: float | None = None
-    """How long the newest epoch took."""
-
-    @property
-    def count(self) -> int:
-        return self.batch.rows if self.rows is None else len(self.rows)
-
-    @property
-    def updates(self) -> int:
-        """Mini-batches an epoch."""
-        return -(-self.count // self.batch_size)
-
-    def order(self, seed: int, epoch: int) -> Array:
-        """Return the rows of an epoch in order. Keyed by seed and epoch alone, it needs no state of its own."""
-        if callable(self.shuffle):
-            return self._given_order(self.shuffle(epoch, np.arange(self.count) if self.rows is None else self.rows))
-        if not self.shuffle:
-            return np.arange(self.count) if self.rows is None else self.rows
-        return np.random.default_rng((seed, epoch)).permutation(self.count if self.rows is None else self.rows)
-
-    def _given_order(self, order: Any) -> Array:
-        rows = np.asarray(order)
-        if rows.shape != (self.count,) or rows.dtype.kind not in "iu" or rows.min() < 0 \
-                or rows.max() >= self.batch.rows:
-            raise ValueError(f"fit: shuffle returned an array of shape {rows.shape} and dtype {rows.dtype}; expected "
-                             f"{self.count} row numbers from 0 to {self.batch.rows - 1}")
-        return rows
-
-
-class Stopped(Exception):
-    """Ends an epoch between two mini-batches."""
 
 
 class Trainer:
@@ -149,12 +100,13 @@ class Trainer:
         self.net, self.optimizer = net, optimizer
         losses = net._losses(loss)  # raises for a loss that does not fit
         self.loss: Any = losses if isinstance(loss, list | tuple) else losses[0]
-        self.metrics = _metrics(metrics)
+        self.metrics = named_metrics(metrics)
         self.clip_norm, self.clip_value = clip_norm, clip_value
         self._update = optimizer.update_of(net)
         self.history = History()
         self.stop = False
         self.callbacks: tuple[Callback, ...] = ()
+        self._fitting = False
         self.resumed_callbacks: list[tuple[str, dict[str, Any]]] = []
         _warn_of_probabilities(net, losses)
 
@@ -167,12 +119,6 @@ class Trainer:
     def update(self) -> Update:
         """The optimizer's state for this network, shared with ``optimizer.step(net)``."""
         return self._update
-
-    def _limited(self) -> Update:
-        """The same, clipped as this trainer clips: another one may have other limits."""
-        update = self._update
-        update.clip_norm, update.clip_value = self.clip_norm, self.clip_value
-        return update
 
     @property
     def lr(self) -> float:
@@ -207,23 +153,19 @@ class Trainer:
         DivergenceError
             If something stops being finite; the step is not taken.
         """
-        update = self._limited()
-        lr = self.optimizer.lr(update.step)
-        if sample_weight is None and lr >= 0:
-            loss = self.net._quick_step(x, y, self.loss, update, lr)
-            if loss is not None:
-                return loss
-        batch = self.net._data(x, y, self.loss, sample_weight)
-        rates = self.optimizer.lr.rates(self.update.step, 1)
+        schedule, step = self.optimizer.lr, self._update.step
+        lr = schedule(step)
+        if not 0 <= lr < inf:
+            raise schedule.refused(lr, step)
         try:
-            return float(self.net._train(batch, update, None, batch.rows, rates)[0])
+            return self._step(x, y, sample_weight, lr)
         except NonFiniteError as error:
-            raise self._diverged(error, batch, rates[0], self.epoch + 1, self.update.step + 1) from None
+            raise self._diverged(error, lr, self.epoch + 1, step + 1) from None
 
     def fit(self, X: Any, y: Any = None, *, epochs: int = 1, batch_size: int = 32, shuffle: Shuffle = True,
             validation_data: tuple[Any, ...] | None = None, validation_split: float = 0.0,
             sample_weight: ArrayLike | None = None, callbacks: Sequence[Callback] = (),
-            progress: bool = True) -> History:
+            progress: bool = True, drop_last: bool = False) -> History:
         """Train for some epochs.
 
         Parameters
@@ -234,7 +176,7 @@ class Trainer:
         y : array as the loss wants it, or a tuple of them for several outputs
         epochs : int, default 1
         batch_size : int, default 32
-            The last mini-batch of an epoch has the rows that are left.
+            The last mini-batch of an epoch has the rows that are left, unless `drop_last` leaves them out.
         shuffle : bool or function, default True
             Whether each epoch has its own order of rows, decided by ``net.seed`` and the number of the epoch. A
             function ``shuffle(epoch, rows)`` returns the row numbers in an order of its own; it may repeat some and
@@ -247,6 +189,9 @@ class Trainer:
         callbacks : sequence of Callback
         progress : bool, default True
             Whether to show a bar; it never appears where stderr is not a terminal.
+        drop_last : bool, default False
+            Whether rows that do not fill a last mini-batch are left out of an epoch: with batch normalisation, one of
+            a single row cannot be trained on. Shuffled, they are others in each epoch.
 
         Returns
         -------
@@ -259,48 +204,57 @@ class Trainer:
             If something stops being finite; the network holds the parameters from after the last good mini-batch.
         TypeError, ValueError
             For arguments that do not fit; nothing is changed then.
+        RuntimeError
+            If it is called by a callback of a fit of this trainer.
 
         Notes
         -----
         Ctrl-C stops between two mini-batches: KeyboardInterrupt is raised, and the network can be used, or trained on.
         """
+        epochs, called = count("fit", "epochs", epochs), as_callbacks(callbacks)
+        batch_size = count("fit", "batch_size", batch_size)
+        drop_last = flag("fit", "drop_last", drop_last)
+        order = shuffle if callable(shuffle) else flag("fit", "shuffle", shuffle)
+        source: Source
         if y is None:
-            from fastbp.training.streaming import fit_batches
-            if validation_split or sample_weight is not None:
+            if validation_split or sample_weight is not None or drop_last:
                 raise ValueError("fit: y is missing; give the targets, or, to train on batches, leave out "
-                                 "validation_split and sample_weight: a batch may be (x, y, sample_weight)")
-            return fit_batches(self, X, epochs, validation_data, callbacks, progress)
-        fit = self._checked(X, y, epochs, batch_size, shuffle, validation_data, validation_split, sample_weight,
-                            callbacks)
-        with self.running(fit.callbacks, fit.epochs * fit.updates, progress) as fit.bar:
-            left = fit.epochs
-            while left and not self.stop:
-                together = min(left, self._worth_joining(fit))
-                if together > 1:
-                    self._short_epochs(fit, together)
-                else:
-                    self._epoch(fit)
-                left -= together
+                                 "validation_split, sample_weight and drop_last: a batch may be (x, y, sample_weight)")
+            source = BatchSource(X, not self.net._single_input, self._step)
+            validation = self._validation(validation_data)
+        else:
+            data, chosen, validation = self._split(X, y, sample_weight, validation_data, validation_split)
+            source = arrays = ArraySource(data, chosen, batch_size, order, drop_last, self.net.seed, self._train)
+            self._check_last(arrays)
+        validate = None if validation is None else partial(evaluate, self.net, validation, self.metrics)
+        with self._running(called):
+            total = None if source.per_epoch is None else epochs * source.per_epoch
+            with progress_bar(total, "batch", progress) as bar:
+                EpochLoop(self, source, validate, self._diverged, called, bar).run(epochs)
         return self.history
 
     @contextmanager
-    def running(self, callbacks: tuple[Callback, ...], total: int | None, progress: bool) -> Iterator[Any]:
-        """Tell callbacks that training begins and ends; give the progress bar. What sets `stop` ends it."""
-        self.stop, self.callbacks = False, callbacks
+    def _running(self, callbacks: tuple[Callback, ...]) -> Iterator[None]:
+        """Tell callbacks that training begins and ends. What sets `stop` ends it."""
+        if self._fitting:
+            raise RuntimeError("fit: this trainer is in a fit already, which this call comes from the middle of; call "
+                               "trainer.step there, or make another fb.Trainer")
+        self._fitting, self.stop, self.callbacks = True, False, callbacks
         begun: list[Callback] = []
-        with progress_bar(total, "batch", progress) as bar:
+        try:
+            for callback in callbacks:
+                begun.append(callback)
+                callback.on_fit_begin(self)
+            self._resume_callbacks()
+            yield
+        except Stopped:
+            pass
+        finally:
             try:
-                for callback in callbacks:
-                    begun.append(callback)
-                    callback.on_fit_begin(self)
-                self._resume_callbacks()
-                yield bar
-            except Stopped:
-                pass
-            finally:
                 for callback in begun:
                     callback.on_fit_end(self)
-                self.callbacks = ()
+            finally:
+                self._fitting, self.callbacks = False, ()
 
     def evaluate(self, X: Any, y: Any, sample_weight: ArrayLike | None = None,
                  batch_size: int | None = None) -> dict[str, float]:
@@ -319,7 +273,11 @@ class Trainer:
             ``"loss"``, for classification ``"accuracy"`` (``"accuracy_0"``, … with several outputs), and the metrics.
         """
         size = 1024 if batch_size is None else count("evaluate", "batch_size", batch_size)
-        return self.evaluate_batch(self.net._data(X, y, self.loss, sample_weight), size)
+        return evaluate(self.net, self.net._data(X, y, self.loss, sample_weight), self.metrics, size)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # a copy made by a callback is in no fit
+        return {**self.__dict__, "_fitting": False, "callbacks": ()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -332,8 +290,8 @@ class Trainer:
         the running fit remember; :meth:`resume` goes on with it, :func:`fastbp.load` gives the network alone. Within an
         epoch, the epoch counts as not begun. Errors as in :meth:`fastbp.Network.save`.
         """
-        from fastbp.training.checkpoint import save_checkpoint
-        save_checkpoint(self, path)
+        from fastbp.training.checkpoint import save  # it needs what importing fastbp should not wait for
+        save(self._state(), path)
 
     @classmethod
     def resume(cls, path: str | PathLike[str], *, loss: Any = None, optimizer: Optimizer | None = None,
@@ -374,83 +332,56 @@ class Trainer:
         >>> resumed.fit(X, 3 * X, epochs=10 - resumed.epoch)["loss"] == never_stopped["loss"]
         True
         """
-        from fastbp.training.checkpoint import resume
-        return resume(cls, path, loss, optimizer, metrics, backend, layers)
+        from fastbp.training.checkpoint import load
+        state = load(path, loss, optimizer, backend, layers)
+        trainer = cls(state.net, state.loss, state.optimizer, metrics=metrics, clip_norm=state.clip_norm,
+                      clip_value=state.clip_value)
+        trainer._restore(state)
+        return trainer
+
+    def _state(self) -> TrainingState:
+        from fastbp.training.checkpoint import TrainingState
+        update = self._update
+        return TrainingState(self.net, self.loss, self.optimizer, update.step, tuple(update.state), self.clip_norm,
+                             self.clip_value, list(self.history),
+                             [(type(c).__name__, c.state_dict()) for c in self.callbacks])
+
+    def _restore(self, state: TrainingState) -> None:
+        self._update.step = state.step
+        for own, array in zip(self._update.state, state.arrays, strict=True):
+            own[...] = array
+        self.history, self.resumed_callbacks = History(state.history), state.callbacks
 
     def __repr__(self) -> str:
         return (f"Trainer({self.net!r}, loss={self.loss!r}, optimizer={self.optimizer!r}, {len(self.history)} epochs "
                 "done)")
 
-    # ---- an epoch ---------------------------------------------------------------------------------------------------
+    # ---- mini-batches -----------------------------------------------------------------------------------------------
 
-    def _epoch(self, fit: _Fit) -> None:
-        epoch = self.epoch + 1
-        for callback in fit.callbacks:
-            callback.on_epoch_begin(self, epoch)
-        fit.bar.set_description(f"epoch {epoch}", refresh=False)
-        order = fit.order(self.net.seed, epoch)
-        rates = self.optimizer.lr.rates(self.update.step, fit.updates)
-        start = perf_counter()
-        losses = self._train(fit, epoch, order, rates)
-        trained = perf_counter()
-        row: dict[str, float] = {"epoch": epoch, "loss": _mean(losses, fit, order), "lr": float(rates[-1])}
-        if fit.validation is not None:
-            row |= {f"val_{name}": value for name, value in self.evaluate_batch(fit.validation).items()}
-        row["seconds"] = perf_counter() - start
-        row["samples_per_second"] = fit.count / max(trained - start, 1e-9)
-        self.history.append(row)
-        fit.seconds = row["seconds"]
-        if not fit.bar.disable:
-            fit.bar.set_postfix({k: f"{row[k]:.4g}" for k in ("loss", "val_loss", "val_accuracy") if k in row})
-        self.optimizer.lr.observe(row.get("val_loss", row["loss"]))
-        for callback in fit.callbacks:
-            callback.on_epoch_end(self, epoch, row)
+    def _limited(self) -> Update:
+        """The optimizer's state, clipped as this trainer clips: another one may have other limits."""
+        update = self._update
+        update.clip_norm, update.clip_value = self.clip_norm, self.clip_value
+        return update
 
-    def _worth_joining(self, fit: _Fit) -> int:
-        """Return how many epochs to run in one call: some milliseconds' worth, where nobody acts between them."""
-        watched = fit.callbacks or fit.validation is not None
-        looks = type(self.optimizer.lr).observe is not Schedule.observe
-        ragged = (fit.shuffle or fit.rows is not None) and fit.count % fit.batch_size
-        if watched or looks or ragged or fit.seconds is None:
-            return 1
-        return max(1, int(_JOINED_SECONDS / max(fit.seconds, 1e-6)))
+    def _step(self, x: Any, y: Any, sample_weight: Any, lr: float) -> float:
+        """Train on one mini-batch as it comes."""
+        update = self._limited()
+        if sample_weight is None:
+            loss = self.net._quick_step(x, y, self.loss, update, lr)
+            if loss is not None:
+                return loss
+        data, losses = self.net._data(x, y, self.loss, sample_weight), np.empty(1)
+        self.net._train(data, update, None, data.rows, np.array([lr], np.float64), losses)
+        return float(losses[0])
 
-    def _short_epochs(self, fit: _Fit, epochs: int) -> None:
-        """Run some epochs in one call of the backend. Their seconds are the time of all, shared out evenly."""
-        first = self.epoch + 1
-        order = None
-        if fit.shuffle or fit.rows is not None:
-            order = np.concatenate([fit.order(self.net.seed, first + i) for i in range(epochs)])
-        rates = self.optimizer.lr.rates(self.update.step, epochs * fit.updates)
-        start = perf_counter()
-        try:
-            losses = self.net._train(fit.batch, self._limited(), order, fit.batch_size, rates)
-        except NonFiniteError as error:
-            epoch, batch = divmod(error.batch, fit.updates)
-            good = np.asarray(error.losses[:epoch * fit.updates])
-            self._note_epochs(fit, first, good, rates, order, perf_counter() - start)
-            at = error.batch if order is not None else batch
-            rows = slice(at * fit.batch_size, (at + 1) * fit.batch_size)
-            failed = fit.batch.take(rows if order is None else order[rows])
-            raise self._diverged(error, failed, rates[error.batch], first + epoch, batch + 1) from None
-        self._note_epochs(fit, first, losses, rates, order, perf_counter() - start)
-        fit.bar.update(len(losses))
+    def _train(self, data: Data, order: Array | None, batch_size: int, rates: Array, losses: Array,
+               on_progress: Progress | None) -> None:
+        """Train on mini-batches of checked data."""
+        self.net._train(data, self._limited(), order, batch_size, rates, losses, on_progress)
 
-    def _note_epochs(self, fit: _Fit, first: int, losses: Array, rates: Array, order: Array | None,
-                     seconds: float) -> None:
-        epochs = len(losses) // fit.updates
-        each = losses.reshape(epochs, fit.updates)
-        if fit.batch.sample_weight is None and fit.count % fit.batch_size == 0:
-            means = each.mean(axis=1).tolist()
-        else:
-            rows = np.tile(np.arange(fit.count), epochs) if order is None else order
-            means = [_mean(each[i], fit, rows[i * fit.count:(i + 1) * fit.count]) for i in range(epochs)]
-        fit.seconds = seconds / max(epochs, 1)
-        last = rates[fit.updates - 1::fit.updates].tolist()
-        speed = fit.count / max(fit.seconds, 1e-9)
-        self.history.extend({"epoch": first + i, "loss": loss, "lr": lr, "seconds": fit.seconds,
-                             "samples_per_second": speed}
-                            for i, (loss, lr) in enumerate(zip(means, last, strict=False)))
+    def _diverged(self, error: NonFiniteError, lr: float, epoch: int, batch: int) -> DivergenceError:
+        return divergence(self.net, error, lr, self.clip_norm is not None, epoch, batch, self._update.step)
 
     def _resume_callbacks(self) -> None:
         """Hand what callbacks remembered to the first of each class, and so on."""
@@ -462,155 +393,56 @@ class Trainer:
                 callback.load_state_dict(state)
         self.resumed_callbacks = []
 
-    def _train(self, fit: _Fit, epoch: int, order: Array, rates: Array) -> Array:
-        """Take all updates of an epoch, in one piece or as many as the callbacks want; return their losses."""
-        size, periods = fit.batch_size, [c.every for c in fit.callbacks if c.every is not None]
-        every = gcd(*periods) if periods else 0
-        losses = np.empty(len(rates))
-        done = 0
-        while done < len(rates):
-            piece = min(every - self.update.step % every, len(rates) - done) if every else len(rates)
-            rows = order[done * size:(done + piece) * size]
-            unordered = not fit.shuffle and fit.rows is None and piece == len(rates)
-            try:
-                losses[done:done + piece] = self.net._train(
-                    fit.batch, self._limited(), None if unordered else rows, size, rates[done:done + piece],
-                    self._reporter(fit, done))
-            except NonFiniteError as error:
-                batch = done + error.batch
-                failed = fit.batch.take(order[batch * size:(batch + 1) * size])
-                raise self._diverged(error, failed, rates[batch], epoch, batch + 1) from None
-            done += piece
-            for callback in fit.callbacks:
-                if callback.every is not None and self.update.step % callback.every == 0:
-                    callback.on_batch_end(self, done)
-            if self.stop and done < len(rates):
-                raise Stopped
-        return losses
-
-    def _reporter(self, fit: _Fit, before: int) -> Callable[[int], None] | None:
-        """Return what is called now and then between mini-batches, or None where nobody would notice."""
-        watching = [c for c in fit.callbacks if type(c).on_progress is not Callback.on_progress
-                    or "on_progress" in vars(c)]
-        if fit.bar.disable and not watching:
-            return None
-        seen = before
-
-        def report(done: int) -> None:
-            nonlocal seen
-            fit.bar.update(before + done - seen)
-            seen = before + done
-            for callback in watching:
-                callback.on_progress(self, seen)
-            if self.stop and seen < fit.updates:
-                raise Stopped
-        return report
-
-    def evaluate_batch(self, batch: Data, batch_size: int = 1024, rows: Array | None = None) -> dict[str, float]:
-        """Compute the loss and the metrics of checked data; ``rows`` says how errors number its rows."""
-        outputs = self.net._outputs(batch.inputs, batch_size)
-        result = {"loss": 0.0}
-        with np.errstate(all="ignore"):
-            for i, (loss, y_pred, target) in enumerate(zip(batch.losses, outputs, batch.targets, strict=True)):
-                weights = loss.row_weights(target, batch.sample_weight)
-                result["loss"] += loss.value_and_gradient(y_pred, target, weights)[0]
-                accuracy = loss.accuracy(y_pred, target, batch.sample_weight)
-                if accuracy is not None:
-                    result["accuracy" if len(outputs) == 1 else f"accuracy_{i}"] = accuracy
-        if not isfinite(result["loss"]):
-            finite_inputs(batch.inputs, rows)
-        pair: tuple[Any, Any] = (tuple(batch.targets), outputs)
-        if len(outputs) == 1:
-            pair = batch.targets[0], outputs[0]
-        return result | {name: _number(name, metric(*pair)) for name, metric in self.metrics.items()}
-
-    def _diverged(self, error: NonFiniteError, batch: Data, lr: float, epoch: int, at: int) -> DivergenceError:
-        return divergence(self.net, error, batch, lr, self.clip_norm is not None, epoch, at)
-
     # ---- the border -------------------------------------------------------------------------------------------------
 
-    def _checked(self, X: Any, y: Any, epochs: int, batch_size: int, shuffle: Shuffle,
-                 validation_data: Any, validation_split: float, sample_weight: Any, callbacks: Any) -> _Fit:
-        epochs, batch_size = count("fit", "epochs", epochs), count("fit", "batch_size", batch_size)
-        split = number("fit", "validation_split", validation_split, "a number from 0 to below 1", lambda v: 0 <= v < 1)
-        if validation_data is not None and split:
+    def _split(self, X: Any, y: Any, sample_weight: Any, validation_data: Any,
+               validation_split: Any) -> tuple[Data, Array | None, Data | None]:
+        """Check and convert arrays: return them, the rows to train on (None for all), and what to validate with."""
+        share = number("fit", "validation_split", validation_split, "a number from 0 to below 1", lambda v: 0 <= v < 1)
+        if validation_data is not None and share:
             raise ValueError("fit: validation_data and validation_split are both given; give one of them")
-        checked_callbacks = as_callbacks(callbacks)
-        batch = self.net._data(X, y, self.loss, sample_weight)
-        validation, rows = self.validation(validation_data), None
-        if split:
-            rows, kept = self._split(batch.rows, split)
-            validation = batch.take(kept)
-            self._check_validation(validation, kept)
-        order = shuffle if callable(shuffle) else flag("fit", "shuffle", shuffle)
-        return _Fit(batch, rows, validation, epochs, min(batch_size, batch.rows), order, checked_callbacks)
+        data = self.net._data(X, y, self.loss, sample_weight)
+        if not share:
+            return data, None, self._validation(validation_data)
+        kept = max(1, round(share * data.rows))
+        if kept >= data.rows:
+            raise ValueError(f"fit: validation_split is {share} of {data.rows} row{'s' * (data.rows != 1)}; nothing "
+                             "would be left to train on")
+        shuffled = np.random.default_rng((self.net.seed, 0)).permutation(data.rows)
+        chosen = np.sort(shuffled[:kept])
+        validation = data.take(chosen)
+        self._check_validation(validation, chosen)
+        return data, np.sort(shuffled[kept:]), validation
 
-    def validation(self, data: Any) -> Data | None:
+    def _validation(self, given: Any) -> Data | None:
         """Check and convert validation data."""
-        if data is None:
+        if given is None:
             return None
-        if not isinstance(data, list | tuple) or len(data) not in (2, 3):
+        if not isinstance(given, list | tuple) or len(given) not in (2, 3):
             raise ValueError("fit: validation_data is not a tuple (X, y) or (X, y, sample_weight)")
         try:
-            batch = self.net._data(data[0], data[1], self.loss, *data[2:])
-            self._check_validation(batch)
-            return batch
+            data = self.net._data(given[0], given[1], self.loss, *given[2:])
+            self._check_validation(data)
+            return data
         except (TypeError, ValueError) as error:
             raise type(error)(f"validation_data: {error}") from None
 
-    def _check_validation(self, batch: Data, rows: Array | None = None) -> None:
+    def _check_validation(self, data: Data, rows: Array | None = None) -> None:
         """Refuse inputs whose loss is not finite, and so nothing to stop early by, because they are not."""
-        if not all(np.isfinite(x).all() for x in batch.inputs):
-            self.evaluate_batch(batch, rows=rows)
+        if not all(np.isfinite(x).all() for x in data.inputs):
+            evaluate(self.net, data, self.metrics, rows=rows)
 
-    def _split(self, rows: int, share: float) -> tuple[Array, Array]:
-        kept = max(1, round(share * rows))
-        if kept >= rows:
-            raise ValueError(f"fit: validation_split is {share} of {rows} row{'s' * (rows != 1)}; nothing would be "
-                             "left to train on")
-        shuffled = np.random.default_rng((self.net.seed, 0)).permutation(rows)
-        return np.sort(shuffled[kept:]), np.sort(shuffled[:kept])
-
-
-def _mean(losses: Array, fit: _Fit, order: Array) -> float:
-    """Return the mean of the mini-batches' losses, each weighing as its rows do."""
-    weight = fit.batch.sample_weight
-    if weight is None:
-        last = fit.count - (len(losses) - 1) * fit.batch_size
-        return float((losses[:-1].sum() * fit.batch_size + losses[-1] * last) / fit.count)
-    weights = np.add.reduceat(weight[order].astype(np.float64), np.arange(0, fit.count, fit.batch_size))
-    return float(np.average(losses, weights=weights)) if weights.any() else 0.0
-
-
-def _metrics(metrics: Any) -> dict[str, Metric]:
-    if metrics is None:
-        return {}
-    if isinstance(metrics, Mapping):
-        named = metrics
-    else:
-        given = [metrics] if callable(metrics) else _sequence("Trainer: metrics", metrics)
-        named = {getattr(metric, "__name__", type(metric).__name__): metric for metric in given}
-    for name, metric in named.items():
-        if not callable(metric):
-            raise TypeError(f"Trainer: metrics holds {metric!r}; expected functions metric(y_true, y_pred)")
-        if name in ("loss", "accuracy"):
-            raise ValueError(f"Trainer: a metric is called {name!r}, as one that is there already; give another name: "
-                             f'metrics={{"my_{name}": {name}}}')
-    return dict(named)
-
-
-def _number(metric: str, value: Any) -> float:
-    found = np.asarray(value)
-    if found.size != 1 or found.dtype.kind not in "fiub":
-        what = f"shape {found.shape}" if found.ndim else repr(value)
-        raise TypeError(f"metric {metric}: returned {what}; expected one number, such as a mean")
-    return float(found.item())
-
-
-def _sequence(argument: str, values: Any) -> Sequence[Any]:
-    if not isinstance(values, list | tuple):
-        raise TypeError(f"{argument} is {values!r}; expected a list")
-    return values
+    def _check_last(self, source: ArraySource) -> None:
+        """Refuse a last mini-batch that has too few rows for a layer of the network."""
+        last = source.rows() - (source.per_epoch - 1) * source.batch_size
+        try:
+            self.net._check_training(last)
+        except ValueError as error:
+            left = last < source.batch_size
+            mend = "; or leave such rows out of each epoch with drop_last=True" if left else ""
+            raise ValueError(f"fit: {source.rows()} rows in mini-batches of {source.batch_size} make "
+                             f"{'a last one' if left else 'each one'} of {last} row{'s' * (last != 1)}. "
+                             f"{error}{mend}") from None
 
 
 def _warn_of_probabilities(net: Network, losses: Sequence[Loss]) -> None:

@@ -7,10 +7,10 @@ matplotlib's own settings: on a dark style (``plt.style.use("dark_background")``
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -19,7 +19,6 @@ from fastbp.ops.base import Array
 
 if TYPE_CHECKING:
     from fastbp.engine.executable import Executable
-    from fastbp.training.history import History
 
 # Okabe and Ito's colours, told apart by colour-blind readers too, in an order of falling contrast; on dark the lighter.
 _LIGHT = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
@@ -29,12 +28,21 @@ _PANEL = 3.1
 """Height of a row of panels, in inches."""
 
 
-def history(history: History, figure: Any = None) -> Any:
+class Columns(Protocol):
+    """Columns of numbers by name, one number an epoch: a dict, or a :class:`fastbp.History`."""
+
+    def keys(self) -> Iterable[str]: ...
+
+    def __getitem__(self, name: str, /) -> Sequence[float]: ...
+
+
+def history(columns: Columns, figure: Any = None) -> Any:
     """Draw the loss, the metrics and the learning rate over the epochs, each kind in a panel; ``history.plot()``.
 
     Parameters
     ----------
-    history : History
+    columns : History, or dict of str to sequences of one number an epoch
+        Among them ``"epoch"``.
     figure : matplotlib Figure, optional
 
     Returns
@@ -48,16 +56,18 @@ def history(history: History, figure: Any = None) -> Any:
     >>> [axes.get_ylabel() for axes in figure.axes]
     ['loss', 'learning rate']
     """
-    panels = _panels(history.to_dict())
+    drawn = {name: columns[name] for name in columns.keys()}  # noqa: SIM118 - no mapping otherwise
+    panels = _panels(drawn)
     if not panels:
         raise ValueError("history.plot: there are no epochs yet; call trainer.fit first")
+    epochs = drawn["epoch"]
     figure, axes, palette = _figure(figure, len(panels), columns=min(len(panels), 3))
     for ax, (label, lines) in zip(axes, panels.items(), strict=True):
         for i, (name, values) in enumerate(lines.items()):
             validation = name.startswith("val_")
-            ax.plot(history.epochs, values, color=palette[i % len(palette)], label=_line_name(name, label),
+            ax.plot(epochs, values, color=palette[i % len(palette)], label=_line_name(name, label),
                     linestyle="--" if validation and len(lines) > 1 else "-", linewidth=1.8,
-                    marker="o" if len(history) < 3 else None)
+                    marker="o" if len(epochs) < 3 else None)
         ax.set(xlabel="epoch", ylabel=label if not all(name.startswith("val_") for name in lines)
                else f"validation {label}")
         ax.xaxis.get_major_locator().set_params(integer=True)
@@ -69,9 +79,9 @@ def history(history: History, figure: Any = None) -> Any:
     return figure
 
 
-def _panels(columns: Mapping[str, list[float]]) -> dict[str, dict[str, list[float]]]:
+def _panels(columns: Mapping[str, Sequence[float]]) -> dict[str, dict[str, Sequence[float]]]:
     """Sort the columns of a history into panels: the loss, each metric with its twins, the learning rate."""
-    panels: dict[str, dict[str, list[float]]] = {}
+    panels: dict[str, dict[str, Sequence[float]]] = {}
     for name, values in columns.items():
         if name not in ("epoch", "seconds", "samples_per_second", "lr"):
             panels.setdefault(name.removeprefix("val_").replace("_", " "), {})[name] = values

@@ -201,7 +201,7 @@ def test_early_stopping_restores_buffers_and_begins_afresh():
     trainer = fb.Trainer(net, fb.MSE(), fb.SGD(lr=1e-3))
     states = []
     x = np.random.default_rng(0).normal(size=(8, 2))
-    stopping = cb.EarlyStopping("score", patience=0)
+    stopping = cb.EarlyStopping("score", patience=0, mode="min")
     for _ in range(2):
         states.clear()
         trainer.fit(x, x[:, 0], epochs=3, callbacks=[
@@ -250,7 +250,7 @@ def test_refused_hyperparameters(make, message):
 
 def test_reduce_lr_on_plateau():
     trainer, x, y = regression()
-    reduce = cb.ReduceLROnPlateau("score", factor=0.5, patience=0)
+    reduce = cb.ReduceLROnPlateau("score", factor=0.5, patience=0, mode="min")
     history = trainer.fit(x, y, epochs=5, callbacks=[Scripted(score=[3, 3, 2, 2, 2]), reduce])
     assert history["lr"] == [0.1, 0.1, 0.05, 0.05, 0.025]
     assert trainer.lr == 0.0125
