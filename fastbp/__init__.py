@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastbp.core import forks as _forks  # noqa: F401  first: it watches the imports that follow
 from fastbp.core.errors import DivergenceError, FormatError, NonFiniteError
-from fastbp.engine.cpu import CpuInfo, cpu_info
-from fastbp.engine.threads import get_num_threads, set_num_threads
+from fastbp.engine.cpu import CpuInfo, cpu_info, get_num_threads, set_num_threads
 from fastbp.graph.graph import Input
 from fastbp.layers import (
     ELU,

@@ -108,6 +108,30 @@ static int32_t find(const char *name, const char *const *names, int32_t n)
     return n;
 }
 
+const char *fbp_phase_name(int32_t i)
+{
+#define FBP_PHASE(name, over) #name,
+    static const char *const names[] = {FBP_PHASES(FBP_PHASE)};
+#undef FBP_PHASE
+    return i >= 0 && (size_t)i < sizeof names / sizeof *names ? names[i] : NULL;
+}
+
+fbp_domain fbp_phase_domain(int32_t i)
+{
+#define FBP_PHASE(name, over) over,
+    static const fbp_domain domains[] = {FBP_PHASES(FBP_PHASE)};
+#undef FBP_PHASE
+    return domains[i];
+}
+
+fbp_entry fbp_phase_entry(const fbp_phases *phases, int32_t i)
+{
+#define FBP_PHASE(name, over) phases->name,
+    const fbp_entry entries[] = {FBP_PHASES(FBP_PHASE)};
+#undef FBP_PHASE
+    return entries[i];
+}
+
 int32_t fbp_find_op(const char *name) { return find(name, op_names, FBP_OP_COUNT); }
 
 int32_t fbp_find_optimizer(const char *name) { return find(name, optimizer_names, FBP_OPTIMIZER_COUNT); }

@@ -56,34 +56,57 @@ enum {
     FBP_MOST_HYPER = 5         /* an optimizer's own numbers */
 };
 
+/* An activation op that another op takes in: FBP_OP_identity where there is none. */
+typedef struct fbp_activation {
+    int32_t op;
+    double alpha;              /* its hyperparameter */
+    const void *from;          /* what its derivative is computed from: its input or its output */
+} fbp_activation;
+
+/* What an op takes in of its neighbours, if it can: the traits of its Python twin say so. */
+typedef struct fbp_fusion {
+    fbp_activation act;        /* applied to z, what the op makes, in forward: y = act(z) */
+    void *z;                   /* z is left here, or NULL */
+    fbp_activation gate;       /* dx[0] is multiplied by its derivative: it made x[0]; of an activation node, its own */
+    int32_t updates;           /* gradient phases update p at once, piece by piece, where run->update is given */
+} fbp_fusion;
+
+/* What losses have besides. */
+typedef struct fbp_loss {
+    const void *target;        /* (B, ...) of the dtype, or int64 labels (B,) */
+    const void *weight;        /* sample weights (B,), or NULL */
+    void *row_weight;          /* (B,) the weight of each row, all of which sum to 1 */
+    double *row_loss;          /* (B,) the weighted loss of each row */
+} fbp_loss;
+
+/* What a node that is written in Python has instead of all else: the object to be called, and the plan it is called
+ * with. */
+typedef struct fbp_call {
+    void *object, *plan;
+} fbp_call;
+
 /* One use of one op. All pointers are of the plan's dtype unless a comment says otherwise; unused ones are NULL.
  * Which dims, attributes and saved tensors an op has is written above its code in src_c/ops, and made by the
  * `native` method of its Python twin. */
 typedef struct fbp_node {
-    void *x[FBP_MOST_INPUTS];          /* inputs */
+    void *x[FBP_MOST_INPUTS];          /* inputs; int64 where the tensor holds integers */
     void *dx[FBP_MOST_INPUTS];         /* their gradients; NULL where not wanted */
-    void *y, *dy;             /* output, and its gradient */
+    void *y, *dy;                      /* output, and its gradient */
     void *p[FBP_MOST_PARAMETERS];      /* parameters, in the order that the Python twin's `native` gives their roles */
     void *dp[FBP_MOST_PARAMETERS];     /* their gradients; NULL when frozen */
+    double decay[FBP_MOST_PARAMETERS]; /* their weight decay, for whoever updates them */
     void *buffer[FBP_MOST_BUFFERS];    /* state that is not trained, likewise: running statistics */
-    void *save[FBP_MOST_SAVES];        /* kept from forward for backward */
-    void *aux;                /* linear: W transposed, (O, I), or NULL; losses: row weights (B,), divided by their sum */
-    const void *constants;    /* losses: one number for each output column, or NULL */
-    const void *target;       /* losses: (B, ...) of the dtype, or int64 labels (B,) */
-    const void *weight;       /* losses: sample weights (B,), or NULL */
-    double *row_loss;         /* losses: (B,) weighted loss of each row */
+    void *save[FBP_MOST_SAVES];        /* kept from forward for backward; of the kind that `native` says */
+    void *prepared;                    /* what the phase prepare makes of the parameters, or NULL */
+    const void *constants;             /* numbers of the dtype that `native` gives, or NULL */
+    const int64_t *integers;           /* likewise */
     int64_t dim[FBP_MOST_DIMS];
     double attr[FBP_MOST_ATTRS];
-    int64_t id;               /* position in the graph: keys random numbers */
-    /* fusion, linear only: */
-    int32_t act;              /* an activation op applied to z in forward, or FBP_OP_identity; also: which op an
-                                 activation node is */
-    int32_t in_act;           /* the activation op that made x, whose backward is folded into dx, or identity */
-    double act_alpha, in_alpha;
-    void *in_from;            /* what in_act's derivative is computed from: its output or its input */
-    int32_t fused;            /* gradient phases update p at once, piece by piece, where run->update is given */
-    double decay[FBP_MOST_PARAMETERS];   /* weight decay of each parameter then */
-    int32_t bf16;             /* the products take operands rounded to bfloat16; see fbp_has_bf16 */
+    int64_t id;                        /* position in the graph: keys random numbers */
+    int32_t bf16;                      /* products take operands rounded to bfloat16; see fbp_has_bf16 */
+    fbp_fusion fusion;
+    fbp_loss loss;
+    fbp_call call;
 } fbp_node;
 
 /* n elements of p and of the state vectors are updated in place from g; returns 0, or 1 where a parameter became
@@ -116,9 +139,11 @@ typedef struct fbp_run {
     int32_t *failed;           /* NULL, or set to 1 by a step that could not do its work */
 } fbp_run;
 
-#define FBP_SCRATCH_BYTES (768 * 1024)
+/* Scratch memory that the products of gemm_pack.inc.h and gemm_bf16.inc.h ask for, from its beginning on. */
+#define FBP_PRODUCT_SCRATCH_BYTES (768 * 1024)
 
-/* One phase of a node, over rows or units lo <= i < hi. The scratch memory is the calling thread's own. */
+/* One phase of a node, over rows or units lo <= i < hi. The scratch memory is the calling thread's own, as large as the
+ * `native` of the op asks for, and starts on a cache line. */
 typedef void (*fbp_entry)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch);
 
 /* Update n parameters from p on, whose gradients are at g; any thread may do any piece. */
@@ -129,16 +154,23 @@ static inline void fbp_update_piece(fbp_update_plan *u, void *p, const void *g, 
     if (u->update(p, state, g, n, u->hyper, weight_decay)) __atomic_store_n(&u->bad, 1, __ATOMIC_RELAXED);
 }
 
-/* The phases of an op, in the order they run; NULL where it has none. The _units members say which dim counts the
- * units of a phase that is not over rows. */
+typedef enum { FBP_OVER_ROWS = 0, FBP_OVER_UNITS = 1 } fbp_domain;
+
+/* The phases of an op, in the order they run. Phases over units that mix rows see the whole batch; how many units there
+ * are, the `native` of the op says. */
+#define FBP_PHASES(PHASE)                                                                                              \
+    PHASE(prepare, FBP_OVER_UNITS)           /* before the first forward, and between an update and the next one */    \
+    PHASE(forward_reduce, FBP_OVER_UNITS)    /* mixes rows, before forward */                                          \
+    PHASE(forward, FBP_OVER_ROWS)                                                                                      \
+    PHASE(backward_reduce, FBP_OVER_UNITS)   /* mixes rows, before backward; may fill dp */                            \
+    PHASE(backward, FBP_OVER_ROWS)           /* dx from dy */                                                          \
+    PHASE(gradient, FBP_OVER_UNITS)          /* dp from x and dy, after every backward */
+
+/* Those of one op; NULL where it has none. */
 typedef struct fbp_phases {
-    fbp_entry prepare;          /* over units; before the first forward, and between an update and the next one */
-    fbp_entry forward_reduce;   /* over units; mixes rows, before forward */
-    fbp_entry forward;          /* over rows */
-    fbp_entry backward_reduce;  /* over units; mixes rows, before backward; may fill dp */
-    fbp_entry backward;         /* over rows: dx from dy */
-    fbp_entry gradient;         /* over units: dp from x and dy, after every backward */
-    int32_t prepare_units, reduce_units, gradient_units;
+#define FBP_PHASE(name, over) fbp_entry name;
+    FBP_PHASES(FBP_PHASE)
+#undef FBP_PHASE
 } fbp_phases;
 
 #define FBP_OP(name)
@@ -189,6 +221,11 @@ int32_t fbp_has_bf16(const fbp_table *table);
 int32_t fbp_find_op(const char *name);
 int32_t fbp_find_optimizer(const char *name);
 
+/* The i-th phase, or NULL; what it runs over; and what an op has of it, or NULL. */
+const char *fbp_phase_name(int32_t i);
+fbp_domain fbp_phase_domain(int32_t i);
+fbp_entry fbp_phase_entry(const fbp_phases *phases, int32_t i);
+
 /* ---- threads -------------------------------------------------------------------------------------------------- */
 
 /* Work to be shared: called once in each thread with its number, 0 <= thread < n_threads. */
@@ -199,8 +236,6 @@ typedef void (*fbp_job)(void *argument, int32_t thread);
 void fbp_pool_run(int32_t n_threads, fbp_job job, void *argument);
 
 /* ---- plan ----------------------------------------------------------------------------------------------------- */
-
-typedef enum { FBP_OVER_ROWS = 0, FBP_OVER_UNITS = 1 } fbp_domain;
 
 typedef struct fbp_step {
     fbp_entry run;
@@ -218,7 +253,8 @@ typedef struct fbp_program {
     int64_t tile;              /* rows that go through a group of row steps together */
     int32_t n_threads;         /* at the most */
     double fork_cost;          /* nanoseconds of work that an added thread must at least take over */
-    char *scratch;             /* FBP_SCRATCH_BYTES for each thread */
+    char *scratch;             /* scratch_bytes for each thread */
+    int64_t scratch_bytes;
 } fbp_program;
 
 /* A place in nodes that is pointed straight at the data set where its rows come in order, so that none are copied. */
@@ -268,6 +304,9 @@ fbp_status fbp_run_loop(fbp_loop *loop, double seconds);
 /* Entries of steps that belong to no op: */
 /* rows of x[0], dim[0] bytes each, as run->order and run->first say, to y; nothing if run->in_place */
 void fbp_feed_rows(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch);
+/* the same for rows of int64, always copied: each is at least 0 and below dim[1], unless that is 0; where one is not,
+ * the run has failed, and 0 stands in its place. So no integer decides an address that Python could change. */
+void fbp_feed_integers(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch);
 /* elements of p[0] updated from dp[0], with decay[0] */
 void fbp_update_units(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch);
 

@@ -26,11 +26,13 @@ FBP_KERNEL(linear_backward_weight, (T *restrict dW /* (I, O) */, T *restrict db 
 FBP_KERNEL(transpose, (T *restrict y /* (C, R) */, const T *restrict x /* (R, C) */, int64_t R, int64_t C))
 
 /* elementwise activations: s is what the derivative is computed from, the output y or the input x */
+#ifndef FBP_ACTIVATION
 #define FBP_ACTIVATION(name)                                                                                  \
     FBP_OP(name)                                                                                              \
     FBP_KERNEL(name##_forward, (T *y /* (n,) */, const T *x /* (n,) */, int64_t n, double alpha))             \
     FBP_KERNEL(name##_backward, (T *dx /* (n,) */, const T *dy /* (n,) */, const T *s /* (n,) */,             \
                                  int64_t n, double alpha))
+#endif
 FBP_ACTIVATION(identity)     /* s = y; y = x */
 FBP_ACTIVATION(relu)         /* s = y; y = max(x, 0) */
 FBP_ACTIVATION(leaky_relu)   /* s = x; y = x if x > 0 else alpha x; alpha: slope below 0 */

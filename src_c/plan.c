@@ -39,7 +39,7 @@ static void run_units(const stage *g, int64_t task, void *scratch)
 static void share_tasks(void *argument, int32_t thread)
 {
     stage *g = argument;
-    void *scratch = g->program->scratch + (int64_t)thread * FBP_SCRATCH_BYTES;
+    void *scratch = g->program->scratch + (int64_t)thread * g->program->scratch_bytes;
     int64_t task;
     while ((task = __atomic_fetch_add(&g->next, 1, __ATOMIC_RELAXED)) < g->n_tasks) {
         if (g->begin->domain == FBP_OVER_ROWS) run_rows(g, task, scratch);
@@ -109,6 +109,25 @@ void fbp_feed_rows(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t
         memcpy(to + r * size, from + run->order[run->first + r] * size, (size_t)size);
 }
 
+void fbp_feed_integers(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
+{
+    (void)scratch;
+    const int64_t *from = node->x[0];
+    int64_t *to = node->y;
+    const int64_t size = node->dim[0] / (int64_t)sizeof(int64_t);
+    const uint64_t below = (uint64_t)node->dim[1];
+    for (int64_t r = lo; r < hi; r++) {
+        const int64_t *row = from + (run->order ? run->order[run->first + r] : run->first + r) * size;
+        for (int64_t i = 0; i < size; i++) {
+            /* read once: who owns the data may be changing it, and what was checked must be what is used */
+            const int64_t value = __atomic_load_n(row + i, __ATOMIC_RELAXED);
+            const int32_t fits = !below || (uint64_t)value < below;
+            to[r * size + i] = fits ? value : 0;
+            if (!fits && run->failed) __atomic_store_n(run->failed, 1, __ATOMIC_RELAXED);
+        }
+    }
+}
+
 void fbp_update_units(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
     (void)scratch;
@@ -171,7 +190,7 @@ static fbp_status run_mini_batch(fbp_loop *loop)
     for (int64_t i = 0; i < loop->n_direct && run->in_place; i++)
         *loop->direct[i].place = loop->direct[i].source + run->first * loop->direct[i].row_bytes;
     fbp_run_program(loop->program, run);
-    if (run->failed && *run->failed) return FBP_ERROR_STEP;
+    if (run->failed && __atomic_load_n(run->failed, __ATOMIC_RELAXED)) return FBP_ERROR_STEP;
     const double loss = fbp_total_loss(loop->row_losses, loop->loss_rows, loop->n_losses, run->rows);
     loop->losses[loop->position] = loss;
     if (!isfinite(loss)) return FBP_ERROR_LOSS;

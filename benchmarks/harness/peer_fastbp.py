@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.engine.cpu import set_num_threads
 from fastbp.engine.executable import BackendName
-from fastbp.engine.threads import set_num_threads
 from fastbp.layers import Layer, Linear, ReLU, Tanh
 from fastbp.network import Sequential
 from fastbp.objectives.losses import MSE, CrossEntropy

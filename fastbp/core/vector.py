@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from functools import lru_cache
 from itertools import count
-from math import inf
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fastbp.core.checks import numbers
+from fastbp.core.machine import memory_limit
 from fastbp.ops.base import Array, Shape
 
 if TYPE_CHECKING:
@@ -80,19 +77,6 @@ class Vector(Mapping[str, Array]):
 
     def __repr__(self) -> str:
         return "{" + ", ".join(f"{n!r}: {v.shape}" for n, v in self._views.items()) + "}"
-
-
-@lru_cache
-def memory_limit(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys/fs/cgroup")) -> float:
-    """Return the bytes that a process can have: memory and swap, or what its cgroup grants; infinity if unknown."""
-    limits = [inf]
-    with suppress(OSError, ValueError, KeyError, IndexError):
-        lines = dict(line.split(":", 1) for line in meminfo.read_text(encoding="utf-8").splitlines() if ":" in line)
-        limits.append(1024.0 * sum(int(lines[name].split()[0]) for name in ("MemTotal", "SwapTotal")))
-    for file in (cgroup / "memory.max", cgroup / "memory/memory.limit_in_bytes"):
-        with suppress(OSError, ValueError):      # it is not there, or says "max"
-            limits.append(float(int(file.read_text(encoding="utf-8"))))
-    return min(limits)
 
 
 def aligned_zeros(size: int, dtype: str) -> Array:

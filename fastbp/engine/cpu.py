@@ -1,4 +1,4 @@
-"""What fastbp runs on: the CPU, its instruction sets, and how much of it is used."""
+"""What fastbp runs on: the CPU, its instruction sets, and how many threads of it are used."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastbp.engine.threads import available_cpus, get_num_threads
+from fastbp.core.machine import available_cpus
+from fastbp.engine.threads import number_of_threads
 
 
 @dataclass(frozen=True)
@@ -64,3 +65,36 @@ def _model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
         lines = []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return models[0] if models else platform.processor() or platform.machine() or "unknown"
+
+
+def set_num_threads(n: int | str) -> None:
+    """Set how many threads training and prediction may use.
+
+    Parameters
+    ----------
+    n : int or "auto"
+        ``"auto"``, the default at the start: the CPUs this process may use. The environment variable
+        ``FASTBP_NUM_THREADS`` sets it from outside.
+
+    Raises
+    ------
+    ValueError
+        For anything else; the number stays as it was.
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> before = fb.get_num_threads()
+    >>> fb.set_num_threads(1)
+    >>> fb.get_num_threads()
+    1
+    >>> fb.set_num_threads(before)
+    """
+    from fastbp.engine import native
+    native.set_threads(number_of_threads("set_num_threads: n", n))
+
+
+def get_num_threads() -> int:
+    """Return how many threads training and prediction may use."""
+    from fastbp.engine import native
+    return int(native.get_threads())

@@ -26,6 +26,27 @@ cdef extern from "fastbp.h" nogil:
         FBP_MOST_STATES
         FBP_MOST_HYPER
 
+    ctypedef struct fbp_activation:
+        int32_t op
+        double alpha
+        const void *from_ "from"
+
+    ctypedef struct fbp_fusion:
+        fbp_activation act
+        void *z
+        fbp_activation gate
+        int32_t updates
+
+    ctypedef struct fbp_loss:
+        const void *target
+        const void *weight
+        void *row_weight
+        double *row_loss
+
+    ctypedef struct fbp_call:
+        void *object
+        void *plan
+
     ctypedef struct fbp_node:
         void *x[FBP_MOST_INPUTS]
         void *dx[FBP_MOST_INPUTS]
@@ -33,24 +54,19 @@ cdef extern from "fastbp.h" nogil:
         void *dy
         void *p[FBP_MOST_PARAMETERS]
         void *dp[FBP_MOST_PARAMETERS]
+        double decay[FBP_MOST_PARAMETERS]
         void *buffer[FBP_MOST_BUFFERS]
         void *save[FBP_MOST_SAVES]
-        void *aux
+        void *prepared
         const void *constants
-        const void *target
-        const void *weight
-        double *row_loss
+        const int64_t *integers
         int64_t dim[FBP_MOST_DIMS]
         double attr[FBP_MOST_ATTRS]
         int64_t id
-        int32_t act
-        int32_t in_act
-        double act_alpha
-        double in_alpha
-        void *in_from
-        int32_t fused
-        double decay[FBP_MOST_PARAMETERS]
         int32_t bf16
+        fbp_fusion fusion
+        fbp_loss loss
+        fbp_call call
 
     ctypedef int32_t (*fbp_update)(void *p, void **state, const void *g, int64_t n, const double *hyper,
                                    double weight_decay) noexcept
@@ -77,20 +93,17 @@ cdef extern from "fastbp.h" nogil:
         int32_t in_place
         int32_t *failed
 
-    int FBP_SCRATCH_BYTES
+    int FBP_PRODUCT_SCRATCH_BYTES
 
     ctypedef void (*fbp_entry)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch) noexcept
 
+    ctypedef enum fbp_domain:
+        FBP_OVER_ROWS
+        FBP_OVER_UNITS
+
     ctypedef struct fbp_phases:
-        fbp_entry prepare
-        fbp_entry forward_reduce
         fbp_entry forward
-        fbp_entry backward_reduce
-        fbp_entry backward
         fbp_entry gradient
-        int32_t prepare_units
-        int32_t reduce_units
-        int32_t gradient_units
 
     ctypedef struct fbp_table:
         const char *name
@@ -109,6 +122,10 @@ cdef extern from "fastbp.h" nogil:
     int32_t fbp_find_op(const char *name)
     int32_t fbp_find_optimizer(const char *name)
 
+    const char *fbp_phase_name(int32_t i)
+    fbp_domain fbp_phase_domain(int32_t i)
+    fbp_entry fbp_phase_entry(const fbp_phases *phases, int32_t i)
+
     ctypedef struct fbp_step:
         fbp_entry run
         const fbp_node *node
@@ -125,6 +142,7 @@ cdef extern from "fastbp.h" nogil:
         int32_t n_threads
         double fork_cost
         char *scratch
+        int64_t scratch_bytes
 
     ctypedef struct fbp_direct:
         const void **place
@@ -164,6 +182,7 @@ cdef extern from "fastbp.h" nogil:
     double fbp_total_loss(double **row_losses, const int64_t *loss_rows, int64_t n_losses, int64_t rows)
     fbp_status fbp_run_loop(fbp_loop *loop, double seconds)
     void fbp_feed_rows(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch) noexcept
+    void fbp_feed_integers(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch) noexcept
     void fbp_update_units(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch) noexcept
 
 

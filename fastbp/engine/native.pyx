@@ -16,102 +16,15 @@ from libc.stdint cimport int32_t, int64_t, uint64_t, uintptr_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
-from fastbp.engine.lowering import Ref, buffers_of, groups, nodes_of
-from fastbp.engine.python_nodes import call
 from fastbp.core.vector import aligned_zeros
+from fastbp.engine.conversions cimport FLOAT32, FLOAT64, INT64, OTHER, all_between, convert, kind_of
+from fastbp.engine.plan_parts import NetworkArray, buffers_of, groups, nodes_of, read_in_place
+from fastbp.engine.python_nodes import call
 
 include "settings.pxi"
-include "conversions.pxi"
+include "structs.pxi"
 
-
-# ---- the plan ------------------------------------------------------------------------------------------------------
-
-_PHASES = ("prepare", "forward_reduce", "forward", "backward_reduce", "backward", "gradient")
-# what makes a task, in estimated nanoseconds
-cdef double _TASK_COST = 8000
-
-
-cdef fbp_entry _phase(const fbp_phases *phases, str name) noexcept:
-    if name == "prepare":
-        return phases.prepare
-    if name == "forward_reduce":
-        return phases.forward_reduce
-    if name == "forward":
-        return phases.forward
-    if name == "backward_reduce":
-        return phases.backward_reduce
-    if name == "backward":
-        return phases.backward
-    return phases.gradient
-
-
-_known_phases = {}
 cdef object _ndarray = np.ndarray, _empty = np.empty
-
-
-def op_phases(op: str) -> frozenset:
-    """Return the names of the phases that the C twin of an op has.
-
-    Raises
-    ------
-    ValueError
-        If it has no C twin.
-    """
-    cdef int32_t number
-    if op == "python":
-        return frozenset(["call"])
-    if op not in _known_phases:
-        number = fbp_find_op(op.encode())
-        if number < 0:
-            raise ValueError(f'the op {op!r} has no native kernel; use backend="reference"')
-        _known_phases[op] = frozenset(n for n in _PHASES if _phase(_table.op[0][number], n) != NULL)
-    return _known_phases[op]
-
-
-cdef int _check_room(str op, str what, count, int64_t most) except -1:
-    """Raise ValueError for an op that needs more of something than a node has room for."""
-    if count > most:
-        raise ValueError(f'the op {op!r} has {count} {what}; the native backend takes at most {most}: use '
-                         'backend="reference", or cut the op in two')
-    return 0
-
-
-def check_op(op, shapes: Sequence, params: Sequence, buffers: Sequence) -> None:
-    """Check that an op has a C twin, which a node has room for, and which is told of all parameters and buffers.
-
-    Raises
-    ------
-    ValueError
-        Otherwise; it names the op.
-    """
-    if op.is_view or op.name == "python":
-        return
-    op_phases(op.name)
-    native = op.native(*shapes)
-    _check_room(op.name, "inputs", len(shapes), FBP_MOST_INPUTS)
-    _check_room(op.name, "parameters", len(native.params), FBP_MOST_PARAMETERS)
-    _check_room(op.name, "buffers", len(native.buffers), FBP_MOST_BUFFERS)
-    _check_room(op.name, "saved tensors", len(native.saves), FBP_MOST_SAVES)
-    _check_room(op.name, "dims", len(native.dims), FBP_MOST_DIMS)
-    _check_room(op.name, "attrs", len(native.attrs), FBP_MOST_ATTRS)
-    for what, roles, known in (("parameters", params, native.params), ("buffers", buffers, native.buffers)):
-        unknown = [role for role in roles if role not in known]
-        if unknown:
-            raise ValueError(f"the op {op.name!r} has {what} {', '.join(map(repr, unknown))} that its C twin is not told "
-                             f"of; name them in the {what} of its `native`, or use backend=\"reference\"")
-
-
-cdef int64_t _units(const fbp_node *node, int32_t dim) noexcept:
-    return node.dim[dim] if dim >= 0 else 1
-
-
-cdef void *_address(object array) except? NULL:
-    """Where the elements of a contiguous array are; the caller keeps the array alive."""
-    cdef Py_buffer view
-    PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
-    cdef void *address = view.buf
-    PyBuffer_Release(&view)
-    return address
 
 
 class Status:
@@ -154,115 +67,50 @@ cdef class Gate:
         self.busy = False
 
 
-cdef void _call_back(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch) noexcept nogil:
-    """Run a node that is written in Python; what it raises stops the run."""
-    if run.failed != NULL and run.failed[0]:
-        return
-    cdef uint64_t mode = fbp_flush_subnormals(0)
-    with gil:
-        plan = <Plan> node.aux
-        error = call((<object> node.constants).call, plan, run.rows, bool(run.training), run.seed, run.step)
-        if error is not None:
-            plan.error = error
-            if run.failed != NULL:
-                run.failed[0] = 1
-    fbp_set_float_mode(mode)
-
-
-cdef class Plan:
-    """One lowered graph over memory for up to ``capacity`` rows.
+cdef class Plan(Structs):
+    """One lowered graph over memory for up to ``capacity`` rows: takes data, and runs.
 
     Parameters
     ----------
     memory : Memory
     lowering : Lowering
     capacity : int
-    programs : dict of str to list of Step
+    programs : dict of str to list of PlanStep
+    gate : Gate
     """
 
-    cdef fbp_node *nodes
-    cdef fbp_step *steps
-    cdef fbp_program *programs
-    cdef double **row_losses
-    cdef int64_t *loss_rows
-    cdef char *scratch
-    cdef int32_t scratch_threads
     cdef fbp_loop loop
     cdef fbp_segment *segments
     cdef fbp_direct *direct
     cdef int64_t n_direct
     cdef fbp_update_plan update
-    cdef int32_t dtype
-    cdef dict _number_of, _program_of, _offsets
-    cdef object _arena, _real, _memory, _sources
+    cdef object _sources
     cdef list _direct
-    cdef list _node_list
-    cdef readonly object lowering
-    cdef readonly int64_t capacity, position
-    # for the quick ways: what fits
-    cdef Gate gate
-    cdef object error
+    cdef readonly int64_t position
     cdef int32_t failed
+    cdef Gate gate
+    # for the quick ways: what fits
     cdef int64_t *feed_numbers
     cdef int *feed_kinds
     cdef object input_shape, output_shape, target_shape
     cdef char *output_at
-    cdef int64_t output_row_bytes, n_classes, n_programs
+    cdef int64_t output_row_bytes, n_classes
     cdef int64_t step_programs[3]
     cdef bint target_is_flat
 
     def __cinit__(self, memory, lowering, capacity, programs, Gate gate):
-        self.lowering, self.capacity, self._memory, self.gate = lowering, capacity, memory, gate
-        self.dtype = 1 if memory.dtype == "float64" else 0
-        self._real = np.dtype(memory.dtype)
-        self._node_list = nodes_of(programs.values())
-        self._number_of = {id(n): i for i, n in enumerate(self._node_list)}
-        self._lay_out()
-        self.nodes = <fbp_node *> _zeros(len(self._node_list), sizeof(fbp_node))
-        self.steps = <fbp_step *> _zeros(sum(map(len, programs.values())), sizeof(fbp_step))
-        self.programs = <fbp_program *> _zeros(len(programs), sizeof(fbp_program))
-        self.row_losses = <double **> _zeros(len(lowering.loss_nodes), sizeof(double *))
-        self.loss_rows = <int64_t *> _zeros(len(lowering.loss_nodes), sizeof(int64_t))
+        self.gate = gate
         self.feed_numbers = <int64_t *> _zeros(len(lowering.feeds), sizeof(int64_t))
         self.feed_kinds = <int *> _zeros(len(lowering.feeds), sizeof(int))
-        for i, node in enumerate(self._node_list):
-            self._fill_node(&self.nodes[i], node)
-        self._fill_programs(programs)
-        for i, node in enumerate(lowering.loss_nodes):
-            self.row_losses[i] = <double *> self._at(node.row_loss)
-            self.loss_rows[i] = node.dims[0]
         self._sources = [None] * len(lowering.feeds)
         self._describe_borders()
         self._find_direct()
 
     def __dealloc__(self):
-        free(self.nodes)
-        free(self.steps)
-        free(self.programs)
-        free(self.row_losses)
-        free(self.loss_rows)
         free(self.feed_numbers)
         free(self.feed_kinds)
         free(self.segments)
         free(self.direct)
-        free(self.scratch)
-
-    def _lay_out(self):
-        """Give every buffer a place in the arena, each starting on a cache line of its own."""
-        self._offsets = {}
-        total = 0
-        # no node may have a gradient that comes from outside: that of an output that is an input
-        for b in {id(b): b for b in (*buffers_of(self._node_list), *self.lowering.grads.values())}.values():
-            self._offsets[id(b)] = total
-            size = (b.per_row * self.capacity + b.fixed) * (self._real.itemsize if b.kind == "real" else 8)
-            # an odd number of cache lines between neighbours keeps them out of each other's cache sets
-            total += (size + 127) // 64 * 64
-        try:
-            _may_allocate()
-            self._arena = aligned_zeros(total, "uint8")
-        except (MemoryError, ValueError) as error:
-            raise MemoryError(f"running {self.capacity:,} rows at once needs {total / 2**30:,.1f} GiB, which cannot be "
-                              "had; use smaller batches") from error
 
     def _describe_borders(self):
         """Note what comes in and goes out, for the ways that take arrays as they are."""
@@ -273,31 +121,20 @@ cdef class Plan:
         self.input_shape, self.output_shape = low.graph.inputs[0].shape, low.graph.outputs[0].shape
         self.output_at = <char *> self._at(low.values[low.graph.outputs[0]])
         self.output_row_bytes = prod(self.output_shape) * self._real.itemsize
-        if low.settings.losses:
-            self.target_shape = low.settings.losses[0].target_shape
-            self.target_is_flat = prod(self.target_shape) == 1 and low.settings.losses[0].target_kind == "real"
-            self.n_classes = low.settings.losses[0].native.dims[1]
+        if low.purpose.losses:
+            self.target_shape = low.purpose.losses[0].target_shape
+            self.target_is_flat = prod(self.target_shape) == 1 and low.purpose.losses[0].target_kind == "real"
+            self.n_classes = low.purpose.losses[0].native.dims[1]
         for i, name in enumerate(("prepare", "run", "finish_last")):
             self.step_programs[<int64_t> i] = self._program_of.get(name, 0)
 
     def _find_direct(self):
         """Note the places that can be pointed at the data set itself."""
-        cdef fbp_node *n
-        cdef const void **place
-        self._direct = self.lowering.read_in_place(self._node_list)
+        self._direct = [] if self.lowering.calls_back else read_in_place(self._node_list, self.lowering.feeds)
         self.n_direct = len(self._direct)
-        self.direct = <fbp_direct *> _zeros(max(self.n_direct, 1), sizeof(fbp_direct))
-        for i, (number, field, _) in enumerate(self._direct):
-            n = &self.nodes[<int64_t> number]
-            if field == "target":
-                place = <const void **> &n.target
-            elif field == "weight":
-                place = <const void **> &n.weight
-            elif field == "in_from":
-                place = <const void **> &n.in_from
-            else:
-                place = <const void **> &n.x[<int> int(field[1:])]
-            self.direct[<int64_t> i].place = place
+        self.direct = <fbp_direct *> _zeros(self.n_direct, sizeof(fbp_direct))
+        for i, (number, name, _) in enumerate(self._direct):
+            self.direct[<int64_t> i].place = <const void **> self._pointer(&self.nodes[<int64_t> number], name)
 
     cdef int _point_at_sources(self) except -1:
         """Point what can be at the arrays that are fed, from their first row on."""
@@ -316,103 +153,6 @@ cdef class Plan:
             self.direct[i].place[0] = self._at(self.lowering.feeds[self._direct[i][2]].y)
         return 0
 
-    cdef void *_at(self, place) except? NULL:
-        if place is None:
-            return NULL
-        if isinstance(place, Ref):
-            return _address(getattr(self._memory, place.vector)[place.name])
-        return <char *> _address(self._arena) + <int64_t> self._offsets[id(place)]
-
-    cdef int _fill_node(self, fbp_node *n, node) except -1:
-        cdef int i
-        if node.call is not None:
-            n.constants = <const void *> <void *> node                          # a node calls back: see _call_back
-            n.aux = <void *> self
-            n.row_loss = <double *> self._at(node.row_loss)
-            return 0
-        _check_room(node.op, "inputs", max(len(node.x), len(node.dx)), FBP_MOST_INPUTS)
-        _check_room(node.op, "parameters", max(len(node.p), len(node.dp)), FBP_MOST_PARAMETERS)
-        _check_room(node.op, "buffers", len(node.buffers), FBP_MOST_BUFFERS)
-        _check_room(node.op, "saved tensors", len(node.save), FBP_MOST_SAVES)
-        _check_room(node.op, "dims", len(node.dims), FBP_MOST_DIMS)
-        _check_room(node.op, "attrs", len(node.attrs), FBP_MOST_ATTRS)
-        for i, place in enumerate(node.x):
-            n.x[i] = self._at(place)
-        for i, place in enumerate(node.dx):
-            n.dx[i] = self._at(place)
-        for i, place in enumerate(node.p):
-            n.p[i] = self._at(place)
-        for i, place in enumerate(node.dp):
-            n.dp[i] = self._at(place)
-        for i, place in enumerate(node.buffers):
-            n.buffer[i] = self._at(place)
-        for i, place in enumerate(node.save):
-            n.save[i] = self._at(place)
-        n.y, n.dy, n.aux, n.in_from = self._at(node.y), self._at(node.dy), self._at(node.aux), self._at(node.in_from)
-        n.target, n.weight = self._at(node.target), self._at(node.weight)
-        n.row_loss = <double *> self._at(node.row_loss)
-        for i, size in enumerate(node.dims):
-            n.dim[i] = size
-        for i, value in enumerate(node.attrs):
-            n.attr[i] = value
-        if len(node.constants):
-            kept = np.array(node.constants, dtype=self._real)
-            self._offsets[id(node), "constants"] = kept          # kept alive with the plan
-            n.constants = _address(kept)
-        n.id, n.fused, n.bf16 = node.id, node.fused, node.bf16
-        n.act, n.in_act = fbp_find_op(node.act.encode()), fbp_find_op(node.in_act.encode())
-        n.act_alpha, n.in_alpha = node.act_alpha, node.in_alpha
-        return 0
-
-    cdef int _fill_programs(self, programs) except -1:
-        cdef int64_t used = 0
-        cdef fbp_step *s
-        self._program_of, self.n_programs = {}, len(programs)
-        for i, (name, steps) in enumerate(programs.items()):
-            self._program_of[name] = i
-            self.programs[i].steps = &self.steps[used]
-            self.programs[i].n_steps = len(steps)
-            self.programs[i].tile = self._tile()
-            for step, group in groups(steps):
-                s = &self.steps[used]
-                s.node = &self.nodes[<int64_t> self._number_of[id(step.node)]]
-                s.group, s.domain = group, 1 if step.stage else 0
-                s.cost = step.cost(self.capacity)
-                self._set_entry(s, step.node.op, step.phase)
-                s.chunk = max(1, <int64_t> (_TASK_COST / s.cost))
-                if step.node.op == "linear":         # rows of a weight: enough of them for tiles, few enough to share
-                    s.chunk = max(s.chunk, min(max(s.units // 8, 64), 192))
-                if s.chunk > 16:
-                    s.chunk = (s.chunk + 11) // 12 * 12
-                used += 1
-        return 0
-
-    cdef int _set_entry(self, fbp_step *s, str op, str phase) except -1:
-        cdef const fbp_phases *phases
-        s.units = s.node.dim[0]
-        if phase == "feed":
-            s.run = fbp_feed_rows
-        elif phase == "update":
-            s.run = fbp_update_units
-        elif phase == "call":
-            s.run, s.units = _call_back, 1
-        elif phase == "accumulate_rows":
-            s.run = _table.accumulate_phases[self.dtype].forward
-        elif phase == "accumulate_units":
-            s.run = _table.accumulate_phases[self.dtype].gradient
-        else:
-            phases = _table.op[self.dtype][fbp_find_op(op.encode())]
-            s.run = _phase(phases, phase)
-            s.units = _units(s.node, phases.prepare_units if phase == "prepare" else
-                             phases.gradient_units if phase == "gradient" else phases.reduce_units)
-        return 0
-
-    def _tile(self) -> int:
-        """Rows that go through the net together: few enough for the cache, enough to be worth fetching weights for."""
-        row_bytes = sum(b.per_row for b in buffers_of(self._node_list)) * self._real.itemsize
-        rows = 393216 // max(row_bytes, 1) // 48 * 48
-        return min(max(rows, 256), max(self.capacity, 1))
-
     # ---- running --------------------------------------------------------------------------------------------------
 
     def feed(self, arrays: Sequence) -> None:
@@ -425,24 +165,6 @@ cdef class Plan:
             n = &self.nodes[<int64_t> self._number_of[id(node)]]
             n.x[0] = _address(array)
             n.dim[0] = prod(array.shape[1:]) * array.itemsize
-
-    cdef const fbp_program *_program(self, str name) except NULL:
-        """A program that is ready to run."""
-        self._make_ready()
-        return &self.programs[<int64_t> self._program_of[name]]
-
-    cdef int _make_ready(self) except -1:
-        """Give all programs as many threads as are allowed now, and scratch memory for them."""
-        cdef int64_t i
-        cdef int32_t n = _threads
-        if self.scratch_threads < n:
-            scratch = <char *> _zeros(n * <size_t> FBP_SCRATCH_BYTES + 64, 1)
-            free(self.scratch)
-            self.scratch, self.scratch_threads = scratch, n
-        for i in range(self.n_programs):
-            self.programs[i].n_threads, self.programs[i].fork_cost = n, _fork_cost
-            self.programs[i].scratch = self.scratch + (-<uintptr_t> self.scratch & 63)
-        return 0
 
     def run(self, str name, int64_t rows, bint training) -> None:
         """Run one program once, on rows 0, 1, … of what is fed."""
@@ -467,28 +189,6 @@ cdef class Plan:
         """Return the loss of the last run."""
         return fbp_total_loss(self.row_losses, self.loss_rows, len(self.lowering.loss_nodes), rows)
 
-    def view(self, buffer, shape: tuple, int64_t rows):
-        """Return the array at a buffer: rows of the given shape."""
-        start = self._offsets[id(buffer)]
-        dtype = self._real if buffer.kind == "real" else np.dtype(buffer.kind)
-        size = rows * prod(shape) * dtype.itemsize
-        return self._arena[start:start + size].view(dtype).reshape(rows, *shape)
-
-    def array(self, place, shape: tuple):
-        """Return the array of a parameter's gradient: the network's own, or a buffer."""
-        if isinstance(place, Ref):
-            return getattr(self._memory, place.vector)[place.name]
-        return self.view(place, shape, 1)[0]
-
-    @property
-    def memory(self):
-        """The network's own arrays."""
-        return self._memory
-
-    def write(self, buffer, array) -> None:
-        """Copy rows into a buffer."""
-        memcpy(self._at(buffer), _address(array), array.nbytes)
-
     # ---- the quick ways: for contiguous arrays of numbers that fit --------------------------------------------------
 
     cdef int64_t _quick_feed(self, int feed, object array, object shape, bint flat) except -1:
@@ -506,7 +206,7 @@ cdef class Plan:
             PyObject_GetBuffer(array, &view, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS)
         except (BufferError, ValueError):  # NumPy raises ValueError for arrays that are not contiguous, and for dates
             return 0
-        kind = _kind_of(view.format[0]) if view.format[1] == 0 else OTHER
+        kind = kind_of(view.format[0]) if view.format[1] == 0 else OTHER
         fits = kind != OTHER and <uintptr_t> view.buf % <size_t> view.itemsize == 0
         if view.ndim == len(shape) + 1:
             for i in range(view.ndim - 1):
@@ -518,7 +218,7 @@ cdef class Plan:
         n.x[0] = view.buf
         if rows and kind != wanted:
             size = size // view.itemsize * (4 if wanted == FLOAT32 else 8)
-            if _convert(n.y, wanted, view.buf, kind, view.len // view.itemsize):
+            if convert(n.y, wanted, view.buf, kind, view.len // view.itemsize):
                 n.x[0] = n.y
             else:
                 rows = 0
@@ -596,12 +296,12 @@ cdef class Plan:
         cdef const fbp_node *n = &self.nodes[self.feed_numbers[1]]
         cdef int64_t size = rows * n.dim[0]
         if self.feed_kinds[1] == INT64:
-            return _all_between(<const int64_t *> n.x[0], size // 8, 0, self.n_classes - 1)
+            return all_between(<const int64_t *> n.x[0], size // 8, 0, self.n_classes - 1)
         if low == -INFINITY and high == INFINITY:
             return True
         if self.feed_kinds[1] == FLOAT32:
-            return _all_between(<const float *> n.x[0], size // 4, low, high)
-        return _all_between(<const double *> n.x[0], size // 8, low, high)
+            return all_between(<const float *> n.x[0], size // 4, low, high)
+        return all_between(<const double *> n.x[0], size // 8, low, high)
 
     # ---- training -------------------------------------------------------------------------------------------------
 
@@ -661,7 +361,7 @@ cdef class Plan:
                  if s.offset <= at < s.offset + s.length}
         for number, node in enumerate(self._node_list):
             for i, place in enumerate(node.p):
-                if isinstance(place, Ref):
+                if isinstance(place, NetworkArray):
                     n = &self.nodes[<int64_t> number]
                     n.decay[<int> i] = decay.get(place.name, 0.0)
 

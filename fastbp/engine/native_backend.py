@@ -10,13 +10,14 @@ import numpy as np
 
 from fastbp.core.errors import NonFiniteError
 from fastbp.engine.backend import Data, Progress
-from fastbp.engine.lowering import Buffer, Kind, LossSpec, Lowering, Settings, Step
+from fastbp.engine.lowering import Lowering
 from fastbp.engine.native import Gate, Plan, Status, check_op, has_bfloat16, isa, op_phases
+from fastbp.engine.plan_parts import Buffer, LossSpec, PlanStep, Purpose
 from fastbp.engine.reference import first_bad_tensor, mini_batch
 from fastbp.graph.graph import Tensor
 from fastbp.graph.memory import Memory
 from fastbp.objectives.losses import Loss
-from fastbp.ops.base import Array
+from fastbp.ops.base import Array, Kind
 from fastbp.optim.optimizers import Update
 
 # Within these limits no optimizer can make a parameter that is not finite: of each gradient, the learning rate, the
@@ -26,7 +27,7 @@ _TAME_RATE, _TAME_DECAY, _TAME_EPS = 1e6, 1.0, 1e-12
 
 
 class NativeBackend:
-    """Runs a graph with the C kernels; see ``backends/base.py`` for the interface."""
+    """Runs a graph with the C kernels; see ``backend.py`` for the interface."""
 
     def __init__(self, memory: Memory) -> None:
         if memory.compute_dtype == "bfloat16" and not has_bfloat16():
@@ -34,7 +35,7 @@ class NativeBackend:
                              f"avx512 and a CPU with AVX512_BF16; the one in use is {isa()}. Leave compute_dtype out "
                              '(to load a file: compute_dtype="float32"), or use backend="reference"')
         self._memory, self._graph, self._gate = memory, memory.graph, Gate()
-        self._plans: dict[Settings, Plan] = {}
+        self._plans: dict[Purpose, Plan] = {}
         self._last: tuple[Plan, int] | None = None
         self._inference: Plan | None = None
         self._stepping: tuple[Plan, Loss, Update, float, tuple[float, float]] | None = None
@@ -44,7 +45,7 @@ class NativeBackend:
     def forward(self, inputs: Sequence[Array], training: bool) -> tuple[Array, ...]:
         rows = len(inputs[0])
         with self._gate:
-            plan = self._plan(Settings(backward=training, input_grads=training), rows)
+            plan = self._plan(Purpose(backward=training, input_grads=training), rows)
             plan.feed(inputs)
             if training:
                 plan.run("prepare", rows, True)
@@ -70,7 +71,7 @@ class NativeBackend:
 
     def loss(self, data: Data, training: bool) -> float:
         with self._gate:
-            plan = self._plan(self._settings(data), data.rows)
+            plan = self._plan(self._purpose(data), data.rows)
             plan.feed(_sources(data))
             self._run(plan, "run", data.rows, training)
             return float(plan.total_loss(data.rows))
@@ -89,7 +90,7 @@ class NativeBackend:
         order = None if order is None else np.require(order, np.int64, ["C", "A"])
         n_rows = data.rows if order is None else order.shape[1]
         with self._gate:
-            plan = self._plan(self._settings(data, backward=True, fused=not checked), min(n_rows, batch_size))
+            plan = self._plan(self._purpose(data, backward=True, updates=not checked), min(n_rows, batch_size))
             plan.feed(_sources(data))
             plan.run("prepare", 0, True)
             self._last = self._stepping = None
@@ -124,21 +125,21 @@ class NativeBackend:
 
     # ---- plans ------------------------------------------------------------------------------------------------------
 
-    def _settings(self, data: Data, *, backward: bool = False, input_grads: bool = False,
-                  fused: bool = False) -> Settings:
+    def _purpose(self, data: Data, *, backward: bool = False, input_grads: bool = False,
+                  updates: bool = False) -> Purpose:
         specs = []
         for loss, tensor, target in zip(data.losses, self._graph.outputs, data.targets, strict=True):
             kind: Kind = "int64" if target.dtype.kind == "i" else "real"
             name = loss.native_name(target)
             specs.append(LossSpec(name, loss.native(tensor.shape, target), target.shape[1:], kind,
                                   loss if name == "python" else None))
-        return Settings(tuple(specs), data.sample_weight is not None, backward, input_grads, fused)
+        return Purpose(tuple(specs), data.sample_weight is not None, backward, input_grads, updates)
 
-    def _plan(self, settings: Settings, rows: int) -> Plan:
-        plan = self._plans.get(settings)
+    def _plan(self, purpose: Purpose, rows: int) -> Plan:
+        plan = self._plans.get(purpose)
         if plan is None or plan.capacity < rows:
-            low = Lowering(self._graph, settings, op_phases, self._memory.compute_dtype)
-            plan = self._plans[settings] = Plan(self._memory, low, max(rows, 1), _programs(low), self._gate)
+            low = Lowering(self._graph, purpose, op_phases, self._memory.compute_dtype)
+            plan = self._plans[purpose] = Plan(self._memory, low, max(rows, 1), _programs(low), self._gate)
         return plan
 
     def _run(self, plan: Plan, program: str, rows: int, training: bool) -> None:
@@ -146,7 +147,7 @@ class NativeBackend:
         self._last = plan, rows
 
     def _loss_and_grad(self, data: Data, input_grads: bool) -> Plan:
-        plan = self._plan(self._settings(data, backward=True, input_grads=input_grads), data.rows)
+        plan = self._plan(self._purpose(data, backward=True, input_grads=input_grads), data.rows)
         plan.feed(_sources(data))
         plan.run("prepare", data.rows, True)
         self._memory.grads.flat[...] = 0
@@ -257,9 +258,9 @@ def _sources(data: Data) -> list[Array]:
     return [*data.inputs, *data.targets, *([] if data.sample_weight is None else [data.sample_weight])]
 
 
-def _programs(low: Lowering) -> dict[str, list[Step]]:
+def _programs(low: Lowering) -> dict[str, list[PlanStep]]:
     """The programs of a lowered graph, by what it is for."""
-    s = low.settings
+    s = low.purpose
     if not s.losses:
         if not s.backward:
             return {"forward": low.forward}
@@ -268,7 +269,7 @@ def _programs(low: Lowering) -> dict[str, list[Step]]:
     if not s.backward:
         return {"run": run}
     run, late = run + low.backward, low.gradients
-    if not s.fused:
+    if not s.updates:
         run, late = run + late, []
     # finish_last is for a mini-batch after which "prepare" runs before anything else does
     return {"prepare": low.prepare, "run": run, "finish": late + low.updates + low.refresh(),

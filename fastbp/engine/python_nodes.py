@@ -7,17 +7,13 @@ other nodes cost what they always do.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from fastbp.engine.plan_parts import Buffer, LossSpec, Place, PlanMemory, PlanNode
 from fastbp.graph.graph import Tensor
-from fastbp.objectives.losses import Loss
 from fastbp.ops.base import Array, Context, Shape
-
-if TYPE_CHECKING:
-    from fastbp.engine.lowering import Buffer, Place
-    from fastbp.engine.native import Plan
 
 
 class PythonNode:
@@ -32,9 +28,9 @@ class PythonNode:
         self.dx: Sequence[Place] = ()
         self.dp: dict[str, Place] = {}
 
-    def forward(self, plan: Plan, rows: int, training: bool, seed: int, step: int) -> None:
+    def forward(self, plan: PlanMemory, rows: int, training: bool, seed: int, step: int) -> None:
         """Fill y."""
-        inputs = tuple(plan.view(b, t.shape, rows) for b, t in zip(self._x, self._node.inputs, strict=True))
+        inputs = tuple(_view(plan, b, t.shape, rows) for b, t in zip(self._x, self._node.inputs, strict=True))
         params = {role: plan.memory.params[name] for role, name in self._names["params"].items()}
         buffers = {role: plan.memory.buffers[name] for role, name in self._names["buffers"].items()}
         ctx = Context(training, inputs, params=params, buffers=buffers, seed=seed, step=step, node=self._number)
@@ -43,12 +39,12 @@ class PythonNode:
         ctx.output = y
         self._ctx = ctx
 
-    def backward(self, plan: Plan, rows: int, training: bool, seed: int, step: int) -> None:
+    def backward(self, plan: PlanMemory, rows: int, training: bool, seed: int, step: int) -> None:
         """Fill dx and the gradients of the parameters, those that are wanted."""
-        dxs, dparams = self._node.op.backward(self._ctx, plan.view(self.dy, self._shape, rows))
+        dxs, dparams = self._node.op.backward(self._ctx, _view(plan, self.dy, self._shape, rows))
         for place, dx, t in zip(self.dx, dxs, self._node.inputs, strict=True):
             if place is not None:
-                plan.view(place, t.shape, rows)[...] = dx
+                _view(plan, place, t.shape, rows)[...] = dx
         for role, place in self.dp.items():
             if place is not None:
                 plan.array(place, dparams[role].shape)[...] = dparams[role]
@@ -57,30 +53,35 @@ class PythonNode:
 class PythonLoss:
     """A loss that is a Python function: the loss of the batch in the first row's place, and dx."""
 
-    def __init__(self, loss: Loss, x: Buffer, shape: Shape, target: Buffer, target_shape: Shape, weight: Buffer | None,
-                 row_loss: Buffer) -> None:
-        self._loss, self._x, self._shape = loss, x, shape
-        self._target, self._target_shape, self._weight, self._row_loss = target, target_shape, weight, row_loss
-        self.dx: Place = None
+    def __init__(self, spec: LossSpec, node: PlanNode, shape: Shape) -> None:
+        assert spec.loss is not None
+        self._loss, self._target_shape, self._node, self._shape = spec.loss, spec.target_shape, node, shape
 
-    def forward(self, plan: Plan, rows: int, training: bool, seed: int, step: int) -> None:
+    def forward(self, plan: PlanMemory, rows: int, training: bool, seed: int, step: int) -> None:
         """Fill row_loss and, where it is wanted, dx."""
-        target = plan.view(self._target, self._target_shape, rows)
-        given: Array | None = None if self._weight is None else plan.view(self._weight, (), rows)
-        y_pred = plan.view(self._x, self._shape, rows)
+        node, part = self._node, self._node.loss
+        target = _view(plan, part.target, self._target_shape, rows)
+        given: Array | None = None if part.weight is None else _view(plan, part.weight, (), rows)
+        y_pred = _view(plan, node.x[0], self._shape, rows)
         value, dy = self._loss.value_and_gradient(y_pred, target, self._loss.row_weights(target, given))
-        row_loss = plan.view(self._row_loss, (), rows)
+        row_loss = _view(plan, part.row_loss, (), rows)
         row_loss[...] = 0
         row_loss[0] = value
-        if self.dx is not None:
-            plan.view(self.dx, self._shape, rows)[...] = dy
+        if node.dx:
+            _view(plan, node.dx[0], self._shape, rows)[...] = dy
 
 
-def call(target: Any, plan: Plan, rows: int, training: bool, seed: int, step: int) -> BaseException | None:
-    """Call a node's method; return what it raised."""
+def _view(plan: PlanMemory, place: Place, shape: Shape, rows: int) -> Array:
+    assert isinstance(place, Buffer)
+    return plan.view(place, shape, rows)
+
+
+def call(node: PlanNode, plan: PlanMemory, rows: int, training: bool, seed: int, step: int) -> Any:
+    """Call what a node is written in; return what it raised."""
+    assert node.call is not None
     try:
         with np.errstate(all="ignore"):
-            target(plan, rows, training, seed, step)
+            node.call(plan, rows, training, seed, step)
     except BaseException as error:
         return error
     return None

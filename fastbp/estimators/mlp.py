@@ -21,7 +21,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fastbp.core.checks import count, flag, number
-from fastbp.engine.threads import get_num_threads, set_num_threads
+from fastbp.engine.cpu import get_num_threads, set_num_threads
 from fastbp.estimators.mlp_network import build, linear_parameters
 from fastbp.estimators.objective import Objective
 from fastbp.estimators.observers import CallbackSupport, Observer, observe, with_callbacks

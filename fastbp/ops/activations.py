@@ -14,7 +14,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from math import pi, prod, sqrt
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
@@ -28,9 +28,6 @@ _FAR = 1000.0
 @dataclass(frozen=True)
 class ActivationOp(Op):
     """One function applied to every element. Those with hyperparameters are dataclasses of their own."""
-
-    derivative_from: ClassVar[Literal["input", "output"]]
-    """What ``derivative`` is computed from."""
 
     @abstractmethod
     def value(self, x: Array) -> Array:
@@ -54,14 +51,14 @@ class ActivationOp(Op):
         return (dy * self.derivative(s),), {}
 
     def native(self, *shapes: Shape) -> Native:
-        return Native(dims=(prod(shapes[0]),), alpha=getattr(self, "alpha", 0.0))
+        return Native(dims=(prod(shapes[0]),), attrs=(getattr(self, "alpha", 0.0),))
 
 
 class IdentityOp(ActivationOp):
     r""":math:`y = x`, so :math:`y' = 1`."""
 
     name: ClassVar[str] = "identity"
-    derivative_from: ClassVar[Literal["input", "output"]] = "output"
+    derivative_from = "output"
 
     def value(self, x: Array) -> Array:
         return x
@@ -77,7 +74,7 @@ class ReLUOp(ActivationOp):
     r""":math:`y = \max(0, x)`, so :math:`y' = 1` where :math:`y > 0`, else 0."""
 
     name: ClassVar[str] = "relu"
-    derivative_from: ClassVar[Literal["input", "output"]] = "output"
+    derivative_from = "output"
 
     def value(self, x: Array) -> Array:
         return np.maximum(x, 0)
@@ -95,7 +92,7 @@ class LeakyReLUOp(ActivationOp):
 
     alpha: float = 0.01
     name: ClassVar[str] = "leaky_relu"
-    derivative_from: ClassVar[Literal["input", "output"]] = "input"
+    derivative_from = "input"
 
     def value(self, x: Array) -> Array:
         return np.where(x > 0, x, self.alpha * x)
@@ -113,7 +110,7 @@ class ELUOp(ActivationOp):
 
     alpha: float = 1.0
     name: ClassVar[str] = "elu"
-    derivative_from: ClassVar[Literal["input", "output"]] = "input"
+    derivative_from = "input"
 
     def value(self, x: Array) -> Array:
         return np.where(x > 0, x, self.alpha * np.expm1(np.minimum(x, 0)))
@@ -137,7 +134,7 @@ class SELUOp(ActivationOp):
     """
 
     name: ClassVar[str] = "selu"
-    derivative_from: ClassVar[Literal["input", "output"]] = "input"
+    derivative_from = "input"
 
     def value(self, x: Array) -> Array:
         return np.where(x > 0, SELU_SCALE * x, SELU_SCALE * SELU_ALPHA * np.expm1(np.minimum(x, 0)))
@@ -156,7 +153,7 @@ class GELUOp(ActivationOp):
     """
 
     name: ClassVar[str] = "gelu"
-    derivative_from: ClassVar[Literal["input", "output"]] = "input"
+    derivative_from = "input"
 
     def value(self, x: Array) -> Array:
         y: Array = np.maximum(x, -_FAR) * normal_cdf(x)
@@ -184,7 +181,7 @@ class GELUTanhOp(ActivationOp):
     """
 
     name: ClassVar[str] = "gelu_tanh"
-    derivative_from: ClassVar[Literal["input", "output"]] = "input"
+    derivative_from = "input"
 
     def value(self, x: Array) -> Array:
         x = np.maximum(x, -_FAR)
@@ -212,7 +209,7 @@ class SiLUOp(ActivationOp):
     """
 
     name: ClassVar[str] = "silu"
-    derivative_from: ClassVar[Literal["input", "output"]] = "input"
+    derivative_from = "input"
 
     def value(self, x: Array) -> Array:
         y: Array = np.maximum(x, -_FAR) * sigmoid(x)
@@ -236,7 +233,7 @@ class MishOp(ActivationOp):
     """
 
     name: ClassVar[str] = "mish"
-    derivative_from: ClassVar[Literal["input", "output"]] = "input"
+    derivative_from = "input"
 
     def value(self, x: Array) -> Array:
         t, _ = self._tanh_softplus(x)
@@ -264,7 +261,7 @@ class SigmoidOp(ActivationOp):
     r""":math:`y = \sigma(x) = 1/(1 + e^{-x})`, so :math:`y' = e^{-x}/(1 + e^{-x})^2 = y (1 - y)`."""
 
     name: ClassVar[str] = "sigmoid"
-    derivative_from: ClassVar[Literal["input", "output"]] = "output"
+    derivative_from = "output"
 
     def value(self, x: Array) -> Array:
         return sigmoid(x)
@@ -281,7 +278,7 @@ class TanhOp(ActivationOp):
     r""":math:`y = \tanh x`, so :math:`y' = 1 - y^2`."""
 
     name: ClassVar[str] = "tanh"
-    derivative_from: ClassVar[Literal["input", "output"]] = "output"
+    derivative_from = "output"
 
     def value(self, x: Array) -> Array:
         return np.tanh(x)
@@ -297,7 +294,7 @@ class SoftplusOp(ActivationOp):
     r""":math:`y = \log(1 + e^x)`, so :math:`y' = e^x/(1 + e^x) = \sigma(x)`."""
 
     name: ClassVar[str] = "softplus"
-    derivative_from: ClassVar[Literal["input", "output"]] = "input"
+    derivative_from = "input"
 
     def value(self, x: Array) -> Array:
         return softplus(x)
@@ -316,7 +313,7 @@ class HardSwishOp(ActivationOp):
     """
 
     name: ClassVar[str] = "hardswish"
-    derivative_from: ClassVar[Literal["input", "output"]] = "input"
+    derivative_from = "input"
 
     def value(self, x: Array) -> Array:
         y: Array = np.maximum(x, -3) * (np.clip(x + 3, 0, 6) / 6)

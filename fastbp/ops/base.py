@@ -8,15 +8,18 @@ keeps for backward come and go through a :class:`Context`. The C twin of ``fastb
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Shape = tuple[int, ...]
 """The shape of one sample: the batch axis, always first, is left out."""
+Kind = Literal["real", "float64", "int64", "int32", "uint8"]
+"""A kind of element in a plan's memory; "real" is the network's dtype."""
 
 
 @dataclass
@@ -54,33 +57,91 @@ class Context:
 
 
 @dataclass(frozen=True)
+class Space:
+    """Memory that a C twin asks for.
+
+    Attributes
+    ----------
+    per_row, fixed : int
+        Elements for each row, and elements in all. Rows are those of the batch; of scratch memory, those of a tile.
+    kind : Kind
+    backward_only : bool
+        Whether backward alone needs it: it is NULL where a plan goes forward only.
+    """
+
+    per_row: int = 0
+    fixed: int = 0
+    kind: Kind = "real"
+    backward_only: bool = False
+
+
+PRODUCT_SCRATCH = 768 * 1024
+"""The bytes of scratch memory that the C code of matrix products needs: ``FBP_PRODUCT_SCRATCH_BYTES``."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one phase of a C twin has to do.
+
+    Attributes
+    ----------
+    cost : float
+        Estimated nanoseconds, in one thread, for a row or a unit.
+    per_row : float
+        For a unit, and each row of the batch, besides.
+    units : int
+        How many units there are, for phases over units.
+    least : int
+        Units that are worth a task of their own, at the least.
+    """
+
+    cost: float = 1.0
+    per_row: float = 0.0
+    units: int = 1
+    least: int = 1
+
+
+@dataclass(frozen=True)
 class Native:
-    """What the C twin of an op is told: the fields of its ``fbp_node``.
+    """What the C twin of an op is told: the fields of its ``fbp_node``, and what it needs besides.
 
     Attributes
     ----------
     dims : tuple of int
         Sizes, in the order that the C twin documents.
     attrs : tuple of float
-        Hyperparameters, likewise.
+        Hyperparameters, likewise; of an elementwise activation, alpha.
     params, buffers : tuple of str
         The roles of its parameters and buffers, in the order of the node's ``p`` and ``buffer``. One that the op does
         not have is NULL there (the bias of a linear op without).
-    saves : tuple of (int, int)
-        One entry a saved tensor: elements for each row of the batch, and elements in all.
-    alpha : float
-        The hyperparameter of an elementwise activation.
-    constants : tuple of float
-        Losses: one number for each output column, or none.
+    saves : tuple of Space
+        Tensors kept from forward for backward, and from a reduce phase for the next.
+    prepared : int
+        Elements of what the phase ``prepare`` makes of the parameters for the gradients of the inputs: a transposed
+        weight. It is made anew after each update; uses of the same parameters share it.
+    prepared_always : bool
+        Whether the gradients of the parameters need it too.
+    scratch : Space
+        What each thread needs while it runs a phase.
+    constants, integers : tuple of float, tuple of int
+        Numbers that the C twin reads as an array, of the network's dtype or int64; none: NULL. Of a loss, one constant
+        for each output column.
+    work : dict of str to Work
+        What the phases have to do, by name. One that is left out costs a nanosecond for each element of the output, or
+        is a single unit.
     """
 
     dims: tuple[int, ...] = ()
     attrs: tuple[float, ...] = ()
     params: tuple[str, ...] = ()
     buffers: tuple[str, ...] = ()
-    saves: tuple[tuple[int, int], ...] = ()
-    alpha: float = 0.0
+    saves: tuple[Space, ...] = ()
+    prepared: int = 0
+    prepared_always: bool = False
+    scratch: Space = Space()
     constants: tuple[float, ...] = ()
+    integers: tuple[int, ...] = ()
+    work: Mapping[str, Work] = field(default_factory=dict, hash=False)
 
 
 class Op(ABC):
@@ -92,6 +153,20 @@ class Op(ABC):
     """Whether the output is the input's own memory under another shape."""
     has_native: ClassVar[bool] = True
     """Whether it has a C twin; if not, networks that use it run on the reference backend."""
+    calls_back: ClassVar[bool] = False
+    """Whether plans call its rules in Python, instead of a C twin."""
+    mixes_rows: ClassVar[bool] = False
+    """Whether a row of the output depends, in training, on other rows of the batch."""
+    derivative_from: ClassVar[Literal["", "input", "output"]] = ""
+    """Of an op that applies one function to every element: what the derivative is computed from. "" for any other."""
+    takes_activation: ClassVar[bool] = False
+    """Whether the C twin can apply an activation to its output as it makes it (``fusion.act``)."""
+    takes_gate: ClassVar[bool] = False
+    """Whether the C twin can go on, in backward, through the activation that made its first input (``fusion.gate``)."""
+    passes_gradient: ClassVar[bool] = False
+    """Whether the gradient of each input is that of the output: then it may be the same memory."""
+    updates: ClassVar[bool] = False
+    """Whether the C twin can update its parameters, piece by piece, as it makes their gradients."""
 
     @abstractmethod
     def output_shape(self, *shapes: Shape) -> Shape:
@@ -116,6 +191,14 @@ class Op(ABC):
     def native(self, *shapes: Shape) -> Native:
         """Return what the C twin needs, for inputs of these shapes."""
         return Native()
+
+    def rounds(self, compute_dtype: str) -> bool:
+        """Return whether the operands of its products are rounded to bfloat16."""
+        return False
+
+    def check_training_rows(self, values: int) -> None:
+        """Raise ValueError unless so many values of a feature are enough to train with."""
+        return
 
     def formula(self) -> str:
         """Return the op's formula as plain text."""

@@ -33,7 +33,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from fastbp.ops.base import Array, Context, Native, Op, Shape, rows_and_features
+from fastbp.ops.base import Array, Context, Native, Op, Shape, Space, Work, rows_and_features
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class BatchNormOp(Op):
     momentum: float = 0.1
     eps: float = 1e-5
     name: ClassVar[str] = "batch_norm"
+    mixes_rows = True
 
     def output_shape(self, *shapes: Shape) -> Shape:
         (shape,) = shapes
@@ -91,9 +92,11 @@ class BatchNormOp(Op):
         return (dx,), {"weight": dweight, "bias": dbias}
 
     def native(self, *shapes: Shape) -> Native:
-        return Native(dims=rows_and_features(shapes[0]), attrs=(self.momentum, self.eps),
-                      params=("weight", "bias"), buffers=("running_mean", "running_var"),
-                      saves=((0, self.features),) * 4)
+        groups, features = rows_and_features(shapes[0])
+        columns = Work(cost=0, per_row=0.5 * groups, units=features)
+        return Native(dims=(groups, features), attrs=(self.momentum, self.eps), params=("weight", "bias"),
+                      buffers=("running_mean", "running_var"), saves=(Space(fixed=features),) * 4,
+                      work={"forward_reduce": columns, "backward_reduce": columns})
 
     def formula(self) -> str:
         return f"y = (x - mean) / √(var + {self.eps:g}) · weight + bias, statistics of each feature over the batch"

@@ -32,7 +32,8 @@ class PythonOp(Op):
 
     rules: Rules
     name: ClassVar[str] = "python"
-    has_native: ClassVar[bool] = False
+    has_native = False
+    calls_back = True
 
     def output_shape(self, *shapes: Shape) -> Shape:
         given = self.rules.output_shape(*shapes)

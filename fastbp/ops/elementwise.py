@@ -36,6 +36,7 @@ class AddOp(_TwoAlike):
     """``y = a + b``."""
 
     name: ClassVar[str] = "add"
+    passes_gradient = True
     label: ClassVar[str] = "Add"
 
     def forward(self, ctx: Context, *xs: Array, **params: Array) -> Array:

@@ -21,7 +21,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from fastbp.ops.base import Array, Context, Native, Op, Shape, rows_and_features
+from fastbp.ops.base import Array, Context, Native, Op, Shape, Space, Work, rows_and_features
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ class LayerNormOp(Op):
     def native(self, *shapes: Shape) -> Native:
         groups, features = rows_and_features(shapes[0])
         return Native(dims=(groups, features), attrs=(self.eps,), params=("weight", "bias"),
-                      saves=((groups, 0), (groups, 0)))
+                      saves=(Space(groups), Space(groups)),
+                      work={"gradient": Work(cost=0, per_row=0.5 * groups, units=features)})
 
     def formula(self) -> str:
         return f"y = (x - mean) / √(var + {self.eps:g}) · weight + bias, statistics of each row over its features"

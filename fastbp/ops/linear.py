@@ -19,13 +19,16 @@ without it: they are the network's last as a rule, where rounding hurts most and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from fastbp.ops.base import Array, Context, Native, Op, Shape, rows_and_features
+from fastbp.ops.base import PRODUCT_SCRATCH, Array, Context, Native, Op, Shape, Space, Work, rows_and_features
 from fastbp.ops.bfloat16 import round_to_bfloat16
 
 LEAST_BF16_OUTPUTS = 12
+
+LARGEST_TRANSPOSED = 2**18
+"""Weights of more elements are transposed as they are read."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class LinearOp(Op):
     out_features: int
     bias: bool = True
     name: ClassVar[str] = "linear"
+    takes_activation = takes_gate = updates = True
 
     def output_shape(self, *shapes: Shape) -> Shape:
         (shape,) = shapes
@@ -46,7 +50,7 @@ class LinearOp(Op):
         return {**weight, "bias": (self.out_features,)} if self.bias else weight
 
     def rounds(self, compute_dtype: str) -> bool:
-        """Whether the operands of the products are rounded to bfloat16."""
+        """Return whether the operands of its products are rounded to bfloat16."""
         return compute_dtype == "bfloat16" and self.out_features >= LEAST_BF16_OUTPUTS
 
     def _operands(self, ctx: Context, *arrays: Array) -> list[Array]:
@@ -66,7 +70,15 @@ class LinearOp(Op):
 
     def native(self, *shapes: Shape) -> Native:
         groups, features = rows_and_features(shapes[0])
-        return Native(dims=(groups, features, self.out_features), params=("weight", "bias"))
+        elements = features * self.out_features
+        row = Work(cost=0.012 * groups * elements + 2)
+        # a unit is a row of the weight; enough of them for tiles, few enough to share
+        copied = Work(cost=self.out_features, units=features, least=min(max(features // 8, 64), 192))
+        return Native(dims=(groups, features, self.out_features), params=("weight", "bias"),
+                      prepared=elements if elements <= LARGEST_TRANSPOSED else 0,
+                      scratch=Space(fixed=PRODUCT_SCRATCH, kind="uint8"),
+                      work={"prepare": copied, "forward": row, "backward": row,
+                            "gradient": replace(copied, per_row=0.012 * groups * self.out_features)})
 
     def formula(self) -> str:
         return "y = x W + b" if self.bias else "y = x W"

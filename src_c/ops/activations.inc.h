@@ -1,10 +1,11 @@
 /* Elementwise activations: y = f(x), dx = dy f'; the twins of fastbp/ops/activations.py, where the derivations stand.
  *
  * Each has two functions of vectors: NAME_value(x, a) is f(x), and NAME_gradient(dy, s, a) is dy f', s being y or x as
- * the list at the end says; a is the hyperparameter alpha. From the list are made the kernels, the phases, and the
- * look-ups by which linear.inc.h applies an activation to a few rows that it has just made. y may be x, dx may be dy.
+ * `derivative_from` of the twin says; a is the hyperparameter alpha. From the rows FBP_ACTIVATION of op_list.h are made
+ * the kernels, the phases, and the look-ups by which linear.inc.h applies an activation to a few rows that it has just
+ * made. y may be x, dx may be dy.
  *
- * Node: x[0], y, dx[0], dy, all (rows, dim[0]); act_alpha. dim[0]: elements per row.
+ * Node: x[0], y, dx[0], dy, all (rows, dim[0]); fusion.gate.from is s. dim[0]: elements per row, attr[0]: alpha.
  *
  * Where a formula reads x · 0 at x = ±∞, x is first brought to within ±FBP_FAR: beyond, the other factor is 0.
  */
@@ -153,16 +154,11 @@ static FBP_INLINE V FN(hardswish_gradient)(V dy, V x, V a)
 
 /* ---- kernels and phases ----------------------------------------------------------------------------------------- */
 
-/* what a gradient is computed from: `y`, or `x[0]` */
-#ifndef FBP_ACTIVATIONS
-#define FBP_ACTIVATIONS(ACTIVATION)                                                                                    \
-    ACTIVATION(identity, y) ACTIVATION(relu, y) ACTIVATION(leaky_relu, x[0]) ACTIVATION(elu, x[0])                     \
-    ACTIVATION(selu, x[0]) ACTIVATION(gelu, x[0]) ACTIVATION(gelu_tanh, x[0]) ACTIVATION(silu, x[0])                   \
-    ACTIVATION(mish, x[0]) ACTIVATION(sigmoid, y) ACTIVATION(tanh, y) ACTIVATION(softplus, x[0])                       \
-    ACTIVATION(hardswish, x[0])
-#endif
+#define FBP_OP(name)
+#define FBP_OPTIMIZER(name)
+#define FBP_KERNEL(name, args)
 
-#define FBP_ACTIVATION(name, from)                                                                                     \
+#define FBP_ACTIVATION(name)                                                                                           \
 static void KERNEL(name##_forward)(T *y /* (n,) */, const T *x /* (n,) */, int64_t n, double alpha)                    \
 {                                                                                                                      \
     const V a = FN(v_set1)((T)alpha);                                                                                  \
@@ -186,7 +182,7 @@ static void FN(name##_forward_rows)(const fbp_node *node, const fbp_run *run, in
 {                                                                                                                      \
     (void)run; (void)scratch;                                                                                          \
     const int64_t n = node->dim[0];                                                                                    \
-    KERNEL(name##_forward)((T *)node->y + lo * n, (const T *)node->x[0] + lo * n, (hi - lo) * n, node->act_alpha);     \
+    KERNEL(name##_forward)((T *)node->y + lo * n, (const T *)node->x[0] + lo * n, (hi - lo) * n, node->attr[0]);       \
 }                                                                                                                      \
                                                                                                                        \
 static void FN(name##_backward_rows)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)  \
@@ -195,33 +191,34 @@ static void FN(name##_backward_rows)(const fbp_node *node, const fbp_run *run, i
     const int64_t n = node->dim[0];                                                                                    \
     if (node->dx[0])                                                                                                   \
         KERNEL(name##_backward)((T *)node->dx[0] + lo * n, (const T *)node->dy + lo * n,                               \
-                                (const T *)node->from + lo * n, (hi - lo) * n, node->act_alpha);                       \
+                                (const T *)node->fusion.gate.from + lo * n, (hi - lo) * n, node->attr[0]);             \
 }                                                                                                                      \
                                                                                                                        \
 static const fbp_phases FN(name##_phases) = {.forward = FN(name##_forward_rows), .backward = FN(name##_backward_rows)};
-FBP_ACTIVATIONS(FBP_ACTIVATION)
-#undef FBP_ACTIVATION
+#include "op_list.h"
 
 typedef void (*FN(activation_forward_fn))(T *y, const T *x, int64_t n, double alpha);
 typedef void (*FN(activation_backward_fn))(T *dx, const T *dy, const T *s, int64_t n, double alpha);
 
 /* The kernels of an activation op. */
-#define FBP_CASE(name, from) case FBP_OP_##name: return KERNEL(name##_forward);
+#define FBP_ACTIVATION(name) case FBP_OP_##name: return KERNEL(name##_forward);
 static FN(activation_forward_fn) FN(activation_forward_of)(int32_t act)
 {
     switch (act) {
-        FBP_ACTIVATIONS(FBP_CASE)
+#include "op_list.h"
         default: return KERNEL(identity_forward);
     }
 }
-#undef FBP_CASE
 
-#define FBP_CASE(name, from) case FBP_OP_##name: return KERNEL(name##_backward);
+#define FBP_ACTIVATION(name) case FBP_OP_##name: return KERNEL(name##_backward);
 static FN(activation_backward_fn) FN(activation_backward_of)(int32_t act)
 {
     switch (act) {
-        FBP_ACTIVATIONS(FBP_CASE)
+#include "op_list.h"
         default: return KERNEL(identity_backward);
     }
 }
-#undef FBP_CASE
+
+#undef FBP_OP
+#undef FBP_OPTIMIZER
+#undef FBP_KERNEL

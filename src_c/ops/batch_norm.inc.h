@@ -201,5 +201,4 @@ static const fbp_phases FN(batch_norm_phases) = {
     .forward = FN(batch_norm_forward_rows),
     .backward_reduce = FN(batch_norm_backward_reduce),
     .backward = FN(batch_norm_backward_rows),
-    .reduce_units = 1,
 };

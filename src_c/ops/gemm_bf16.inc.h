@@ -13,7 +13,7 @@
 #ifndef FBP_BF16_KC
 #define FBP_BF16_KC 1024                                             /* of the inner index at a time; even */
 #define FBP_BF16_PANEL_BYTES (FBP_BF16_KC * FBP_VBYTES)              /* a panel of B: pairs of two vectors of columns */
-#define FBP_BF16_BLOCK_BYTES (FBP_SCRATCH_BYTES - FBP_BF16_PANEL_BYTES)
+#define FBP_BF16_BLOCK_BYTES (FBP_PRODUCT_SCRATCH_BYTES - FBP_BF16_PANEL_BYTES)
 #define FBP_BF16_ROWS 264                                            /* of a block of A at the most */
 #define FBP_BF16_FINISH_ROWS 192                                     /* likewise, if the block of C is finished */
 #endif

@@ -96,5 +96,4 @@ static const fbp_phases FN(layer_norm_phases) = {
     .forward = FN(layer_norm_forward_rows),
     .backward = FN(layer_norm_backward_rows),
     .gradient = FN(layer_norm_gradient),
-    .gradient_units = 1,
 };

@@ -1,14 +1,14 @@
 /* linear: y = act(x W + b); the twin of fastbp/ops/linear.py, fused with the activations before and after it, and with
  * the optimizer.
  *
- * dim[0] groups a row (G), dim[1] I, dim[2] O. p[0] W (I, O), p[1] b (O,) or NULL. aux Wt (O, I) or NULL. Units are
- * rows of W. Without Wt, dx is made from W itself.
+ * dim[0] groups a row (G), dim[1] I, dim[2] O. p[0] W (I, O), p[1] b (O,) or NULL. prepared Wt (O, I) or NULL. Units
+ * are rows of W. Without Wt, dx is made from W itself.
  *
  *   prepare   refreshes the units' columns of Wt
- *   forward   writes act(z) to y, and z = x W + b to save[0] if that is not NULL
- *   backward  is given dz in dy. Where in_act is an activation, x is its output, and dx[0] gets the gradient of that
- *             activation's input, from in_from
- *   gradient  dW of the units; with unit 0 also db. If the node is fused and there is an update, each block of dW is
+ *   forward   writes act(z) to y, and z = x W + b to fusion.z if that is not NULL
+ *   backward  is given dz in dy. Where fusion.gate is an activation, x is its output, and dx[0] gets the gradient of
+ *             that activation's input
+ *   gradient  dW of the units; with unit 0 also db. If the node updates and there is an update, each block of dW is
  *             applied to W, and Wt refreshed, while they are in the cache
  */
 
@@ -40,13 +40,13 @@ static void FN(linear_forward_fused)(const fbp_node *n, T *restrict y, T *restri
 {
     const int64_t I = n->dim[1], O = n->dim[2];
     const T *W = n->p[0], *b = n->p[1];
-    const int32_t act = n->act;
+    const int32_t act = n->fusion.act.op;
     T *into = z ? z : y;
     const int32_t relu = act == FBP_OP_relu && !z, plain = act == FBP_OP_identity && !z;
     const FN(strip) strip = {.forward = FN(activation_forward_of)(act), .to = y, .from = into, .columns = O,
-                             .alpha = n->act_alpha};
+                             .alpha = n->fusion.act.alpha};
     if (FN(is_dot)(I, O)) {
-        FN(linear_forward_dot)(into, x, W, n->aux, b, B, I, O);
+        FN(linear_forward_dot)(into, x, W, n->prepared, b, B, I, O);
         if (!plain) FN(finish_forward)(&strip, 0, B);
         return;
     }
@@ -59,13 +59,13 @@ static void FN(linear_backward_fused)(const fbp_node *n, T *restrict dx, const T
                                       void *scratch)
 {
     const int64_t I = n->dim[1], O = n->dim[2];
-    const int32_t in_act = n->in_act;
-    const int32_t relu = in_act == FBP_OP_relu, plain = in_act == FBP_OP_identity;
-    const FN(strip) strip = {.backward = FN(activation_backward_of)(in_act), .to = dx, .from = from, .columns = I,
-                             .alpha = n->in_alpha};
+    const int32_t act = n->fusion.gate.op;
+    const int32_t relu = act == FBP_OP_relu, plain = act == FBP_OP_identity;
+    const FN(strip) strip = {.backward = FN(activation_backward_of)(act), .to = dx, .from = from, .columns = I,
+                             .alpha = n->fusion.gate.alpha};
     const FN(epilogue) e = {.gate = relu ? from : NULL, .gate_ld = I,
                             .finish = relu || plain ? NULL : FN(finish_backward), .context = &strip};
-    if (n->aux) FN(product_of)(n, dx, I, dy, O, 1, n->aux, I, 1, B, I, O, &e, scratch);
+    if (n->prepared) FN(product_of)(n, dx, I, dy, O, 1, n->prepared, I, 1, B, I, O, &e, scratch);
     else FN(product_of)(n, dx, I, dy, O, 1, n->p[0], 1, O, B, I, O, &e, scratch);
 }
 
@@ -106,14 +106,14 @@ static void KERNEL(linear_forward)(T *restrict y /* (B, O) */, T *restrict z /* 
                                    const T *restrict b /* (O,) or NULL */, int64_t B, int64_t I, int64_t O, int32_t act,
                                    double alpha)
 {
-    const fbp_node n = {.dim = {1, I, O}, .p = {(void *)W, (void *)b}, .act = act, .act_alpha = alpha};
+    const fbp_node n = {.dim = {1, I, O}, .p = {(void *)W, (void *)b}, .fusion.act = {.op = act, .alpha = alpha}};
     FN(linear_forward_fused)(&n, y, z, x, B, NULL);
 }
 
 static void KERNEL(linear_backward_input)(T *restrict dx /* (B, I) */, const T *restrict dy /* (B, O) */,
                                           const T *restrict Wt /* (O, I) */, int64_t B, int64_t I, int64_t O)
 {
-    const fbp_node n = {.dim = {1, I, O}, .aux = (void *)Wt, .in_act = FBP_OP_identity};
+    const fbp_node n = {.dim = {1, I, O}, .prepared = (void *)Wt, .fusion.gate.op = FBP_OP_identity};
     FN(linear_backward_fused)(&n, dx, dy, NULL, B, NULL);
 }
 
@@ -132,14 +132,14 @@ static void FN(linear_prepare)(const fbp_node *n, const fbp_run *run, int64_t lo
 {
     (void)run; (void)scratch;
     const int64_t I = n->dim[1], O = n->dim[2];
-    if (n->aux) FN(transpose_block)((T *)n->aux + lo, I, (const T *)n->p[0] + lo * O, O, hi - lo, O);
+    if (n->prepared) FN(transpose_block)((T *)n->prepared + lo, I, (const T *)n->p[0] + lo * O, O, hi - lo, O);
 }
 
 static void FN(linear_forward_phase)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
     (void)run;
     const int64_t G = n->dim[0], I = n->dim[1], O = n->dim[2];
-    FN(linear_forward_fused)(n, (T *)n->y + lo * G * O, n->save[0] ? (T *)n->save[0] + lo * G * O : NULL,
+    FN(linear_forward_fused)(n, (T *)n->y + lo * G * O, n->fusion.z ? (T *)n->fusion.z + lo * G * O : NULL,
                              (const T *)n->x[0] + lo * G * I, (hi - lo) * G, scratch);
 }
 
@@ -149,7 +149,7 @@ static void FN(linear_backward_phase)(const fbp_node *n, const fbp_run *run, int
     const int64_t G = n->dim[0], I = n->dim[1], O = n->dim[2];
     if (!n->dx[0]) return;
     FN(linear_backward_fused)(n, (T *)n->dx[0] + lo * G * I, (const T *)n->dy + lo * G * O,
-                              n->in_from ? (const T *)n->in_from + lo * G * I : NULL, (hi - lo) * G, scratch);
+                              n->fusion.gate.from ? (const T *)n->fusion.gate.from + lo * G * I : NULL, (hi - lo) * G, scratch);
 }
 
 /* Rows of W from `first` on, and what is updated with them. */
@@ -166,7 +166,7 @@ static void FN(finish_gradient)(const void *context, int64_t i, int64_t rows)
     const int64_t I = n->dim[1], O = n->dim[2], row = block->first + i;
     T *W = (T *)n->p[0] + row * O;
     fbp_update_piece(block->update, W, (const T *)n->dp[0] + row * O, rows * O, n->decay[0]);
-    if (n->aux) FN(transpose_block)((T *)n->aux + row, I, W, O, rows, O);
+    if (n->prepared) FN(transpose_block)((T *)n->prepared + row, I, W, O, rows, O);
 }
 
 static void FN(linear_gradient_weight)(const fbp_node *n, fbp_update_plan *update, int64_t B, int64_t lo, int64_t hi,
@@ -194,7 +194,7 @@ static void FN(linear_gradient_weight)(const fbp_node *n, fbp_update_plan *updat
 static void FN(linear_gradient_phase)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
     const int64_t O = n->dim[2], B = run->rows * n->dim[0];
-    fbp_update_plan *update = n->fused ? run->update : NULL;
+    fbp_update_plan *update = n->fusion.updates ? run->update : NULL;
     if (n->dp[0] && lo < hi) FN(linear_gradient_weight)(n, update, B, lo, hi, scratch);
     if (n->dp[1] && lo == 0) {
         FN(column_sums)(n->dp[1], n->dy, B, O);
@@ -204,9 +204,7 @@ static void FN(linear_gradient_phase)(const fbp_node *n, const fbp_run *run, int
 
 static const fbp_phases FN(linear_phases) = {
     .prepare = FN(linear_prepare),
-    .prepare_units = 1,
     .forward = FN(linear_forward_phase),
     .backward = FN(linear_backward_phase),
     .gradient = FN(linear_gradient_phase),
-    .gradient_units = 1,
 };

@@ -1,8 +1,9 @@
 /* The losses: row_loss[r] = w_r l(x_r, t_r) and its gradient dx, in one pass; the twin of fastbp/objectives/losses.py.
  *
- * Node: x[0] the network's output (rows * G, D), dx[0] its gradient or NULL, target, weight the sample weights (rows,)
- * or NULL, aux (rows * G,) the row weights w, row_loss (rows * G,), constants (D,) or NULL. dim[0]: G, dim[1]: D, attr[0].
- * forward_reduce fills aux: the weights divided by their sum, and so mixes rows; forward does the rest, row by row.
+ * Node: x[0] the network's output (rows * G, D), dx[0] its gradient or NULL, constants (D,) or NULL. dim[0]: G, dim[1]:
+ * D, attr[0]. In node->loss: target, weight the sample weights (rows,) or NULL, row_weight (rows * G,) the weights w,
+ * row_loss (rows * G,). forward_reduce, one unit, fills row_weight: the weights divided by their sum, and so mixes rows;
+ * forward does the rest, row by row.
  */
 
 #define FBP_LOSS_ARGS(type) double *row_loss, T *dx, const T *x, const type *target, const T *weight, \
@@ -253,16 +254,16 @@ static double FN(class_weight_of)(const fbp_node *node, int64_t row, int32_t lab
     const T *classes = node->constants;
     const int64_t D = node->dim[1];
     if (!classes) return 1;
-    if (labels) return (double)classes[((const int64_t *)node->target)[row]];
+    if (labels) return (double)classes[((const int64_t *)node->loss.target)[row]];
     double sum = 0;
-    for (int64_t j = 0; j < D; j++) sum += (double)classes[j] * (double)((const T *)node->target)[row * D + j];
+    for (int64_t j = 0; j < D; j++) sum += (double)classes[j] * (double)((const T *)node->loss.target)[row * D + j];
     return sum;
 }
 
 /* The weight of row r before they are made to sum to 1. classes: 0 no class weights, 1 of labels, 2 of probabilities */
 static FBP_INLINE double FN(weight_of_row)(const fbp_node *node, int64_t r, int32_t classes)
 {
-    const T *samples = node->weight;
+    const T *samples = node->loss.weight;
     const double sample = samples ? (double)samples[r / node->dim[0]] : 1;
     return classes ? sample * FN(class_weight_of)(node, r, classes == 1) : sample;
 }
@@ -270,8 +271,8 @@ static FBP_INLINE double FN(weight_of_row)(const fbp_node *node, int64_t r, int3
 static FBP_INLINE void FN(row_weights)(const fbp_node *node, const fbp_run *run, int32_t classes)
 {
     const int64_t G = node->dim[0], n = run->rows * G;
-    T *w = node->aux;
-    if (!node->weight && !(classes && node->constants)) {
+    T *w = node->loss.row_weight;
+    if (!node->loss.weight && !(classes && node->constants)) {
         for (int64_t r = 0; r < n; r++) w[r] = (T)(1.0 / (double)n);
         return;
     }
@@ -289,13 +290,14 @@ static FBP_INLINE void FN(row_weights)(const fbp_node *node, const fbp_run *run,
     static void FN(name##_rows)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)      \
     {                                                                                                                \
         (void)run; (void)scratch;                                                                                    \
+        const fbp_loss *loss = &node->loss;                                                                          \
         const int64_t G = node->dim[0], D = node->dim[1], first = lo * G;                                            \
-        KERNEL(name)(node->row_loss + first, node->dx[0] ? (T *)node->dx[0] + first * D : NULL,                       \
-                     (const T *)node->x[0] + first * D, (const target_type *)node->target + first * (target_columns),  \
-                     (const T *)node->aux + first, node->constants, (hi - lo) * G, D, node->attr[0]);                 \
+        KERNEL(name)(loss->row_loss + first, node->dx[0] ? (T *)node->dx[0] + first * D : NULL,                       \
+                     (const T *)node->x[0] + first * D, (const target_type *)loss->target + first * (target_columns),  \
+                     (const T *)loss->row_weight + first, node->constants, (hi - lo) * G, D, node->attr[0]);          \
     }                                                                                                                \
     static const fbp_phases FN(name##_phases) = {                                                                    \
-        .forward_reduce = FN(name##_weights), .reduce_units = -1, .forward = FN(name##_rows)};
+        .forward_reduce = FN(name##_weights), .forward = FN(name##_rows)};
 
 FBP_LOSS_PHASES(mse, T, D, 0)
 FBP_LOSS_PHASES(half_squared_error, T, D, 0)

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import fastbp as fb
-from fastbp.core.vector import aligned_zeros, memory_limit
+from fastbp.core.machine import memory_limit
+from fastbp.core.vector import aligned_zeros
 from fastbp.engine import native
 
 X = np.random.default_rng(0).standard_normal((40, 5)).astype("float32")

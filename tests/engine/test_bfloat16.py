@@ -8,7 +8,8 @@ from conftest import backends
 
 import fastbp as fb
 from fastbp.engine import native
-from fastbp.engine.lowering import Lowering, Settings
+from fastbp.engine.lowering import Lowering
+from fastbp.engine.plan_parts import Purpose
 from fastbp.ops.bfloat16 import round_to_bfloat16
 from fastbp.ops.linear import LEAST_BF16_OUTPUTS
 
@@ -113,7 +114,7 @@ def test_layers_with_few_outputs_stay_as_they_are(backend):
 def test_the_plan_says_which_layers_round():
     net = _net(fb.Linear(8, 12), fb.Linear(None, 11), fb.ReLU(), backend="reference")
     for compute_dtype, expected in (("bfloat16", [True, False]), ("float32", [False, False])):
-        low = Lowering(net.graph, Settings(), native.op_phases, compute_dtype)
+        low = Lowering(net.graph, Purpose(), native.op_phases, compute_dtype)
         assert [s.node.bf16 for s in low.forward if s.node.op == "linear"] == expected
 
 

@@ -12,9 +12,10 @@ import pytest
 
 import fastbp as fb
 from fastbp.core.errors import NonFiniteError
-from fastbp.engine import lowering, native
-from fastbp.ops.base import Native, Op
+from fastbp.engine import native
+from fastbp.ops.base import Native, Op, Space
 from fastbp.ops.layer_norm import LayerNormOp
+from fastbp.ops.linear import LARGEST_TRANSPOSED
 
 RTOL = {"float32": 2e-4, "float64": 1e-11}
 ATOL = {"float32": 2e-5, "float64": 1e-12}
@@ -168,7 +169,7 @@ def test_training_follows_the_reference(name, optimizer, clip):
 @pytest.mark.parametrize(("inputs", "outputs"), [(517, 515), (1024, 300), (263, 1041), (4100, 65), (66, 4001)], ids=str)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_gradients_through_weights_too_large_to_be_transposed(dtype, inputs, outputs, rows):
-    assert inputs * outputs > lowering._LARGEST_TRANSPOSED
+    assert inputs * outputs > LARGEST_TRANSPOSED
     rng = np.random.default_rng(inputs)
     net = fb.Sequential(fb.Linear(9, inputs), fb.ReLU(), fb.Linear(inputs, outputs), dtype=dtype, seed=0)
     x, dy = rng.standard_normal((rows, 9)).astype(dtype), rng.standard_normal((rows, outputs)).astype(dtype)
@@ -338,7 +339,7 @@ class _TooMuch(Op):
     (_TooMuch(Native()), 9, "the op 'layer_norm' has 9 inputs; the native backend takes at most 8"),
     (_TooMuch(Native(dims=(1,) * 41)), 1, "the op 'layer_norm' has 41 dims; the native backend takes at most 24"),
     (_TooMuch(Native(attrs=(1.0,) * 9)), 1, "the op 'layer_norm' has 9 attrs; the native backend takes at most 8"),
-    (_TooMuch(Native(saves=((1, 0),) * 9)), 1, "has 9 saved tensors; the native backend takes at most 8"),
+    (_TooMuch(Native(saves=(Space(1),) * 9)), 1, "has 9 saved tensors; the native backend takes at most 8"),
     (_TooMuch(Native(params=tuple("abcdefghijklm"))), 1, "has 13 parameters; the native backend takes at most 12"),
     (_TooMuch(Native(buffers=tuple("abcde"))), 1, "has 5 buffers; the native backend takes at most 4"),
     (_TooMuch(Native((1, 5), (1e-5,)), ("gamma", "beta")), 1,

@@ -21,8 +21,8 @@ import pytest
 from workers import X, Y, network, train
 
 import fastbp as fb
+from fastbp.core.machine import available_cpus, cpu_quota
 from fastbp.engine import native
-from fastbp.engine.threads import _cgroup_quota, available_cpus
 from fastbp.ops.base import Op
 
 Array = Any
@@ -196,7 +196,7 @@ def test_the_quota_of_a_cgroup(tmp_path: Path, files: dict[str, str], cpus: floa
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert _cgroup_quota(tmp_path) == cpus
+    assert cpu_quota(tmp_path) == cpus
 
 
 # ---- processes -------------------------------------------------------------------------------------------------------

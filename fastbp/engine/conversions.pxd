@@ -1,4 +1,4 @@
-# Included by native.pyx: kinds of numbers, and numbers of one kind written as another.
+# Kinds of numbers, and numbers of one kind written as another; compiled into whoever cimports them.
 from libc.stdint cimport int32_t, int64_t
 
 
@@ -6,7 +6,7 @@ cdef enum:
     FLOAT32, FLOAT64, INT64, INT32, OTHER
 
 
-cdef int _kind_of(char code) noexcept:
+cdef inline int kind_of(char code) noexcept:
     """The kind of element that a buffer's format means."""
     if code == c"f":
         return FLOAT32
@@ -24,7 +24,7 @@ ctypedef fused given_t:
     int32_t
 
 
-cdef bint _put(void *to, int kind, const given_t *given, int64_t n) noexcept:
+cdef inline bint put(void *to, int kind, const given_t *given, int64_t n) noexcept:
     """Write numbers as another kind; False if that is not done without a closer look."""
     cdef int64_t i
     if kind == FLOAT32:
@@ -41,17 +41,18 @@ cdef bint _put(void *to, int kind, const given_t *given, int64_t n) noexcept:
     return True
 
 
-cdef bint _convert(void *to, int kind, const void *given, int given_kind, int64_t n) noexcept:
+cdef inline bint convert(void *to, int kind, const void *given, int given_kind, int64_t n) noexcept:
+    """Write n numbers as another kind, likewise."""
     if given_kind == FLOAT32:
-        return _put(to, kind, <const float *> given, n)
+        return put(to, kind, <const float *> given, n)
     if given_kind == FLOAT64:
-        return _put(to, kind, <const double *> given, n)
+        return put(to, kind, <const double *> given, n)
     if given_kind == INT64:
-        return _put(to, kind, <const int64_t *> given, n)
-    return _put(to, kind, <const int32_t *> given, n)
+        return put(to, kind, <const int64_t *> given, n)
+    return put(to, kind, <const int32_t *> given, n)
 
 
-cdef bint _all_between(const given_t *given, int64_t n, double low, double high) noexcept:
+cdef inline bint all_between(const given_t *given, int64_t n, double low, double high) noexcept:
     """Whether all numbers are in a range, both ends included; NaN never is."""
     cdef int64_t i
     for i in range(n):
