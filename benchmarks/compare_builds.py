@@ -21,6 +21,7 @@ ROUND_SECONDS = 0.15
 
 def serve() -> None:
     """The child: read "row epochs" lines, answer each with the seconds that an epoch took."""
+    sys.path.append(str(Path(__file__).parent))     # for the harness; fastbp is that of the environment
     from harness.peer_fastbp import Fit
     from harness.rows import ROWS
 

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.engine.cpu import set_num_threads
-from fastbp.engine.executable import BackendName
-from fastbp.layers import Layer, Linear, ReLU, Tanh
-from fastbp.network import Sequential
-from fastbp.objectives.losses import MSE, CrossEntropy
-from fastbp.optim.optimizers import Adam
-from fastbp.training.trainer import Trainer
+import fastbp as fb
 from harness.rows import BETA1, BETA2, EPSILON, LEARNING_RATE, MINI_BATCHES, Problem, Row
 
+if TYPE_CHECKING:
+    from fastbp.engine.executable import BackendName
 
-def network(row: Row, backend: BackendName = "native", dtype: str = "float32") -> Sequential:
-    """Return a row's network."""
-    activation = {"relu": ReLU, "tanh": Tanh}[row.activation]
-    layers: list[Layer] = []
+
+def network(row: Row, backend: BackendName = "native", dtype: str = "float32") -> fb.Sequential:
+    """Return a row's network. Public names alone: compare_builds.py runs this on older builds too."""
+    activation = {"relu": fb.ReLU, "tanh": fb.Tanh}[row.activation]
+    layers: list[fb.Layer] = []
     for sizes in pairwise(row.widths):
-        layers += [Linear(*sizes), activation()]
-    return Sequential(*layers[:-1], seed=0, backend=backend, dtype=dtype)
+        layers += [fb.Linear(*sizes), activation()]
+    return fb.Sequential(*layers[:-1], seed=0, backend=backend, dtype=dtype)
 
 
 class Fit:
@@ -35,7 +32,7 @@ class Fit:
 
     def __init__(self, problem: Problem, threads: int) -> None:
         if self.backend == "native":
-            set_num_threads(threads)
+            fb.set_num_threads(threads)
         self._problem = problem
         self._net = network(problem.row, self.backend, self.dtype)
         self.reset()
@@ -43,8 +40,8 @@ class Fit:
     def reset(self) -> None:
         parts = [array.ravel() for pair in self._problem.parameters for array in pair]
         self._net.params.flat[...] = np.concatenate(parts)
-        loss = MSE() if self._problem.row.loss == "mse" else CrossEntropy()
-        self._trainer = Trainer(self._net, loss, Adam(LEARNING_RATE, BETA1, BETA2, EPSILON))
+        loss = fb.MSE() if self._problem.row.loss == "mse" else fb.CrossEntropy()
+        self._trainer = fb.Trainer(self._net, loss, fb.Adam(LEARNING_RATE, BETA1, BETA2, EPSILON))
 
     def losses(self) -> NDArray[Any]:
         batch = self._net._data(self._problem.x, self._problem.y, self._trainer.loss)
