@@ -240,15 +240,13 @@ class Sequential(Network):
                 raise TypeError(f"Sequential: layer {i} is {layer!r}; expected a layer such as fb.ReLU()")
         first = Input(_known_features(self.layers[0])) if start is None else start
         tensor = first
-        names: dict[Any, str] = {}
         for i, layer in enumerate(self.layers):
-            names.setdefault(layer, str(i))
             try:
                 tensor = layer(tensor)
             except ValueError as error:
                 raise ValueError(f"Sequential: layer {i}: {error}") from None
         super().__init__(first, tensor, dtype=dtype, seed=seed, backend=backend, compute_dtype=compute_dtype,
-                         _layer_names=names)
+                         _layer_names=[(layer, str(i)) for i, layer in enumerate(self.layers)])
 
 
 def _known_features(layer: Any) -> int:

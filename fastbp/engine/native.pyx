@@ -161,7 +161,7 @@ cdef class Plan:
     cdef fbp_update_plan update
     cdef int32_t dtype
     cdef dict _number_of, _program_of, _offsets
-    cdef object _arena, _real, _memory, _sources
+    cdef object _arena, _real, _memory, _sources, _state
     cdef list _direct
     cdef list _node_list
     cdef readonly object lowering
@@ -533,6 +533,8 @@ cdef class Plan:
         cdef fbp_run run
         cdef int i = 0
         rows = self._quick_feed(0, x, self.input_shape, False)
+        if update.state is not self._state:
+            return None
         if rows == 0 or self._quick_feed(1, y, self.target_shape, self.target_is_flat) != rows \
                 or not self._targets_fit(rows, domain[0], domain[1]):
             return None
@@ -576,6 +578,8 @@ cdef class Plan:
         cdef int i
         if number < 0:
             raise ValueError(f'the optimizer {update.optimizer.name!r} has no native kernel; use backend="reference"')
+        update.check(self._memory)
+        self._state = update.state      # kept alive, whatever is assigned there
         memset(u, 0, sizeof(self.update))
         u.update, u.begin = _table.update[self.dtype][number], _table.begin[number]
         u.hyper[1] = update.step
@@ -583,7 +587,7 @@ cdef class Plan:
             u.hyper[3 + i] = value
         u.parameters = <char *> _address(self._memory.params.flat)
         u.gradients = <char *> _address(self._memory.grads.flat)
-        for i, state in enumerate(update.state):
+        for i, state in enumerate(self._state):
             u.state[i] = <char *> _address(state)
         u.item_size = self._real.itemsize
         self._set_decay(update)
