@@ -248,15 +248,13 @@ class Sequential(Network):
         self.layers: tuple[Layer, ...] = chain
         first = Input(_known_features(self.layers[0])) if start is None else start
         tensor = first
-        names: dict[Any, str] = {}
         for i, layer in enumerate(self.layers):
-            names.setdefault(layer, str(i))
             try:
                 tensor = layer(tensor)
             except ValueError as error:
                 raise ValueError(f"Sequential: layer {i}: {error}") from None
         super().__init__(first, tensor, dtype=dtype, seed=seed, backend=backend, compute_dtype=compute_dtype,
-                         _layer_names=names)
+                         _layer_names=[(layer, str(i)) for i, layer in enumerate(self.layers)])
 
     def __len__(self) -> int:
         return len(self.layers)

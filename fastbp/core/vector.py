@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -75,8 +75,19 @@ class Vector(Mapping[str, Array]):
     def __len__(self) -> int:
         return len(self._views)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Views that are copied one by one would be views no more, and arrays of a pickle may be read-only, or lie
+        # anywhere: whatever comes back has a vector of its own.
+        return _vector, ({n: v.shape for n, v in self._views.items()}, self._flat)
+
     def __repr__(self) -> str:
         return "{" + ", ".join(f"{n!r}: {v.shape}" for n, v in self._views.items()) + "}"
+
+
+def _vector(shapes: dict[str, Shape], values: Array) -> Vector:
+    vector = Vector(shapes, values.dtype.name)
+    vector.flat[...] = values
+    return vector
 
 
 def aligned_zeros(size: int, dtype: str) -> Array:
@@ -94,3 +105,10 @@ def aligned_zeros(size: int, dtype: str) -> Array:
     # Vectors that are walked side by side (parameters, gradients, state) must not share their place within a page.
     start = -raw.ctypes.data % 64 + 64 * (next(_staggered) * 9 % (_PAGE // 64))
     return raw[start:start + size * item].view(dtype)
+
+
+def aligned_copy(values: Array) -> Array:
+    """Return a copy of a vector that may be written into, and starts at a multiple of 64 bytes."""
+    copy = aligned_zeros(values.size, values.dtype.name)
+    copy[...] = values
+    return copy

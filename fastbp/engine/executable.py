@@ -38,7 +38,7 @@ class Executable:
 
     def __init__(self, inputs: Tensor | Sequence[Tensor], outputs: Tensor | Sequence[Tensor], *,
                  dtype: str = "float32", seed: int | None = None, backend: BackendName = "native",
-                 compute_dtype: str | None = None, _layer_names: dict[Any, str] | None = None) -> None:
+                 compute_dtype: str | None = None, _layer_names: Sequence[tuple[Any, str]] = ()) -> None:
         self._single_input, self._single_output = isinstance(inputs, Tensor), isinstance(outputs, Tensor)
         graph = Graph(_as_tuple("inputs", inputs), _as_tuple("outputs", outputs), _layer_names)
         self._set_up(graph, _dtype_name(dtype), compute_dtype, _seed(seed), backend)
@@ -64,7 +64,11 @@ class Executable:
         self.compute_dtype = _compute_dtype_name(compute_dtype, dtype)
         self.memory = Memory(graph, dtype, seed, self.compute_dtype)
         self.backend: BackendName = backend
-        self._backend = _make_backend(backend, self.memory)
+        self._start()
+
+    def _start(self) -> None:
+        """Make the backend, which has not seen any batch."""
+        self._backend = _make_backend(self.backend, self.memory)
         self._forward_rows: int | None = None
         self.input_grads: tuple[Array, ...] = ()
 
@@ -340,17 +344,19 @@ class Executable:
         other.memory.step = self.memory.step
         return other
 
+    def __copy__(self) -> Self:
+        other = self.copy()  # two networks on one memory would not know of each other
+        other.grads.flat[...] = self.grads.flat
+        return other
+
     def __getstate__(self) -> dict[str, Any]:
-        made_anew = ("_backend", "memory")
-        keep = {k: v for k, v in self.__dict__.items() if k not in made_anew}
-        return {**keep, "_state": self.state_dict(), "_step": self.memory.step}
+        # The graph first: what it does about its depth holds for all that refers to its tensors.
+        keep = {k: v for k, v in self.__dict__.items() if k not in ("_backend", "_forward_rows", "input_grads")}
+        return {"graph": self.graph, **keep}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        values, step = state.pop("_state"), state.pop("_step")
         self.__dict__.update(state)
-        self._set_up(self.graph, self.dtype, self.compute_dtype, self.seed, self.backend)
-        self.load_state_dict(values)
-        self.memory.step = step
+        self._start()
 
     def __repr__(self) -> str:
         shapes = " → ".join("(" + ", ".join(["B", *map(str, t.shape)]) + ")"

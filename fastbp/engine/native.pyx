@@ -84,7 +84,7 @@ cdef class Plan(Structs):
     cdef fbp_direct *direct
     cdef int64_t n_direct
     cdef fbp_update_plan update
-    cdef object _sources
+    cdef object _sources, _state
     cdef list _direct
     cdef readonly int64_t position
     cdef int32_t failed
@@ -271,6 +271,8 @@ cdef class Plan(Structs):
         cdef fbp_loop *loop = &self.loop
         cdef fbp_run run
         rows = self._quick_feed(0, x, self.input_shape, False)
+        if update.state is not self._state:
+            return None
         if rows == 0 or self._quick_feed(1, y, self.target_shape, self.target_is_flat) != rows \
                 or not self._targets_fit(rows, domain[0], domain[1]):
             return None
@@ -312,16 +314,18 @@ cdef class Plan(Structs):
         cdef int i
         if number < 0:
             raise ValueError(f'the optimizer {update.optimizer.name!r} has no native kernel; use backend="reference"')
+        update.check(self._memory)
+        self._state = update.state      # kept alive, whatever is assigned there
         memset(u, 0, sizeof(self.update))
         u.update, u.begin = _table.update[self.dtype][number], _table.begin[number]
         u.hyper[1] = update.step
         self._set_hyper(update.optimizer)
         u.parameters = <char *> _address(self._memory.params.flat)
         u.gradients = <char *> _address(self._memory.grads.flat)
-        if len(update.state) > FBP_MOST_STATES:
-            raise ValueError(f"the optimizer {update.optimizer.name!r} keeps {len(update.state)} vectors; the native "
+        if len(self._state) > FBP_MOST_STATES:
+            raise ValueError(f"the optimizer {update.optimizer.name!r} keeps {len(self._state)} vectors; the native "
                              f'backend takes at most {FBP_MOST_STATES}: use backend="reference"')
-        for i, state in enumerate(update.state):
+        for i, state in enumerate(self._state):
             u.state[i] = <char *> _address(state)
         u.item_size = self._real.itemsize
         self._set_decay(update)

@@ -56,7 +56,7 @@ def build(owner: Any, features: int, outputs: int, dtype: str, random_state: np.
 
 def linear_parameters(net: Network) -> list[tuple[Any, Any]]:
     """Return weight and bias of each linear layer, as views: ``coefs_`` and ``intercepts_``."""
-    names = [net.graph.layer_names[id(n.owner)] for n in net.graph.nodes if n.op.name == "linear"]
+    names = [net.graph.layer_name(n.owner) for n in net.graph.nodes if n.op.name == "linear"]
     return [(net.params[f"{name}.weight"], net.params[f"{name}.bias"]) for name in names]
 
 

@@ -103,7 +103,7 @@ def describe(net: Network) -> dict[str, Any]:
         layer = tensor.call.layer
         if id(layer) not in places:
             places[id(layer)] = len(layers)
-            layers.append(_describe_layer(layer, graph.layer_names[id(layer)]))
+            layers.append(_describe_layer(layer, graph.layer_name(layer)))
         calls.append({"layer": places[id(layer)], "inputs": [_number(numbers, t) for t in tensor.call.inputs]})
         numbers[tensor] = len(numbers)
     return {"type": "Sequential" if isinstance(net, Sequential) else "Network", "dtype": net.dtype,
@@ -175,7 +175,7 @@ def _graph(d: Any, known: Mapping[str, type[Layer]]) -> tuple[Graph, tuple[Layer
         layer = layers[whole(call["layer"])]
         tensors.append(layer(*(tensors[whole(i)] for i in call["inputs"])))
         chain.append(layer)
-    names = {layer: _text(entry["name"]) for layer, entry in zip(layers, d["layers"], strict=True)}
+    names = [(layer, _text(entry["name"])) for layer, entry in zip(layers, d["layers"], strict=True)]
     return Graph(inputs, [tensors[whole(i)] for i in d["outputs"]], names), tuple(chain)
 
 

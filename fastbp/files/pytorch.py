@@ -76,7 +76,7 @@ def state_dict(net: Network) -> dict[str, Any]:
     torch = _torch()
     state: dict[str, Any] = {}
     linear = {net.graph.parameter_name(n.params["weight"]) for n in net.graph.nodes if isinstance(n.op, LinearOp)}
-    counted = {net.graph.layer_names[id(n.owner)] for n in net.graph.nodes if isinstance(n.op, BatchNormOp)}
+    counted = {net.graph.layer_name(n.owner) for n in net.graph.nodes if isinstance(n.op, BatchNormOp)}
     for name, values in {**net.params, **net.buffers}.items():
         laid_out: Array = values.T if name in linear else values
         state[name] = torch.from_numpy(np.array(laid_out, order="C"))

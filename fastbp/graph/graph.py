@@ -8,8 +8,9 @@ name the same layer share its parameters, and the gradient is the sum over both 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ import numpy as np
 from fastbp.ops.base import Array, Op, Shape
 
 Initializer = Callable[[Shape, "np.random.Generator", Any], Array]
+
+# Elements of one sample: more than an array of float64 can have.
+_MOST_ELEMENTS = 2**60
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,14 +120,21 @@ def Input(*shape: int | Sequence[int], name: str = "") -> Tensor:  # noqa: N802 
         raise ValueError(f"Input: name is {name!r}; expected a string")
     if not sizes:
         raise ValueError("Input: shape is empty; give the sizes of one sample, such as Input(32)")
-    return Tensor(tuple(int(s) for s in sizes), name=name)  # type: ignore[arg-type]
+    return Tensor(_addressable("Input", tuple(int(s) for s in sizes)), name=name)  # type: ignore[arg-type]
 
 
 def apply(op: Op, *inputs: Tensor, owner: Any = None, params: dict[str, Parameter] | None = None,
           buffers: dict[str, Parameter] | None = None) -> Tensor:
     """Add a node to the graph: the tensor that ``op`` makes of ``inputs``."""
-    shape = op.output_shape(*(t.shape for t in inputs))
+    shape = _addressable(op.name, op.output_shape(*(t.shape for t in inputs)))
     return Tensor(shape, Node(op, inputs, owner, params or {}, buffers or {}))
+
+
+def _addressable(what: str, shape: Shape) -> Shape:
+    if prod(shape) >= _MOST_ELEMENTS:
+        raise ValueError(f"{what}: a sample of shape {shape} has more numbers than can be addressed; expected fewer "
+                         f"than {_MOST_ELEMENTS:,}")
+    return shape
 
 
 class Graph:
@@ -132,13 +143,15 @@ class Graph:
     Parameters
     ----------
     inputs, outputs : sequence of Tensor
-    layer_names : dict of layer to str, optional
+    layer_names : pairs of layer and str, optional
         Names for layers that have none of their own; by default their place among the layers.
 
     Attributes
     ----------
     tensors : list of Tensor
         Every tensor that an output depends on: the inputs, then one per node, each after what it needs.
+    layers : dict of str to layer
+        By name, in the order in which they are first needed.
     names : dict of Tensor to str
         ``"input"`` (or ``"input0"``, …), then ``"<layer>.<op>"``, unique.
     parameters, buffers : dict of str to Parameter
@@ -152,7 +165,7 @@ class Graph:
     """
 
     def __init__(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor],
-                 layer_names: dict[Any, str] | None = None) -> None:
+                 layer_names: Iterable[tuple[Any, str]] = ()) -> None:
         self.inputs, self.outputs = tuple(inputs), tuple(outputs)
         for role, tensors in (("inputs", self.inputs), ("outputs", self.outputs)):
             if not tensors:
@@ -164,7 +177,8 @@ class Graph:
             if len(set(tensors)) < len(tensors):
                 raise ValueError(f"{role} holds one tensor twice; give each once")
         self.tensors = self._sort()
-        self.layer_names = self._name_layers(layer_names or {})
+        self.layers = self._name_layers(layer_names)
+        self._index_layers()
         self.names = self._name_tensors()
         self.parameters = self._collect("params")
         self.buffers = self._collect("buffers")
@@ -178,6 +192,24 @@ class Graph:
     def parameter_name(self, parameter: Parameter) -> str:
         """Return the full name, such as ``"0.weight"``."""
         return self._name_of_parameter[parameter]
+
+    def layer_name(self, layer: Any) -> str:
+        """Return what a layer of the graph is called here: its own name, or its place among the layers."""
+        return self._name_of_layer[id(layer)]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tensors come first, each after what it needs: so whoever pickles or copies them one after the other has
+        # always met what a tensor is made of, and never goes deeper than one node, however long the graph is.
+        state = {k: v for k, v in self.__dict__.items() if k != "_name_of_layer"}
+        return {"tensors": state.pop("tensors"), **state}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._index_layers()
+
+    def _index_layers(self) -> None:
+        """Find names by identity, which is another in each process: two layers may well be equal."""
+        self._name_of_layer = {id(layer): name for name, layer in self.layers.items()}
 
     def _sort(self) -> list[Tensor]:
         given = set(self.inputs)
@@ -210,17 +242,20 @@ class Graph:
                 raise ValueError(f"inputs[{i}] is {t!r}, made by an op; expected what fb.Input(…) gives")
         return list(done)
 
-    def _name_layers(self, given: dict[Any, str]) -> dict[int, str]:
+    def _name_layers(self, given: Iterable[tuple[Any, str]]) -> dict[str, Any]:
         """Name each layer by its own name or its place among the layers, in the order they are first needed."""
         owners: dict[int, Any] = {}
         for node in self.nodes:
             owners.setdefault(id(node.owner), node.owner)
-        names: dict[int, str] = {}
+        known: dict[int, str] = {}
+        for layer, name in given:
+            known.setdefault(id(layer), name)
+        names: dict[str, Any] = {}
         for i, (key, owner) in enumerate(owners.items()):
-            name = getattr(owner, "name", None) or given.get(owner, str(i))
-            if name in names.values():
+            name = getattr(owner, "name", None) or known.get(key, str(i))
+            if name in names:
                 raise ValueError(f"two layers are called {name!r}; give each layer a name of its own")
-            names[key] = name
+            names[name] = owner
         return names
 
     def _name_tensors(self) -> dict[Tensor, str]:
@@ -232,7 +267,7 @@ class Graph:
         for t in self.tensors:
             if t.node is None:
                 continue
-            base = f"{self.layer_names[id(t.node.owner)]}.{t.node.op.name}"
+            base = f"{self.layer_name(t.node.owner)}.{t.node.op.name}"
             taken[base] = count = taken.get(base, 0) + 1
             names[t] = base if count == 1 else f"{base}#{count}"
         return names
@@ -240,7 +275,7 @@ class Graph:
     def _collect(self, kind: str) -> dict[str, Parameter]:
         found: dict[str, Parameter] = {}
         for node in self.nodes:
-            layer = self.layer_names[id(node.owner)]
+            layer = self.layer_name(node.owner)
             for parameter in getattr(node, kind).values():
                 name = f"{layer}.{parameter.role}"
                 known = found.setdefault(name, parameter)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 from weakref import WeakKeyDictionary
 
@@ -20,7 +20,7 @@ import numpy as np
 
 from fastbp.core.checks import flag, number
 from fastbp.core.errors import NonFiniteError
-from fastbp.core.vector import aligned_zeros
+from fastbp.core.vector import aligned_copy, aligned_zeros
 from fastbp.core.words import Worded
 from fastbp.graph.memory import Memory
 from fastbp.ops.base import Array
@@ -53,7 +53,7 @@ class Update:
     optimizer : Optimizer
     segments : list of Segment
         What is updated: the parameters that are not frozen.
-    state : list of arrays
+    state : tuple of arrays
         Flat vectors as long as the parameters, named by ``optimizer.state_names``.
     clip_norm, clip_value : float or None
         Limits for the norm of the whole gradient, and for each of its elements (applied first).
@@ -63,10 +63,14 @@ class Update:
 
     optimizer: Optimizer
     segments: list[Segment]
-    state: list[Array] = field(default_factory=list)
+    state: tuple[Array, ...] = ()
     clip_norm: float | None = None
     clip_value: float | None = None
     step: int = 0
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Arrays of a pickle may be read-only, as joblib maps them, or lie anywhere.
+        self.__dict__.update(state, state=tuple(map(aligned_copy, state["state"])))
 
     def apply(self, params: Array, grads: Array, lr: float) -> int | None:
         """Clip the gradient and update the parameters once.
@@ -92,6 +96,19 @@ class Update:
             return int(bad.argmax())
         self.step += 1
         return None
+
+    def check(self, memory: Memory) -> None:
+        """Raise ValueError unless all that is written has the right size and may be written."""
+        names, params = self.optimizer.state_names, memory.params.flat
+        if len(self.state) != len(names) or not all(
+                v.shape == params.shape and v.dtype == params.dtype and v.flags.carray for v in self.state):
+            raise ValueError(f"the state of {type(self.optimizer).__name__} was changed; expected {len(names)} "
+                             f"writable vectors ({', '.join(names)}) of {params.size} {params.dtype}s: begin anew with "
+                             "another optimizer")
+        for name, vector in (("params", params), ("grads", memory.grads.flat), ("buffers", memory.buffers.flat)):
+            if not vector.flags.writeable:
+                raise ValueError(f"net.{name}.flat is read-only; expected a vector that training may write. Layers "
+                                 "made with trainable=False keep their parameters")
 
     def _clip(self, grads: Array) -> None:
         if self.clip_value is not None:
@@ -193,7 +210,7 @@ class Optimizer(Worded, ABC):
         if not isinstance(memory, Memory):
             raise TypeError(f"{type(self).__name__}: net is {net!r}; expected a network, such as fb.Sequential(…)")
         if memory not in self._updates:
-            state = [aligned_zeros(memory.params.flat.size, memory.dtype) for _ in self.state_names]
+            state = tuple(aligned_zeros(memory.params.flat.size, memory.dtype) for _ in self.state_names)
             self._updates[memory] = Update(self, segments(memory, self.weight_decay, self.decay_bias), state)
         return self._updates[memory]
 

@@ -128,7 +128,7 @@ def _describe(graph: Graph, t: Tensor) -> tuple[tuple[str, str], str]:
     if t.node is None:
         return (graph.names[t], shape_text(t.shape)), end
     label = _label(t.node.owner) if t.node.owner else t.node.op.name
-    name = graph.layer_names[id(t.node.owner)]
+    name = graph.layer_name(t.node.owner)
     small = f"{name} · {shape_text(t.shape)}"
     params = t.node.params.values()
     if params:

@@ -91,7 +91,7 @@ def test_sequential_comes_back_as_one(tmp_path):
     assert list(other.params) == ["0.weight", "0.bias"]
     assert [repr(layer) for layer in other.layers] == [repr(layer) for layer in net.layers]
     assert other.layers[0] is other.layers[2]
-    assert other.graph.layer_names[id(other.layers[3])] == "last"
+    assert other.graph.layer_name(other.layers[3]) == "last"
 
 
 def test_saving_is_reproducible_and_saves_what_was_loaded(tmp_path):
