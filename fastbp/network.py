@@ -19,7 +19,7 @@ from fastbp.ops.base import Array
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from fastbp.chainrule.explanation import Explanation
+    from fastbp.views.explanations.explanation import Explanation
     from fastbp.views.report import VerifyReport
 
 
@@ -208,7 +208,7 @@ class Network(Executable):
         >>> print(net.explain([[2.0]], [[3.0]], fb.HalfSquaredError(), weight="w1").chain())
         ∂E/∂w₁ = ∂E/∂o · ∂o/∂w₁ = −(t − o) · x = −2 · 2 = −4
         """
-        from fastbp.chainrule.gradients import explain
+        from fastbp.views.explanations.gradients import explain
         return explain(self, x, y, loss, weight=weight, lr=lr, sample_weight=sample_weight, terms=terms, lang=lang,
                        digits=digits)
 

@@ -72,7 +72,7 @@ native=(tests/engine/test_kernels.py tests/engine/test_native.py tests/core/test
     tests/properties/test_extremes.py)
 # killing processes at every moment takes hours where each takes so long to start; and ASan's own locks do not survive a
 # fork while another thread runs. The other two start programs that do without this environment
-all=(tests --ignore tests/chainrule/test_page.py
+all=(tests --ignore tests/views/explanations/test_page.py
     --deselect tests/commands/test_command_line.py::test_a_forced_instruction_set_is_used_or_refused
     --deselect tests/training/test_checkpoint.py::test_killed_at_any_moment
     --deselect tests/properties/test_concurrency.py::test_fork_while_another_thread_trains)

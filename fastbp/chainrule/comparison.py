@@ -15,14 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.chainrule.explanation import Language, _language
-from fastbp.chainrule.phrases import say
-from fastbp.chainrule.svg import COLOURS
 from fastbp.core.checks import count
 from fastbp.engine.executable import BackendName
 from fastbp.layers import Linear, Tanh
 from fastbp.network import Sequential
 from fastbp.objectives.losses import MSE
+from fastbp.views.explanations.phrases import Language, language, say
+from fastbp.views.explanations.picture import COLOURS
 from fastbp.views.gradcheck import numerical_gradient
 
 
@@ -117,7 +116,7 @@ def compare(widths: Sequence[int] = (1, 2, 4, 8, 16, 32, 64, 128), *, rows: int 
     >>> [(r.weights, r.passes) for r in found.rows]
     [(27, 54), (61, 122)]
     """
-    _language(lang)
+    language(lang)
     if not widths or not 0 < seconds < float("inf"):
         raise ValueError(f"compare: widths is {widths!r}, seconds is {seconds!r}; expected widths, and a time above 0")
     return Comparison(tuple(_row(count("compare", "widths", w), rows, seconds, backend, seed) for w in widths), lang)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from fastbp.chainrule import Explanation, compare, load, page, worked_example
 from fastbp.chainrule.example import Example
-from fastbp.chainrule.names import Names
 from fastbp.commands.arguments import not_an_input, positive_int
 from fastbp.core.checks import file_to_write
+from fastbp.views.explanations.names import Names
 
 # A page for every weight of a network is meant for small ones.
 _MOST_WEIGHTS = 200

@@ -7,19 +7,18 @@ below (Sugiyama et al. 1981, https://doi.org/10.1109/TSMC.1981.4308636). Colours
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from html import escape
 from inspect import Parameter, signature
 from itertools import pairwise
 from math import prod
-from typing import TYPE_CHECKING
+from typing import Any
 
+from fastbp.engine.executable import Executable
 from fastbp.graph.graph import Graph, Tensor
-from fastbp.layers.base import Layer
+from fastbp.views import drawing, markup
+from fastbp.views.drawing import at
 from fastbp.views.report import shape_text
-
-if TYPE_CHECKING:
-    from fastbp.network import Network
 
 HEIGHT, GAP_X, GAP_Y, MARGIN = 46, 26, 40, 16
 CHARACTER, SMALL_CHARACTER = 8.2, 6.6
@@ -33,7 +32,7 @@ _STYLE = """
 .fastbp-graph .trained .box { fill: #e3efff; stroke: #2f6fb5; }
 .fastbp-graph .frozen .box { fill: #e9e9ec; stroke: #6c7480; stroke-dasharray: 4 3; }
 .fastbp-graph .end .box { fill: #e9f6ec; stroke: #2e8b57; }
-.fastbp-graph text { fill: #1c2329; text-anchor: middle; }
+.fastbp-graph text { fill: #1c2329; }
 .fastbp-graph .small { font-size: 11px; fill: #55606b; }
 .fastbp-graph .edge { fill: none; stroke: #7c8792; stroke-width: 1.4; }
 .fastbp-graph .head { fill: #7c8792; }
@@ -71,7 +70,7 @@ class _Place:
         return max(110.0, 24 + CHARACTER * len(self.lines[0]), 24 + SMALL_CHARACTER * len(self.lines[1]))
 
 
-def graph_svg(net: Network) -> str:
+def graph_svg(net: Executable) -> str:
     """Return the drawing: a box for each tensor, with what makes it, its shape and its parameters.
 
     Boxes with trained parameters are blue, with frozen ones dashed; inputs and other outputs are green.
@@ -85,13 +84,11 @@ def graph_svg(net: Network) -> str:
     places = [p for rank in ranks for p in rank]
     for p in places:
         p.x -= left
-    lines = [_line(p, below) for p in places if p.lines is not None for below in p.below]
+    lines = [line for p in places for line in _lines(p)]
     boxes = [_box(p) for p in places if p.lines is not None]
-    return "\n".join([
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="fastbp-graph" width="{width}" height="{height}" '
-        f'viewBox="0 0 {width} {height}" role="img">', f"<title>{escape(repr(net))}</title>",
-        f"<style>{_STYLE}</style>", f'<rect class="page" width="{width}" height="{height}" rx="8"/>', *lines, *boxes,
-        "</svg>"])
+    return drawing.frame("fastbp-graph", width, height, _STYLE, [
+        f"<title>{markup.html(repr(net))}</title>", f'<rect class="page" width="{width}" height="{height}" rx="8"/>',
+        *lines, *boxes])
 
 
 def _ranks(graph: Graph) -> list[list[_Place]]:
@@ -99,8 +96,11 @@ def _ranks(graph: Graph) -> list[list[_Place]]:
     depth: dict[Tensor, int] = {}
     for t in graph.tensors:
         depth[t] = 1 + max((depth[s] for s in t.node.inputs), default=-1) if t.node else 0
-    for t in graph.inputs:  # just above what uses it first
-        depth[t] = min((depth[c] for c in graph.tensors if c.node and t in c.node.inputs), default=1) - 1
+    for t in reversed(graph.tensors):  # inputs stand just above what uses them first
+        for source in t.node.inputs if t.node else ():
+            if source.node is None:
+                depth[source] = min(depth[source] or depth[t], depth[t])
+    depth |= {t: max(depth[t] - 1, 0) for t in graph.inputs}
     ranks: list[list[_Place]] = [[] for _ in range(max(depth.values()) + 1)]
     places = {t: _Place(*_describe(graph, t)) for t in graph.tensors}
     passing: dict[tuple[Tensor, int], _Place] = {}
@@ -137,7 +137,7 @@ def _describe(graph: Graph, t: Tensor) -> tuple[tuple[str, str], str]:
     return (label, small), end
 
 
-def _label(layer: Layer) -> str:
+def _label(layer: Any) -> str:
     """Return the layer's class, with those arguments that are not the default ones."""
     default = {n: p.default for n, p in signature(type(layer)).parameters.items()}
     told = [f"{v!r}" if default.get(k) is Parameter.empty else f"{k}={v!r}"
@@ -147,12 +147,13 @@ def _label(layer: Layer) -> str:
 
 def _order(ranks: list[list[_Place]]) -> None:
     """Sort each rank by the mean place of the neighbours above, then below, and so on."""
+    place = {p: float(i) for rank in ranks for i, p in enumerate(rank)}
     for sweep in range(_SWEEPS):
         down = sweep % 2 == 0
         for rank in ranks if down else reversed(ranks):
-            at = {id(p): i for r in ranks for i, p in enumerate(r)}
-            means = {id(p): _mean([float(at[id(n)]) for n in (p.above if down else p.below)], at[id(p)]) for p in rank}
-            rank.sort(key=lambda p, means=means: means[id(p)])  # type: ignore[misc]
+            means = {p: _mean([place[n] for n in (p.above if down else p.below)], place[p]) for p in rank}
+            rank.sort(key=means.__getitem__)
+            place.update((p, float(i)) for i, p in enumerate(rank))
 
 
 def _spread(ranks: list[list[_Place]]) -> None:
@@ -193,28 +194,22 @@ def _mean(values: list[float], default: float) -> float:
     return sum(values) / len(values) if values else default
 
 
-def _line(above: _Place, below: _Place) -> str:
-    """Draw a line from a box down to the next box, through what it passes."""
-    paths = []
-    stack = [(f"M{above.x:.1f},{above.y + HEIGHT:.1f}", above, below)]
-    while stack:
-        path, start, end = stack.pop()
-        bottom = start.y + HEIGHT
-        middle = (bottom + end.y) / 2
-        path += f" C{start.x:.1f},{middle:.1f} {end.x:.1f},{middle:.1f} {end.x:.1f},{end.y - 5 * bool(end.lines):.1f}"
-        if end.lines is None:
-            path += f" L{end.x:.1f},{end.y + HEIGHT:.1f}"
-            stack += [(path, end, n) for n in end.below]
-        else:
-            x, y = end.x, end.y
-            paths.append(f'<path class="edge" d="{path}"/>'
-                         f'<path class="head" d="M{x:.1f},{y:.1f} l-4,-7 h8 z"/>')
-    return "".join(paths)
+def _lines(p: _Place) -> Iterator[str]:
+    """Draw the lines from a place down to those of the next rank, and through it where a line passes it."""
+    bottom = p.y + HEIGHT
+    if p.lines is None:
+        yield f'<path class="edge" d="M{at(p.x)},{at(p.y)}V{at(bottom)}"/>'
+    for end in p.below:
+        middle, top = (bottom + end.y) / 2, end.y - 5 * bool(end.lines)
+        yield (f'<path class="edge" d="M{at(p.x)},{at(bottom)} C{at(p.x)},{at(middle)} {at(end.x)},{at(middle)} '
+               f'{at(end.x)},{at(top)}"/>')
+        if end.lines is not None:
+            yield f'<path class="head" d="M{at(end.x)},{at(end.y)} l-4,-7 h8 z"/>'
 
 
 def _box(p: _Place) -> str:
     assert p.lines is not None
-    first, second = map(escape, p.lines)
-    return (f'<g class="{p.kind}"><rect class="box" x="{p.x - p.width / 2:.1f}" y="{p.y:.1f}" width="{p.width:.1f}" '
-            f'height="{HEIGHT}" rx="7"/><text x="{p.x:.1f}" y="{p.y + 20:.1f}">{first}</text>'
-            f'<text class="small" x="{p.x:.1f}" y="{p.y + 36:.1f}">{second}</text></g>')
+    first, second = map(markup.html, p.lines)
+    return (f'<g class="{p.kind}"><rect class="box" x="{at(p.x - p.width / 2)}" y="{at(p.y)}" width="{at(p.width)}" '
+            f'height="{HEIGHT}" rx="7"/>{drawing.text(p.x, p.y + 20, first)}'
+            f'{drawing.text(p.x, p.y + 36, second, "small")}</g>')

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastbp.engine.executable import Executable
 from fastbp.engine.reference import ReferenceBackend
 from fastbp.graph.graph import Graph, Tensor
 from fastbp.ops.base import Array
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
-
-    from fastbp.network import Network
 
 # Rounding in float32 adds up over layers to some 1e-5 of a tensor's largest element, in float64 to 1e-13; a fault is
 # usually as large as the tensor.
@@ -56,7 +55,7 @@ def shape_text(shape: tuple[int, ...]) -> str:
     return f"({', '.join(map(str, ('B', *shape)))})"
 
 
-def summary(net: Network) -> str:
+def summary(net: Executable) -> str:
     """Return a table of the graph: each tensor with the layer that makes it, its shape and parameters, then the totals.
 
     Parameters
@@ -82,7 +81,7 @@ def summary(net: Network) -> str:
     return "\n".join([repr(net), "", table(summary_rows(net), right=(3,)), "", *summary_totals(net)])
 
 
-def summary_rows(net: Network) -> list[tuple[str, ...]]:
+def summary_rows(net: Executable) -> list[tuple[str, ...]]:
     """Return the table of :func:`summary`, a heading and then a row for each tensor."""
     graph, counted = net.graph, set[str]()
     rows: list[tuple[str, ...]] = [("tensor", "layer", "shape", "parameters")]
@@ -92,7 +91,7 @@ def summary_rows(net: Network) -> list[tuple[str, ...]]:
     return rows
 
 
-def summary_totals(net: Network) -> list[str]:
+def summary_totals(net: Executable) -> list[str]:
     """Return what :func:`summary` says below its table."""
     graph, item = net.graph, np.dtype(net.dtype).itemsize
     total = net.params.flat.size
@@ -119,7 +118,7 @@ def _parameters_text(graph: Graph, tensor: Tensor, counted: set[str]) -> str:
     return text
 
 
-def activations(net: Network, x: Any, training: bool) -> dict[str, Array]:
+def activations(net: Executable, x: Any, training: bool) -> dict[str, Array]:
     """Return what every tensor of the graph holds for a batch; ``net.activations(x)``."""
     arrays = net._inputs(x)
     if training:
@@ -223,7 +222,7 @@ class VerifyReport:
         return f"{self.verdict} (tolerance {self.tolerance:.0e})\n\n{table(rows, right=(1, 2, 3))}"
 
 
-def verify(net: Network, x: Any, y: Any, loss: Any, sample_weight: ArrayLike | None = None) -> VerifyReport:
+def verify(net: Executable, x: Any, y: Any, loss: Any, sample_weight: ArrayLike | None = None) -> VerifyReport:
     """Run a network's backend and a float64 reference on one batch in training mode, and compare them.
 
     Both run on copies: parameters, gradients and buffers of the network stay as they are.
@@ -264,7 +263,7 @@ def verify(net: Network, x: Any, y: Any, loss: Any, sample_weight: ArrayLike | N
                         tolerance=TOLERANCES[net.compute_dtype])
 
 
-def _compare(own: Network, reference: Network, tensor: Tensor) -> VerifyRow:
+def _compare(own: Executable, reference: Executable, tensor: Tensor) -> VerifyRow:
     name = own.graph.names[tensor]
     (value, gradient), (true_value, true_gradient) = [
         (net._backend.values().get(name), net._backend.gradients().get(name)) for net in (own, reference)]

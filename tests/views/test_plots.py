@@ -184,8 +184,8 @@ def test_the_drawing_is_sound(tmp_path):
     root = ElementTree.fromstring(text)
     boxes = root.findall(f".//{SVG}rect[@class='box']")
     assert len(boxes) == len(net.graph.tensors)
-    lines = root.findall(f".//{SVG}path[@class='edge']")
-    assert len(lines) == sum(len(set(t.node.inputs)) for t in net.graph.tensors if t.node)
+    heads = root.findall(f".//{SVG}path[@class='head']")
+    assert len(heads) == sum(len(set(t.node.inputs)) for t in net.graph.tensors if t.node)
     labels = [t.text for t in root.iter(f"{SVG}text")]
     assert {"a<b>", "Linear(4, 4)", "Dropout(rate=0.25)", "Linear(1, bias=False)", "Add()"} <= set(labels)
     width, height = float(root.get("width")), float(root.get("height"))

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from html import escape
 from math import isclose
 from typing import Literal
 
-from fastbp.chainrule.explanation import Explanation, Factor, Path, Stage, Use
-from fastbp.chainrule.symbols import derivative
-from fastbp.chainrule.text import Writer
+from fastbp.views import markup
+from fastbp.views.explanations.parts import Derivation, Factor, Path, Stage, Use
+from fastbp.views.explanations.symbols import derivative
+from fastbp.views.explanations.text import Writer
 
 # Paths that are gone through factor by factor; further ones take a step each.
 _IN_DETAIL = 3
@@ -62,7 +62,7 @@ class HtmlWriter(Writer):
                 "".join(f' <span><span class="op">=</span> {s}</span>' for s in others) + "</p>")
 
 
-def steps(e: Explanation) -> list[Step]:
+def steps(e: Derivation) -> list[Step]:
     """Return all steps of an explanation."""
     w = HtmlWriter(e, "html")
     return [_start(w), *_forward(w), *_backward(w), _check(w), *([_update(w)] if e.update else [])]
@@ -93,7 +93,7 @@ def _forward(w: HtmlWriter) -> Iterator[Step]:
 
 
 def _title(stage: Stage, w: HtmlWriter) -> str:
-    return escape(stage.name) if w.e.name else stage.lines[0].quantity.symbol.html()
+    return markup.html(stage.name) if w.e.name else stage.lines[0].quantity.symbol.html()
 
 
 def _backward(w: HtmlWriter) -> Iterator[Step]:
@@ -155,7 +155,7 @@ def _sum(w: HtmlWriter, boxes: list[str]) -> Step:
                                                                         for b in _along(p)])
 
 
-def _drawn(e: Explanation) -> tuple[Use, ...]:
+def _drawn(e: Derivation) -> tuple[Use, ...]:
     return tuple(u for u in e.uses if u.sample == e.uses[0].sample)
 
 
@@ -171,7 +171,7 @@ def check_table(w: HtmlWriter) -> str:
     values = [gradient, *([] if check.backward is None else [check.backward]), check.numerical,
               check.difference(gradient), check.relative(gradient)]
     keys = ["chain", *([] if check.backward is None else ["backward"]), "numerical", "difference", "relative"]
-    rows = "".join(f'<tr><th scope="row">{escape(label)}</th><td><data class="{key}" value="{float(value)!r}">'
+    rows = "".join(f'<tr><th scope="row">{markup.html(label)}</th><td><data class="{key}" value="{float(value)!r}">'
                    f"{shown}</data></td></tr>"
                    for (label, shown), value, key in zip(w.checks(), values, keys, strict=True))
     return f'<table class="check">{rows}</table>'

@@ -8,13 +8,12 @@ depends on colour alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 from itertools import pairwise
 
-from fastbp.chainrule.diagram import Box, Diagram, Edge
-from fastbp.chainrule.explanation import Explanation
-from fastbp.chainrule.phrases import say
-from fastbp.chainrule.symbols import number
+from fastbp.views import markup
+from fastbp.views.explanations.parts import Box, Derivation, Diagram, Edge
+from fastbp.views.explanations.phrases import say
+from fastbp.views.explanations.symbols import number
 
 COLOURS = """
 .fbp-graph { --bg: #ffffff; --ink: #1b1f24; --muted: #57606a; --line: #8c959f; --box: #f6f8fa; --value: #0550ae;
@@ -63,19 +62,19 @@ class _Layout:
     vertical: bool
 
 
-def picture(e: Explanation, vertical: bool = False, digits: int = 4, legend: bool = True) -> str:
+def picture(e: Derivation, vertical: bool = False, digits: int = 4, legend: bool = True) -> str:
     """Return the picture of an explanation."""
     layout = _place(e.diagram, vertical, legend)
     key = f"{'v' if vertical else 'h'}-{''.join(c for c in str(e.source.symbol) if c.isalnum())}"
     parts = [_edge(edge, e, layout, key, digits) for edge in e.diagram.edges]
     parts += [_box(box, layout, digits) for column in e.diagram.columns for box in column.boxes]
     parts += [f'<text class="more" x="{x:g}" y="{y:g}" text-anchor="middle">⋮ '
-              f'{escape(say("more_units", e.lang, count=n))}</text>' for x, y, n in layout.more]
+              f'{markup.html(say("more_units", e.lang, count=n))}</text>' for x, y, n in layout.more]
     if legend:
         parts.append(_legend(e, layout))
     return ('<svg xmlns="http://www.w3.org/2000/svg" class="fbp-graph" '
             f'viewBox="0 0 {layout.width:g} {layout.height:g}" width="{layout.width:g}" height="{layout.height:g}" '
-            f'lang="{e.lang}" role="img" aria-label="{escape(_description(e))}">\n'
+            f'lang="{e.lang}" role="img" aria-label="{markup.html(_description(e))}">\n'
             f'<style>{COLOURS}{_STYLE}</style>\n<defs>{_markers(key)}</defs>\n'
             + "\n".join(parts) + "\n</svg>")
 
@@ -119,10 +118,10 @@ def _box(box: Box, layout: _Layout, digits: int) -> str:
         f'<text class="value" x="{x:g}" y="{top + 37:g}" text-anchor="middle">{number(box.value, digits)}</text>')
     return (f'<g class="box {box.kind}{" chain" * box.chain}" data-box="{box.id}"><rect x="{left:g}" y="{top:g}" '
             f'width="{_BOX_WIDTH}" height="{_BOX_HEIGHT}" rx="{corner}"/><text class="name" x="{x:g}" y="{top + 19:g}" '
-            f'text-anchor="middle">{escape(str(box.symbol))}</text>{value}{slope}</g>')
+            f'text-anchor="middle">{markup.html(str(box.symbol))}</text>{value}{slope}</g>')
 
 
-def _edge(edge: Edge, e: Explanation, layout: _Layout, key: str, digits: int) -> str:
+def _edge(edge: Edge, e: Derivation, layout: _Layout, key: str, digits: int) -> str:
     points = _curve(edge, layout)
     path = "M" + ("L" if len(points) == 2 else "C").join(
         " ".join(f"{x:g} {y:g}" for x, y in part) for part in (points[:1], points[1:]))
@@ -151,12 +150,12 @@ def _point(points: list[_Point], t: float) -> _Point:
     return _point(between, t)
 
 
-def _labels(edge: Edge, e: Explanation, layout: _Layout, points: list[_Point], digits: int) -> str:
+def _labels(edge: Edge, e: Derivation, layout: _Layout, points: list[_Point], digits: int) -> str:
     """Name a weight with its value; write the derivative beside lines of the chain, where it may be the weight."""
     column = layout.columns[edge.target]
     alike = [other for other in e.diagram.edges if layout.columns[other.target] == column]
     crowded = sum(other.weight is not None for other in alike) > _LABELLED
-    name = "" if edge.weight is None else escape(str(edge.weight.symbol))
+    name = "" if edge.weight is None else markup.html(str(edge.weight.symbol))
     value = "" if edge.weight is None else number(edge.weight.value, digits)
     converging = sum(other.target == edge.target for other in alike) > 1
     lines = []
@@ -180,7 +179,7 @@ def _labels(edge: Edge, e: Explanation, layout: _Layout, points: list[_Point], d
                    for i, (label, css) in enumerate(lines))
 
 
-def _legend(e: Explanation, layout: _Layout) -> str:
+def _legend(e: Derivation, layout: _Layout) -> str:
     entries = [("value", say("legend_forward", e.lang)),
                ("slope", "∂ " + say("legend_backward", e.lang, target=e.target.symbol)),
                ("", say("legend_chain", e.lang, source=e.source.symbol))]
@@ -191,7 +190,7 @@ def _legend(e: Explanation, layout: _Layout) -> str:
         mark = (f'<rect x="{x:g}" y="{y - 10:g}" width="12" height="12" rx="2"/>' if not css else
                 f'<circle cx="{x + 6:g}" cy="{y - 4:g}" r="5" style="fill: var(--{css})"/>')
         parts.append(f'<g class="legend{" chain" * (not css)}">{mark}<text class="{css}" x="{x + 18:g}" y="{y:g}">'
-                     f"{escape(text)}</text></g>")
+                     f"{markup.html(text)}</text></g>")
     return "".join(parts)
 
 
@@ -205,7 +204,7 @@ def _markers(key: str) -> str:
                    '<path d="M0 0L8 4L0 8z"/></marker>' for css in ("", "chain"))
 
 
-def _description(e: Explanation) -> str:
+def _description(e: Derivation) -> str:
     boxes = [b for column in e.diagram.columns for b in column.boxes]
     values = ", ".join(f"{b.symbol} = {number(b.value, 4)}" for b in boxes if b.kind != "constant")
     chain = ", ".join(f"∂{e.target.symbol}/∂{b.symbol} = {number(b.gradient, 4)}" for b in boxes

@@ -10,13 +10,11 @@ import re
 
 import numpy as np
 
-from fastbp.chainrule.symbols import Symbol
 from fastbp.graph.graph import Graph, Tensor
-from fastbp.ops.activations import ActivationOp
 from fastbp.ops.base import Shape
+from fastbp.views.explanations.op_table import account_of
+from fastbp.views.explanations.symbols import Symbol
 
-_LETTERS = {"linear": "z", "softmax": "p", "dropout": "d", "batch_norm": "n", "layer_norm": "n", "add": "s", "mul": "m",
-            "concat": "c", "flatten": "f"}
 _ROLES = {"weight": "w", "bias": "b"}
 _PLAIN_DIGITS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 
@@ -33,12 +31,11 @@ class Names:
 
     def __init__(self, graph: Graph, samples: bool = False) -> None:
         self._graph, self._samples = graph, samples
-        letters = {t: self._letter(t) for t in graph.tensors}
-        self._letters: dict[Tensor, tuple[str, str]] = {}
-        for letter in dict.fromkeys(letters.values()):
-            alike = [t for t in graph.tensors if letters[t] == letter]
-            for k, t in enumerate(alike, 1):
-                self._letters[t] = letter, str(k) if len(alike) > 1 else ""
+        alike: dict[str, list[Tensor]] = {}
+        for t in graph.tensors:
+            alike.setdefault(self._letter(t), []).append(t)
+        self._letters = {t: (letter, str(k) if len(tensors) > 1 else "")
+                         for letter, tensors in alike.items() for k, t in enumerate(tensors, 1)}
         self._first: dict[str, int] = {}
         counts = dict.fromkeys(_ROLES.values(), 1)
         for name, parameter in graph.parameters.items():
@@ -53,8 +50,7 @@ class Names:
             return "x"
         if tensor in self._graph.outputs:
             return "o"
-        op = tensor.node.op
-        return "h" if isinstance(op, ActivationOp) else _LETTERS.get(op.name, "u")
+        return account_of(tensor.node.op).letter
 
     def tensor(self, tensor: Tensor, index: int, sample: int = 0) -> Symbol:
         """Return the symbol of one element of a sample; index counts in the flat sample, sample from 0."""
@@ -65,11 +61,6 @@ class Names:
         """Return a symbol with another letter and the same indices: t₁ beside o₁."""
         symbol = self.tensor(tensor, index, sample)
         return Symbol(letter, symbol.index, symbol.layer, symbol.sample)
-
-    def title(self, tensor: Tensor) -> Symbol:
-        """Return the symbol of the whole tensor."""
-        letter, layer = self._letters[tensor]
-        return Symbol(letter, "", layer)
 
     def parameter(self, name: str, index: tuple[int, ...]) -> Symbol:
         """Return the symbol of one entry of a parameter."""
@@ -93,11 +84,13 @@ class Names:
         numbered = re.fullmatch(r"([wb])_?(\d+)", text)
         if numbered and text not in self._graph.parameters:
             return self._numbered(weight, numbered[1], int(numbered[2]))
-        parts = re.fullmatch(r"(.+?)\s*(?:\[([-\d,\s]*)\])?", text)
-        if parts is None or parts[1] not in self._graph.parameters:
+        parts = re.fullmatch(r"(.+?)\s*(?:\[([-\d,\s]*)\])?", text, re.DOTALL)
+        places = [] if parts is None else [i.strip() for i in (parts[2] or "").split(",") if i.strip()]
+        well_formed = all(re.fullmatch(r"-?\d+", i) for i in places)
+        if parts is None or parts[1] not in self._graph.parameters or not well_formed:
             raise ValueError(f"weight is {weight!r}; expected {self.valid()}")
         shape = self._graph.parameters[parts[1]].shape
-        index = tuple(int(i) for i in (parts[2] or "").split(",") if i.strip())
+        index = tuple(int(i) for i in places)
         if not index and np.prod(shape) == 1:
             index = (0,) * len(shape)
         if len(index) != len(shape) or not all(-n <= i < n for i, n in zip(index, shape, strict=True)):

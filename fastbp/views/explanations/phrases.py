@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
+
+Language = Literal["en", "ko"]
 
 PHRASES: dict[str, dict[str, str]] = {
     # ---- titles and parts
@@ -68,6 +70,9 @@ PHRASES: dict[str, dict[str, str]] = {
                      "학습 중에는 가중치가 바뀌지 않습니다."},
     "sigma": {"en": "Σ with an index n is the sum of the n smaller terms of a long sum.",
               "ko": "Σ 아래의 수 n은 긴 합에서 작은 항 n개를 묶은 것입니다."},
+    "long": {"en": "⋯ stands for the factors in the middle of a long product; among the numbers stands what they come "
+                   "to.",
+             "ko": "⋯는 긴 곱의 가운데 인수들을 줄인 것이며, 숫자로 쓴 곱에는 그 인수들을 곱한 값이 들어 있습니다."},
     "kink": {"en": "There is a kink here: the slope is {left} on the left and {right} on the right. No derivative "
                    "exists; backpropagation takes one of the slopes between, the central difference their mean.",
              "ko": "이 점은 꺾인 점입니다. 왼쪽 기울기는 {left}, 오른쪽 기울기는 {right}입니다. 미분값이 존재하지 "
@@ -136,6 +141,13 @@ PHRASES: dict[str, dict[str, str]] = {
                        "ko": "수치 미분은 가중치마다 순전파가 두 번 필요하지만, 오차역전파는 순전파와 역전파 한 "
                              "번씩으로 모든 기울기를 구합니다."},
 }
+
+
+def language(lang: str) -> Language:
+    """Return a language, or raise ValueError for what is none."""
+    if lang not in ("en", "ko"):
+        raise ValueError(f'lang is {lang!r}; expected "en" or "ko"')
+    return "ko" if lang == "ko" else "en"
 
 
 def say(key: str, lang: str, **values: Any) -> str:

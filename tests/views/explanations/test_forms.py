@@ -12,8 +12,8 @@ import pytest
 
 import fastbp as fb
 from fastbp.chainrule import Var, compare, page, worked_example
-from fastbp.chainrule.phrases import PHRASES
-from fastbp.chainrule.symbols import Symbol, number
+from fastbp.views.explanations.phrases import PHRASES
+from fastbp.views.explanations.symbols import Symbol, number
 
 SVG = "{http://www.w3.org/2000/svg}"
 

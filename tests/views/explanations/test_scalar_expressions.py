@@ -121,10 +121,10 @@ def test_any_expression_inside_can_be_asked_for():
 
 def test_expressions_run_on_the_networks_graph_and_backend():
     x, y = cr.Var("x", 3.0), cr.Var("y", 2.0)
-    compiled = (x * y)._compiled
-    assert isinstance(compiled.graph, Graph)
-    assert isinstance(compiled._backend, ReferenceBackend)
-    assert compiled.graph.nodes[0].op is not None
+    run = (x * y)._run
+    assert isinstance(run.graph, Graph)
+    assert isinstance(run.backend, ReferenceBackend)
+    assert run.graph.nodes[0].op is not None
 
 
 def test_values_follow_variables():

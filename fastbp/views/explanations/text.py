@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fastbp.chainrule.explanation import Explanation, Factor, Note, Path, Use
-from fastbp.chainrule.phrases import say
-from fastbp.chainrule.symbols import Formula, Kind, derivative, factor_number, number
+from fastbp.views import markup
+from fastbp.views.explanations.parts import Derivation, Factor, Note, Path, Use, product
+from fastbp.views.explanations.phrases import say
+from fastbp.views.explanations.symbols import Formula, Kind, derivative, factor_number, number, whole
 
 # A chain that is no longer stays on one line.
 WIDTH = 100
+# Local derivatives that are listed one by one.
+LISTED = 12
 
 
 @dataclass(frozen=True)
 class Writer:
     """Writes the parts of one explanation in one form."""
 
-    e: Explanation
+    e: Derivation
     kind: Kind
 
     @property
@@ -47,18 +50,30 @@ class Writer:
         """Return a number of which only the size matters."""
         return number(value, 2, self.kind)
 
+    def name(self) -> str:
+        """Return the full name of the weight."""
+        forms = {"html": markup.html, "markdown": markup.markdown}
+        layer, bracket, index = self.e.name.rpartition("[")
+        return forms.get(self.kind, markup.printable)(layer) + bracket + index
+
     def derivatives(self, path: Path) -> str:
         """Return the product as derivatives."""
-        return self.dot.join(derivative(f.of, f.by, self.kind) for f in path.factors)
+        return self._joined(path, [derivative(f.of, f.by, self.kind) for f in path.factors])
 
     def formulas(self, path: Path) -> str:
         """Return the product as formulas."""
-        return self.dot.join(f.formula.render(self.kind) for f in path.factors)
+        return self._joined(path, [f.formula.render(self.kind) for f in path.factors])
 
     def numbers(self, path: Path) -> str:
-        """Return the product as numbers."""
-        return self.dot.join(factor_number(f.value, self.e.digits, self.kind, i == 0)
-                             for i, f in enumerate(path.factors))
+        """Return the product as numbers; those in the middle of a long one are multiplied."""
+        middle = factor_number(product(f.value for f in path.factors[path.middle]), self.e.digits, self.kind)
+        return self._joined(path, [factor_number(f.value, self.e.digits, self.kind, i == 0)
+                                   for i, f in enumerate(path.factors)], middle)
+
+    def _joined(self, path: Path, factors: list[str], middle: str = "") -> str:
+        if path.middle.start < path.middle.stop:
+            factors[path.middle] = [middle or {"latex": r"\cdots"}.get(self.kind, "⋯")]
+        return self.dot.join(factors)
 
     def product(self, path: Path) -> list[str]:
         """Return the product as derivatives, formulas, numbers, and its value, without steps that tell nothing new."""
@@ -93,17 +108,17 @@ class Writer:
 
     def count(self, paths: int) -> str:
         """Return how many paths, in words."""
-        return self.say("one_path") if paths == 1 else self.say("paths", count=f"{paths:,}")
+        return self.say("one_path") if paths == 1 else self.say("paths", count=whole(paths))
 
     def rest(self, count: int) -> str:
         """Return how many paths are folded, in words."""
-        return self.say("rest_one") if count == 1 else self.say("rest", count=f"{count:,}")
+        return self.say("rest_one") if count == 1 else self.say("rest", count=whole(count))
 
     def sum_title(self) -> str:
         """Return what kind of a sum the gradient is."""
         if self.e.sample_count > 1:
-            return self.say("sum_of_samples", samples=f"{self.e.sample_count:,}", count=f"{self.e.path_count:,}")
-        return self.say("sum_of_paths", count=f"{self.e.path_count:,}")
+            return self.say("sum_of_samples", samples=whole(self.e.sample_count), count=whole(self.e.path_count))
+        return self.say("sum_of_paths", count=whole(self.e.path_count))
 
     def use_title(self, use: Use) -> str:
         """Return which sample, position and use of the layer a summand belongs to."""
@@ -136,14 +151,22 @@ class Writer:
         """Return a remark."""
         values = {k: self.small(v) if isinstance(v, float) else v for k, v in note.values.items()}
         if "of" in note.values:
-            kind: Kind = "html" if self.kind == "html" else "text"
-            values["derivative"] = derivative(note.values["of"], note.values["by"], kind)
+            values["derivative"] = derivative(note.values["of"], note.values["by"], self.kind)
         return self.say(note.key, **values)
 
-    def factors(self) -> list[Factor]:
-        """Return the factors of the first summand's paths, each once: of another sample they have other numbers."""
-        found = {(str(f.of), str(f.by)): f for p in self.e.uses[0].paths for f in p.factors}
-        return list(found.values())
+    def notes(self) -> list[str]:
+        """Return all remarks, with those on how things are written."""
+        long = any(p.middle.start < p.middle.stop for p in self.e.paths)
+        return [self.note(n) for n in (*self.e.notes, *[Note("long")] * long)]
+
+    def local_derivatives(self) -> tuple[list[list[str]], str]:
+        """Return the equations of the first summand's factors, each once: of another sample they have other numbers.
+
+        Of many there are the first ones, and in words how many more there are.
+        """
+        found = list(dict.fromkeys(tuple(self.factor(f)) for p in self.e.uses[0].paths for f in p.factors))
+        more = len(found) - LISTED
+        return [list(steps) for steps in found[:LISTED]], f"⋮ {self.say('more_units', count=more)}" * (more > 0)
 
     def factors_title(self) -> str:
         """Return the heading for them."""
@@ -163,7 +186,7 @@ class Writer:
         return rows
 
 
-def chain(e: Explanation) -> str:
+def chain(e: Derivation) -> str:
     """Return the chain of each path that is shown, one a line, and the sum."""
     w = Writer(e, "text")
     if e.path_count == 1 and len(e.paths) == 1:
@@ -174,7 +197,15 @@ def chain(e: Explanation) -> str:
     return "\n".join([*lines, f"{w.wanted()} = {w.summands()} = {w.number(e.gradient)}"])
 
 
-def plain_text(e: Explanation) -> str:
+def headline(e: Derivation) -> str:
+    """Return the result and its check on one line, in English."""
+    w = Writer(e, "text")
+    paths = "1 path" if e.path_count == 1 else f"{whole(e.path_count)} paths"
+    return (f"{type(e).__name__}({w.wanted()} = {w.number(e.gradient)}, {paths}, numerical gradient "
+            f"{w.number(e.numerical)}, relative difference {w.small(e.relative_difference)})")
+
+
+def plain_text(e: Derivation) -> str:
     """Return the whole explanation as text."""
     w = Writer(e, "text")
     parts = [[_title(w)]]
@@ -183,24 +214,27 @@ def plain_text(e: Explanation) -> str:
                       for stage in e.forward for line in stage.lines])
     parts += list(_sum_text(w))
     if e.name:
-        parts.append([w.factors_title() + ":", *_aligned(w.factor(f) for f in w.factors()[:12])])
+        equations, more = w.local_derivatives()
+        parts.append([w.factors_title() + ":", *_aligned(equations), *([f"  {more}"] if more else [])])
         if e.path_count > e.use_count and e.uses[0].local is not None and e.use_count == 1:
             parts.append([w.say("one_pass"), "  " + " = ".join(w.one_pass(e.uses[0]))])
     parts.append([w.say("check") + ":", *_columns(w.checks())])
     if e.update is not None:
         target, *steps = w.update()
         parts.append([w.say("descent", lr=w.number(e.update.lr)) + ":", f"  {target} ← " + " = ".join(steps)])
-    if e.notes:
-        parts.append(["· " + w.note(n) for n in e.notes])
+    notes = w.notes()
+    if notes:
+        parts.append(["· " + note for note in notes])
     return "\n\n".join("\n".join(lines) for lines in parts)
 
 
 def _title(w: Writer) -> str:
     e = w.e
+    source = f"{e.source.symbol.render(w.kind)} = {w.number(e.source.value)}"
+    target = e.target.symbol.render(w.kind)
     if not e.name:
-        return w.say(w.title_key(), target=e.target.symbol, source=f"{e.source.symbol} = {w.number(e.source.value)}")
-    return w.say(w.title_key(), target=f"{e.target.symbol} = {w.number(e.target.value)}",
-                 source=f"{e.source.symbol} = {w.number(e.source.value)} ({e.name})")
+        return w.say(w.title_key(), target=target, source=source)
+    return w.say(w.title_key(), target=f"{target} = {w.number(e.target.value)}", source=f"{source} ({w.name()})")
 
 
 def _sum_text(w: Writer) -> Iterable[list[str]]:
@@ -250,7 +284,7 @@ def _display_width(text: str) -> int:
     return sum(2 if "\u1100" <= c <= "\uffdc" and not "\u2000" <= c <= "\u2e7f" else 1 for c in text)
 
 
-def latex(e: Explanation) -> str:
+def latex(e: Derivation) -> str:
     """Return the chain, the sum and the update as an aligned block."""
     w = Writer(e, "latex")
     lines = []
@@ -262,7 +296,8 @@ def latex(e: Explanation) -> str:
             first, *others = w.product(path)
             lines += [rf"p_{{{k}}} &= {first}", *(f"&= {o}" for o in others)]
         if e.hidden_paths:
-            lines.append(rf"\textstyle\sum_{{{e.hidden_paths}}} &= {w.number(e.rest)}")
+            count = e.hidden_paths if e.hidden_paths < 10**15 else whole(e.hidden_paths, "latex")
+            lines.append(rf"\textstyle\sum_{{{count}}} &= {w.number(e.rest)}")
         lines += [f"{w.wanted()} &= {w.summands()}", f"&= {w.number(e.gradient)}"]
     if e.update is not None:
         target, *steps = w.update()
@@ -271,14 +306,17 @@ def latex(e: Explanation) -> str:
     return f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}"
 
 
-def markdown(e: Explanation) -> str:
+def markdown(e: Derivation) -> str:
     """Return the whole explanation as Markdown."""
-    w, tex = Writer(e, "text"), Writer(e, "latex")
+    w, tex = Writer(e, "markdown"), Writer(e, "latex")
+    equations, more = tex.local_derivatives()
     parts = [f"## {_title(w)}", f"$$\n{latex(e)}\n$$", f"### {w.factors_title()}"]
-    parts.append("\n".join(f"- $\\displaystyle {' = '.join(tex.factor(f))}$" for f in w.factors()[:12]))
+    parts.append("\n".join([f"- $\\displaystyle {' = '.join(steps)}$" for steps in equations] +
+                           [f"- {more}"] * bool(more)))
     parts.append(f"### {w.say('check')}")
     rows = "\n".join(f"| {label} | {value} |" for label, value in w.checks())
     parts.append(f"| | |\n| --- | --- |\n{rows}")
-    if e.notes:
-        parts += [f"### {w.say('notes')}", "\n".join("- " + w.note(n) for n in e.notes)]
+    notes = w.notes()
+    if notes:
+        parts += [f"### {w.say('notes')}", "\n".join("- " + note for note in notes)]
     return "\n\n".join(parts)

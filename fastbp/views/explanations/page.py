@@ -9,16 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from html import escape
 from importlib.resources import files
 from string import Template
 
-from fastbp.chainrule.explanation import Explanation
-from fastbp.chainrule.steps import HtmlWriter, Step, check_table, steps
-from fastbp.chainrule.svg import picture
+from fastbp.views import markup
+from fastbp.views.explanations.parts import Derivation
+from fastbp.views.explanations.picture import picture
+from fastbp.views.explanations.steps import HtmlWriter, Step, check_table, steps
 
 
-def page(explanations: Sequence[Explanation]) -> str:
+def page(explanations: Sequence[Derivation]) -> str:
     """Return a page for one or more explanations of one network or expression; a menu chooses between several.
 
     Raises
@@ -32,16 +32,16 @@ def page(explanations: Sequence[Explanation]) -> str:
     w = HtmlWriter(first, "html")
     menu = ""
     if len(explanations) > 1:
-        options = "".join(f'<option value="{i}">{escape(str(e.source.symbol))} {escape(e.name)}</option>'
+        options = "".join(f'<option value="{i}">{markup.html(str(e.source.symbol))} {markup.html(e.name)}</option>'
                           for i, e in enumerate(explanations))
         menu = f'<label class="menu">{w.say("choose_weight")} <select id="weight">{options}</select></label>'
     title = _heading(HtmlWriter(first, "text"))
     return Template(_file("page.html")).substitute(
-        lang=first.lang, title=escape(title), style=_file("page.css"), script=_file("page.js"), menu=menu,
+        lang=first.lang, title=markup.html(title), style=_file("page.css"), script=_file("page.js"), menu=menu,
         lessons="\n".join(_lesson(e, i) for i, e in enumerate(explanations)))
 
 
-def fragment(e: Explanation) -> str:
+def fragment(e: Derivation) -> str:
     """Return picture, chain and check as HTML for a notebook: no script, styles that stay inside."""
     w = HtmlWriter(e, "html")
     return (f'<div class="fbp" lang="{e.lang}"><style>{_scoped(_file("page.css"))}</style><h3>{_heading(w)}</h3>'
@@ -49,7 +49,7 @@ def fragment(e: Explanation) -> str:
 
 
 def _file(name: str) -> str:
-    return (files("fastbp.chainrule") / name).read_text(encoding="utf-8")
+    return (files("fastbp.views.explanations") / name).read_text(encoding="utf-8")
 
 
 def _scoped(style: str) -> str:
@@ -61,20 +61,20 @@ def _heading(w: HtmlWriter) -> str:
     return w.say(w.title_key(), target=w.e.target.symbol.render(w.kind), source=w.e.source.symbol.render(w.kind))
 
 
-def _lesson(e: Explanation, index: int) -> str:
+def _lesson(e: Derivation, index: int) -> str:
     w = HtmlWriter(e, "html")
     found = steps(e)
     items = "\n".join(_item(step, k, len(found), w) for k, step in enumerate(found))
-    changes = escape(json.dumps([_changes(s) for s in found]), quote=True)
+    changes = markup.html(json.dumps([_changes(s) for s in found]))
     summary = ", ".join(f"{q.symbol.html()} = {w.number(q.value)}" for q in (e.target, e.source))
     if e.name:
-        summary += f" <code>{escape(e.name)}</code>"
+        summary += f" <code>{markup.html(e.name)}</code>"
     sample = e.uses[0].sample
     here = f"<p>{w.say('here', k=sample)}</p>" if sample else ""
     labels = {"first": "⇤", "back": f"← {w.say('back')}", "next": f"{w.say('next')} →", "last": "⇥"}
     buttons = "".join(f'<button type="button" data-go="{go}" title="{w.say(go)}" aria-label="{w.say(go)}">'
                       f"{label}</button>" for go, label in labels.items())
-    return f"""<article class="lesson fbp" data-weight="{escape(str(e.source.symbol))}" data-changes="{changes}">
+    return f"""<article class="lesson fbp" data-weight="{markup.html(str(e.source.symbol))}" data-changes="{changes}">
 <header><h1>{_heading(w)}</h1><p class="summary">{summary}</p>{here}</header>
 <div class="pictures">
 <div class="scroll wide" tabindex="0" role="region" aria-label="{w.say("scroll")}">{picture(e)}</div>
@@ -91,7 +91,7 @@ def _lesson(e: Explanation, index: int) -> str:
 
 
 def _item(step: Step, k: int, count: int, w: HtmlWriter) -> str:
-    return (f'<li class="step {step.kind}" id="step-{k}-{escape(str(w.e.source.symbol))}">'
+    return (f'<li class="step {step.kind}" id="step-{k}-{markup.html(str(w.e.source.symbol))}">'
             f'<p class="place">{w.say("step", k=k + 1, n=count)}</p><h2>{step.title}</h2>{step.body}</li>')
 
 

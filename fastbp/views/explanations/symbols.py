@@ -10,10 +10,12 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from html import escape
-from math import isfinite
+from math import floor, isfinite, log10
 from typing import Literal
 
-Kind = Literal["text", "latex", "html"]
+from fastbp.views import markup
+
+Kind = Literal["text", "latex", "html", "markdown"]
 
 _SUBSCRIPT = str.maketrans("0123456789+-", "₀₁₂₃₄₅₆₇₈₉₊₋")
 _SUPERSCRIPT = str.maketrans("0123456789+-()", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾")
@@ -55,6 +57,21 @@ def number(value: float, digits: int = 9, kind: Kind = "text") -> str:
     return mantissa.replace("-", "−", 1) if mantissa.startswith("-") else mantissa
 
 
+def whole(value: int, kind: Kind = "text") -> str:
+    """Return a count: whole, or roughly where it has more than fifteen digits.
+
+    >>> whole(2**40), whole(2**100)
+    ('1,099,511,627,776', '≈ 1.27 × 10³⁰')
+    """
+    if value < 10**15:
+        return f"{value:,}"
+    exponent = floor(log10(value))
+    mantissa = f"{10 ** (log10(value) - exponent):.3g}"
+    if kind == "latex":
+        return rf"\approx {mantissa} \times 10^{{{exponent}}}"
+    return f"≈ {mantissa} × 10{superscript(str(exponent))}"
+
+
 def factor_number(value: float, digits: int = 9, kind: Kind = "text", first: bool = False) -> str:
     """Return a number as it stands in a product: in brackets where it is negative and not the first."""
     shown = number(value, digits, kind)
@@ -64,6 +81,9 @@ def factor_number(value: float, digits: int = 9, kind: Kind = "text", first: boo
 @dataclass(frozen=True)
 class Symbol:
     """A name with an index below, the layer above in brackets and, where samples mix, the sample.
+
+    ``plain`` marks what is no name but a number that stands in a formula as it is. Names may be the users' own: each
+    form writes them so that they cannot act on it.
 
     >>> str(Symbol("z", "2", "1"))
     'z⁽¹⁾₂'
@@ -75,25 +95,32 @@ class Symbol:
     index: str = ""
     layer: str = ""
     sample: str = ""
+    plain: bool = False
 
     @classmethod
     def parse(cls, name: str) -> Symbol:
         """Return the symbol for a user's own name: trailing digits become the index."""
-        found = re.fullmatch(r"(.*?[^\W\d_])_?(\d+)", name)
+        found = re.fullmatch(r"(.*?[^\W\d_])_?([0-9]+)", name)
         return cls(found[1], found[2]) if found else cls(name)
 
+    @classmethod
+    def number(cls, value: float) -> Symbol:
+        """Return what stands for a plain number."""
+        shown = number(value)
+        return cls(f"({shown})" if value < 0 else shown, plain=True)
+
     def __str__(self) -> str:
+        return markup.printable(self.letter) + self._marks()
+
+    def _marks(self) -> str:
         layer = superscript(f"({self.layer})") if self.layer else ""
-        return self.letter + layer + subscript(self.index) + (f"⟨{self.sample}⟩" if self.sample else "")
+        return layer + subscript(self.index) + (f"⟨{self.sample}⟩" if self.sample else "")
 
     def latex(self) -> str:
         """Return it in LaTeX."""
-        letter = _LATEX.get(self.letter, "\\" + self.letter if self.letter in _GREEK else self.letter)
-        if letter.startswith(("(", "−")) or letter[0].isdigit():
-            return letter.replace("−", "-")
-        if len(letter) > 1 and not letter.startswith("\\"):
-            escaped = letter.replace("_", r"\_")
-            letter = rf"\mathrm{{{escaped}}}"
+        if self.plain:
+            return self.letter.replace("−", "-")
+        letter = _latex_letter(self.letter)
         above = (f"({self.layer})" if self.layer else "") + (rf"\langle {self.sample} \rangle" if self.sample else "")
         return letter + (f"^{{{above}}}" if above else "") + (f"_{{{self.index}}}" if self.index else "")
 
@@ -102,11 +129,24 @@ class Symbol:
         layer = f"<sup>({escape(self.layer)})</sup>" if self.layer else ""
         index = f"<sub>{escape(self.index)}</sub>" if self.index else ""
         sample = f"⟨{escape(self.sample)}⟩" if self.sample else ""
-        return f"<i>{escape(self.letter)}</i>{layer}{index}{sample}"
+        return f"<i>{markup.html(self.letter)}</i>{layer}{index}{sample}"
+
+    def markdown(self) -> str:
+        """Return it in Markdown's running text."""
+        return markup.markdown(self.letter) + self._marks()
 
     def render(self, kind: Kind) -> str:
-        """Return it in one of the three forms."""
-        return {"text": self.__str__, "latex": self.latex, "html": self.html}[kind]()
+        """Return it in one of the forms."""
+        return {"text": self.__str__, "latex": self.latex, "html": self.html, "markdown": self.markdown}[kind]()
+
+
+def _latex_letter(letter: str) -> str:
+    if letter in _LATEX:
+        return _LATEX[letter]
+    if letter in _GREEK:
+        return "\\" + letter
+    escaped = markup.latex(letter)
+    return escaped if len(letter) == 1 else rf"\mathrm{{{escaped}}}"
 
 
 @dataclass(frozen=True)
@@ -139,7 +179,8 @@ class Formula:
         """Return the formula with numbers in the place of symbols."""
         dot = r" \cdot " if kind == "latex" else " · "
         template = re.sub(r"(?<=[\d)½])(?=@)", lambda _: dot, self._template(kind))
-        template = re.sub(r"([({])@([a-z]+[0-9]*)([)}])",
+        # In brackets of its own, or between braces that no exponent follows, a negative number needs no others.
+        template = re.sub(r"([({])@([a-z]+[0-9]*)([)}])(?!(?<=\})\^)",
                           lambda m: m[1] + number(self.quantities[m[2]].value, digits, kind) + m[3], template)
         filled = self._fill(kind, lambda q: factor_number(q.value, digits, kind), template)
         filled = re.sub(r"\(\(([−-][^()]+)\)(?= \S+ [\d−(])", r"(\1", filled)
@@ -167,4 +208,4 @@ def derivative(of: Symbol, by: Symbol, kind: Kind) -> str:
     if kind == "html":
         return (f'<span class="frac" role="math" aria-label="∂{escape(str(of))}/∂{escape(str(by))}">'
                 f"<span>∂{of.html()}</span><span>∂{by.html()}</span></span>")
-    return f"∂{of}/∂{by}"
+    return f"∂{of.render(kind)}/∂{by.render(kind)}"

@@ -1,20 +1,17 @@
-"""What an explanation holds: one derivative, every path of the chain rule that leads to it, and its check.
-
-:class:`Explanation` is made by ``net.explain(…)`` and by ``z.explain(x)``; it is data alone. The modules ``text``,
-``svg`` and ``page`` give it its forms, in English and Korean.
-"""
+"""What an explanation is made of: data alone, which the forms (text, formulas, pictures, pages) read."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from math import isfinite, prod
-from pathlib import Path as FilePath
-from typing import Any, Literal
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from math import frexp, fsum, isfinite, ldexp
+from typing import Any
 
-from fastbp.chainrule.symbols import Formula, Quantity, Symbol
-from fastbp.core.checks import file_to_write
+from fastbp.views.explanations.phrases import Language
+from fastbp.views.explanations.symbols import Formula, Quantity, Symbol
 
-Language = Literal["en", "ko"]
+# Factors of a product that are written out; of a longer one, so many at each end.
+_WRITTEN_OUT, _ENDS = 16, 6
 
 
 @dataclass(frozen=True)
@@ -29,6 +26,8 @@ class Factor:
         As it stands in a product, and at full length.
     box, source_box : str
         Which box of the diagram ``of`` and ``by`` are, empty where they are not drawn.
+    operand : int
+        Which operand of its op the source is.
     """
 
     of: Symbol
@@ -38,6 +37,12 @@ class Factor:
     spelled_out: Formula
     box: str = ""
     source_box: str = ""
+    operand: int = 0
+
+    @property
+    def edge(self) -> str:
+        """The line of the diagram that it belongs to."""
+        return edge_name(self.source_box or "asked", self.box, self.operand)
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,13 @@ class Path:
     @property
     def value(self) -> float:
         """The product of the factors."""
-        return prod(f.value for f in self.factors)
+        return product(f.value for f in self.factors)
+
+    @property
+    def middle(self) -> slice:
+        """The factors that are not written out one by one: none, unless the product is a long one."""
+        count = len(self.factors)
+        return slice(_ENDS, count - _ENDS) if count > _WRITTEN_OUT else slice(count, count)
 
 
 @dataclass(frozen=True)
@@ -86,7 +97,7 @@ class Use:
     @property
     def rest(self) -> float:
         """The sum over the paths that are not shown."""
-        return self.value - sum(p.value for p in self.paths)
+        return remainder(self.value, self.paths)
 
 
 @dataclass(frozen=True)
@@ -168,8 +179,67 @@ class Note:
 
 
 @dataclass(frozen=True)
-class Explanation:
-    """One derivative, explained.
+class Box:
+    """One quantity of the picture: its value, and the derivative of the target by it (None: not wanted)."""
+
+    id: str
+    symbol: Symbol
+    value: float
+    gradient: float | None
+    kind: str
+    chain: bool = False
+
+
+@dataclass(frozen=True)
+class Edge:
+    """How one quantity enters another: through a weight or directly.
+
+    ``local`` is the derivative of the one by the other, on the chain; ``gradient`` that of the weight asked for. A
+    quantity that enters twice, as in x · x, has a line for each operand.
+    """
+
+    source: str
+    target: str
+    weight: Quantity | None = None
+    local: float | None = None
+    gradient: float | None = None
+    operand: int = 0
+
+    @property
+    def name(self) -> str:
+        """What steps call it."""
+        return edge_name(self.source, self.target, self.operand)
+
+    @property
+    def chain(self) -> bool:
+        """Whether a path of the chain rule leads through it."""
+        return self.local is not None
+
+
+@dataclass(frozen=True)
+class Column:
+    """Quantities of one depth; ``more`` are left out."""
+
+    boxes: tuple[Box, ...]
+    more: int = 0
+
+
+@dataclass(frozen=True)
+class Diagram:
+    """Columns from the inputs to the target, and the lines between."""
+
+    columns: tuple[Column, ...]
+    edges: tuple[Edge, ...]
+
+    @property
+    def boxes(self) -> list[Box]:
+        """All of them, column by column."""
+        return [box for column in self.columns for box in column.boxes]
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """One derivative, taken apart.
 
     Attributes
     ----------
@@ -193,15 +263,6 @@ class Explanation:
     lang : {"en", "ko"}
     digits : int
         Significant digits in text; 17 shows a number whole.
-
-    Examples
-    --------
-    >>> import fastbp.chainrule as cr
-    >>> x, y = cr.Var("x", 3.0), cr.Var("y", 2.0)
-    >>> t = (x + y).named("t")
-    >>> e = (t**2).explain(x)
-    >>> e.gradient
-    10.0
     """
 
     target: Quantity
@@ -215,7 +276,7 @@ class Explanation:
     forward: tuple[Stage, ...]
     check: Check
     update: Update | None
-    diagram: Any
+    diagram: Diagram
     notes: tuple[Note, ...] = ()
     lang: Language = "en"
     digits: int = 9
@@ -247,73 +308,35 @@ class Explanation:
 
     @property
     def rest(self) -> float:
-        """What the paths that are not shown add up to."""
-        return self.gradient - sum(p.value for p in self.paths)
-
-    def shown(self, *, lang: Language | None = None, digits: int | None = None) -> Explanation:
-        """Return it in another language, or with another number of digits."""
-        new = replace(self, lang=_language(lang or self.lang), digits=self.digits if digits is None else digits)
-        if not isinstance(new.digits, int) or not 1 <= new.digits <= 17:
-            raise ValueError(f"digits is {digits!r}; expected 1 to 17")
-        return new
-
-    def _with_notes(self, notes: list[Note]) -> Explanation:
-        return replace(self, notes=tuple(notes))
-
-    def chain(self, **how: Any) -> str:
-        """Return the chain of each path on one line, and no more."""
-        from fastbp.chainrule.text import chain
-        return chain(self.shown(**how))
-
-    def text(self, **how: Any) -> str:
-        """Return it as plain text. Keywords, here and below: ``lang``, ``digits``."""
-        from fastbp.chainrule.text import plain_text
-        return plain_text(self.shown(**how))
-
-    def markdown(self, **how: Any) -> str:
-        """Return it as Markdown, with formulas between dollar signs."""
-        from fastbp.chainrule.text import markdown
-        return markdown(self.shown(**how))
-
-    def latex(self, **how: Any) -> str:
-        """Return the chain as a LaTeX ``aligned`` block, without the surrounding delimiters."""
-        from fastbp.chainrule.text import latex
-        return latex(self.shown(**how))
-
-    def svg(self, *, vertical: bool = False, **how: Any) -> str:
-        """Return the computational graph as an SVG picture: values forward, derivatives backward, the chain marked."""
-        from fastbp.chainrule.svg import picture
-        return picture(self.shown(**how), vertical)
-
-    def html(self, **how: Any) -> str:
-        """Return one self-contained HTML page that steps through the explanation."""
-        from fastbp.chainrule.page import page
-        return page([self.shown(**how)])
-
-    def save(self, path: str | FilePath, **how: Any) -> None:
-        """Write it to a file: ``.html``, ``.svg``, ``.md``, ``.tex`` or ``.txt``."""
-        forms = {".html": self.html, ".svg": self.svg, ".md": self.markdown, ".tex": self.latex, ".txt": self.text}
-        file = FilePath(path)
-        if file.suffix not in forms:
-            raise ValueError(f"path is {str(path)!r}; expected a name that ends in {', '.join(forms)}")
-        file_to_write("path", file)
-        file.write_text(forms[file.suffix](**how).rstrip("\n") + "\n", encoding="utf-8")
-
-    def __str__(self) -> str:
-        return self.text()
-
-    def _repr_html_(self) -> str:
-        from fastbp.chainrule.page import fragment
-        return fragment(self)
-
-    def _repr_latex_(self) -> str:
-        return f"$$\n{self.latex()}\n$$"
-
-    def _repr_markdown_(self) -> str:
-        return self.markdown()
+        """What the paths that are not shown add up to: the gradient without those that are, rounded once."""
+        return remainder(self.gradient, self.paths)
 
 
-def _language(lang: str) -> Language:
-    if lang not in ("en", "ko"):
-        raise ValueError(f'lang is {lang!r}; expected "en" or "ko"')
-    return "ko" if lang == "ko" else "en"
+def edge_name(source: str, target: str, operand: int) -> str:
+    """Return what a line from one box to another is called."""
+    return f"{source}>{target}" + (f"#{operand}" if operand else "")
+
+
+def product(values: Iterable[float]) -> float:
+    """Return the product, which may pass through numbers too small or too large for a float on its way.
+
+    >>> product([2.0**-600, 2.0**-600, 2.0**600, 2.0**600])
+    1.0
+    """
+    mantissa, exponent = 1.0, 0
+    for value in values:
+        mantissa, shift = frexp(mantissa * value)
+        exponent += shift
+    try:
+        return ldexp(mantissa, exponent)
+    except OverflowError:
+        return mantissa * float("inf")
+
+
+def remainder(total: float, paths: Iterable[Path]) -> float:
+    """Return what is left of a sum over paths without these, as the one float that is nearest to it."""
+    values = [total, *(-p.value for p in paths)]
+    try:
+        return fsum(values)
+    except (OverflowError, ValueError):  # not finite on the way, or infinities that cancel
+        return float("nan")
