@@ -17,6 +17,7 @@ from setuptools.command.build_ext import build_ext
 ROOT = Path(__file__).parent
 sys.path.insert(0, str(ROOT / "tools"))
 import generate_kernels  # noqa: E402
+import op_list  # noqa: E402
 
 CYTHON_DIR = "build/cython"
 C_SOURCES = [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("src_c/*.c"))]
@@ -99,7 +100,7 @@ class ParallelBuild(build_ext):
 
 
 GENERATED = ROOT / "build" / "generated" / "kernels.pxi"
-write_if_changed(GENERATED, generate_kernels.pxi(generate_kernels.OP_LIST.read_text(encoding="utf-8")))
+write_if_changed(GENERATED, generate_kernels.pxi(op_list.read()))
 
 setup(
     ext_modules=cythonize(

@@ -92,12 +92,13 @@ def elementwise() -> Iterator[Case]:
 def _gradient_arrays(op: ActivationOp) -> Callable[[Rng, int], Arrays]:
     def arrays(rng: Rng, n: int) -> Arrays:
         x = 2 * rng.standard_normal(n)
-        return {"dy": 2 * rng.standard_normal(n), "s": x if op.derivative_from == "input" else op.value(x)}
+        given = {"x": x} if op.derivative_from == "input" else {"y": op.value(x)}
+        return {"dy": 2 * rng.standard_normal(n)} | given
     return arrays
 
 
 def _activation_gradient(op: ActivationOp) -> Callable[..., Any]:
-    return lambda dy, s: dy * op.derivative(s)
+    return lambda dy, **given: dy * op.derivative(*given.values())
 
 
 def _dropout(rate: float, seed: int, step: int, node: int, first: int) -> Callable[..., Any]:

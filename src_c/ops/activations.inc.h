@@ -158,7 +158,7 @@ static FBP_INLINE V FN(hardswish_gradient)(V dy, V x, V a)
 #define FBP_OPTIMIZER(name)
 #define FBP_KERNEL(name, args)
 
-#define FBP_ACTIVATION(name)                                                                                           \
+#define FBP_ACTIVATION(name, ...)                                                                                      \
 static void KERNEL(name##_forward)(T *y /* (n,) */, const T *x /* (n,) */, int64_t n, double alpha)                    \
 {                                                                                                                      \
     const V a = FN(v_set1)((T)alpha);                                                                                  \
@@ -201,7 +201,7 @@ typedef void (*FN(activation_forward_fn))(T *y, const T *x, int64_t n, double al
 typedef void (*FN(activation_backward_fn))(T *dx, const T *dy, const T *s, int64_t n, double alpha);
 
 /* The kernels of an activation op. */
-#define FBP_ACTIVATION(name) case FBP_OP_##name: return KERNEL(name##_forward);
+#define FBP_ACTIVATION(name, ...) case FBP_OP_##name: return KERNEL(name##_forward);
 static FN(activation_forward_fn) FN(activation_forward_of)(int32_t act)
 {
     switch (act) {
@@ -210,7 +210,7 @@ static FN(activation_forward_fn) FN(activation_forward_of)(int32_t act)
     }
 }
 
-#define FBP_ACTIVATION(name) case FBP_OP_##name: return KERNEL(name##_backward);
+#define FBP_ACTIVATION(name, ...) case FBP_OP_##name: return KERNEL(name##_backward);
 static FN(activation_backward_fn) FN(activation_backward_of)(int32_t act)
 {
     switch (act) {

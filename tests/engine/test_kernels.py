@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+from array import array as holder
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +216,32 @@ def test_any_shape_and_layout_of_elementwise_input() -> None:
     np.testing.assert_array_equal(kernels.relu_forward(packed), np.maximum(packed, 0))
 
 
+def test_other_holders_of_numbers() -> None:
+    """Whatever gives access to its memory will do, and lists of numbers are float64."""
+    numbers = holder("f", [-1.0, 2.0, 3.0])
+    expected = [0.0, 2.0, 3.0]
+    assert kernels.relu_forward(numbers).tolist() == expected
+    assert kernels.relu_forward(numbers).dtype == np.float32
+    assert kernels.relu_forward(memoryview(numbers)).tolist() == expected
+    assert kernels.relu_forward(list(numbers)).dtype == np.float64
+    assert kernels.relu_forward(numbers, out=numbers) is numbers
+    assert numbers.tolist() == expected
+    loss, _ = kernels.cross_entropy(np.zeros((4, 2)), np.array([0, 9, 1, 9, 0, 9, 1, 9])[::2])
+    np.testing.assert_allclose(loss, np.log(2) / 4)
+
+
+def test_all_are_released() -> None:
+    """A buffer that is still held would keep its array from being resized."""
+    numbers = holder("f", [1.0, 2.0])
+    kernels.add_forward(numbers, numbers, out=numbers)
+    with pytest.raises(ValueError, match="rate is 2"):
+        kernels.dropout_forward(numbers, rate=2)
+    with pytest.raises(TypeError):
+        kernels.add_forward(numbers, None)
+    numbers.append(3.0)
+    assert numbers.tolist() == [2.0, 4.0, 3.0]
+
+
 def test_elementwise_in_place() -> None:
     x = np.array([-1.0, 2.0], np.float32)
     assert kernels.relu_forward(x, out=x) is x
@@ -263,6 +290,8 @@ REFUSED: list[tuple[type[Exception], str, Any]] = [
      lambda: kernels.linear_forward(f32(3, 5), f32(5, 2), z=f32(2, 3))),
     (ValueError, "concat_backward: dy has shape (2, 6); expected (R, na + nb) with na + nb = 5",
      lambda: kernels.concat_backward(f32(2, 6), 2, 3)),
+    (ValueError, "concat_backward: dy has shape (2, 5); expected (R, na + nb) with na + nb = 4611686018427387904",
+     lambda: kernels.concat_backward(f32(2, 5), 2**62 - 1, 1)),
     (ValueError, "concat_backward: na is -1; expected a whole number from 0 to 2**62 - 1",
      lambda: kernels.concat_backward(f32(2, 6), -1, 7)),
     (ValueError, "softmax_forward: out has shape (2, 2); expected (2, 3)",
@@ -318,11 +347,24 @@ def test_refused(kind: type[Exception], message: str, call: Any) -> None:
     assert str(error.value) == message
 
 
-def test_the_type_stub_is_up_to_date() -> None:
+@pytest.mark.parametrize("ending", ["pyi", "pxd"])
+def test_what_is_made_from_the_list_of_ops_is_up_to_date(ending: str) -> None:
     root = Path(__file__).parents[2]
     if not (root / "tools" / "generate_kernels.py").exists():
         pytest.skip("the generator is not beside the tests")
-    made = subprocess.run([sys.executable, root / "tools" / "generate_kernels.py", "pyi"], text=True, check=True,
+    made = subprocess.run([sys.executable, root / "tools" / "generate_kernels.py", ending], text=True, check=True,
                           capture_output=True).stdout
-    assert made == (root / "fastbp" / "engine" / "kernels.pyi").read_text(encoding="utf-8"), \
-        "run: python tools/generate_kernels.py pyi > fastbp/engine/kernels.pyi"
+    assert made == (root / "fastbp" / "engine" / f"kernels.{ending}").read_text(encoding="utf-8"), \
+        f"run: python tools/generate_kernels.py {ending} > fastbp/engine/kernels.{ending}"
+
+
+def test_comments_decide_no_signature() -> None:
+    """The stub is the same without a comment in op_list.h."""
+    root = Path(__file__).parents[2]
+    if not (root / "tools" / "generate_kernels.py").exists():
+        pytest.skip("the generator is not beside the tests")
+    code = ("import re, sys; sys.path.insert(0, 'tools'); import generate_kernels as g, op_list as o; "
+            "bare = re.sub(r'/\\*[\\s\\S]*?\\*/', '', o.PATH.read_text(encoding='utf-8')); "
+            "assert '/*' not in bare; "
+            "assert g.pyi(o.read(bare)) == g.pyi(o.read()) and g.pxd(o.read(bare)) == g.pxd(o.read())")
+    subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
