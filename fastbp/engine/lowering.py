@@ -348,13 +348,14 @@ class Lowering:
     def _lower_parameters(self) -> None:
         """Gradients of the parameters, their sums over several uses, and the updates."""
         uses: dict[str, int] = {}
-        for t in self._nodes:
+        reached = {t: node for t, node in self._nodes.items() if self._wants_grad[t]}
+        for t in reached:
             for name in self._trained(t).values():
                 uses[name] = uses.get(name, 0) + 1
         updated: set[str] = set()
         seen: dict[str, int] = {}
         sums: list[PlanStep] = []
-        for t, node in self._nodes.items():
+        for t, node in reached.items():
             assert t.node is not None
             trained = self._trained(t)
             dp = {role: self._parameter_gradient(name, seen, sums) for role, name in trained.items()}
