@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 from fastbp.core import forks as _forks  # noqa: F401  first: it watches the imports that follow
 from fastbp.core.errors import DivergenceError, FormatError, NonFiniteError
 from fastbp.engine.cpu import CpuInfo, cpu_info, get_num_threads, set_num_threads
+from fastbp.graph import random, special
+from fastbp.graph.grad import grad, jvp
 from fastbp.graph.graph import Input
+from fastbp.graph.special import stop_gradient
 from fastbp.layers import (
     ELU,
     GELU,
@@ -21,12 +24,14 @@ from fastbp.layers import (
     Flatten,
     HardSwish,
     Identity,
+    Lambda,
     Layer,
     LayerNorm,
     LeakyReLU,
     Linear,
     Mish,
     Multiply,
+    Parameter,
     ReLU,
     Sigmoid,
     SiLU,
@@ -80,16 +85,17 @@ from fastbp.training.trainer import Trainer
 from fastbp.views.gradcheck import GradcheckReport, gradcheck, numerical_gradient
 
 __all__ = [
-    "ELU", "GELU", "MAE", "MSE", "SELU", "SGD", "Adagrad", "Adam", "AdamW", "Add", "BatchNorm", "BinaryCrossEntropy",
-    "Concat", "Constant", "ConstantSchedule", "CosineDecay", "CpuInfo", "CrossEntropy", "CustomLayer", "CustomLoss",
-    "DivergenceError", "Dropout", "ExponentialDecay", "Flatten", "FormatError", "GaussianNLL", "GradcheckReport",
-    "HalfSquaredError", "HardSwish", "History", "Huber", "Identity", "Input", "KaimingNormal", "KaimingUniform",
-    "LBFGSResult", "Layer", "LayerNorm", "LeCunNormal", "LeCunUniform", "LeakyReLU", "Linear", "Lion", "Loss", "Mish",
-    "MultiStepDecay", "Multiply", "Network", "NonFiniteError", "Normal", "OneCycle", "Ones", "Optimizer", "Orthogonal",
-    "PoissonNLL", "Quantile", "RMSprop", "ReLU", "ReduceOnPlateau", "Schedule", "Sequential", "SiLU", "Sigmoid",
-    "Softmax", "Softplus", "StepDecay", "Tanh", "Trainer", "Uniform", "XavierNormal", "XavierUniform", "Zeros",
-    "callbacks", "cpu_info", "datasets", "fit_lbfgs", "from_torch", "get_num_threads", "gradcheck", "kernels", "load",
-    "numerical_gradient", "plots", "schedules", "set_num_threads",
+    "ELU", "GELU", "MAE", "MSE", "SELU", "SGD", "Adagrad", "Adam", "AdamW", "Add", "BatchNorm",
+    "BinaryCrossEntropy", "Concat", "Constant", "ConstantSchedule", "CosineDecay", "CpuInfo", "CrossEntropy",
+    "CustomLayer", "CustomLoss", "DivergenceError", "Dropout", "ExponentialDecay", "Flatten", "FormatError",
+    "GaussianNLL", "GradcheckReport", "HalfSquaredError", "HardSwish", "History", "Huber", "Identity", "Input",
+    "KaimingNormal", "KaimingUniform", "LBFGSResult", "Lambda", "Layer", "LayerNorm", "LeCunNormal", "LeCunUniform",
+    "LeakyReLU", "Linear", "Lion", "Loss", "Mish", "MultiStepDecay", "Multiply", "Network", "NonFiniteError",
+    "Normal", "OneCycle", "Ones", "Optimizer", "Orthogonal", "Parameter", "PoissonNLL", "Quantile", "RMSprop",
+    "ReLU", "ReduceOnPlateau", "Schedule", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "StepDecay",
+    "Tanh", "Trainer", "Uniform", "XavierNormal", "XavierUniform", "Zeros", "callbacks", "cpu_info", "datasets",
+    "fit_lbfgs", "from_torch", "get_num_threads", "grad", "gradcheck", "jvp", "kernels", "load",
+    "numerical_gradient", "plots", "random", "schedules", "set_num_threads", "special", "stop_gradient",
 ]
 
 # Imported when they are asked for: what many programs never need, and what needs an extra. Each with its

@@ -15,7 +15,7 @@ import numpy as np
 import fastbp as fb
 from fastbp import schedules
 from fastbp.graph.graph import Tensor
-from fastbp.ops import activations, scalar
+from fastbp.ops import activations
 from fastbp.ops.base import Op
 from fastbp.ops.batch_norm import BatchNormOp
 from fastbp.ops.concat import ConcatOp
@@ -24,6 +24,7 @@ from fastbp.ops.elementwise import AddOp, MulOp
 from fastbp.ops.flatten import FlattenOp
 from fastbp.ops.layer_norm import LayerNormOp
 from fastbp.ops.linear import LinearOp
+from fastbp.ops.scalar import ScalarOp
 from fastbp.ops.softmax import SoftmaxOp
 
 Array = Any
@@ -138,16 +139,16 @@ OPS: dict[str, OpCase] = {
     "mul": OpCase(MulOp(), _TWO),
     "concat": OpCase(ConcatOp(), ((2, 3), (2, 4))),
     "concat, axis 1": OpCase(ConcatOp(1), ((2, 3), (4, 3))),
-    "sub": OpCase(scalar.SubOp(), _TWO),
-    "div": OpCase(scalar.DivOp(), _TWO, _POSITIVE),
-    "neg": OpCase(scalar.NegOp(), _ONE),
-    "pow": OpCase(scalar.PowOp(), _TWO, _POSITIVE),
-    "exp": OpCase(scalar.ExpOp(), _ONE),
-    "log": OpCase(scalar.LogOp(), _ONE, _POSITIVE),
-    "sqrt": OpCase(scalar.SqrtOp(), _ONE, _POSITIVE),
-    "sin": OpCase(scalar.SinOp(), _ONE),
-    "cos": OpCase(scalar.CosOp(), _ONE),
-    "max": OpCase(scalar.MaxOp(), _TWO),
+    "sub": OpCase(ScalarOp("sub"), _TWO),
+    "div": OpCase(ScalarOp("div"), _TWO, _POSITIVE),
+    "neg": OpCase(ScalarOp("neg"), _ONE),
+    "pow": OpCase(ScalarOp("pow"), _TWO, _POSITIVE),
+    "exp": OpCase(ScalarOp("exp"), _ONE),
+    "log": OpCase(ScalarOp("log"), _ONE, _POSITIVE),
+    "sqrt": OpCase(ScalarOp("sqrt"), _ONE, _POSITIVE),
+    "sin": OpCase(ScalarOp("sin"), _ONE),
+    "cos": OpCase(ScalarOp("cos"), _ONE),
+    "max": OpCase(ScalarOp("max"), _TWO),
 }
 
 LAYERS: dict[str, LayerCase] = {
@@ -171,6 +172,7 @@ LAYERS: dict[str, LayerCase] = {
     "BatchNorm": LayerCase(fb.BatchNorm, _ONE),
     "BatchNorm, image": LayerCase(lambda: fb.BatchNorm(3, momentum=0.2), ((2, 2, 3),)),
     "LayerNorm": LayerCase(fb.LayerNorm, _ONE),
+    "Lambda": LayerCase(lambda: fb.Lambda(lambda x: np.tanh(x[:, ::-1]) * x + x.mean(axis=0)), _ONE),
     "Flatten": LayerCase(fb.Flatten, ((2, 3, 2),)),
     "Add": LayerCase(fb.Add, _TWO),
     "Add, three": LayerCase(fb.Add, (*_TWO, (5,))),

@@ -29,9 +29,9 @@ class Data:
     ----------
     inputs : sequence of arrays (N, *input shape)
     losses : sequence of Loss
-        One for each output of the network.
+        One for each output of the network; or one :class:`~fastbp.objectives.functions.FunctionLoss` for all of them.
     targets : sequence of arrays
-        One for each loss, as ``Loss.targets`` gives them.
+        One for each loss, as ``Loss.targets`` gives them; or all that the function takes.
     sample_weight : array (N,) or None
     """
 
@@ -49,6 +49,11 @@ class Data:
         """Return the given rows (a slice or an array of row numbers)."""
         weight = None if self.sample_weight is None else self.sample_weight[rows]
         return Data([x[rows] for x in self.inputs], self.losses, [t[rows] for t in self.targets], weight)
+
+    @property
+    def weights(self) -> tuple[Array, ...]:
+        """The sample weights, if there are any."""
+        return () if self.sample_weight is None else (self.sample_weight,)
 
 
 class Backend(Protocol):

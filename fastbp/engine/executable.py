@@ -15,10 +15,12 @@ from fastbp.core.checks import count, integer, numbered, numbers
 from fastbp.core.errors import NonFiniteError
 from fastbp.core.vector import Vector
 from fastbp.engine.backend import Backend, Data, Progress, Update
+from fastbp.engine.function_loss import Objective
 from fastbp.engine.reference import ReferenceBackend
 from fastbp.graph.graph import Graph, Parameter, Tensor
 from fastbp.graph.memory import Memory
 from fastbp.objectives.custom import as_loss
+from fastbp.objectives.functions import FunctionLoss
 from fastbp.objectives.losses import Loss
 from fastbp.ops.base import Array, Shape
 
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
 
 BackendName = Literal["native", "reference"]
 DTYPES = ("float32", "float64")
+# Functions that are remembered as losses, each with its graph and plans.
+_MOST_OBJECTIVES = 8
+# What a copy from a pickle makes for itself.
+_MADE_ANEW = ("_backend", "_forward_rows", "input_grads", "_objectives")
 
 
 class Executable:
@@ -69,6 +75,7 @@ class Executable:
     def _start(self) -> None:
         """Make the backend, which has not seen any batch."""
         self._backend = _make_backend(self.backend, self.memory)
+        self._objectives: dict[Any, Objective] = {}
         self._forward_rows: int | None = None
         self.input_grads: tuple[Array, ...] = ()
 
@@ -211,7 +218,7 @@ class Executable:
         if training:
             self._check_training(data.rows)
         self._forward_rows = None
-        return self._backend.loss(data, training)
+        return self._runner(data).loss(data, training)
 
     def loss_and_grad(self, x: Any, y: Any, loss: Any, sample_weight: ArrayLike | None = None, *,
                       accumulate: bool = False) -> float:
@@ -235,7 +242,7 @@ class Executable:
         self._check_training(data.rows)
         self._forward_rows = None
         before = self.grads.flat.copy() if accumulate else 0.0
-        value, self.input_grads = self._backend.loss_and_grad(data, input_grads=True)
+        value, self.input_grads = self._runner(data).loss_and_grad(data, input_grads=True)
         if accumulate:
             self.grads.flat += before
         return value
@@ -275,7 +282,7 @@ class Executable:
         self._check_training(data.rows)
         self.params.flat = theta
         self._forward_rows = None
-        value, _ = self._backend.loss_and_grad(data)
+        value, _ = self._runner(data).loss_and_grad(data)
         return value, self.grads.flat.astype(np.float64)
 
     def _train(self, data: Data, update: Update, order: Array | None, batch_size: int, learning_rates: Array,
@@ -284,7 +291,7 @@ class Executable:
         rows = data.rows if order is None else order.shape[1]
         self._check_training(min(rows, rows % batch_size or batch_size))
         self._forward_rows = None
-        self._backend.train(data, update, order, batch_size, learning_rates, losses, on_progress)
+        self._runner(data).train(data, update, order, batch_size, learning_rates, losses, on_progress)
 
     def _quick_step(self, x: Any, y: Any, loss: Any, update: Update, lr: float) -> float | None:
         """Take a step on arrays that fit as they are; None where they do not, or where anything is unusual."""
@@ -351,7 +358,7 @@ class Executable:
 
     def __getstate__(self) -> dict[str, Any]:
         # The graph first: what it does about its depth holds for all that refers to its tensors.
-        keep = {k: v for k, v in self.__dict__.items() if k not in ("_backend", "_forward_rows", "input_grads")}
+        keep = {k: v for k, v in self.__dict__.items() if k not in _MADE_ANEW}
         return {"graph": self.graph, **keep}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -373,6 +380,13 @@ class Executable:
         if rows == 0:
             raise ValueError("x has no rows; expected at least one sample")
         losses = self._losses(loss)
+        if isinstance(losses[0], FunctionLoss):
+            function = losses[0]
+            checked = function.all_targets(y, self.graph.outputs, self.dtype, rows)
+            if not self._single_output or not function.returns_gradient(self.graph.outputs, checked):
+                weight = None if sample_weight is None else function.sample_weights(sample_weight, rows, self.dtype)
+                return Data(inputs, losses, checked, weight)
+            losses = (function.custom,)
         targets = self._several("y", y, self._single_output, len(losses))
         names = numbered("y", len(losses))
         checked = [one.targets(t, out.shape, self.dtype, rows, name)
@@ -382,15 +396,45 @@ class Executable:
 
     def _losses(self, loss: Any) -> tuple[Loss, ...]:
         """Check that there is a loss for each output, and that it fits."""
+        if callable(loss) and not isinstance(loss, type | Loss):
+            loss = FunctionLoss(loss)
+        if isinstance(loss, FunctionLoss):
+            return (loss,)
         losses = [as_loss(one) for one in self._several("loss", loss, self._single_output, len(self.graph.outputs))]
         for one, t in zip(losses, self.graph.outputs, strict=True):
             if isinstance(one, type) and issubclass(one, Loss):
                 raise TypeError(f"loss is the class {one.__name__}; expected an instance: {one.__name__}()")
             if not isinstance(one, Loss):
-                raise TypeError(f"loss is {one!r}; expected a loss such as fb.MSE(), or a function (y_pred, y) -> "
-                                "(loss, gradient)")
+                raise TypeError(f"loss is {one!r}; expected a loss such as fb.MSE(), or a function of outputs and "
+                                "targets that returns one number")
             one.check_output(t.shape)
         return tuple(losses)
+
+    def _loss_of(self, data: Data, batch_size: int) -> float:
+        """Return the loss of checked data, outside of training: in batches where it is a mean over their rows."""
+        runner = self._runner(data)
+        self._forward_rows = None
+        parts = [slice(i, i + batch_size) for i in range(0, data.rows, batch_size)]
+        if len(parts) == 1 or not (isinstance(runner, Objective) and runner.is_mean):
+            return runner.loss(data, False)
+        batches = [data.take(rows) for rows in parts]
+        weights = [b.rows if b.sample_weight is None else float(b.sample_weight.sum()) for b in batches]
+        losses = [runner.loss(b, False) for b in batches]
+        return float(np.average(losses, weights=weights)) if any(weights) else 0.0
+
+    def _runner(self, data: Data) -> Backend | Objective:
+        """Return what runs the network to the loss of the data."""
+        (loss, *_) = data.losses
+        if not isinstance(loss, FunctionLoss):
+            return self._backend
+        key = (loss, tuple((t.shape[1:], t.dtype) for t in data.targets), data.sample_weight is not None)
+        if key not in self._objectives:
+            made = Objective(loss, self.memory, data.targets, data.sample_weight is not None,
+                             lambda memory: _make_backend(self.backend, memory))
+            while len(self._objectives) >= _MOST_OBJECTIVES:
+                del self._objectives[next(iter(self._objectives))]
+            self._objectives[key] = made
+        return self._objectives[key]
 
     def _inputs(self, x: Any) -> list[Array]:
         given = self._several("x", x, self._single_input, len(self.graph.inputs))
@@ -429,7 +473,7 @@ class Executable:
     def _check_training(self, rows: int) -> None:
         for node in self.graph.nodes:
             check: Callable[[int], None] | None = getattr(node.op, "check_training_rows", None)
-            if check is not None:
+            if check is not None and not node.op.on_arrays:
                 groups = int(np.prod(node.inputs[0].shape[:-1]))
                 check(rows * groups)
 

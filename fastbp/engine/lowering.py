@@ -96,13 +96,22 @@ class Lowering:
         return uses
 
     def _find_wanted(self) -> dict[Tensor, bool]:
-        """Whether the gradient of a tensor is needed: something trained, or a wanted input, lies before it."""
+        """Whether the gradient of a tensor is needed: something trained, or a wanted input, lies before it.
+
+        And whether it has one: an output depends on it in a way that has a derivative.
+        """
+        reached = set(self.graph.outputs)
+        for t in reversed(self.graph.tensors):
+            if t.node is not None and t in reached:
+                reached.update(s for i, s in enumerate(t.node.inputs)
+                               if s.dtype == "real" and t.node.op.has_gradient(i))
         wanted: dict[Tensor, bool] = {}
         for t in self.graph.tensors:
             if t.node is None:
-                wanted[t] = self.purpose.input_grads
+                needed = self.purpose.input_grads
             else:
-                wanted[t] = any(wanted[s] for s in t.node.inputs) or any(p.trainable for p in t.node.params.values())
+                needed = any(wanted[s] for s in t.node.inputs) or any(p.trainable for p in t.node.params.values())
+            wanted[t] = needed and t in reached
         return wanted
 
     def _find_activated(self) -> dict[Tensor, Tensor]:
@@ -119,7 +128,7 @@ class Lowering:
 
     def _lower_forward(self) -> None:
         for t in self.graph.inputs:
-            self.values[t] = Buffer(prod(t.shape))
+            self.values[t] = Buffer.for_tensor(t)
             self.forward.append(self._feed(self.values[t]))
         for t in self.graph.tensors:
             if t.node is None or t in self._made_by:
@@ -128,13 +137,14 @@ class Lowering:
                 self.values[t] = self.values[t.node.inputs[0]]
                 continue
             out = self._activated.get(t, t)
-            self.values[out] = Buffer(prod(out.shape))
+            self.values[out] = Buffer.for_tensor(out)
             node = self._nodes[t] = self._node(t, t.node)
             node.y = self.values[out]
             if out is not t:
                 self._apply_activation(node, t, out)
             if t.node.op.calls_back:
-                self._python[t] = PythonNode(t, node.id, node.x, self.values[t], self._names_of(t.node))
+                key = self._index.get(t.node.key or t, node.id)
+                self._python[t] = PythonNode(t, key, node.x, self.values[t], self._names_of(t.node))
                 node.call = self._python[t].forward
                 self._unit_step(self.forward, node, "call")
             self._unit_step(self.forward, node, "forward_reduce")
@@ -204,10 +214,10 @@ class Lowering:
                             constants=spec.native.constants, x=[self.values[t]], id=self._index[t],
                             loss=LossPart(target, weight, Buffer(groups), Buffer(groups, kind="float64")))
             if self.purpose.backward and self._wants_grad[t]:
-                self.grads[t] = Buffer(prod(t.shape))
+                self.grads[t] = Buffer.for_tensor(t)
                 node.dx = [self.grads[t]]
             if spec.loss is not None:
-                node.call = PythonLoss(spec, node, t.shape).forward
+                node.call = PythonLoss(spec, node, t).forward
             else:
                 node.work = self._work(spec.op, spec.native, prod(t.shape))
             self.loss_nodes.append(node)
@@ -226,7 +236,7 @@ class Lowering:
         written = {t: self._uses[t].outputs for t in self.graph.tensors}
         for t in self.graph.outputs:
             if self._wants_grad[t] and t not in self.grads:
-                self.grads[t] = Buffer(prod(t.shape))
+                self.grads[t] = Buffer.for_tensor(t)
         for t in reversed(self.graph.tensors):
             if t.node is None or not self._wants_grad[t]:
                 continue
@@ -285,6 +295,8 @@ class Lowering:
                 dx.append(made.dy)
             elif written[source] == 1:
                 dx.append(self._gradient_target(node, made, i))
+            elif t in self._python:                         # it adds to what is there
+                dx.append(self.grads[source])
             else:
                 late.append((source, Buffer(prod(source.shape))))
                 dx.append(late[-1][1])
@@ -294,6 +306,7 @@ class Lowering:
         if node.op.calls_back:
             called = self._python[t]
             called.dx, called.dy = dx, made.dy
+            called.added = [written[s] > 1 for s in node.inputs]
             step = PlanNode(node.op.name, {"call": Work()}, x=made.x, dx=dx, dy=made.dy, call=called.backward)
             self._unit_step(self.backward, step, "call")
         else:
@@ -310,7 +323,7 @@ class Lowering:
         if source in self._made_by and self._goes_through(source):
             to = self._made_by[source]
             made.gate = self._activation(source)
-        self.grads[to] = Buffer(prod(to.shape))
+        self.grads[to] = Buffer.for_tensor(to)
         return self.grads[to]
 
     def _prepared(self, node: Node, made: PlanNode) -> Place:
@@ -335,13 +348,14 @@ class Lowering:
     def _lower_parameters(self) -> None:
         """Gradients of the parameters, their sums over several uses, and the updates."""
         uses: dict[str, int] = {}
-        for t in self._nodes:
+        reached = {t: node for t, node in self._nodes.items() if self._wants_grad[t]}
+        for t in reached:
             for name in self._trained(t).values():
                 uses[name] = uses.get(name, 0) + 1
         updated: set[str] = set()
         seen: dict[str, int] = {}
         sums: list[PlanStep] = []
-        for t, node in self._nodes.items():
+        for t, node in reached.items():
             assert t.node is not None
             trained = self._trained(t)
             dp = {role: self._parameter_gradient(name, seen, sums) for role, name in trained.items()}

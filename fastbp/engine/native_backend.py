@@ -164,7 +164,7 @@ class NativeBackend:
             return {}
         plan, rows = self._last
         kept: dict[Tensor, Buffer] = getattr(plan.lowering, what)
-        return {self._graph.names[t]: plan.view(b, t.shape, rows) for t, b in kept.items()}
+        return {self._graph.names[t]: plan.whole(b, t.shape_of(rows)) for t, b in kept.items()}
 
     def _first_bad(self, data: Data) -> str:
         """Run the mini-batch that went wrong once more, and look through it; nothing is changed."""

@@ -9,25 +9,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, Protocol
 
 from fastbp.graph.memory import Memory
+from fastbp.graph.tensor import B, Tensor
 from fastbp.objectives.losses import Loss
 from fastbp.ops.base import Array, Kind, Native, Shape, Space, Work
 
 
 @dataclass(eq=False)
 class Buffer:
-    """Memory of the plan: ``per_row`` elements for each row of the batch, and ``fixed`` more."""
+    """Memory of the plan: ``per_row`` elements for each row of the batch, ``per_pair`` for each two, ``fixed`` more."""
 
     per_row: int = 0
     fixed: int = 0
     kind: Kind = "real"
+    per_pair: int = 0
 
     @classmethod
     def of(cls, space: Space) -> Buffer:
         """Return memory for what an op asks for."""
         return cls(space.per_row, space.fixed, space.kind)
+
+    @classmethod
+    def for_tensor(cls, t: Tensor) -> Buffer:
+        """Return memory for a tensor."""
+        sizes = [s for s in t.whole_shape if s is not B]
+        axes = len(t.whole_shape) - len(sizes)
+        if axes > 2:
+            raise ValueError(f"{t!r} has {axes} axes of rows; a plan has room for two")
+        fixed, per_row, per_pair = (prod(sizes) if axes == n else 0 for n in range(3))
+        return cls(per_row, fixed, t.dtype, per_pair)
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,9 @@ class PlanMemory(Protocol):
 
     def view(self, buffer: Buffer, shape: Shape, rows: int) -> Array:
         """Return the array at a buffer: rows of the given shape."""
+
+    def whole(self, buffer: Buffer, shape: Shape) -> Array:
+        """Return the array at a buffer, whose shape is that of all of it."""
 
     def array(self, place: Buffer | NetworkArray, shape: Shape) -> Array:
         """Return the array of a parameter's gradient: the network's own, or a buffer."""

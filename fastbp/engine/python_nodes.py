@@ -21,30 +21,34 @@ class PythonNode:
 
     def __init__(self, t: Tensor, number: int, x: Sequence[Place], y: Buffer, names: dict[str, dict[str, str]]) -> None:
         assert t.node is not None
-        self._node, self._number, self._shape = t.node, number, t.shape
+        self._node, self._number, self._tensor = t.node, number, t
         self._x, self._y, self._names = x, y, names
         self._ctx = Context()
         self.dy: Place = None
         self.dx: Sequence[Place] = ()
+        self.added: Sequence[bool] = ()
+        """Whether the gradient of each input is added to what is there."""
         self.dp: dict[str, Place] = {}
 
     def forward(self, plan: PlanMemory, rows: int, training: bool, seed: int, step: int) -> None:
         """Fill y."""
-        inputs = tuple(_view(plan, b, t.shape, rows) for b, t in zip(self._x, self._node.inputs, strict=True))
+        inputs = tuple(_whole(plan, b, t, rows) for b, t in zip(self._x, self._node.inputs, strict=True))
         params = {role: plan.memory.params[name] for role, name in self._names["params"].items()}
         buffers = {role: plan.memory.buffers[name] for role, name in self._names["buffers"].items()}
-        ctx = Context(training, inputs, params=params, buffers=buffers, seed=seed, step=step, node=self._number)
-        y = plan.view(self._y, self._shape, rows)
+        ctx = Context(training, inputs, params=params, buffers=buffers, seed=seed, step=step, node=self._number,
+                      rows=rows, dtype=plan.memory.dtype)
+        y = _whole(plan, self._y, self._tensor, rows)
         y[...] = self._node.op.forward(ctx, *ctx.inputs, **ctx.params)
         ctx.output = y
         self._ctx = ctx
 
     def backward(self, plan: PlanMemory, rows: int, training: bool, seed: int, step: int) -> None:
         """Fill dx and the gradients of the parameters, those that are wanted."""
-        dxs, dparams = self._node.op.backward(self._ctx, _view(plan, self.dy, self._shape, rows))
-        for place, dx, t in zip(self.dx, dxs, self._node.inputs, strict=True):
+        dxs, dparams = self._node.op.backward(self._ctx, _whole(plan, self.dy, self._tensor, rows))
+        for place, dx, t, added in zip(self.dx, dxs, self._node.inputs, self.added, strict=True):
             if place is not None:
-                _view(plan, place, t.shape, rows)[...] = dx
+                target = _whole(plan, place, t, rows)
+                target[...] = target + dx if added else dx
         for role, place in self.dp.items():
             if place is not None:
                 plan.array(place, dparams[role].shape)[...] = dparams[role]
@@ -53,27 +57,32 @@ class PythonNode:
 class PythonLoss:
     """A loss that is a Python function: the loss of the batch in the first row's place, and dx."""
 
-    def __init__(self, spec: LossSpec, node: PlanNode, shape: Shape) -> None:
+    def __init__(self, spec: LossSpec, node: PlanNode, tensor: Tensor) -> None:
         assert spec.loss is not None
-        self._loss, self._target_shape, self._node, self._shape = spec.loss, spec.target_shape, node, shape
+        self._loss, self._target_shape, self._node, self._tensor = spec.loss, spec.target_shape, node, tensor
 
     def forward(self, plan: PlanMemory, rows: int, training: bool, seed: int, step: int) -> None:
         """Fill row_loss and, where it is wanted, dx."""
         node, part = self._node, self._node.loss
         target = _view(plan, part.target, self._target_shape, rows)
         given: Array | None = None if part.weight is None else _view(plan, part.weight, (), rows)
-        y_pred = _view(plan, node.x[0], self._shape, rows)
+        y_pred = _whole(plan, node.x[0], self._tensor, rows)
         value, dy = self._loss.value_and_gradient(y_pred, target, self._loss.row_weights(target, given))
         row_loss = _view(plan, part.row_loss, (), rows)
         row_loss[...] = 0
         row_loss[0] = value
         if node.dx:
-            _view(plan, node.dx[0], self._shape, rows)[...] = dy
+            _whole(plan, node.dx[0], self._tensor, rows)[...] = dy
 
 
 def _view(plan: PlanMemory, place: Place, shape: Shape, rows: int) -> Array:
     assert isinstance(place, Buffer)
     return plan.view(place, shape, rows)
+
+
+def _whole(plan: PlanMemory, place: Place, t: Tensor, rows: int) -> Array:
+    assert isinstance(place, Buffer)
+    return plan.whole(place, t.shape_of(rows))
 
 
 def call(node: PlanNode, plan: PlanMemory, rows: int, training: bool, seed: int, step: int) -> Any:

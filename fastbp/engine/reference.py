@@ -32,13 +32,15 @@ class ReferenceBackend:
     def forward(self, inputs: Sequence[Array], training: bool) -> tuple[Array, ...]:
         values: dict[Tensor, Array] = dict(zip(self._graph.inputs, inputs, strict=True))
         contexts: dict[Tensor, Context] = {}
+        rows, places = len(inputs[0]), self._graph.places
         with np.errstate(all="ignore"):
             for index, tensor in enumerate(self._graph.tensors):
                 node = tensor.node
                 if node is None:
                     continue
                 ctx = Context(training, tuple(values[t] for t in node.inputs), seed=self._memory.seed,
-                              step=self._memory.step, node=index, compute_dtype=self._memory.compute_dtype,
+                              step=self._memory.step, node=index if node.key is None else places.get(node.key, index),
+                              compute_dtype=self._memory.compute_dtype, rows=rows, dtype=self._memory.dtype,
                               params=self._named(node.params, self._memory.params),
                               buffers=self._named(node.buffers, self._memory.buffers))
                 ctx.output = values[tensor] = node.op.forward(ctx, *ctx.inputs, **ctx.params)
@@ -56,6 +58,8 @@ class ReferenceBackend:
                     continue
                 dxs, dparams = node.op.backward(self._contexts[tensor], gradients[tensor])
                 for source, dx in zip(node.inputs, dxs, strict=True):
+                    if source.dtype != "real":
+                        continue
                     gradients[source] = gradients[source] + dx if source in gradients else dx
                 self._add_parameter_gradients(node, dparams)
         self._gradients = gradients

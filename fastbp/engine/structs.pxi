@@ -160,7 +160,7 @@ cdef class Structs:
         # no node may have a gradient that comes from outside: that of an output that is an input
         for b in {id(b): b for b in (*buffers_of(self._node_list), *self.lowering.grads.values())}.values():
             self._offsets[id(b)] = total
-            size = (b.per_row * self.capacity + b.fixed) * self._item_bytes(b.kind)
+            size = (b.per_row * self.capacity + b.per_pair * self.capacity ** 2 + b.fixed) * self._item_bytes(b.kind)
             # an odd number of cache lines between neighbours keeps them out of each other's cache sets
             total += (size + 127) // 64 * 64
         try:
@@ -315,10 +315,13 @@ cdef class Structs:
 
     def view(self, buffer, shape: tuple, int64_t rows):
         """Return the array at a buffer: rows of the given shape."""
+        return self.whole(buffer, (rows, *shape))
+
+    def whole(self, buffer, shape: tuple):
+        """Return the array at a buffer, whose shape is that of all of it."""
         start = self._offsets[id(buffer)]
         dtype = self._real if buffer.kind == "real" else np.dtype(buffer.kind)
-        size = rows * prod(shape) * dtype.itemsize
-        return self._arena[start:start + size].view(dtype).reshape(rows, *shape)
+        return self._arena[start:start + prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
 
     def array(self, place, shape: tuple):
         """Return the array of a parameter's gradient: the network's own, or a buffer."""

@@ -15,7 +15,6 @@ import numpy as np
 from fastbp.core.checks import file_to_write
 from fastbp.graph.graph import Node, Tensor
 from fastbp.ops import activations as acts
-from fastbp.ops import scalar
 from fastbp.ops.base import Array, Op
 from fastbp.ops.batch_norm import BatchNormOp
 from fastbp.ops.concat import ConcatOp
@@ -24,6 +23,7 @@ from fastbp.ops.elementwise import AddOp, MulOp
 from fastbp.ops.flatten import FlattenOp
 from fastbp.ops.layer_norm import LayerNormOp
 from fastbp.ops.linear import LinearOp
+from fastbp.ops.scalar import ScalarOp
 from fastbp.ops.softmax import SoftmaxOp
 
 if TYPE_CHECKING:
@@ -35,9 +35,16 @@ OPSET, IR_VERSION = 20, 9
 _PLAIN: dict[type[Op], str] = {
     acts.IdentityOp: "Identity", acts.ReLUOp: "Relu", acts.MishOp: "Mish", acts.SigmoidOp: "Sigmoid",
     acts.TanhOp: "Tanh", acts.SoftplusOp: "Softplus", acts.HardSwishOp: "HardSwish", DropoutOp: "Identity",
-    AddOp: "Add", MulOp: "Mul", scalar.SubOp: "Sub", scalar.DivOp: "Div", scalar.NegOp: "Neg", scalar.PowOp: "Pow",
-    scalar.ExpOp: "Exp", scalar.LogOp: "Log", scalar.SqrtOp: "Sqrt", scalar.SinOp: "Sin", scalar.CosOp: "Cos",
-    scalar.MaxOp: "Max",
+    AddOp: "Add", MulOp: "Mul",
+}
+_SCALARS = {
+    "add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "neg": "Neg", "pow": "Pow", "exp": "Exp", "log": "Log",
+    "sqrt": "Sqrt", "reciprocal": "Reciprocal", "sin": "Sin", "cos": "Cos", "tan": "Tan", "arctan": "Atan",
+    "sinh": "Sinh", "cosh": "Cosh", "tanh": "Tanh", "erf": "Erf", "sigmoid": "Sigmoid", "softplus": "Softplus",
+    "abs": "Abs", "sign": "Sign", "floor": "Floor", "ceil": "Ceil", "rint": "Round", "max": "Max", "min": "Min",
+    "where": "Where", "less": "Less", "less_equal": "LessOrEqual", "greater": "Greater",
+    "greater_equal": "GreaterOrEqual", "equal": "Equal", "and": "And", "or": "Or", "xor": "Xor", "not": "Not",
+    "isnan": "IsNaN",
 }
 _WITH_ATTRIBUTES: dict[type[Op], tuple[str, Callable[[Any], dict[str, Any]]]] = {
     acts.LeakyReLUOp: ("LeakyRelu", lambda op: {"alpha": op.alpha}),
@@ -93,6 +100,8 @@ class _Exporter:
         kind = type(node.op)
         if kind in _PLAIN:
             self._add(_PLAIN[kind], inputs, output)
+        elif isinstance(node.op, ScalarOp) and node.op.function in _SCALARS:
+            self._add(_SCALARS[node.op.function], inputs, output)
         elif kind in _WITH_ATTRIBUTES:
             name, attributes = _WITH_ATTRIBUTES[kind]
             self._add(name, inputs, output, **attributes(node.op))

@@ -1,140 +1,15 @@
-"""The computational graph: symbols and shapes only, no numbers.
-
-A :class:`Tensor` is a symbol for a batch of samples. A :class:`Node` is one use of one op: it takes tensors and makes
-one. Layers called on tensors make nodes; a :class:`Graph` is what lies between given inputs and outputs, in an order
-in which every node comes after what it needs. Parameters are symbols here too (:class:`Parameter`); two nodes that
-name the same layer share its parameters, and the gradient is the sum over both uses.
+"""The computational graph: all that lies between inputs and outputs, in an order in which every node comes after what
+it needs, with names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from math import prod
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
+from fastbp.graph.tensor import Call, Initializer, Input, Node, Parameter, Tensor, apply
 
-from fastbp.ops.base import Array, Op, Shape
-
-Initializer = Callable[[Shape, "np.random.Generator", Any], Array]
-
-# Elements of one sample: more than an array of float64 can have.
-_MOST_ELEMENTS = 2**60
-
-
-@dataclass(frozen=True, eq=False)
-class Parameter:
-    """One trained (or, as a buffer, untrained) array of a layer.
-
-    Attributes
-    ----------
-    role : str
-        What the layer calls it: ``"weight"``, ``"bias"``, ``"running_mean"``.
-    shape : tuple of int
-    initializer : callable
-        ``initializer(shape, rng, dtype) -> array``.
-    trainable : bool
-    """
-
-    role: str
-    shape: Shape
-    initializer: Initializer
-    trainable: bool = True
-
-
-@dataclass(eq=False)
-class Node:
-    """One use of one op.
-
-    Attributes
-    ----------
-    op : Op
-    inputs : tuple of Tensor
-    owner : object
-        The layer that made the node; nodes with one owner share parameters of one role.
-    params, buffers : dict of Parameter
-        By the role that the op gives them.
-    """
-
-    op: Op
-    inputs: tuple[Tensor, ...]
-    owner: Any = None
-    params: dict[str, Parameter] = field(default_factory=dict)
-    buffers: dict[str, Parameter] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, eq=False)
-class Call:
-    """One use of one layer: what its description is saved as, whatever ops it lowers to."""
-
-    layer: Any
-    inputs: tuple[Tensor, ...]
-
-
-@dataclass(eq=False)
-class Tensor:
-    """A symbol for a batch of samples of one shape, made by a node or (``node=None``) given as input.
-
-    ``call`` is set where the tensor is what a layer returned.
-    """
-
-    shape: Shape
-    node: Node | None = None
-    name: str = ""
-    call: Call | None = None
-
-    def __repr__(self) -> str:
-        return f"Tensor({self.name or (self.node.op.name if self.node else 'input')}, shape=(B, {_join(self.shape)}))"
-
-
-def _join(shape: Shape) -> str:
-    return ", ".join(map(str, shape))
-
-
-def Input(*shape: int | Sequence[int], name: str = "") -> Tensor:  # noqa: N802 - reads as a layer does
-    """Return the symbol for an input whose samples have the given shape (the batch axis is left out).
-
-    Parameters
-    ----------
-    *shape : int
-        ``Input(32)`` or ``Input(28, 28, 1)``; a single tuple is taken as well.
-    name : str, optional
-
-    Raises
-    ------
-    ValueError
-        If a size is not a positive integer.
-
-    Examples
-    --------
-    >>> import fastbp as fb
-    >>> fb.Input(32)
-    Tensor(input, shape=(B, 32))
-    """
-    sizes = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
-    for size in sizes:
-        if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
-            raise ValueError(f"Input: shape is {sizes}; expected positive integers, the batch axis left out")
-    if not isinstance(name, str):
-        raise ValueError(f"Input: name is {name!r}; expected a string")
-    if not sizes:
-        raise ValueError("Input: shape is empty; give the sizes of one sample, such as Input(32)")
-    return Tensor(_addressable("Input", tuple(int(s) for s in sizes)), name=name)  # type: ignore[arg-type]
-
-
-def apply(op: Op, *inputs: Tensor, owner: Any = None, params: dict[str, Parameter] | None = None,
-          buffers: dict[str, Parameter] | None = None) -> Tensor:
-    """Add a node to the graph: the tensor that ``op`` makes of ``inputs``."""
-    shape = _addressable(op.name, op.output_shape(*(t.shape for t in inputs)))
-    return Tensor(shape, Node(op, inputs, owner, params or {}, buffers or {}))
-
-
-def _addressable(what: str, shape: Shape) -> Shape:
-    if prod(shape) >= _MOST_ELEMENTS:
-        raise ValueError(f"{what}: a sample of shape {shape} has more numbers than can be addressed; expected fewer "
-                         f"than {_MOST_ELEMENTS:,}")
-    return shape
+__all__ = ["Call", "Graph", "Initializer", "Input", "Node", "Parameter", "Tensor", "apply"]
 
 
 class Graph:
@@ -150,6 +25,8 @@ class Graph:
     ----------
     tensors : list of Tensor
         Every tensor that an output depends on: the inputs, then one per node, each after what it needs.
+    places : dict of Tensor to int
+        Where each stands among them.
     layers : dict of str to layer
         By name, in the order in which they are first needed.
     names : dict of Tensor to str
@@ -177,6 +54,7 @@ class Graph:
             if len(set(tensors)) < len(tensors):
                 raise ValueError(f"{role} holds one tensor twice; give each once")
         self.tensors = self._sort()
+        self.places = {t: i for i, t in enumerate(self.tensors)}
         self.layers = self._name_layers(layer_names)
         self._index_layers()
         self.names = self._name_tensors()
@@ -246,7 +124,8 @@ class Graph:
         """Name each layer by its own name or its place among the layers, in the order they are first needed."""
         owners: dict[int, Any] = {}
         for node in self.nodes:
-            owners.setdefault(id(node.owner), node.owner)
+            if node.owner is not None:
+                owners.setdefault(id(node.owner), node.owner)
         known: dict[int, str] = {}
         for layer, name in given:
             known.setdefault(id(layer), name)
@@ -267,7 +146,8 @@ class Graph:
         for t in self.tensors:
             if t.node is None:
                 continue
-            base = f"{self.layer_name(t.node.owner)}.{t.node.op.name}"
+            name = t.node.op.name
+            base = name if t.node.owner is None else f"{self.layer_name(t.node.owner)}.{name}"
             taken[base] = count = taken.get(base, 0) + 1
             names[t] = base if count == 1 else f"{base}#{count}"
         return names
@@ -275,8 +155,8 @@ class Graph:
     def _collect(self, kind: str) -> dict[str, Parameter]:
         found: dict[str, Parameter] = {}
         for node in self.nodes:
-            layer = self.layer_name(node.owner)
             for parameter in getattr(node, kind).values():
+                layer = self.layer_name(node.owner)
                 name = f"{layer}.{parameter.role}"
                 known = found.setdefault(name, parameter)
                 if known is not parameter:

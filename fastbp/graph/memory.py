@@ -31,7 +31,26 @@ class Memory:
         self.params = Vector({n: p.shape for n, p in graph.parameters.items()}, dtype)
         self.grads = Vector({n: p.shape for n, p in graph.parameters.items()}, dtype)
         self.buffers = Vector({n: p.shape for n, p in graph.buffers.items()}, dtype)
-        self.step = 0
+        self._clock = [0]
+
+    @property
+    def step(self) -> int:
+        """Updates of the parameters so far."""
+        return self._clock[0]
+
+    @step.setter
+    def step(self, step: int) -> None:
+        self._clock[0] = step
+
+    def over(self, graph: Graph) -> Memory:
+        """Return the same memory for another graph, whose parameters and buffers are among those of this one."""
+        for name in (*graph.parameters, *graph.buffers):
+            if name not in self.params and name not in self.buffers:
+                raise ValueError(f"the graph uses the parameter {name!r}, which the network does not have; use it in "
+                                 "one of the network's outputs, too")
+        other = object.__new__(Memory)
+        other.__dict__.update(self.__dict__, graph=graph)
+        return other
 
     def parameter_at(self, index: int) -> str:
         """Return the name of the parameter that has this place in the flat vector."""

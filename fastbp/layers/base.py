@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from fastbp.core.checks import flag
 from fastbp.core.words import Worded
 from fastbp.graph.graph import Call, Initializer, Parameter, Tensor, apply
+from fastbp.graph.tensor import Symbol
 from fastbp.ops.base import Op, Shape
 
 
@@ -54,17 +55,18 @@ class Layer(Worded, ABC):
     def _fixed(self) -> set[str]:
         return {"name", "trainable", *(() if self.reads_hyperparameters_late else self.hyperparameters())}
 
-    def __call__(self, *inputs: Tensor) -> Tensor:
+    def __call__(self, *inputs: Any) -> Any:
         """Apply the layer to tensors, and return the tensor it makes."""
-        for t in inputs:
+        tensors = tuple(t.tensor if isinstance(t, Symbol) else t for t in inputs)
+        for t in tensors:
             if not isinstance(t, Tensor):
                 raise TypeError(f"{self!r}: called on {type(t).__name__}; expected tensors, as fb.Input(…) gives. "
                                 "To run a layer on numbers, put it in a fb.Sequential")
-        out = self.lower(*inputs)
+        out = self.lower(*tensors)
         self._used = True
         if out.node is not None and out.node.owner is self and out.call is None:
-            out.call = Call(self, inputs)
-        return out
+            out.call = Call(self, tensors)
+        return out if all(a is b for a, b in zip(tensors, inputs, strict=True)) else Symbol(out)
 
     @abstractmethod
     def lower(self, *inputs: Tensor) -> Tensor:

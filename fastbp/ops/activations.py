@@ -19,7 +19,7 @@ from typing import ClassVar
 import numpy as np
 
 from fastbp.ops.base import Array, Context, Native, Op, Shape
-from fastbp.ops.special import normal_cdf, sigmoid, softplus
+from fastbp.ops.scalar import normal_cdf, sigmoid, softplus
 
 # Beyond ±_FAR e^x and the normal distribution's tails are 0 in float64, and so in float32.
 _FAR = 1000.0
@@ -49,6 +49,9 @@ class ActivationOp(Op):
         s = ctx.inputs[0] if self.derivative_from == "input" else ctx.output
         assert s is not None
         return (dy * self.derivative(s),), {}
+
+    def gradient(self, which: int, dy: Array, y: Array, *xs: Array, **params: Array) -> Array:
+        return dy * self.derivative(xs[0] if self.derivative_from == "input" else y)
 
     def native(self, *shapes: Shape) -> Native:
         return Native(dims=(prod(shapes[0]),), attrs=(getattr(self, "alpha", 0.0),))
@@ -246,6 +249,13 @@ class MishOp(ActivationOp):
         slope: Array = t + x * rest * (1 + t) * sigmoid(x)
         return slope
 
+    def gradient(self, which: int, dy: Array, y: Array, *xs: Array, **params: Array) -> Array:
+        # |x| has a kink at 0 that the function has not: this form can be derived there, too
+        x = np.clip(xs[0], -_FAR, _FAR)
+        t = np.tanh(softplus(x))
+        slope: Array = t + x * (1 - np.square(t)) * sigmoid(x)
+        return dy * slope
+
     def _tanh_softplus(self, x: Array) -> tuple[Array, Array]:
         """Return t and 1 - t."""
         e = np.exp(-np.abs(x))
@@ -264,7 +274,8 @@ class SigmoidOp(ActivationOp):
     derivative_from = "output"
 
     def value(self, x: Array) -> Array:
-        return sigmoid(x)
+        y: Array = sigmoid(x)
+        return y
 
     def derivative(self, s: Array) -> Array:
         slope: Array = s * (1 - s)
@@ -297,10 +308,12 @@ class SoftplusOp(ActivationOp):
     derivative_from = "input"
 
     def value(self, x: Array) -> Array:
-        return softplus(x)
+        y: Array = softplus(x)
+        return y
 
     def derivative(self, s: Array) -> Array:
-        return sigmoid(s)
+        slope: Array = sigmoid(s)
+        return slope
 
     def formula(self) -> str:
         return "y = log(1 + exp(x))"

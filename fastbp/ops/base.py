@@ -18,7 +18,7 @@ import numpy as np
 Array = np.ndarray[Any, np.dtype[Any]]
 Shape = tuple[int, ...]
 """The shape of one sample: the batch axis, always first, is left out."""
-Kind = Literal["real", "float64", "int64", "int32", "uint8"]
+Kind = Literal["real", "float64", "int64", "int32", "uint8", "bool"]
 """A kind of element in a plan's memory; "real" is the network's dtype."""
 
 
@@ -42,6 +42,10 @@ class Context:
         What random numbers are keyed by.
     compute_dtype : str
         What linear layers multiply in; "" or the dtype of the arrays for those as they are.
+    rows : int
+        B, for ops that make their output of no input.
+    dtype : str
+        What real numbers are, likewise; "" for whatever NumPy makes of the inputs.
     """
 
     training: bool = False
@@ -54,6 +58,8 @@ class Context:
     step: int = 0
     node: int = 0
     compute_dtype: str = ""
+    rows: int = 0
+    dtype: str = ""
 
 
 @dataclass(frozen=True)
@@ -155,6 +161,8 @@ class Op(ABC):
     """Whether it has a C twin; if not, networks that use it run on the reference backend."""
     calls_back: ClassVar[bool] = False
     """Whether plans call its rules in Python, instead of a C twin."""
+    on_arrays: ClassVar[bool] = False
+    """Whether it works on whole arrays, their batch axis among the others (:mod:`fastbp.ops.expression`)."""
     mixes_rows: ClassVar[bool] = False
     """Whether a row of the output depends, in training, on other rows of the batch."""
     derivative_from: ClassVar[Literal["", "input", "output"]] = ""
@@ -187,6 +195,24 @@ class Op(ABC):
     @abstractmethod
     def backward(self, ctx: Context, dy: Array) -> tuple[tuple[Array, ...], dict[str, Array]]:
         """Return the gradients of the inputs and, by role, of the parameters."""
+
+    def has_gradient(self, which: int) -> bool:
+        """Whether y's gradient reaches input ``which``."""
+        return True
+
+    def gradient(self, which: int, dy: Array, y: Array, *xs: Array, **params: Array) -> Array | None:
+        """Return the gradient of input ``which``, written in NumPy functions that tensors take as well as arrays.
+
+        :func:`fastbp.grad` derives with it. ``params`` has the parameters and buffers by role, and as ``training``
+        whether the network trains. None where there is no derivative.
+
+        Raises
+        ------
+        NotImplementedError
+            By ops that cannot be derived in this way.
+        """
+        raise NotImplementedError(f"{self.name} cannot be derived as a part of the graph: its backward pass is written "
+                                  "for numbers alone")
 
     def native(self, *shapes: Shape) -> Native:
         """Return what the C twin needs, for inputs of these shapes."""

@@ -91,6 +91,16 @@ class BatchNormOp(Op):
             dx = weight * rstd * dy
         return (dx,), {"weight": dweight, "bias": dbias}
 
+    def gradient(self, which: int, dy: Array, y: Array, *xs: Array, **params: Array) -> Array:
+        (x,) = xs
+        axes, trains, g = tuple(range(x.ndim - 1)), params["training"], dy * params["weight"]
+        mean = np.where(trains, x.mean(axis=axes), params["running_mean"])
+        var = np.where(trains, x.var(axis=axes), params["running_var"])
+        rstd = 1 / np.sqrt(var + self.eps)
+        x_hat = (x - mean) * rstd
+        dx: Array = rstd * (g - np.where(trains, g.mean(axis=axes) + x_hat * (g * x_hat).mean(axis=axes), 0.0))
+        return dx
+
     def native(self, *shapes: Shape) -> Native:
         groups, features = rows_and_features(shapes[0])
         columns = Work(cost=0, per_row=0.5 * groups, units=features)

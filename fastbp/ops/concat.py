@@ -44,6 +44,11 @@ class ConcatOp(Op):
         da, db = np.split(dy, [ctx.inputs[0].shape[self.axis]], axis=self.axis)
         return (da, db), {}
 
+    def gradient(self, which: int, dy: Array, y: Array, *xs: Array, **params: Array) -> Array:
+        axis, cut = self.axis % dy.ndim, xs[0].shape[self.axis]
+        part = slice(cut) if which == 0 else slice(cut, None)
+        return dy[(*(slice(None),) * axis, part)]
+
     def native(self, *shapes: Shape) -> Native:
         a, b = shapes
         i = self._sample_axis(a)

@@ -20,6 +20,7 @@ from typing import ClassVar
 import numpy as np
 
 from fastbp.ops.base import Array, Context, Native, Op, Shape
+from fastbp.ops.expression import call
 from fastbp.ops.philox import keep_mask
 
 
@@ -44,6 +45,10 @@ class DropoutOp(Op):
     def _drop(self, ctx: Context, x: Array) -> Array:
         kept = keep_mask(x.shape, self.rate, ctx.seed, ctx.step, ctx.node)
         return np.where(kept, x * (1 / (1 - self.rate)), 0).astype(x.dtype)
+
+    def gradient(self, which: int, dy: Array, y: Array, *xs: Array, **params: Array) -> Array:
+        dx: Array = call(self, dy)              # grad keys its mask as that of this use
+        return dx
 
     def native(self, *shapes: Shape) -> Native:
         return Native(dims=(prod(shapes[0]),), attrs=(self.rate,))

@@ -46,6 +46,9 @@ class AddOp(_TwoAlike):
     def backward(self, ctx: Context, dy: Array) -> tuple[tuple[Array, ...], dict[str, Array]]:
         return (dy, dy), {}
 
+    def gradient(self, which: int, dy: Array, y: Array, *xs: Array, **params: Array) -> Array:
+        return dy
+
     def formula(self) -> str:
         return "y = a + b"
 
@@ -64,6 +67,9 @@ class MulOp(_TwoAlike):
     def backward(self, ctx: Context, dy: Array) -> tuple[tuple[Array, ...], dict[str, Array]]:
         a, b = ctx.inputs
         return (dy * b, dy * a), {}
+
+    def gradient(self, which: int, dy: Array, y: Array, *xs: Array, **params: Array) -> Array:
+        return dy * xs[1 - which]
 
     def formula(self) -> str:
         return "y = a b"

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import ClassVar
 
+import numpy as np
+
 from fastbp.ops.base import Array, Context, Op, Shape
 
 
@@ -30,6 +32,9 @@ class FlattenOp(Op):
 
     def backward(self, ctx: Context, dy: Array) -> tuple[tuple[Array, ...], dict[str, Array]]:
         return (dy.reshape(ctx.inputs[0].shape),), {}
+
+    def gradient(self, which: int, dy: Array, y: Array, *xs: Array, **params: Array) -> Array:
+        return np.reshape(dy, xs[0].shape)
 
     def formula(self) -> str:
         return "y = x, as one row a sample"

@@ -55,6 +55,14 @@ class LayerNormOp(Op):
         batch_axes = tuple(range(dy.ndim - 1))
         return (dx,), {"weight": (dy * x_hat).sum(axis=batch_axes), "bias": dy.sum(axis=batch_axes)}
 
+    def gradient(self, which: int, dy: Array, y: Array, *xs: Array, **params: Array) -> Array:
+        (x,) = xs
+        deviation = x - x.mean(axis=-1, keepdims=True)
+        rstd = 1 / np.sqrt(np.square(deviation).mean(axis=-1, keepdims=True) + self.eps)
+        x_hat, g = deviation * rstd, dy * params["weight"]
+        dx: Array = rstd * (g - g.mean(axis=-1, keepdims=True) - x_hat * (g * x_hat).mean(axis=-1, keepdims=True))
+        return dx
+
     def native(self, *shapes: Shape) -> Native:
         groups, features = rows_and_features(shapes[0])
         return Native(dims=(groups, features), attrs=(self.eps,), params=("weight", "bias"),

@@ -22,6 +22,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import numpy as np
+
 from fastbp.ops.base import PRODUCT_SCRATCH, Array, Context, Native, Op, Shape, Space, Work, rows_and_features
 from fastbp.ops.bfloat16 import round_to_bfloat16
 
@@ -67,6 +69,9 @@ class LinearOp(Op):
         if self.bias:
             dparams["bias"] = dy.reshape(-1, self.out_features).sum(axis=0)
         return (dz @ weight.T,), dparams
+
+    def gradient(self, which: int, dy: Array, y: Array, *xs: Array, **params: Array) -> Array:
+        return dy @ np.swapaxes(params["weight"], 0, 1)
 
     def native(self, *shapes: Shape) -> Native:
         groups, features = rows_and_features(shapes[0])

@@ -1,216 +1,202 @@
-r"""The ops of scalar expressions, beside those that networks use: sub, div, neg, pow, exp, log, sqrt, sin, cos, max.
+r"""The scalar functions: one table of values and derivatives, and the op that applies a function to every element.
 
-They work element by element on arrays of one shape, and serve the lessons in ``fastbp.chainrule``. They are written in
-NumPy alone (``has_native`` is False): a network that holds one runs on the reference backend.
+A row has the value, in NumPy, and the derivative by each operand, as NumPy text in the value y and the operands. That
+text is written once and read by all: the reference evaluates it on arrays, :func:`fastbp.grad` builds with it on
+tensors, plans compile what it built, and the lesson prints it.
 
-**Derivation.** With :math:`dy = \partial E/\partial y` the chain rule gives :math:`da = dy\,\partial y/\partial a` for
-each operand; the local derivatives are
-
-========  ====================  =============================================
-op        y                     ∂y/∂a (and ∂y/∂b)
-========  ====================  =============================================
-sub       a − b                 1, −1
-div       a / b                 1/b, −a/b²
-neg       −a                    −1
-pow       a^b                   b·a^(b−1), a^b·ln a
-exp       e^a                   y
-log       ln a                  1/a
-sqrt      √a                    1/(2y)
-sin       sin a                 cos a
-cos       cos a                 −sin a
-max       max(a, b)             1 for the larger one, 0 for the other, ½ each where they are equal
-========  ====================  =============================================
+**Derivation.** With :math:`dy = \partial E/\partial y`, :math:`y = f(a, b)` element by element, the chain rule gives
+:math:`da = dy\, \partial f/\partial a`, summed over wherever a was repeated by broadcasting. At a kink the derivative
+is what a central difference finds: 0 for the absolute value, ½ each for the larger of two equal numbers.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from math import log as ln
+from math import pi, sqrt
+from typing import Any
 
 import numpy as np
 
-from fastbp.ops.base import Array, Context, Op, Shape
+from fastbp.ops import special
+from fastbp.ops.base import Array
+from fastbp.ops.expression import Expression, call, sum_like
+
+Derivative = Callable[..., Any]
 
 
-class ScalarOp(Op):
-    """An elementwise op, given by its value and its local derivatives."""
+@dataclass(frozen=True, eq=False)
+class Scalar:
+    """A row of the table; called on arrays or tensors it applies the function.
 
-    has_native: ClassVar[bool] = False
-    operands: ClassVar[int] = 1
+    Attributes
+    ----------
+    name, formula : str
+    value : callable
+        ``value(a, …)`` on arrays.
+    derivatives : tuple of callable or None
+        ``derivative(y, a, …)`` by each operand, on arrays or tensors; a plain 1 or -1 where it is that; None where the
+        function is constant in between its jumps, or the operand is a condition.
+    """
 
-    def output_shape(self, *shapes: Shape) -> Shape:
-        if len(shapes) != self.operands:
-            raise TypeError(f"{self.name}: got {len(shapes)} operands; expected {self.operands}")
-        if len(set(shapes)) > 1:
-            raise ValueError(f"{self.name}: the operands have shapes {shapes[0]} and {shapes[1]}; expected one shape")
-        return shapes[0]
+    name: str
+    formula: str
+    value: Callable[..., Array]
+    derivatives: tuple[Derivative | None, ...]
 
-    def forward(self, ctx: Context, *xs: Array, **params: Array) -> Array:
-        return self.value(*xs)
+    @property
+    def operands(self) -> int:
+        """How many it takes."""
+        return len(self.derivatives)
 
-    def backward(self, ctx: Context, dy: Array) -> tuple[tuple[Array, ...], dict[str, Array]]:
-        assert ctx.output is not None
-        return tuple(dy * d for d in self.derivatives(ctx.output, *ctx.inputs)), {}
+    def __call__(self, *xs: Any) -> Any:
+        return call(ScalarOp(self.name), *xs)
 
-    @abstractmethod
-    def value(self, *xs: Array) -> Array:
-        """Return y."""
 
-    @abstractmethod
-    def derivatives(self, y: Array, *xs: Array) -> tuple[Array, ...]:
-        """Return ∂y/∂x for each operand."""
+def _share(y: Any, mine: Any, other: Any) -> Any:
+    """Return 1 where mine was chosen, 0 where the other was, ½ where they are equal, NaN where y is."""
+    return np.where(mine == other, 0.5, np.where(y == mine, 1.0, np.where(y == other, 0.0, y)))
+
+
+def _one(y: Any, *xs: Any) -> float:
+    return 1.0
+
+
+def _minus_one(y: Any, *xs: Any) -> float:
+    return -1.0
+
+
+def _by_base(y: Any, a: Any, b: Any) -> Any:
+    # b = 0 makes y constant in a, also at a = 0, where the formula would say 0 · ∞
+    return np.where(b == 0, 0.0, b * np.power(a, b - 1))
+
+
+def _by_exponent(y: Any, a: Any, b: Any) -> Any:
+    return np.where((a == 0) & (b > 0), 0.0, y * np.log(a))
+
+
+def sigmoid(x: Any) -> Any:
+    """Return 1 / (1 + exp(-x)), of an array or a tensor."""
+    return call(ScalarOp("sigmoid"), x)
+
+
+def softplus(x: Any) -> Any:
+    """Return ln(1 + exp(x)), of an array or a tensor."""
+    return call(ScalarOp("softplus"), x)
+
+
+def normal_cdf(x: Any) -> Any:
+    """Return Φ(x), of an array or a tensor."""
+    return call(ScalarOp("normal_cdf"), x)
+
+
+ROWS = (
+    Scalar("add", "y = a + b", np.add, (_one, _one)),
+    Scalar("sub", "y = a - b", np.subtract, (_one, _minus_one)),
+    Scalar("mul", "y = a b", np.multiply, (lambda y, a, b: b, lambda y, a, b: a)),
+    Scalar("div", "y = a / b", np.true_divide, (lambda y, a, b: 1 / b, lambda y, a, b: -y / b)),
+    Scalar("neg", "y = -a", np.negative, (_minus_one,)),
+    Scalar("pow", "y = a ** b", np.power, (_by_base, _by_exponent)),
+    Scalar("square", "y = a²", np.square, (lambda y, a: 2 * a,)),
+    Scalar("reciprocal", "y = 1 / a", np.reciprocal, (lambda y, a: -np.square(y),)),
+    Scalar("sqrt", "y = √a", np.sqrt, (lambda y, a: 0.5 / y,)),
+    Scalar("exp", "y = exp(a)", np.exp, (lambda y, a: y,)),
+    Scalar("expm1", "y = exp(a) - 1", np.expm1, (lambda y, a: np.exp(a),)),
+    Scalar("exp2", "y = 2 ** a", np.exp2, (lambda y, a: ln(2) * y,)),
+    Scalar("log", "y = ln(a)", np.log, (lambda y, a: 1 / a,)),
+    Scalar("log1p", "y = ln(1 + a)", np.log1p, (lambda y, a: 1 / (1 + a),)),
+    Scalar("log2", "y = ln(a) / ln(2)", np.log2, (lambda y, a: 1 / (ln(2) * a),)),
+    Scalar("log10", "y = ln(a) / ln(10)", np.log10, (lambda y, a: 1 / (ln(10) * a),)),
+    Scalar("sin", "y = sin(a)", np.sin, (lambda y, a: np.cos(a),)),
+    Scalar("cos", "y = cos(a)", np.cos, (lambda y, a: -np.sin(a),)),
+    Scalar("tan", "y = tan(a)", np.tan, (lambda y, a: 1 + np.square(y),)),
+    Scalar("arctan", "y = arctan(a)", np.arctan, (lambda y, a: 1 / (1 + np.square(a)),)),
+    Scalar("sinh", "y = sinh(a)", np.sinh, (lambda y, a: np.cosh(a),)),
+    Scalar("cosh", "y = cosh(a)", np.cosh, (lambda y, a: np.sinh(a),)),
+    Scalar("tanh", "y = tanh(a)", np.tanh, (lambda y, a: 1 - np.square(y),)),
+    Scalar("erf", "y = erf(a)", special.erf, (lambda y, a: 2 / sqrt(pi) * np.exp(-np.square(a)),)),
+    Scalar("normal_cdf", "y = Φ(a)", special.normal_cdf,
+           (lambda y, a: 1 / sqrt(2 * pi) * np.exp(-0.5 * np.square(a)),)),
+    Scalar("sigmoid", "y = 1 / (1 + exp(-a))", special.sigmoid, (lambda y, a: y * sigmoid(-a),)),
+    Scalar("softplus", "y = ln(1 + exp(a))", special.softplus, (lambda y, a: sigmoid(a),)),
+    Scalar("logaddexp", "y = ln(exp(a) + exp(b))", np.logaddexp,
+           (lambda y, a, b: sigmoid(a - b), lambda y, a, b: sigmoid(b - a))),
+    Scalar("abs", "y = |a|", np.abs, (lambda y, a: np.sign(a),)),
+    Scalar("max", "y = max(a, b)", np.maximum, (_share, lambda y, a, b: _share(y, b, a))),
+    Scalar("min", "y = min(a, b)", np.minimum, (_share, lambda y, a, b: _share(y, b, a))),
+    Scalar("clip", "y = a between b and c", lambda a, b, c: np.minimum(np.maximum(a, b), c),
+           (lambda y, a, b, c: np.where((a < b) | (a > c), 0.0, 1.0),
+            lambda y, a, b, c: np.where((a < b) & (b <= c), 1.0, 0.0),
+            lambda y, a, b, c: np.where((a > c) | (b > c), 1.0, 0.0))),
+    Scalar("where", "y = a if the condition holds, else b", np.where,
+           (None, lambda y, c, a, b: np.where(c, 1.0, 0.0), lambda y, c, a, b: np.where(c, 0.0, 1.0))),
+    Scalar("sign", "y = a / |a|", np.sign, (None,)),
+    Scalar("floor", "y = a rounded down", np.floor, (None,)),
+    Scalar("ceil", "y = a rounded up", np.ceil, (None,)),
+    Scalar("rint", "y = a rounded", np.rint, (None,)),
+    Scalar("floor_div", "y = a // b", np.floor_divide, (None, None)),
+    Scalar("mod", "y = a mod b", np.remainder, (_one, lambda y, a, b: -np.floor(a / b))),
+    Scalar("less", "y = a < b", np.less, (None, None)),
+    Scalar("less_equal", "y = a ≤ b", np.less_equal, (None, None)),
+    Scalar("greater", "y = a > b", np.greater, (None, None)),
+    Scalar("greater_equal", "y = a ≥ b", np.greater_equal, (None, None)),
+    Scalar("equal", "y = (a = b)", np.equal, (None, None)),
+    Scalar("not_equal", "y = (a ≠ b)", np.not_equal, (None, None)),
+    Scalar("and", "y = a and b", np.logical_and, (None, None)),
+    Scalar("or", "y = a or b", np.logical_or, (None, None)),
+    Scalar("xor", "y = a or b but not both", np.logical_xor, (None, None)),
+    Scalar("not", "y = not a", np.logical_not, (None,)),
+    Scalar("isnan", "y = a is NaN", np.isnan, (None,)),
+    Scalar("isfinite", "y = a is finite", np.isfinite, (None,)),
+)
+SCALARS = {row.name: row for row in ROWS}
 
 
 @dataclass(frozen=True)
-class SubOp(ScalarOp):
-    """``y = a - b``."""
+class ScalarOp(Expression):
+    """A function of the table, applied element by element to arrays that are broadcast as NumPy does it."""
 
-    name: ClassVar[str] = "sub"
-    operands: ClassVar[int] = 2
+    function: str
+
+    def __post_init__(self) -> None:
+        if self.function not in SCALARS:
+            raise ValueError(f"ScalarOp: function is {self.function!r}; expected one of {', '.join(SCALARS)}")
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """The function's name."""
+        return self.function
+
+    @property
+    def row(self) -> Scalar:
+        """Its row of the table."""
+        return SCALARS[self.function]
 
     def value(self, *xs: Array) -> Array:
-        return xs[0] - xs[1]
+        if len(xs) != self.row.operands:
+            raise TypeError(f"{self.name}: got {len(xs)} operands; expected {self.row.operands}")
+        return np.asarray(self.row.value(*xs))
 
     def derivatives(self, y: Array, *xs: Array) -> tuple[Array, ...]:
-        return np.ones_like(y), -np.ones_like(y)
+        """Return ∂y/∂x for each operand, as arrays of y's shape."""
+        slopes = (0.0 if d is None else d(y, *xs) for d in self.row.derivatives)
+        return tuple(np.broadcast_to(slope, y.shape).astype(y.dtype) for slope in slopes)
+
+    def has_gradient(self, which: int) -> bool:
+        return self.row.derivatives[which] is not None
+
+    def gradient(self, which: int, dy: Any, y: Any, *xs: Any, **params: Any) -> Any:
+        derivative = self.row.derivatives[which]
+        if derivative is None:
+            return None
+        if self.function == "where":
+            dx = np.where(xs[0], dy, 0.0) if which == 1 else np.where(xs[0], 0.0, dy)
+        elif derivative is _one or derivative is _minus_one:
+            dx = dy if derivative is _one else -dy
+        else:
+            dx = dy * derivative(y, *xs)
+        return sum_like(dx, xs[which])
 
     def formula(self) -> str:
-        return "y = a - b"
-
-
-@dataclass(frozen=True)
-class DivOp(ScalarOp):
-    """``y = a / b``."""
-
-    name: ClassVar[str] = "div"
-    operands: ClassVar[int] = 2
-
-    def value(self, *xs: Array) -> Array:
-        return xs[0] / xs[1]
-
-    def derivatives(self, y: Array, *xs: Array) -> tuple[Array, ...]:
-        return 1 / xs[1], -y / xs[1]
-
-    def formula(self) -> str:
-        return "y = a / b"
-
-
-@dataclass(frozen=True)
-class NegOp(ScalarOp):
-    """``y = -a``."""
-
-    name: ClassVar[str] = "neg"
-
-    def value(self, *xs: Array) -> Array:
-        return -xs[0]
-
-    def derivatives(self, y: Array, *xs: Array) -> tuple[Array, ...]:
-        return (-np.ones_like(y),)
-
-    def formula(self) -> str:
-        return "y = -a"
-
-
-@dataclass(frozen=True)
-class PowOp(ScalarOp):
-    """``y = a ** b``; the derivative by b exists where a > 0 (and is 0 at a = 0 for b > 0), elsewhere it is NaN."""
-
-    name: ClassVar[str] = "pow"
-    operands: ClassVar[int] = 2
-
-    def value(self, *xs: Array) -> Array:
-        return np.power(xs[0], xs[1])
-
-    def derivatives(self, y: Array, *xs: Array) -> tuple[Array, ...]:
-        a, b = xs
-        # b = 0 makes y constant in a, also at a = 0, where the formula would say 0 · ∞.
-        by_base = np.where(b == 0, 0.0, b * np.power(a, b - 1))
-        by_exponent = np.where((a == 0) & (b > 0), 0.0, y * np.log(a))
-        return by_base, by_exponent
-
-    def formula(self) -> str:
-        return "y = a ** b"
-
-
-@dataclass(frozen=True)
-class ExpOp(ScalarOp):
-    """``y = exp(a)``."""
-
-    name: ClassVar[str] = "exp"
-
-    def value(self, *xs: Array) -> Array:
-        return np.exp(xs[0])
-
-    def derivatives(self, y: Array, *xs: Array) -> tuple[Array, ...]:
-        return (y,)
-
-
-@dataclass(frozen=True)
-class LogOp(ScalarOp):
-    """``y = ln(a)``, for a > 0."""
-
-    name: ClassVar[str] = "log"
-
-    def value(self, *xs: Array) -> Array:
-        return np.log(xs[0])
-
-    def derivatives(self, y: Array, *xs: Array) -> tuple[Array, ...]:
-        return (1 / xs[0],)
-
-
-@dataclass(frozen=True)
-class SqrtOp(ScalarOp):
-    """``y = √a``, for a ≥ 0; its derivative is infinite at 0."""
-
-    name: ClassVar[str] = "sqrt"
-
-    def value(self, *xs: Array) -> Array:
-        return np.sqrt(xs[0])
-
-    def derivatives(self, y: Array, *xs: Array) -> tuple[Array, ...]:
-        return (0.5 / y,)
-
-
-@dataclass(frozen=True)
-class SinOp(ScalarOp):
-    """``y = sin(a)``, a in radians."""
-
-    name: ClassVar[str] = "sin"
-
-    def value(self, *xs: Array) -> Array:
-        return np.sin(xs[0])
-
-    def derivatives(self, y: Array, *xs: Array) -> tuple[Array, ...]:
-        return (np.cos(xs[0]),)
-
-
-@dataclass(frozen=True)
-class CosOp(ScalarOp):
-    """``y = cos(a)``, a in radians."""
-
-    name: ClassVar[str] = "cos"
-
-    def value(self, *xs: Array) -> Array:
-        return np.cos(xs[0])
-
-    def derivatives(self, y: Array, *xs: Array) -> tuple[Array, ...]:
-        return (-np.sin(xs[0]),)
-
-
-@dataclass(frozen=True)
-class MaxOp(ScalarOp):
-    """``y = max(a, b)``; where both are equal each gets half of the derivative, as a central difference says."""
-
-    name: ClassVar[str] = "max"
-    operands: ClassVar[int] = 2
-
-    def value(self, *xs: Array) -> Array:
-        return np.maximum(xs[0], xs[1])
-
-    def derivatives(self, y: Array, *xs: Array) -> tuple[Array, ...]:
-        by_a = np.where(xs[0] == xs[1], 0.5, xs[0] > xs[1]).astype(y.dtype)
-        return by_a, 1 - by_a
-
-    def formula(self) -> str:
-        return "y = max(a, b)"
+        return self.row.formula

@@ -42,6 +42,10 @@ class SoftmaxOp(Op):
         assert y is not None
         return (y * (dy - (dy * y).sum(axis=-1, keepdims=True)),), {}
 
+    def gradient(self, which: int, dy: Array, y: Array, *xs: Array, **params: Array) -> Array:
+        dx: Array = y * (dy - (dy * y).sum(axis=-1, keepdims=True))
+        return dx
+
     def native(self, *shapes: Shape) -> Native:
         return Native(dims=rows_and_features(shapes[0]))
 

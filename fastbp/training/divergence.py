@@ -8,6 +8,7 @@ from fastbp.core.errors import DivergenceError, NonFiniteError
 from fastbp.engine.backend import Data
 from fastbp.engine.executable import Executable
 from fastbp.objectives.custom import CustomLoss
+from fastbp.objectives.functions import FunctionLoss
 
 # Inputs beyond this are a likelier cause than the learning rate.
 _LARGE_INPUT = 100.0
@@ -40,7 +41,7 @@ def _advice(net: Executable, tensor: str, batch: Data, lr: float, clipped: bool)
     if largest > _LARGE_INPUT:
         return (f"The inputs are large (up to {largest:.3g}): standardise them to mean 0 and standard deviation 1, "
                 f"or lower the learning rate ({lr:.3g}).")
-    own = [loss.function for loss in batch.losses if isinstance(loss, CustomLoss)]
+    own = [loss.function for loss in batch.losses if isinstance(loss, CustomLoss | FunctionLoss)]
     if len(own) == len(batch.losses) and tensor == "the loss":
         name = getattr(own[0], "__name__", repr(own[0]))
         return f"The outputs are finite, and what {name} makes of them is not: let it return finite numbers for any."

@@ -11,6 +11,7 @@ import numpy as np
 from fastbp.core.checks import finite_inputs
 from fastbp.engine.backend import Data
 from fastbp.engine.executable import Executable
+from fastbp.objectives.functions import FunctionLoss
 from fastbp.ops.base import Array
 
 Metric = Callable[[Any, Any], Any]
@@ -32,8 +33,11 @@ def evaluate(net: Executable, data: Data, metrics: Mapping[str, Metric], batch_s
     """
     outputs = net._outputs(data.inputs, batch_size)
     result = {"loss": 0.0}
+    each = zip(data.losses, outputs, data.targets, strict=False)
+    if isinstance(data.losses[0], FunctionLoss):
+        result["loss"], each = net._loss_of(data, batch_size), zip()
     with np.errstate(all="ignore"):
-        for i, (loss, y_pred, target) in enumerate(zip(data.losses, outputs, data.targets, strict=True)):
+        for i, (loss, y_pred, target) in enumerate(each):
             weights = loss.row_weights(target, data.sample_weight)
             result["loss"] += loss.value_and_gradient(y_pred, target, weights)[0]
             accuracy = loss.accuracy(y_pred, target, data.sample_weight)
@@ -42,7 +46,7 @@ def evaluate(net: Executable, data: Data, metrics: Mapping[str, Metric], batch_s
     if not isfinite(result["loss"]):
         finite_inputs(data.inputs, rows)
     pair: tuple[Any, Any] = (tuple(data.targets), outputs)
-    if len(outputs) == 1:
+    if len(outputs) == len(data.targets) == 1:
         pair = data.targets[0], outputs[0]
     return result | {name: _number(name, metric(*pair)) for name, metric in metrics.items()}
 

@@ -447,7 +447,7 @@ class Trainer:
 
 def _warn_of_probabilities(net: Network, losses: Sequence[Loss]) -> None:
     """Warn where a network makes probabilities of logits and the loss does so once more."""
-    for loss, t in zip(losses, net.graph.outputs, strict=True):
+    for loss, t in zip(losses, net.graph.outputs, strict=False):
         made_by = t.node.op.name if t.node is not None else ""
         if (made_by, type(loss)) in _TWICE:
             warn(f"the network ends in {made_by}, and {type(loss).__name__} applies {made_by} itself: train without "

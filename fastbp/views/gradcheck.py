@@ -327,7 +327,7 @@ def gradcheck(net: Any, x: Any, y: Any, loss: Any, sample_weight: Any = None, *,
 
     def evaluate() -> float:
         work.buffers.flat[...] = buffers
-        return float(work._backend.loss(batch, True))
+        return float(work._runner(batch).loss(batch, True))
 
     trained = {n: p for n, p in work.params.items() if work.graph.parameters[n].trainable}
     moved = {**trained, **(dict(zip(names, batch.inputs, strict=True)) if inputs else {})}

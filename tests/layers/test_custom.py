@@ -268,7 +268,7 @@ def test_one_column_does_not_spread():
 
 
 @pytest.mark.parametrize(("function", "message"), [
-    (lambda p, y: 3.0, r"returned float; expected a pair \(loss, gradient\)"),
+    (lambda p, y: 3.0, r"returned 3.0, which does not depend on what it was given; expected one number"),
     (lambda p, y: ((p - y) ** 2, p), r"returned a loss of shape \(2, 1\) and dtype float32; expected one number"),
     (lambda p, y: ("a", p), r"a loss of shape \(\) and dtype <U1"),
     (lambda p, y: (0.0, p.sum()), r"a gradient of shape \(\) and dtype float32; expected .* shape \(2, 1\)"),
@@ -299,7 +299,7 @@ def test_a_custom_loss_in_a_checkpoint(tmp_path):
     x, y = np.ones((4, 3)), np.ones((4, 1))
     trainer.fit(x, y)
     trainer.save_checkpoint(tmp_path / "run")
-    with pytest.raises(fb.FormatError, match=r"loss, CustomLoss, is one that a file cannot hold; hand it in: loss="):
+    with pytest.raises(fb.FormatError, match=r"loss, FunctionLoss, is one that a file cannot hold; hand it in: loss="):
         fb.Trainer.resume(tmp_path / "run", backend="reference")
     resumed = fb.Trainer.resume(tmp_path / "run", loss=my_mse, backend="reference")
     assert resumed.step(x, y) == trainer.step(x, y)

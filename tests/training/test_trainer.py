@@ -616,7 +616,7 @@ def test_batch_size_of_evaluate():
     ({"net": 3}, TypeError, "Trainer: net is 3; expected a network such as fb.Sequential(…)"),
     ({"loss": fb.MSE}, TypeError, "loss is the class MSE; expected an instance: MSE()"),
     ({"loss": "mse"}, TypeError,
-     "loss is 'mse'; expected a loss such as fb.MSE(), or a function (y_pred, y) -> (loss, gradient)"),
+     "loss is 'mse'; expected a loss such as fb.MSE(), or a function of outputs and targets that returns one number"),
     ({"optimizer": fb.Adam}, TypeError, "Trainer: optimizer is the class Adam; expected an instance: Adam()"),
     ({"optimizer": "adam"}, TypeError,
      "Trainer: optimizer is 'adam'; expected an optimizer such as fb.Adam(lr=1e-3)"),

@@ -164,18 +164,6 @@ ACCOUNTS: dict[type, Account] = {
     # arithmetic
     AddOp: Pointwise(Rules(same("@a + @b"), (ONE, ONE)), "s"),
     MulOp: Pointwise(Rules(Rule("@a · @b", r"@a \cdot @b"), (same("@b"), same("@a"))), "m"),
-    scalar.SubOp: Pointwise(Rules(Rule("@a − @b", "@a - @b"), (ONE, Rule("(−1)", "(-1)")))),
-    scalar.NegOp: Pointwise(Rules(Rule("−@a", "-@a"), (Rule("(−1)", "(-1)"),))),
-    scalar.DivOp: Pointwise(Rules(
-        Rule("@a / @b", r"\frac{@a}{@b}"),
-        (Rule("(1/@b)", r"\frac{1}{@b}"), Rule("(−@a/@b²)", r"\left(-\frac{@a}{{@b}^2}\right)")))),
-    scalar.PowOp: Pointwise(_pow),
-    scalar.ExpOp: Pointwise(Rules(Rule("e^(@a)", "e^{@a}"), (Rule("e^(@a)", "e^{@a}"),))),
-    scalar.LogOp: Pointwise(Rules(Rule("ln(@a)", r"\ln(@a)"), (Rule("(1/@a)", r"\frac{1}{@a}"),))),
-    scalar.SqrtOp: Pointwise(Rules(Rule("√(@a)", r"\sqrt{@a}"), (Rule("1/(2√(@a))", r"\frac{1}{2\sqrt{@a}}"),))),
-    scalar.SinOp: Pointwise(Rules(Rule("sin(@a)", r"\sin(@a)"), (Rule("cos(@a)", r"\cos(@a)"),))),
-    scalar.CosOp: Pointwise(Rules(Rule("cos(@a)", r"\cos(@a)"), (Rule("(−sin(@a))", r"(-\sin(@a))"),))),
-    scalar.MaxOp: Pointwise(_max),
     # none: users' own
     PythonOp: Opaque("a layer of your own brings no formulas"),
     act.ActivationOp: Pointwise(_unknown, "h"),
@@ -184,6 +172,25 @@ ACCOUNTS: dict[type, Account] = {
 }
 
 
+# of the table of scalar functions, by name
+SCALAR_ACCOUNTS: dict[str, Account] = {
+    "sub": Pointwise(Rules(Rule("@a − @b", "@a - @b"), (ONE, Rule("(−1)", "(-1)")))),
+    "neg": Pointwise(Rules(Rule("−@a", "-@a"), (Rule("(−1)", "(-1)"),))),
+    "div": Pointwise(Rules(
+        Rule("@a / @b", r"\frac{@a}{@b}"),
+        (Rule("(1/@b)", r"\frac{1}{@b}"), Rule("(−@a/@b²)", r"\left(-\frac{@a}{{@b}^2}\right)")))),
+    "pow": Pointwise(_pow),
+    "exp": Pointwise(Rules(Rule("e^(@a)", "e^{@a}"), (Rule("e^(@a)", "e^{@a}"),))),
+    "log": Pointwise(Rules(Rule("ln(@a)", r"\ln(@a)"), (Rule("(1/@a)", r"\frac{1}{@a}"),))),
+    "sqrt": Pointwise(Rules(Rule("√(@a)", r"\sqrt{@a}"), (Rule("1/(2√(@a))", r"\frac{1}{2\sqrt{@a}}"),))),
+    "sin": Pointwise(Rules(Rule("sin(@a)", r"\sin(@a)"), (Rule("cos(@a)", r"\cos(@a)"),))),
+    "cos": Pointwise(Rules(Rule("cos(@a)", r"\cos(@a)"), (Rule("(−sin(@a))", r"(-\sin(@a))"),))),
+    "max": Pointwise(_max),
+}
+
+
 def account_of(op: Op) -> Account:
     """Return the row of an op, or of the nearest class that it derives from."""
+    if isinstance(op, scalar.ScalarOp) and op.function in SCALAR_ACCOUNTS:
+        return SCALAR_ACCOUNTS[op.function]
     return next(ACCOUNTS[kind] for kind in type(op).__mro__ if kind in ACCOUNTS)

@@ -118,10 +118,10 @@ class Expr:
         return _apply(AddOp(), other, self)
 
     def __sub__(self, other: Any) -> Expr:
-        return _apply(scalar.SubOp(), self, other)
+        return _apply(scalar.ScalarOp("sub"), self, other)
 
     def __rsub__(self, other: Any) -> Expr:
-        return _apply(scalar.SubOp(), other, self)
+        return _apply(scalar.ScalarOp("sub"), other, self)
 
     def __mul__(self, other: Any) -> Expr:
         return _apply(MulOp(), self, other)
@@ -130,19 +130,19 @@ class Expr:
         return _apply(MulOp(), other, self)
 
     def __truediv__(self, other: Any) -> Expr:
-        return _apply(scalar.DivOp(), self, other)
+        return _apply(scalar.ScalarOp("div"), self, other)
 
     def __rtruediv__(self, other: Any) -> Expr:
-        return _apply(scalar.DivOp(), other, self)
+        return _apply(scalar.ScalarOp("div"), other, self)
 
     def __pow__(self, other: Any) -> Expr:
-        return _apply(scalar.PowOp(), self, other)
+        return _apply(scalar.ScalarOp("pow"), self, other)
 
     def __rpow__(self, other: Any) -> Expr:
-        return _apply(scalar.PowOp(), other, self)
+        return _apply(scalar.ScalarOp("pow"), other, self)
 
     def __neg__(self) -> Expr:
-        return _apply(scalar.NegOp(), self)
+        return _apply(scalar.ScalarOp("neg"), self)
 
     def __repr__(self) -> str:
         return f"Expr({self._run.equation('text')})"
@@ -228,27 +228,27 @@ def _apply(op: Op, *operands: Any) -> Expr:
 
 def exp(x: Any) -> Expr:
     """Return e to the power of x."""
-    return _apply(scalar.ExpOp(), x)
+    return _apply(scalar.ScalarOp("exp"), x)
 
 
 def log(x: Any) -> Expr:
     """Return the natural logarithm of x > 0."""
-    return _apply(scalar.LogOp(), x)
+    return _apply(scalar.ScalarOp("log"), x)
 
 
 def sqrt(x: Any) -> Expr:
     """Return the square root of x ≥ 0."""
-    return _apply(scalar.SqrtOp(), x)
+    return _apply(scalar.ScalarOp("sqrt"), x)
 
 
 def sin(x: Any) -> Expr:
     """Return the sine of x, in radians."""
-    return _apply(scalar.SinOp(), x)
+    return _apply(scalar.ScalarOp("sin"), x)
 
 
 def cos(x: Any) -> Expr:
     """Return the cosine of x, in radians."""
-    return _apply(scalar.CosOp(), x)
+    return _apply(scalar.ScalarOp("cos"), x)
 
 
 def tanh(x: Any) -> Expr:
@@ -268,4 +268,4 @@ def relu(x: Any) -> Expr:
 
 def max(a: Any, b: Any) -> Expr:
     """Return the larger of a and b; where they are equal, each gets half of the derivative."""
-    return _apply(scalar.MaxOp(), a, b)
+    return _apply(scalar.ScalarOp("max"), a, b)

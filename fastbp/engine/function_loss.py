@@ -1,0 +1,91 @@
+"""A network's graph continued to its loss: how a function becomes what a backend minimises.
+
+The graph's inputs are those of the network, the targets and the sample weights; its only output is the loss. It works
+on the network's own memory, so that a step of it is a step of the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from fastbp.engine.backend import Backend, Data, Progress, Update
+from fastbp.graph.graph import Graph, Tensor
+from fastbp.graph.memory import Memory
+from fastbp.objectives.functions import FunctionLoss, TotalLoss, is_mean_of_rows, no_targets, placeholder
+from fastbp.ops.base import Array
+
+_TOTAL = TotalLoss()
+
+
+class Objective:
+    """One function as the loss of one network, for targets of given shapes; with or without sample weights.
+
+    Parameters
+    ----------
+    loss : FunctionLoss
+    memory : Memory
+        The network's.
+    targets : sequence of arrays
+        Examples: their shapes and dtypes count.
+    weighted : bool
+    make_backend : callable
+        ``make_backend(memory)``.
+    """
+
+    def __init__(self, loss: FunctionLoss, memory: Memory, targets: Sequence[Array], weighted: bool,
+                 make_backend: Callable[[Memory], Backend]) -> None:
+        net = memory.graph
+        symbols = [placeholder(t) for t in targets]
+        for i, t in enumerate(symbols):
+            t.name = "y" if len(symbols) == 1 else f"y{i}"
+        weight = Tensor((), name="sample_weight") if weighted else None
+        self.tensor = loss.tensor(net.outputs, symbols, weight)
+        self.is_mean = weighted or is_mean_of_rows(self.tensor)
+        feeds = [*net.inputs, *symbols, *([] if weight is None else [weight])]
+        needed = _leaves(self.tensor)
+        self._fed = [i for i, t in enumerate(feeds) if t in needed]
+        if not any(t in needed for t in net.inputs):
+            raise ValueError(f"{loss.label}: does not depend on what the network is given; return a number that is "
+                             "made of its outputs")
+        names = [(layer, name) for name, layer in net.layers.items()]
+        self.graph = Graph([feeds[i] for i in self._fed], [self.tensor], names)
+        self.memory = memory.over(self.graph)
+        self._inputs = net.inputs
+        self.backend = make_backend(self.memory)
+
+    def loss(self, data: Data, training: bool) -> float:
+        """Return the loss."""
+        return self.backend.loss(self.data(data), training)
+
+    def loss_and_grad(self, data: Data, input_grads: bool = False) -> tuple[float, tuple[Array, ...]]:
+        """Return the loss and, where asked for, the gradients of the network's inputs."""
+        loss, found = self.backend.loss_and_grad(self.data(data), input_grads)
+        if not input_grads:
+            return loss, ()
+        known = dict(zip(self.graph.inputs, found, strict=True))
+        return loss, tuple(known[t] if t in known else np.zeros_like(x)
+                           for t, x in zip(self._inputs, data.inputs, strict=True))
+
+    def train(self, data: Data, update: Update, order: Array | None, batch_size: int, learning_rates: Array,
+              losses: Array, on_progress: Progress | None = None) -> None:
+        """Take one step per mini-batch, as a backend does."""
+        self.memory.grads.flat[...] = 0         # of parameters that the loss does not depend on
+        self.backend.train(self.data(data), update, order, batch_size, learning_rates, losses, on_progress)
+
+    def data(self, data: Data) -> Data:
+        """Return the data of this graph: targets and weights among the inputs."""
+        arrays = [*data.inputs, *data.targets, *data.weights]
+        return Data([arrays[i] for i in self._fed], (_TOTAL,), [no_targets(data.rows, self.memory.dtype)])
+
+
+def _leaves(tensor: Tensor) -> set[Tensor]:
+    """Return the tensors without a node that one is made of."""
+    seen, stack = {tensor}, [tensor]
+    while stack:
+        node = stack.pop().node
+        new = [t for t in (node.inputs if node else ()) if t not in seen]
+        seen.update(new)
+        stack.extend(new)
+    return {t for t in seen if t.node is None}

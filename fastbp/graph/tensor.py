@@ -1,0 +1,522 @@
+"""Tensors: symbols and shapes only, no numbers.
+
+A :class:`Tensor` is a symbol for a batch of samples, or for one array that the whole batch shares. A :class:`Node` is
+one use of one op: it takes tensors and makes one. Layers called on tensors make nodes, and so do operators and NumPy's
+functions: ``np.exp(t[:, 1:]) + 1`` is a tensor. Parameters are symbols here too (:class:`Parameter`); two nodes that
+name the same layer share its parameters, and the gradient is the sum over both uses.
+
+What a tensor does with NumPy's functions it does as a :class:`Symbol`, which looks as the whole array does: axis 0 is
+that of the rows, whose number is the symbol ``B``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import wraps
+from math import prod
+from typing import Any, Literal
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from fastbp.ops.base import Array, Context, Op, Shape
+from fastbp.ops.expression import call
+from fastbp.ops.functions import FUNCTIONS, UFUNCS, index, no_such_function
+from fastbp.ops.scalar import ScalarOp
+from fastbp.ops.sources import CastOp, ConstantOp, FillOp, RowsOp
+from fastbp.ops.structure import BroadcastOp, TransposeOp
+
+Initializer = Callable[[Shape, "np.random.Generator", Any], Array]
+# Elements of one sample: more than an array of float64 can have.
+_MOST_ELEMENTS = 2**60
+KIND_OF: dict[str, Literal["real", "int64", "bool"]] = {"f": "real", "i": "int64", "u": "int64", "b": "bool"}
+_DTYPES = {"real": np.dtype("float64"), "int64": np.dtype("int64"), "bool": np.dtype("bool")}
+
+
+@dataclass(frozen=True, eq=False)
+class Parameter:
+    """One trained (or, as a buffer, untrained) array of a layer.
+
+    Attributes
+    ----------
+    role : str
+        What the layer calls it: ``"weight"``, ``"bias"``, ``"running_mean"``.
+    shape : tuple of int
+    initializer : callable
+        ``initializer(shape, rng, dtype) -> array``.
+    trainable : bool
+    """
+
+    role: str
+    shape: Shape
+    initializer: Initializer
+    trainable: bool = True
+
+
+@dataclass(eq=False)
+class Node:
+    """One use of one op.
+
+    Attributes
+    ----------
+    op : Op
+    inputs : tuple of Tensor
+    owner : object
+        The layer that made the node; nodes with one owner share parameters of one role.
+    params, buffers : dict of Parameter
+        By the role that the op gives them.
+    key : Tensor or None
+        The tensor whose random numbers it draws; None for its own.
+    """
+
+    op: Op
+    inputs: tuple[Tensor, ...]
+    owner: Any = None
+    params: dict[str, Parameter] = field(default_factory=dict)
+    buffers: dict[str, Parameter] = field(default_factory=dict)
+    key: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One use of one layer: what its description is saved as, whatever ops it lowers to."""
+
+    layer: Any
+    inputs: tuple[Tensor, ...]
+
+
+class _NumPy(NDArrayOperatorsMixin):
+    """Operators and NumPy's functions, on the symbols that stand for the operands."""
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *xs: Any, **options: Any) -> Any:
+        if method != "__call__":
+            raise TypeError(f"np.{ufunc.__name__}.{method} has no derivative here; use np.sum, np.max, np.min or "
+                            "np.cumsum")
+        if ufunc not in UFUNCS:
+            raise no_such_function(ufunc.__name__)
+        if set(options) - {"dtype", "casting", "subok", "order"}:
+            raise TypeError(f"np.{ufunc.__name__}: got {', '.join(options)}; tensors cannot be written into. Write "
+                            f"y = np.{ufunc.__name__}(…), with np.where for what is to be left out")
+        return _unwrapped(UFUNCS[ufunc](*_wrapped(xs)), xs)
+
+    def __array_function__(self, function: Any, types: Any, xs: Any, options: Any) -> Any:
+        if function not in FUNCTIONS:
+            module = function.__module__.removeprefix("numpy").strip(".")
+            raise no_such_function(f"{module}.{function.__name__}" if module else function.__name__)
+        if options.get("out") is not None or "where" in options:
+            raise TypeError(f"np.{function.__name__}: got out or where; tensors cannot be written into. Use np.where")
+        options.pop("out", None)
+        named = dict(zip(options, _wrapped(tuple(options.values())), strict=True))
+        return _unwrapped(FUNCTIONS[function](*_wrapped(xs), **named), (*xs, *options.values()))
+
+    def __getitem__(self, key: Any) -> Any:
+        return _unwrapped(index(*_wrapped((self, key))), (self, key))
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise TypeError("tensors cannot be written into; make a new one with np.where, np.concatenate or np.stack")
+
+    def __iter__(self) -> Iterator[Any]:
+        raise TypeError("a tensor cannot be gone through; its parts are x[:, 0], x[:, 1], or what np.split gives")
+
+    def __len__(self) -> int:
+        raise TypeError("the number of rows is not known while a function is traced; x.shape[0] is a symbol for it")
+
+    def __bool__(self) -> bool:
+        raise TypeError("a branch (if, while, and, or, not, assert) depends on the value of a tensor, which is not "
+                        "known while a function is traced; use np.where(condition, a, b), & and |")
+
+    def __float__(self) -> float:
+        raise TypeError("a tensor is converted to a number, which is not known while a function is traced; leave out "
+                        "float(), int(), item(), or functions of math: NumPy's take tensors")
+
+    __int__ = __index__ = __float__
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
+        raise TypeError("a tensor is converted to an array, whose numbers are not known while a function is traced; "
+                        "leave out np.array and np.asarray: NumPy's functions take tensors as they are")
+
+    @property
+    def T(self) -> Any:  # noqa: N802 - NumPy's name
+        """The transpose."""
+        return np.transpose(self)
+
+    def sum(self, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False) -> Any:
+        """As ``np.sum``."""
+        return np.sum(self, axis=axis, keepdims=keepdims)
+
+    def mean(self, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False) -> Any:
+        """As ``np.mean``."""
+        return np.mean(self, axis=axis, keepdims=keepdims)
+
+    def max(self, axis: Any = None, out: None = None, keepdims: bool = False) -> Any:
+        """As ``np.max``."""
+        return np.max(self, axis=axis, keepdims=keepdims)
+
+    def min(self, axis: Any = None, out: None = None, keepdims: bool = False) -> Any:
+        """As ``np.min``."""
+        return np.min(self, axis=axis, keepdims=keepdims)
+
+    def prod(self, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False) -> Any:
+        """As ``np.prod``."""
+        return np.prod(self, axis=axis, keepdims=keepdims)
+
+    def var(self, axis: Any = None, dtype: Any = None, out: None = None, ddof: int = 0, keepdims: bool = False) -> Any:
+        """As ``np.var``."""
+        return np.var(self, axis=axis, ddof=ddof, keepdims=keepdims)
+
+    def std(self, axis: Any = None, dtype: Any = None, out: None = None, ddof: int = 0, keepdims: bool = False) -> Any:
+        """As ``np.std``."""
+        return np.std(self, axis=axis, ddof=ddof, keepdims=keepdims)
+
+    def argmax(self, axis: Any = None, out: None = None, *, keepdims: bool = False) -> Any:
+        """As ``np.argmax``."""
+        return np.argmax(self, axis=axis, keepdims=keepdims)
+
+    def argmin(self, axis: Any = None, out: None = None, *, keepdims: bool = False) -> Any:
+        """As ``np.argmin``."""
+        return np.argmin(self, axis=axis, keepdims=keepdims)
+
+    def any(self, axis: Any = None, out: None = None, keepdims: bool = False) -> Any:
+        """As ``np.any``."""
+        return np.any(self, axis=axis, keepdims=keepdims)
+
+    def all(self, axis: Any = None, out: None = None, keepdims: bool = False) -> Any:
+        """As ``np.all``."""
+        return np.all(self, axis=axis, keepdims=keepdims)
+
+    def cumsum(self, axis: Any = None, dtype: Any = None, out: None = None) -> Any:
+        """As ``np.cumsum``."""
+        return np.cumsum(self, axis=axis)
+
+    def clip(self, min: Any = None, max: Any = None, out: None = None) -> Any:
+        """As ``np.clip``."""
+        return np.clip(self, min, max)
+
+    def reshape(self, *shape: Any) -> Any:
+        """As ``np.reshape``, axis 0 being that of the rows."""
+        return np.reshape(self, shape[0] if len(shape) == 1 else shape)
+
+    def ravel(self) -> Any:
+        """As ``np.ravel``."""
+        return np.ravel(self)
+
+    flatten = ravel
+
+    def transpose(self, *axes: Any) -> Any:
+        """As ``np.transpose``."""
+        return np.transpose(self, axes[0] if len(axes) == 1 and axes[0] is not int else axes or None)
+
+    def swapaxes(self, axis1: int, axis2: int) -> Any:
+        """As ``np.swapaxes``."""
+        return np.swapaxes(self, axis1, axis2)
+
+    def squeeze(self, axis: Any = None) -> Any:
+        """As ``np.squeeze``."""
+        return np.squeeze(self, axis=axis)
+
+    def take(self, indices: Any, axis: Any = None) -> Any:
+        """As ``np.take``."""
+        return np.take(self, indices, axis=axis)
+
+    def dot(self, other: Any) -> Any:
+        """As ``np.dot``."""
+        return np.dot(self, other)
+
+    def copy(self) -> Any:
+        """Return the tensor itself, which nobody can write into."""
+        return self
+
+    def item(self) -> float:
+        """Raise TypeError: there are no numbers yet."""
+        return self.__float__()
+
+    def astype(self, dtype: Any) -> Any:
+        """Return it as real, whole or truth values; how wide real numbers are is the network's."""
+        kind = KIND_OF.get(np.dtype(dtype).kind)
+        if kind is None:
+            raise TypeError(f"astype: dtype is {dtype!r}; expected one of real, whole or truth values")
+        symbol = _wrapped((self,))[0]
+        return self if symbol.tensor.dtype == kind else _unwrapped(call(CastOp(kind), symbol), (self,))
+
+
+@dataclass(eq=False)
+class Tensor(_NumPy):
+    """A symbol for a batch of samples of one shape, made by a node or (``node=None``) given as input.
+
+    Attributes
+    ----------
+    shape : tuple
+        The shape of one sample, the batch axis left out; that of the whole array where ``rows`` is False, in which
+        ``B`` may stand for the number of rows.
+    dtype : {"real", "int64", "bool"}
+        Real numbers are of the network's dtype.
+    rows : bool
+        Whether it has a row for each sample, or is one array for the whole batch.
+    call : Call or None
+        Set where the tensor is what a layer returned.
+    """
+
+    shape: Shape
+    node: Node | None = None
+    name: str = ""
+    call: Call | None = None
+    dtype: Literal["real", "int64", "bool"] = "real"
+    rows: bool = True
+
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+    __ne__ = object.__ne__
+
+    @property
+    def whole_shape(self) -> tuple[Any, ...]:
+        """The shape of the whole array, with ``B`` for the number of rows."""
+        return (B, *self.shape) if self.rows else tuple(self.shape)
+
+    @property
+    def ndim(self) -> int:
+        """How many axes the whole array has."""
+        return len(self.shape) + self.rows
+
+    def shape_of(self, rows: int) -> Shape:
+        """Return the shape of the whole array for so many rows."""
+        return tuple(rows if s is B else s for s in self.whole_shape)
+
+    def __repr__(self) -> str:
+        return f"Tensor({self.name or (self.node.op.name if self.node else 'input')}, shape={_written(self)})"
+
+
+class Symbol(_NumPy):
+    """A tensor as functions see it: as NumPy would the whole array, with ``B`` rows.
+
+    Attributes
+    ----------
+    tensor : Tensor
+    shape : tuple
+        With the symbol ``B`` for the number of rows, which is a number to reckon with: ``x.sum() / x.shape[0]``.
+    dtype : numpy.dtype
+        float64 stands for real numbers, whatever their width is when they are computed.
+    """
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """The shape of the whole array."""
+        return self.tensor.whole_shape
+
+    @property
+    def ndim(self) -> int:
+        """How many axes it has."""
+        return self.tensor.ndim
+
+    @property
+    def size(self) -> Any:
+        """How many elements it has: a tensor where that depends on the number of rows."""
+        size: Any = 1
+        for s in self.shape:
+            size = size * s
+        return size
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """What its numbers are."""
+        return _DTYPES[self.tensor.dtype]
+
+    def __apply_op__(self, op: Op, xs: Sequence[Any]) -> Symbol:
+        return Symbol(apply(op, *map(as_tensor, xs)))
+
+    def __repr__(self) -> str:
+        return f"Symbol({self.tensor.name or 'array'}, shape={_written(self.tensor)})"
+
+
+class _Rows(_NumPy):
+    """The symbol for the number of rows. It is equal to itself alone; in sums and products it becomes a tensor."""
+
+    ndim = 0
+    shape = ()
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __ne__(self, other: object) -> bool:
+        return self is not other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __repr__(self) -> str:
+        return "B"
+
+
+B: Any = _Rows()
+
+
+def as_tensor(x: Any) -> Tensor:
+    """Return what a function is applied to as a tensor: numbers and arrays become constants."""
+    if isinstance(x, Symbol):
+        return x.tensor
+    if isinstance(x, Tensor):
+        return x
+    if x is B:
+        return apply(RowsOp())
+    array = np.asarray(x)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"a tensor is combined with {type(x).__name__} of dtype {array.dtype}; expected numbers")
+    return apply(ConstantOp(array.astype(_DTYPES[KIND_OF[array.dtype.kind]])))
+
+
+def on_tensors(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a function written for arrays and symbols take tensors, and give tensors for them."""
+    @wraps(function)
+    def on_any(*xs: Any, **options: Any) -> Any:
+        named = dict(zip(options, _wrapped(tuple(options.values())), strict=True))
+        return _unwrapped(function(*_wrapped(xs), **named), (*xs, *options.values()))
+    return on_any
+
+
+def _wrapped(xs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return tensors as the symbols that they are to NumPy's functions."""
+    return tuple(Symbol(x) if isinstance(x, Tensor) else Symbol(as_tensor(x)) if x is B else
+                 type(x)(_wrapped(tuple(x))) if type(x) in (list, tuple) and _mentions(x, Tensor) else x for x in xs)
+
+
+def _mentions(xs: Any, kind: type) -> bool:
+    return any(isinstance(x, kind) or (isinstance(x, list | tuple) and _mentions(x, kind)) for x in xs)
+
+
+def _unwrapped(y: Any, xs: Sequence[Any]) -> Any:
+    """Return symbols where one of the operands was one, and tensors otherwise."""
+    if isinstance(y, list):
+        return [_unwrapped(part, xs) for part in y]
+    return y.tensor if isinstance(y, Symbol) and not _mentions(xs, Symbol | _Rows) else y  # type: ignore[arg-type]
+
+
+def Input(*shape: int | Sequence[int], name: str = "") -> Tensor:  # noqa: N802 - reads as a layer does
+    """Return the symbol for an input whose samples have the given shape (the batch axis is left out).
+
+    Parameters
+    ----------
+    *shape : int
+        ``Input(32)`` or ``Input(28, 28, 1)``; a single tuple is taken as well.
+    name : str, optional
+
+    Raises
+    ------
+    ValueError
+        If a size is not a positive integer.
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> fb.Input(32)
+    Tensor(input, shape=(B, 32))
+    """
+    sizes = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
+    for size in sizes:
+        if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
+            raise ValueError(f"Input: shape is {sizes}; expected positive integers, the batch axis left out")
+    if not isinstance(name, str):
+        raise ValueError(f"Input: name is {name!r}; expected a string")
+    if not sizes:
+        raise ValueError("Input: shape is empty; give the sizes of one sample, such as Input(32)")
+    return Tensor(_addressable("Input", tuple(int(s) for s in sizes)), name=name)  # type: ignore[arg-type]
+
+
+def apply(op: Op, *inputs: Tensor, owner: Any = None, params: dict[str, Parameter] | None = None,
+          buffers: dict[str, Parameter] | None = None) -> Tensor:
+    """Add a node to the graph: the tensor that ``op`` makes of ``inputs``."""
+    if op.on_arrays:
+        known = _simpler(op, inputs)
+        made = _inferred(op, Node(op, inputs, owner, params or {}, buffers or {})) if known is None else known
+        if isinstance(op, ScalarOp) and made.rows and B in made.shape:
+            _check_spread(op, inputs, made)
+        return made
+    for t in inputs:
+        if not t.rows:
+            raise ValueError(f"{op.name}: {t!r} is one array for the whole batch; expected a tensor with a row for "
+                             "each sample")
+    shape = _addressable(op.name, op.output_shape(*(t.shape for t in inputs)))
+    return Tensor(shape, Node(op, inputs, owner, params or {}, buffers or {}))
+
+
+def _addressable(what: str, shape: Shape) -> Shape:
+    if prod(shape) >= _MOST_ELEMENTS:
+        raise ValueError(f"{what}: a sample of shape {shape} has more numbers than can be addressed; expected fewer "
+                         f"than {_MOST_ELEMENTS:,}")
+    return shape
+
+
+def _inferred(op: Op, node: Node) -> Tensor:
+    """Return the tensor that an op on whole arrays makes: what comes out is found by running it on 2 rows and on 3."""
+    two, three = (_run(op, node.inputs, rows) for rows in (2, 3))
+    sizes = tuple(a if a == b else B if (a, b) == (2, 3) else 0 for a, b in zip(two.shape, three.shape, strict=True))
+    if 0 in sizes and 0 not in two.shape:
+        raise ValueError(f"{op.name}: of operands of shape {_shapes(node.inputs)} it makes {two.shape} for 2 rows and "
+                         f"{three.shape} for 3; expected as many rows as the batch has, or a fixed number")
+    if 0 in two.shape:
+        raise ValueError(f"{op.name}: nothing is left of operands of shape {_shapes(node.inputs)}")
+    has_rows = bool(sizes) and sizes[0] is B
+    return Tensor(sizes[has_rows:], node, dtype=KIND_OF[two.dtype.kind], rows=has_rows)
+
+
+def _check_spread(op: Op, inputs: Sequence[Tensor], made: Tensor) -> None:
+    """Raise ValueError where rows have met another axis by the way in which NumPy lines up axes, as (B, 1) - (B,)."""
+    if any(t.rows and t.ndim < made.ndim for t in inputs):
+        raise ValueError(f"{op.name}: operands of shape {_shapes(inputs)} would give {_written(made)}, every row with "
+                         "every other; write x[:, None] for the one with fewer axes, or x[:, 0] for the other (or, if "
+                         "all pairs are meant, x[None])")
+
+
+def _run(op: Op, inputs: Sequence[Tensor], rows: int) -> Array:
+    arrays = [t.node.op.values if t.node is not None and isinstance(t.node.op, ConstantOp)
+              else np.broadcast_to(np.zeros((), _DTYPES[t.dtype]), t.shape_of(rows)) for t in inputs]
+    try:
+        with np.errstate(all="ignore"):
+            return op.forward(Context(rows=rows), *arrays)
+    except (ValueError, IndexError) as error:
+        raise type(error)(f"{op.name}: operands of shape {_shapes(inputs)} do not fit ({error})") from None
+
+
+def _simpler(op: Op, inputs: Sequence[Tensor]) -> Tensor | None:
+    """Return a tensor that is the result already: x · 1, x + 0, a transpose back, minus minus."""
+    def alike(kept: Tensor, other: Tensor) -> bool:
+        return kept.dtype == "real" and (not other.ndim or other.whole_shape == kept.whole_shape)
+
+    if isinstance(op, ScalarOp):
+        if op.function in ("mul", "add", "div", "sub"):
+            a, b = inputs
+            neutral = 1.0 if op.function in ("mul", "div") else 0.0
+            if _number(b) == neutral and alike(a, b):
+                return a
+            if op.function in ("mul", "add") and _number(a) == neutral and alike(b, a):
+                return b
+        if op.function == "neg" and inputs[0].node is not None and inputs[0].node.op == op:
+            return inputs[0].node.inputs[0]
+    if isinstance(op, TransposeOp) and inputs[0].node is not None and isinstance(inputs[0].node.op, TransposeOp):
+        before = inputs[0].node
+        if tuple(before.op.axes[i] for i in op.axes) == tuple(range(len(op.axes))):  # type: ignore[attr-defined]
+            return before.inputs[0]
+    return None
+
+
+def _number(t: Tensor) -> float | None:
+    """Return the number that all elements are, if there is one."""
+    op = None if t.node is None else t.node.op
+    if isinstance(op, FillOp):
+        return op.number
+    if t.node is not None and isinstance(op, BroadcastOp):
+        return _number(t.node.inputs[0])
+    return float(op.values) if isinstance(op, ConstantOp) and not op.values.ndim else None
+
+
+def _shapes(tensors: Sequence[Tensor]) -> str:
+    return " and ".join(_written(t) for t in tensors)
+
+
+def _written(t: Tensor) -> str:
+    shape = t.whole_shape
+    return f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"

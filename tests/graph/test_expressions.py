@@ -1,0 +1,412 @@
+"""Tensors as NumPy arrays: every function's value, first and second derivative, and what is refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fastbp as fb
+from fastbp.graph.tensor import Symbol, Tensor
+
+ROWS = 5
+
+
+def run(function: Callable[..., Any], *xs: Any, backend: str = "reference", outputs: int = 1) -> Any:
+    """What a function of tensors makes of arrays, as the outputs of a network."""
+    inputs = [fb.Input(*x.shape[1:]) for x in xs]
+    made = function(*map(Symbol, inputs))
+    made = made if isinstance(made, tuple) else (made,)
+    net = fb.Network(inputs, [m.tensor for m in made], dtype="float64", backend=backend, seed=3)
+    return net.forward(tuple(xs), training=True)
+
+
+def data(*shapes: tuple[int, ...], low: float = -2.0, high: float = 2.0, seed: int = 0) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [rng.uniform(low, high, (ROWS, *s)) for s in shapes]
+
+
+S = fb.special
+ONE = ((4,),)
+CASES: dict[str, tuple[Callable[..., Any], tuple[tuple[int, ...], ...], tuple[float, float]]] = {}
+
+
+def case(name: str, function: Callable[..., Any], shapes: tuple[tuple[int, ...], ...] = ONE, low: float = -2.0,
+         high: float = 2.0) -> None:
+    CASES[name] = function, shapes, (low, high)
+
+
+for name in ("exp", "expm1", "exp2", "sin", "cos", "tanh", "sinh", "cosh", "arctan", "square", "abs", "sign",
+             "negative", "floor", "positive"):
+    case(name, getattr(np, name))
+for name in ("log", "log2", "log10", "log1p", "sqrt", "reciprocal"):
+    case(name, getattr(np, name), low=0.5, high=2.0)
+case("tan", np.tan, low=-1.0, high=1.0)
+for name in ("add", "subtract", "multiply", "divide", "maximum", "minimum", "logaddexp"):
+    case(name, getattr(np, name), ((4,), (4,)), 0.5, 2.0)
+    case(f"{name}, broadcast row", getattr(np, name), ((3, 4), (1, 4)), 0.5, 2.0)
+    case(f"{name}, broadcast column", getattr(np, name), ((3, 1), (3, 4)), 0.5, 2.0)
+case("power", np.power, ((4,), (4,)), 0.5, 2.0)
+for exponent in (2, 3, 4, 0.5, -1, 2.5, 1, -2):
+    case(f"to the power of {exponent}", lambda x, e=exponent: x**e, low=0.5)
+case("2 to the power of", lambda x: 2.0**x)
+case("remainder", lambda x: np.remainder(x, 0.7))
+case("operators", lambda a, b: (a + b) * (a - 2) / (b * b + 1) - (-a), ((4,), (4,)))
+case("constants on the left", lambda x: 1 - 2 / (3 + x * x))
+case("an array beside", lambda x: np.arange(4.0) * x)
+case("an array's own operator", lambda x: np.arange(4.0) / (x * x + 1))
+case("clip", lambda x: np.clip(x, -0.5, 0.75))
+case("clip by tensors", lambda x, a: np.clip(x, a - 1, a + 0.5), ((4,), (4,)))
+case("clip at one end", lambda x: np.clip(x, None, 0.3) + x.clip(min=0.1))
+case("where", lambda x, y: np.where(x > y, x * y, np.sin(x)), ((4,), (4,)))
+case("where, conditions joined", lambda x, y: np.where((x > 0) & ~(y < 0.2) | (x == y), x * y, y), ((4,), (4,)))
+for name in ("sum", "mean", "max", "min", "prod", "var", "std"):
+    f = getattr(np, name)
+    for axis in (-1, 1, (1, 2)):
+        case(f"{name} over {axis}", lambda x, f=f, a=axis: f(x, axis=a) * f(x, axis=a, keepdims=False), ((2, 3),), 0.5,
+             1.5)
+    case(f"{name} over all", lambda x, f=f: x * f(x if f is not np.prod else x[0]), ((2, 3),), 0.5, 1.5)
+    if name != "prod":
+        case(f"{name} over the rows", lambda x, f=f: x * f(x, axis=0) + f(x, axis=0, keepdims=True) ** 2, ((2, 3),),
+             0.5, 2.0)
+        case(f"method {name}", lambda x, n=name: x * getattr(x, n)(axis=-1, keepdims=True), ((2, 3),))
+case("var with ddof", lambda x: x * np.var(x, axis=0, ddof=1) + x.std(axis=-1, ddof=1, keepdims=True))
+case("prod where a factor is 0", lambda x: np.prod(np.concatenate([x, 0.0 * x[:, :1]], axis=1), axis=1))
+case("normalised over the batch", lambda x: (x - x.mean()) / x.std())
+case("centred", lambda x: np.square(x - x.mean(axis=0)) / x.shape[0])
+case("by size", lambda x: x * x.sum() / x.size)
+case("cumsum", lambda x: np.cumsum(x, axis=-1) * x)
+case("cumsum over the rows", lambda x: x.cumsum(axis=0) * x)
+case("flip", lambda x: np.flip(x, axis=-1) * x)
+case("diff", lambda x: np.diff(x) ** 2)
+case("matmul by a constant", lambda x: np.tanh(x) @ np.arange(8.0).reshape(4, 2))
+case("matmul of samples", lambda a, b: a @ b, ((2, 3), (3, 4)))
+case("matmul with a vector", lambda a: np.matmul(a, np.arange(3.0)) + np.matmul(np.ones(2), a)[:, :2], ((2, 3),))
+case("all pairs of rows", lambda x: np.exp(0.1 * x @ x.T) @ x)
+case("dot", lambda x: np.dot(x, np.ones((4, 2))) * x[:, :1])
+case("einsum", lambda a, b: np.einsum("bi,bj->bij", a, b), ((3,), (4,)))
+case("einsum over the rows", lambda a, b: a @ np.einsum("bi,bj->ij", a, b), ((3,), (4,)))
+case("einsum, alone", lambda a, b: np.einsum("bij,bk->bi", a, b), ((3, 2), (4,)))
+case("einsum of one", lambda a: np.einsum("bij->bji", a) ** 2, ((3, 2),))
+case("concatenate", lambda a, b: np.concatenate([a, b * b, a], axis=-1), ((3,), (2,)))
+case("stack", lambda a, b: np.stack([a, b, a * b], axis=1), ((3,), (3,)))
+case("split", lambda x: np.split(x, 2, axis=1)[0] * np.split(x, [1, 3], axis=-1)[1])
+case("take", lambda x: np.take(x, [0, 2, 2], axis=1) ** 2)
+case("take_along_axis", lambda x: np.take_along_axis(x, np.argmax(x, axis=-1)[:, None], axis=-1) ** 2)
+case("index", lambda x: x[:, 1, ::-1] * x[:, 0, None][:, 0] + x[..., -1, :], ((2, 3),))
+case("index by a list", lambda x: x[:, [0, 3, 3]] ** 2)
+case("index by a mask", lambda x: x[:, np.array([True, False, True, True])] ** 2)
+case("new axes", lambda x: (x[:, :, None] * x[:, None, :]).sum(axis=(1, 2)))
+case("first row", lambda x: x * x[0])
+case("rows turned round", lambda x: x * x[::-1])
+case("reshape", lambda x: x.reshape(x.shape[0], 3, 2) * np.reshape(x, (-1, 3, 2)), ((2, 3),))
+case("ravel of one column", lambda x: np.ravel(x) ** 2, ((1,),))
+case("transpose", lambda x: np.transpose(x, (0, 2, 1)) * np.ones((3, 2)), ((2, 3),))
+case("swapaxes, moveaxis", lambda x: np.swapaxes(x, 1, 2) * np.moveaxis(x, 2, 1), ((2, 3),))
+case("expand_dims, squeeze", lambda x: np.squeeze(np.expand_dims(x, (1, 3)) ** 2, axis=(1, 3)))
+case("broadcast_to", lambda x: np.broadcast_to(x[:, None, :], (x.shape[0], 2, 4)) ** 2)
+case("pad", lambda x: np.pad(x, ((0, 0), (1, 2)), constant_values=3.0) ** 2)
+case("zeros_like, ones_like", lambda x: x * np.ones_like(x) + np.zeros_like(x) + np.full_like(x, 2.0) * x)
+case("softmax", lambda x: S.softmax(x) ** 2)
+case("log_softmax", lambda x: S.log_softmax(x, axis=1), ((3, 2),))
+case("logsumexp", lambda x: S.logsumexp(x, axis=-1) + S.logsumexp(x, axis=-1, keepdims=True)[:, 0])
+case("erf", S.erf)
+case("sigmoid", S.sigmoid)
+case("softplus", S.softplus)
+case("astype", lambda x: x * (x > 0).astype(x.dtype) + x.astype(int))
+case("stop_gradient", lambda x: x * S.stop_gradient(x))
+KINKS = {"stop_gradient"}
+# what np.broadcast of a gradient by chance hides: the loss weighs every element differently
+
+
+def loss_of(function: Callable[..., Any], weights: Any) -> Callable[..., Any]:
+    return lambda *xs: np.sum(np.cos(function(*xs)) * weights)
+
+
+def weights_for(function: Callable[..., Any], xs: list[np.ndarray]) -> np.ndarray:
+    y = np.asarray(function(*xs))
+    return np.random.default_rng(9).uniform(0.5, 1.5, y.shape[1:] if y.ndim and y.shape[0] == ROWS else y.shape)
+
+
+def relative(a: np.ndarray, n: np.ndarray) -> float:
+    return float(np.max(np.abs(a - n)) / max(float(np.max(np.abs(n))), 1e-3))
+
+
+def central(function: Callable[..., Any], xs: list[np.ndarray], which: int, h: float) -> np.ndarray:
+    """A difference quotient of the fourth order, of a function of arrays that returns a number or an array."""
+    slopes = []
+    for i in range(xs[which].size):
+        def at(step: float, i: int = i) -> np.ndarray:
+            moved = [x.copy() for x in xs]
+            moved[which].reshape(-1)[i] += step
+            return np.asarray(function(*moved))
+        slopes.append((8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h))
+    return np.array(slopes).reshape(*xs[which].shape, *np.asarray(slopes[0]).shape)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_same_text_on_arrays_and_tensors(name: str) -> None:
+    function, shapes, (low, high) = CASES[name]
+    xs = data(*shapes, low=low, high=high)
+    for backend in ("reference", "native"):
+        whole = lambda *ts: function(*ts) + 0 * ts[0].reshape(ts[0].shape[0], -1)[:, :1].reshape(  # noqa: E731
+            ts[0].shape[0], *(1,) * (max(np.ndim(function(*ts)), 1) - 1))
+        expected = np.broadcast_to(np.asarray(function(*xs), np.float64), np.shape(whole(*xs)))
+        (y,) = run(whole, *xs, backend=backend)
+        np.testing.assert_allclose(y, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", [n for n in CASES if n not in KINKS])
+def test_first_derivative(name: str) -> None:
+    function, shapes, (low, high) = CASES[name]
+    xs = data(*shapes, low=low, high=high)
+    loss = loss_of(function, weights_for(function, xs))
+    inputs = [fb.Input(*x.shape[1:]) for x in xs]
+    traced = loss(*map(Symbol, inputs))
+    gradients = backward(inputs, traced, xs)
+    for i, g in enumerate(gradients):
+        assert relative(g, central(loss, xs, i, 1e-3 if name == "tan" else 2e-4)) < 1e-6, name
+
+
+def backward(inputs: list[Tensor], traced: Symbol, xs: list[np.ndarray]) -> list[np.ndarray]:
+    """The gradients of a traced number, by the reference's backward pass, and by fb.grad; they agree."""
+    from fastbp.engine.reference import ReferenceBackend
+    from fastbp.graph.graph import Graph
+    from fastbp.graph.memory import Memory
+    graph = Graph(inputs, [traced.tensor])
+    reference = ReferenceBackend(Memory(graph, "float64"))
+    reference.forward(xs, training=True)
+    gradients = [np.asarray(g) for g in reference.backward([np.ones(())])]
+    derived = derivatives(traced, inputs)
+    if derived is None:
+        assert not any(g.any() for g in gradients)
+        return gradients
+    leaves = _leaves(derived)
+    used = [t for t in inputs if t in leaves] or inputs
+    if set(used) == set(inputs):
+        second = ReferenceBackend(Memory(Graph(inputs, list(dict.fromkeys(derived))), "float64"))
+        made = dict(zip(dict.fromkeys(derived), second.forward(xs, training=True), strict=True))
+        for g, t in zip(gradients, derived, strict=True):
+            np.testing.assert_allclose(np.broadcast_to(made[t], g.shape), g, rtol=1e-10, atol=1e-12)
+    return gradients
+
+
+def derivatives(y: Symbol, xs: list[Any]) -> list[Tensor] | None:
+    """What fb.grad makes; None where it says that y has no derivative by one of them."""
+    try:
+        return [g.tensor for g in fb.grad(y, xs)]
+    except ValueError as error:
+        if "does not depend" in str(error):
+            return None
+        raise
+
+
+def _leaves(tensors: list[Tensor]) -> set[Tensor]:
+    seen, stack = set(tensors), list(tensors)
+    while stack:
+        node = stack.pop().node
+        new = [t for t in (node.inputs if node else ()) if t not in seen]
+        seen.update(new)
+        stack.extend(new)
+    return seen
+
+
+@pytest.mark.parametrize("name", [n for n in CASES if n not in KINKS])
+def test_second_derivative(name: str) -> None:
+    """The gradient of a weighted sum of the gradient, against differences of the gradient."""
+    function, shapes, (low, high) = CASES[name]
+    xs = data(*shapes, low=low, high=high)
+    loss = loss_of(function, weights_for(function, xs))
+
+    inputs = [fb.Input(*x.shape[1:]) for x in xs]
+    symbols = [Symbol(t) for t in inputs]
+    gradients = derivatives(loss(*symbols), inputs)
+    if gradients is None:
+        return
+    traced: Any = sum(np.sum(Symbol(g) * np.cos(0.5 * t)) for g, t in zip(gradients, symbols, strict=True))
+
+    def on_arrays(*arrays: np.ndarray) -> Any:
+        first = backward(inputs, loss(*map(Symbol, inputs)), list(arrays))
+        return sum(np.sum(g * np.cos(0.5 * x)) for g, x in zip(first, arrays, strict=True))
+
+    for i, g in enumerate(backward(inputs, traced, xs)):
+        assert relative(g, central(on_arrays, xs, i, 1e-3)) < 1e-5, name
+
+
+# ---- random expressions ----------------------------------------------------------------------------------------------
+
+UNARY = {
+    "exp": lambda x: np.exp(np.tanh(x)), "tanh": np.tanh, "sin": np.sin, "square": lambda x: np.square(np.tanh(x)),
+    "sqrt": lambda x: np.sqrt(1 + x * x), "log1p": lambda x: np.log1p(x * x), "sigmoid": S.sigmoid,
+    "mean": lambda x: x - x.mean(axis=-1, keepdims=True), "batch": lambda x: x * x.mean(axis=0),
+    "softmax": lambda x: S.softmax(x), "turn": lambda x: x[:, ::-1], "cumsum": lambda x: np.cumsum(x, axis=1) / 3,
+}
+BINARY = {
+    "add": lambda a, b: a + b, "mul": lambda a, b: a * b, "sub": lambda a, b: a - b,
+    "div": lambda a, b: a / (2 + np.sin(b)), "max": np.maximum, "where": lambda a, b: np.where(a > b, a * b, b),
+    "logaddexp": np.logaddexp, "outer": lambda a, b: (a[:, :, None] * b[:, None, :]).mean(axis=2),
+    "join": lambda a, b: np.concatenate([a[:, :1], b[:, 1:]], axis=1),
+}
+
+
+def expressions() -> Any:
+    leaf = st.sampled_from([("x",), ("y",), ("c",)])
+    return st.recursive(leaf, lambda e: st.one_of(st.tuples(st.sampled_from(sorted(UNARY)), e),
+                                                  st.tuples(st.sampled_from(sorted(BINARY)), e, e)), max_leaves=12)
+
+
+def depth(tree: Any) -> int:
+    return 1 + max((depth(t) for t in tree[1:]), default=0)
+
+
+def build(tree: Any, x: Any, y: Any) -> Any:
+    if tree == ("c",):
+        return 0.5 + 0.0 * x
+    if len(tree) == 1:
+        return x if tree[0] == "x" else y
+    parts = [build(t, x, y) for t in tree[1:]]
+    return (UNARY if len(parts) == 1 else BINARY)[tree[0]](*parts)
+
+
+@settings(max_examples=60, deadline=None)
+@given(expressions().filter(lambda t: depth(t) <= 8))
+def test_random_expressions_against_differences(tree: Any) -> None:
+    xs = data((3,), (3,), low=-1.5, high=1.5, seed=4)
+    loss = lambda x, y: np.mean(np.sin(build(tree, x, y))) + 0.0 * np.sum(x * y)  # noqa: E731
+    inputs = [fb.Input(3), fb.Input(3)]
+    for i, g in enumerate(backward(inputs, loss(*map(Symbol, inputs)), xs)):
+        assert np.max(np.abs(g - central(loss, xs, i, 1e-3))) < 1e-7
+
+
+@settings(max_examples=60, deadline=None)
+@given(expressions().filter(lambda t: depth(t) <= 8))
+def test_random_expressions_against_torch(tree: Any) -> None:
+    torch = pytest.importorskip("torch")
+    xs = data((3,), (3,), low=-1.5, high=1.5, seed=4)
+    inputs = [fb.Input(3), fb.Input(3)]
+    loss = lambda x, y: np.mean(np.sin(build(tree, x, y))) + 0.0 * np.sum(x * y)  # noqa: E731
+    mine = backward(inputs, loss(*map(Symbol, inputs)), xs)
+    with torch.enable_grad():
+        ts = [torch.tensor(x, requires_grad=True) for x in xs]
+        torch.sin(_on_torch(tree, *ts, torch)).mean().backward()
+    for g, t in zip(mine, ts, strict=True):
+        expected = np.zeros_like(g) if t.grad is None else t.grad.numpy()
+        np.testing.assert_allclose(g, expected, rtol=1e-10, atol=1e-10)
+
+
+def _on_torch(tree: Any, x: Any, y: Any, torch: Any) -> Any:
+    unary = {
+        "exp": lambda a: torch.exp(torch.tanh(a)), "tanh": torch.tanh, "sin": torch.sin,
+        "square": lambda a: torch.tanh(a) ** 2, "sqrt": lambda a: torch.sqrt(1 + a * a),
+        "log1p": lambda a: torch.log1p(a * a), "sigmoid": torch.sigmoid,
+        "mean": lambda a: a - a.mean(dim=-1, keepdim=True), "batch": lambda a: a * a.mean(dim=0),
+        "softmax": lambda a: torch.softmax(a, dim=-1), "turn": lambda a: torch.flip(a, (1,)),
+        "cumsum": lambda a: torch.cumsum(a, dim=1) / 3,
+    }
+    binary = {
+        "add": lambda a, b: a + b, "mul": lambda a, b: a * b, "sub": lambda a, b: a - b,
+        "div": lambda a, b: a / (2 + torch.sin(b)), "max": torch.maximum,
+        "where": lambda a, b: torch.where(a > b, a * b, b), "logaddexp": torch.logaddexp,
+        "outer": lambda a, b: (a[:, :, None] * b[:, None, :]).mean(dim=2),
+        "join": lambda a, b: torch.cat([a[:, :1], b[:, 1:]], dim=1),
+    }
+    if len(tree) == 1:
+        return {"x": x, "y": y, "c": 0.5 + 0.0 * x}[tree[0]]
+    parts = [_on_torch(t, x, y, torch) for t in tree[1:]]
+    return (unary if len(parts) == 1 else binary)[tree[0]](*parts)
+
+
+# ---- what is refused -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("function", "message"), [
+    (lambda x: x if x > 0 else -x, "branch .*np.where"),
+    (lambda x: np.mean(x) * float(x.mean()), "converted to a number"),
+    (lambda x: x + np.ones(7), r"add: operands of shape \(B, 4\) and \(7,\) do not fit"),
+    (lambda x: x @ np.ones((3, 2)), r"matmul: operands of shape \(B, 4\) and \(3, 2\) do not fit"),
+    (lambda x: np.linalg.norm(x), r"np.linalg.norm has no derivative here.*np.sqrt"),
+    (lambda x: np.median(x, axis=1), r"np.median .*use np.mean"),
+    (lambda x: np.hstack([x, x]), "np.hstack .*use np.concatenate"),
+    (lambda x: np.arcsin(x), r"np.arcsin .* use np\."),
+    (lambda x: np.add.reduce(x), r"np.add.reduce .*np.sum"),
+    (lambda x: np.asarray(x), "converted to an array"),
+    (lambda x: len(x), r"x.shape\[0\]"),
+    (lambda x: list(x), "gone through"),
+    (lambda x: x.reshape(-1), r"np.reshape: an array of shape \(B, 4\) cannot become \(-1,\)"),
+    (lambda x: np.split(x, 2), "axis 0 is that of the rows"),
+    (lambda x: np.split(x, 3, axis=1), "4 cannot be cut into 3 equal parts"),
+    (lambda x: x[x > 0], "np.where"),
+    (lambda x: x[np.arange(4), np.arange(4)], "take_along_axis"),
+    (lambda x: x[:, 9], r"index: operands of shape \(B, 4\) do not fit"),
+    (lambda x: x[:, 1, 2], "indexed by 3 entries"),
+    (lambda x: x[1:], "as many rows as the batch has"),
+    (lambda x: np.einsum("bi,bj", x), "one or two"),
+    (lambda x: np.sum(x, axis=3), r"np.sum: axis is 3, but the array has 2 axes"),
+    (lambda x: np.add(x, x, out=x), "cannot be written into"),
+    (lambda x: x + "a", "expected numbers"),
+])
+def test_mistakes_are_named_with_their_line(function: Callable[..., Any], message: str) -> None:
+    with pytest.raises((TypeError, ValueError, IndexError)) as error:
+        fb.Lambda(function)(fb.Input(4))
+    text = str(error.value)
+    assert re.search(message, text), text
+    assert "Lambda(<lambda>), line " in text
+    assert "test_expressions.py" in text
+
+
+def test_writing_into_a_tensor_is_refused() -> None:
+    def writes(x: Any) -> Any:
+        x[:, 0] = 1.0
+        return x
+    with pytest.raises(TypeError, match=r"writes\), line .*cannot be written into.*np.where"):
+        fb.Lambda(writes)(fb.Input(4))
+
+
+def test_rows_that_would_spread_over_rows_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"\(B, 1\) and \(B,\).*x\[:, None\]"):
+        fb.Lambda(lambda x: np.mean(x - x[:, 0], axis=1))(fb.Input(1))
+
+
+def test_a_tensor_is_itself_in_sets_and_lists() -> None:
+    a, b = fb.Input(3), fb.Input(3)
+    assert a in [b, a]
+    assert len({a, b}) == 2
+    assert [b, a].index(a) == 1
+
+
+def test_tensors_outside_of_functions() -> None:
+    x = fb.Input(4)
+    y = np.tanh(x[:, 1:3]) * 2 + np.mean(x, axis=1)[:, None]
+    net = fb.Network(x, y, dtype="float64", backend="reference")
+    a = np.random.default_rng(0).normal(size=(3, 4))
+    np.testing.assert_allclose(net.predict(a), np.tanh(a[:, 1:3]) * 2 + a.mean(axis=1)[:, None])
+    assert repr(x @ np.ones((4, 2))) == "Tensor(matmul, shape=(B, 2))"
+
+
+@pytest.mark.parametrize("distribution", ["normal", "uniform"])
+def test_random_numbers_are_new_each_step_and_the_same_on_both_backends(distribution: str) -> None:
+    draw = getattr(fb.random, distribution)
+    seen = {}
+    for backend in ("reference", "native"):
+        x = fb.Input(7)
+        net = fb.Network(x, 0 * x + draw(x), dtype="float64", seed=5, backend=backend)
+        first = net.predict(np.zeros((999, 7)))
+        again = net.copy()
+        again.memory.step = 1
+        seen[backend] = first
+        assert not np.array_equal(first, again.predict(np.zeros((999, 7))))
+    np.testing.assert_array_equal(seen["reference"], seen["native"])
+    values = seen["reference"]
+    if distribution == "uniform":
+        assert values.min() >= 0
+        assert values.max() < 1
+        assert abs(values.mean() - 0.5) < 0.02
+    else:
+        assert abs(values.mean()) < 0.05
+        assert abs(values.std() - 1) < 0.05
+    assert draw((3, 2)).shape == (3, 2)
