@@ -1,1 +1,1 @@
-"""Inspection: summaries, drawings, plots, comparisons and numerical gradients, and explanations of gradients by the chain rule."""
+"""Inspection: summaries, drawings, plots, numerical gradients, comparisons, and explanations by the chain rule."""
