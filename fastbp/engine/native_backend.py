@@ -99,7 +99,7 @@ class NativeBackend:
             bad = run.to_end(on_progress)
             if bad is not None:
                 part = data.take(mini_batch(bad[0], data.rows, order, batch_size))
-                raise NonFiniteError(bad[0], bad[1] or self._first_bad(part), part, float(rates[bad[0]]))
+                raise NonFiniteError(bad[0], bad[1] or self._first_bad(part), part, float(rates[bad[0]]), run.undone)
             simple = data.sample_weight is None and len(data.inputs) == len(data.losses) == 1
             stateless = not self._memory.buffers.flat.size and not plan.lowering.calls_back
             domain = data.losses[0].plain_domain(data.targets[0])
@@ -194,7 +194,8 @@ class _TrainingRun:
     """One call of ``train``: runs the loop, and goes back to the last good mini-batch when one goes wrong.
 
     Nothing is saved from step to step. Training is deterministic, so that going back is: start again from what was
-    saved at the beginning, and stop one mini-batch earlier.
+    saved at the beginning, and stop one mini-batch earlier. A function of the user's may give something else each time:
+    where the losses do not come out the same, what was saved is what is left (`undone`).
     """
 
     def __init__(self, memory: Memory, plan: Plan, update: Update, order: Array | None, n_rows: int, batch_size: int,
@@ -203,6 +204,7 @@ class _TrainingRun:
         self._order, self._n_rows, self._batch_size = order, n_rows, batch_size
         self._rates, self._losses, self._checked = rates, losses, checked
         self._done = 0
+        self.undone = False
 
     def to_end(self, on_progress: Progress | None) -> tuple[int, str] | None:
         """Run; return None, or the number of the bad mini-batch and the parameter that it spoilt, if any."""
@@ -216,10 +218,19 @@ class _TrainingRun:
         bad = None
         if status != Status.OK:
             bad = self._done, self._bad_parameter() if status == Status.ERROR_PARAMETER else ""
-            self._restore(saved)
-            self._run(bad[0], None, inf)
+            self.undone = not self._repeat(saved, bad[0])
         self._count()
         return bad
+
+    def _repeat(self, saved: list[tuple[Array, Array]], updates: int) -> bool:
+        """Go back to what was saved, and take so many steps again; return whether they came out the same."""
+        losses = self._losses[:updates].copy()
+        self._restore(saved)
+        if self._run(updates, None, inf) == Status.OK and np.array_equal(losses, self._losses[:updates]):
+            return True
+        self._restore(saved)
+        self._done = 0
+        return False
 
     def _run(self, stop: int, on_progress: Progress | None, limit: float) -> int:
         self._plan.begin(self._update, self._order, self._n_rows, self._batch_size, self._rates, self._losses,
