@@ -16,13 +16,15 @@ class NonFiniteError(ArithmeticError):
         The first tensor that went bad, in the order of computation.
     data : Data or None
         The mini-batch, of those that training goes through.
+    lr : float
+        The learning rate of the step.
     undone : bool
         Whether the mini-batches that went well are undone too, as they could not be done once more.
     """
 
-    def __init__(self, batch: int, tensor: str, data: Any = None, undone: bool = False) -> None:
+    def __init__(self, batch: int, tensor: str, data: Any = None, lr: float = 0.0, undone: bool = False) -> None:
         super().__init__(f"mini-batch {batch}: {tensor} is not finite")
-        self.batch, self.tensor, self.data, self.undone = batch, tensor, data, undone
+        self.batch, self.tensor, self.data, self.lr, self.undone = batch, tensor, data, lr, undone
 
 
 class DivergenceError(ArithmeticError):

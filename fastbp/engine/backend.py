@@ -81,7 +81,11 @@ class Backend(Protocol):
         through all rows as they stand, again and again. on_progress is called now and then, and at the end. Raises
         NonFiniteError, with everything as it was after the last good mini-batch unless the error says otherwise;
         likewise whatever on_progress or a signal handler raises. ``update.step`` tells how many steps were taken.
+        The memory of the data stays where it is until `release`.
         """
+
+    def release(self) -> None:
+        """Let go of the data that was trained on last."""
 
     def quick_forward(self, x: Any) -> Array | None:
         """Return the output for one array that needs no check or conversion; None where it does, or always."""

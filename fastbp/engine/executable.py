@@ -293,6 +293,10 @@ class Executable:
         self._forward_rows = None
         self._runner(data).train(data, update, order, batch_size, learning_rates, losses, on_progress)
 
+    def _release(self) -> None:
+        """Let go of the data that was trained on last."""
+        self._backend.release()
+
     def _quick_step(self, x: Any, y: Any, loss: Any, update: Update, lr: float) -> float | None:
         """Take a step on arrays that fit as they are; None where they do not, or where anything is unusual."""
         self._forward_rows = None
@@ -374,7 +378,10 @@ class Executable:
     # ---- the border: everything that enters is checked and converted here ------------------------------------------
 
     def _data(self, x: Any, y: Any, loss: Any, sample_weight: ArrayLike | None = None) -> Data:
-        """Check and convert a labelled batch or data set."""
+        """Check and convert a labelled batch or data set.
+
+        What it holds are views of the user's arrays, whose shape nobody else can change, and copies of labels.
+        """
         inputs = self._inputs(x)
         rows = len(inputs[0])
         if rows == 0:
@@ -391,8 +398,9 @@ class Executable:
         names = numbered("y", len(losses))
         checked = [one.targets(t, out.shape, self.dtype, rows, name)
                    for one, t, out, name in zip(losses, targets, self.graph.outputs, names, strict=True)]
-        weight = None if sample_weight is None else losses[0].sample_weights(sample_weight, rows, self.dtype)
-        return Data(inputs, losses, checked, weight)
+        weights = [one.sample_weights(sample_weight, rows, self.dtype) for one in losses if sample_weight is not None]
+        return Data([a.view() for a in inputs], losses, [t.view() for t in checked],
+                    weights[0].view() if weights else None)
 
     def _losses(self, loss: Any) -> tuple[Loss, ...]:
         """Check that there is a loss for each output, and that it fits."""

@@ -11,6 +11,7 @@ from math import prod
 import numpy as np
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.weakref cimport PyWeakref_NewRef
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint64_t, uintptr_t
 from libc.stdlib cimport free
@@ -25,6 +26,16 @@ include "settings.pxi"
 include "structs.pxi"
 
 cdef object _ndarray = np.ndarray, _empty = np.empty
+# arrays of fewer bytes are copied in less time than it takes to hold their memory where it is
+cdef int64_t _SMALL = 2048
+
+
+cdef object _hold(object array):
+    """Return what keeps the memory of an array where it is: NumPy resizes no array that has a weak reference."""
+    base = array.base
+    while type(base) is _ndarray:
+        array, base = base, base.base
+    return PyWeakref_NewRef(array, None)
 
 
 class Status:
@@ -84,8 +95,9 @@ cdef class Plan(Structs):
     cdef fbp_direct *direct
     cdef int64_t n_direct
     cdef fbp_update_plan update
-    cdef object _sources, _state
+    cdef object _sources, _state, _held_x, _held_y
     cdef list _direct
+    cdef readonly object fed
     cdef readonly int64_t position
     cdef int32_t failed
     cdef Gate gate
@@ -155,16 +167,38 @@ cdef class Plan(Structs):
 
     # ---- running --------------------------------------------------------------------------------------------------
 
-    def feed(self, arrays: Sequence) -> None:
-        """Say where inputs, targets and weights come from, in the order of ``lowering.feeds``."""
+    def feed(self, arrays: Sequence, data=None) -> None:
+        """Say where inputs, targets and weights come from, in the order of ``lowering.feeds``.
+
+        Their memory stays where it is until `release`, or until the next ones are fed. `fed` is then ``data``.
+
+        Raises
+        ------
+        ValueError
+            For arrays that do not fit.
+        """
         cdef fbp_node *n
         arrays = [array if array.flags.aligned else array.copy() for array in arrays]
-        self._sources = arrays                                   # keeps them alive
+        self._check_fed(arrays)
+        self.fed, self._sources = data, (arrays, [_hold(array) for array in arrays])
         self._point_home()
         for node, array in zip(self.lowering.feeds, arrays):
             n = &self.nodes[<int64_t> self._number_of[id(node)]]
             n.x[0] = _address(array)
             n.dim[0] = prod(array.shape[1:]) * array.itemsize
+
+    def _check_fed(self, arrays):
+        """Check what decides addresses: a loss of the user's own may make targets of any shape."""
+        for node, array in zip(self.lowering.feeds, arrays, strict=True):
+            wanted = self._real if node.y.kind == "real" else np.dtype(node.y.kind)
+            if array.dtype != wanted or not array.flags.c_contiguous or len(array) != len(arrays[0]) \
+                    or prod(array.shape[1:]) != node.y.per_row:
+                raise ValueError(f"a plan is fed {array.shape} of {array.dtype}; expected {len(arrays[0])} rows of "
+                                 f"{node.y.per_row} numbers of {wanted}, one after the other")
+
+    def release(self) -> None:
+        """Let go of the arrays that were fed: feed others before the next run."""
+        self.fed = self._sources = None
 
     def run(self, str name, int64_t rows, bint training) -> None:
         """Run one program once, on rows 0, 1, … of what is fed."""
@@ -222,6 +256,14 @@ cdef class Plan(Structs):
                 n.x[0] = n.y
             else:
                 rows = 0
+        elif rows and (wanted == INT64 or view.len <= _SMALL):
+            # labels are checked, and then they decide addresses: nobody else may change these
+            memcpy(n.y, view.buf, view.len)
+            n.x[0] = n.y
+        elif rows and feed:
+            self._held_y = _hold(array)
+        elif rows:
+            self._held_x = _hold(array)
         n.dim[0] = size
         PyBuffer_Release(&view)
         return rows
@@ -232,6 +274,7 @@ cdef class Plan(Structs):
         try:
             return self._quick_forward(x)
         finally:
+            self._held_x = None
             self.gate.busy = False
 
     cdef object _quick_forward(self, x):
@@ -262,6 +305,7 @@ cdef class Plan(Structs):
         try:
             return self._quick_step(x, y, update, lr, limit, domain)
         finally:
+            self._held_x = self._held_y = None
             self.gate.busy = False
 
     cdef object _quick_step(self, x, y, update, double lr, double limit, tuple domain):
@@ -270,9 +314,12 @@ cdef class Plan(Structs):
         cdef fbp_status status
         cdef fbp_loop *loop = &self.loop
         cdef fbp_run run
-        rows = self._quick_feed(0, x, self.input_shape, False)
         if update.state is not self._state:
             return None
+        self.fed = None
+        self.update.hyper[1] = update.step
+        self._set_hyper(update.optimizer)
+        rows = self._quick_feed(0, x, self.input_shape, False)
         if rows == 0 or self._quick_feed(1, y, self.target_shape, self.target_is_flat) != rows \
                 or not self._targets_fit(rows, domain[0], domain[1]):
             return None
@@ -285,8 +332,6 @@ cdef class Plan(Structs):
         loop.learning_rates, loop.losses = &lr, &loss
         loop.clip_norm, loop.clip_value = update.clip_norm or 0, update.clip_value or 0
         self.update.bad = 0
-        self.update.hyper[1] = update.step
-        self._set_hyper(update.optimizer)
         memset(&run, 0, sizeof(run))
         with nogil:
             fbp_run_program(&self.programs[self.step_programs[0]], &run)
@@ -315,7 +360,7 @@ cdef class Plan(Structs):
         if number < 0:
             raise ValueError(f'the optimizer {update.optimizer.name!r} has no native kernel; use backend="reference"')
         update.check(self._memory)
-        self._state = update.state      # kept alive, whatever is assigned there
+        self._state = tuple(update.state)      # kept alive, whatever becomes of those
         memset(u, 0, sizeof(self.update))
         u.update, u.begin = _table.update[self.dtype][number], _table.begin[number]
         u.hyper[1] = update.step
@@ -375,6 +420,9 @@ cdef class Plan(Structs):
         segments = <fbp_segment *> _zeros(n, sizeof(fbp_segment))
         for i in range(n):
             s = update.segments[i]
+            if not 0 <= s.offset <= s.offset + s.length <= self._memory.params.flat.size:
+                free(segments)
+                raise ValueError(f"update.segments has {s}; the network has {self._memory.params.flat.size:,} parameters")
             segments[i].offset, segments[i].length, segments[i].weight_decay = s.offset, s.length, s.weight_decay
         free(self.segments)
         self.segments = segments

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from math import inf
 from typing import Any
 
@@ -38,6 +39,7 @@ class NativeBackend:
         self._plans: dict[Purpose, Plan] = {}
         self._last: tuple[Plan, int] | None = None
         self._inference: Plan | None = None
+        self._training: Plan | None = None
         self._stepping: tuple[Plan, Loss, Update, float, tuple[float, float]] | None = None
         for node in memory.graph.nodes:
             check_op(node.op, [t.shape for t in node.inputs], tuple(node.params), tuple(node.buffers))
@@ -46,12 +48,12 @@ class NativeBackend:
         rows = len(inputs[0])
         with self._gate:
             plan = self._plan(Purpose(backward=training, input_grads=training), rows)
-            plan.feed(inputs)
-            if training:
-                plan.run("prepare", rows, True)
-            elif not plan.lowering.calls_back:
-                self._inference = plan
-            self._run(plan, "forward", rows, training)
+            with _fed(plan, inputs):
+                if training:
+                    plan.run("prepare", rows, True)
+                elif not plan.lowering.calls_back:
+                    self._inference = plan
+                self._run(plan, "forward", rows, training)
             return tuple(plan.view(plan.lowering.values[t], t.shape, rows).copy() for t in self._graph.outputs)
 
     def quick_forward(self, x: Any) -> Array | None:
@@ -72,8 +74,8 @@ class NativeBackend:
     def loss(self, data: Data, training: bool) -> float:
         with self._gate:
             plan = self._plan(self._purpose(data), data.rows)
-            plan.feed(_sources(data))
-            self._run(plan, "run", data.rows, training)
+            with _fed(plan, _sources(data)):
+                self._run(plan, "run", data.rows, training)
             return float(plan.total_loss(data.rows))
 
     def loss_and_grad(self, data: Data, input_grads: bool = False) -> tuple[float, tuple[Array, ...]]:
@@ -90,20 +92,24 @@ class NativeBackend:
         order = None if order is None else np.require(order, np.int64, ["C", "A"])
         n_rows = data.rows if order is None else order.shape[1]
         with self._gate:
-            plan = self._plan(self._purpose(data, backward=True, updates=not checked), min(n_rows, batch_size))
-            plan.feed(_sources(data))
-            plan.run("prepare", 0, True)
+            plan = self._training_plan(data, not checked, min(n_rows, batch_size))
             self._last = self._stepping = None
+            plan.run("prepare", 0, True)
             run = _TrainingRun(self._memory, plan, update, order, n_rows, batch_size, rates, losses, checked)
             bad = run.to_end(on_progress)
             if bad is not None:
                 part = data.take(mini_batch(bad[0], data.rows, order, batch_size))
-                raise NonFiniteError(bad[0], bad[1] or self._first_bad(part), part)
+                raise NonFiniteError(bad[0], bad[1] or self._first_bad(part), part, float(rates[bad[0]]), run.undone)
             simple = data.sample_weight is None and len(data.inputs) == len(data.losses) == 1
             stateless = not self._memory.buffers.flat.size and not plan.lowering.calls_back
             domain = data.losses[0].plain_domain(data.targets[0])
             if len(rates) == 1 and simple and stateless and domain is not None:
                 self._stepping = plan, data.losses[0], update, _tame_rate(update), domain
+
+    def release(self) -> None:
+        if self._training is not None:
+            self._training.release()
+            self._training = None
 
     def quick_step(self, x: Any, y: Any, loss: Any, update: Update, lr: float) -> float | None:
         if self._stepping is None:
@@ -142,16 +148,25 @@ class NativeBackend:
             plan = self._plans[purpose] = Plan(self._memory, low, max(rows, 1), _programs(low), self._gate)
         return plan
 
+    def _training_plan(self, data: Data, updates: bool, rows: int) -> Plan:
+        """Return a plan that is fed with the data. Training in pieces asks for the same one again and again."""
+        plan = self._training
+        if plan is None or plan.fed is not data or plan.lowering.purpose.updates != updates or plan.capacity < rows:
+            self.release()
+            plan = self._training = self._plan(self._purpose(data, backward=True, updates=updates), rows)
+            plan.feed(_sources(data), data)
+        return plan
+
     def _run(self, plan: Plan, program: str, rows: int, training: bool) -> None:
         plan.run(program, rows, training)
         self._last = plan, rows
 
     def _loss_and_grad(self, data: Data, input_grads: bool) -> Plan:
         plan = self._plan(self._purpose(data, backward=True, input_grads=input_grads), data.rows)
-        plan.feed(_sources(data))
-        plan.run("prepare", data.rows, True)
-        self._memory.grads.flat[...] = 0
-        self._run(plan, "run", data.rows, True)
+        with _fed(plan, _sources(data)):
+            plan.run("prepare", data.rows, True)
+            self._memory.grads.flat[...] = 0
+            self._run(plan, "run", data.rows, True)
         return plan
 
     def _input_grads(self, plan: Plan, rows: int) -> tuple[Array, ...]:
@@ -179,7 +194,8 @@ class _TrainingRun:
     """One call of ``train``: runs the loop, and goes back to the last good mini-batch when one goes wrong.
 
     Nothing is saved from step to step. Training is deterministic, so that going back is: start again from what was
-    saved at the beginning, and stop one mini-batch earlier.
+    saved at the beginning, and stop one mini-batch earlier. A function of the user's may give something else each time:
+    where the losses do not come out the same, what was saved is what is left (`undone`).
     """
 
     def __init__(self, memory: Memory, plan: Plan, update: Update, order: Array | None, n_rows: int, batch_size: int,
@@ -188,6 +204,7 @@ class _TrainingRun:
         self._order, self._n_rows, self._batch_size = order, n_rows, batch_size
         self._rates, self._losses, self._checked = rates, losses, checked
         self._done = 0
+        self.undone = False
 
     def to_end(self, on_progress: Progress | None) -> tuple[int, str] | None:
         """Run; return None, or the number of the bad mini-batch and the parameter that it spoilt, if any."""
@@ -201,10 +218,19 @@ class _TrainingRun:
         bad = None
         if status != Status.OK:
             bad = self._done, self._bad_parameter() if status == Status.ERROR_PARAMETER else ""
-            self._restore(saved)
-            self._run(bad[0], None, inf)
+            self.undone = not self._repeat(saved, bad[0])
         self._count()
         return bad
+
+    def _repeat(self, saved: list[tuple[Array, Array]], updates: int) -> bool:
+        """Go back to what was saved, and take so many steps again; return whether they came out the same."""
+        losses = self._losses[:updates].copy()
+        self._restore(saved)
+        if self._run(updates, None, inf) == Status.OK and np.array_equal(losses, self._losses[:updates]):
+            return True
+        self._restore(saved)
+        self._done = 0
+        return False
 
     def _run(self, stop: int, on_progress: Progress | None, limit: float) -> int:
         self._plan.begin(self._update, self._order, self._n_rows, self._batch_size, self._rates, self._losses,
@@ -252,6 +278,16 @@ def _tame_rate(update: Update) -> float:
     if decay > 1:  # times a parameter it may be infinite, whatever the rate
         return -1.0
     return min(_TAME_RATE, _TAME_DECAY / decay) if decay else _TAME_RATE
+
+
+@contextmanager
+def _fed(plan: Plan, sources: Sequence[Array]) -> Iterator[None]:
+    """Feed a plan, and let go of the arrays when it has run."""
+    plan.feed(sources)
+    try:
+        yield
+    finally:
+        plan.release()
 
 
 def _sources(data: Data) -> list[Array]:

@@ -81,6 +81,9 @@ class ReferenceBackend:
             if on_progress is not None:
                 on_progress(i + 1)
 
+    def release(self) -> None:
+        return
+
     def quick_forward(self, x: Any) -> Array | None:
         return None
 
@@ -104,10 +107,10 @@ class ReferenceBackend:
     def _step(self, i: int, data: Data, update: Update, lr: float) -> float:
         loss, _ = self.loss_and_grad(data)
         if not np.isfinite(loss) or not np.isfinite(self._memory.grads.flat).all():
-            raise NonFiniteError(i, self.first_bad_tensor(data), data)
+            raise NonFiniteError(i, self.first_bad_tensor(data), data, lr)
         bad = update.apply(self._memory.params.flat, self._memory.grads.flat, lr)
         if bad is not None:
-            raise NonFiniteError(i, f"{self._memory.parameter_at(bad)} after the update", data)
+            raise NonFiniteError(i, f"{self._memory.parameter_at(bad)} after the update", data, lr)
         self._memory.step += 1
         return loss
 

@@ -477,7 +477,9 @@ class CrossEntropy(Loss):
         return _labels(name, array, out_shape[-1])
 
 
-def _labels(name: str, array: Array, classes: int) -> Array:
+def _labels(name: str, given: Array, classes: int) -> Array:
+    """Return labels as a copy, which nobody can change once they are found right."""
+    array = given.copy()
     if array.dtype.kind == "f":
         finite(name, array)
         if (array != np.floor(array)).any():
@@ -488,7 +490,7 @@ def _labels(name: str, array: Array, classes: int) -> Array:
         at = int(np.argwhere(wrong)[0][0])
         raise ValueError(f"{name} has the label {array[wrong].flat[0]:.17g} in row {at}; expected labels from 0 to "
                          f"{classes - 1}, as the network has {classes} outputs")
-    return np.ascontiguousarray(array, dtype=np.int64)
+    return array.astype(np.int64, order="C", copy=False)
 
 
 def _probabilities(name: str, array: Array) -> Array:

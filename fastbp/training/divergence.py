@@ -14,14 +14,14 @@ from fastbp.objectives.functions import FunctionLoss
 _LARGE_INPUT = 100.0
 
 
-def divergence(net: Executable, error: NonFiniteError, lr: float, clipped: bool, epoch: int, batch: int,
+def divergence(net: Executable, error: NonFiniteError, clipped: bool, epoch: int, batch: int,
                step: int) -> DivergenceError:
     """Return the error to raise for a mini-batch that went wrong; epoch and batch are counted from 1.
 
     `step` counts the updates that are left.
     """
     assert isinstance(error.data, Data)
-    advice = _advice(net, error.tensor, error.data, lr, clipped)
+    advice = _advice(net, error.tensor, error.data, error.lr, clipped)
     left = "The network holds the parameters from after the last good mini-batch."
     if error.undone:
         left = (f"The network holds the parameters from after update {step}: those after the last good mini-batch "

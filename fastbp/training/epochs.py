@@ -11,20 +11,17 @@ from collections.abc import Callable, Sequence
 from math import gcd
 from time import perf_counter
 
-import numpy as np
-
 from fastbp.core.errors import DivergenceError, NonFiniteError
 from fastbp.engine.backend import Progress
-from fastbp.ops.base import Array
 from fastbp.optim.schedules import Schedule
 from fastbp.training.callback import Callback, Training
 from fastbp.training.progress import Bar
-from fastbp.training.sources import Source, means
+from fastbp.training.sources import Record, Source
 
 Validate = Callable[[], dict[str, float]]
 """Returns the loss and the metrics of the validation data."""
-Diverged = Callable[[NonFiniteError, float, int, int], DivergenceError]
-"""Returns what to raise: (error, learning rate, epoch, mini-batch)."""
+Diverged = Callable[[NonFiniteError, int, int], DivergenceError]
+"""Returns what to raise: (error, epoch, mini-batch)."""
 
 # Epochs shorter than this are run several in one call.
 _JOINED_SECONDS = 0.02
@@ -78,60 +75,46 @@ class EpochLoop:
         for callback in self._callbacks:
             callback.on_epoch_begin(trainer, first)
         self._bar.set_description(f"epoch {first + count - 1}", refresh=False)
-        record = _Record()
+        record = Record()
         start = perf_counter()
         try:
             self._train(record, first)
         except BaseException:
-            if count > 1:
-                self._note_all(record.rows(first, source), perf_counter() - start)
+            if count > 1 and record.done:
+                self._note_all(record.epochs(source.weights()), first, perf_counter() - start)
             raise
         trained = perf_counter() - start
-        rows = record.rows(first, source)
+        epochs = record.epochs(source.weights())
         if count > 1:
-            self._note_all(rows, trained)
+            self._note_all(epochs, first, trained)
         else:
-            self._note(rows[0], start, trained)
+            self._note({"epoch": first} | epochs[0], start, trained)
 
     # ---- mini-batches -----------------------------------------------------------------------------------------------
 
-    def _train(self, record: _Record, first: int) -> None:
+    def _train(self, record: Record, first: int) -> None:
         trainer, source = self._trainer, self._source
-        while (piece := source.take(self._until_look())) is not None:
-            rates = self._rates(piece.updates)
-            losses, before = np.empty(piece.updates), trainer.update.step
+        while True:
             try:
-                piece.train(rates, losses, self._reporter(record.done))
+                source.train(self._until_look(), record, self._reporter(record.done))
             except NonFiniteError as error:
-                at = record.done + error.batch
-                epoch, batch = divmod(at, source.per_epoch) if source.joins and source.per_epoch else (0, at)
-                raise self._diverged(error, float(rates[error.batch]), first + epoch, batch + 1) from None
-            finally:
-                record.add(losses, rates, trainer.update.step - before)
-            self._look(record.done)
-
-    def _rates(self, updates: int) -> Array:
-        schedule = self._trainer.optimizer.lr
-        rates = np.array(schedule.rates(self._trainer.update.step, updates), np.float64)
-        if rates.shape != (updates,):
-            raise ValueError(f"{schedule!r}: rates gave an array of shape {rates.shape}; expected ({updates},)")
-        return rates
+                epoch, batch = divmod(error.batch, source.per_epoch or 1) if source.joins else (0, error.batch)
+                raise self._diverged(error, first + epoch, batch + 1) from None
+            for callback in self._callbacks:
+                if callback.every is not None and trainer.update.step % callback.every == 0:
+                    callback.on_batch_end(trainer, record.done)
+            if source.ends(record.done):
+                return
+            if trainer.stop:
+                raise Stopped
 
     def _until_look(self) -> int | None:
         """Return the updates until a callback wants to look, or None where none does."""
         return None if self._every is None else self._every - self._trainer.update.step % self._every
 
-    def _look(self, done: int) -> None:
-        trainer = self._trainer
-        for callback in self._callbacks:
-            if callback.every is not None and trainer.update.step % callback.every == 0:
-                callback.on_batch_end(trainer, done)
-        if trainer.stop and not self._source.ends(done):
-            raise Stopped
-
     def _reporter(self, before: int) -> Progress | None:
         """Return what is called now and then between mini-batches, or None where nobody would notice."""
-        if self._bar.disable and not self._watching:
+        if self._bar.disable and not self._watching and self._source.joins:
             return None
         seen = before
 
@@ -161,36 +144,9 @@ class EpochLoop:
         for callback in self._callbacks:
             callback.on_epoch_end(trainer, int(row["epoch"]), row)
 
-    def _note_all(self, rows: list[dict[str, float]], seconds: float) -> None:
+    def _note_all(self, epochs: list[dict[str, float]], first: int, seconds: float) -> None:
         """Write epochs that were run together to the history: their seconds are the time of all, shared out evenly."""
-        self._seconds = seconds / max(len(rows), 1)
+        self._seconds = seconds / max(len(epochs), 1)
         speed = self._source.rows() / max(self._seconds, 1e-9)
-        self._trainer.history.extend(row | {"seconds": self._seconds, "samples_per_second": speed} for row in rows)
-
-
-class _Record:
-    """What the mini-batches of some epochs were like."""
-
-    def __init__(self) -> None:
-        self.done = 0
-        self._losses: list[Array] = []
-        self._rates: list[Array] = []
-
-    def add(self, losses: Array, rates: Array, done: int) -> None:
-        """Take note of mini-batches, of which so many are done."""
-        self._losses.append(losses[:done])
-        self._rates.append(rates[:done])
-        self.done += done
-
-    def rows(self, first: int, source: Source) -> list[dict[str, float]]:
-        """Return the rows of the history of the epochs that are complete."""
-        if not self.done:
-            return []
-        weights = source.weights()
-        updates = weights.shape[1]
-        epochs = self.done // updates
-        losses, rates = (np.concatenate(parts)[:epochs * updates].reshape(epochs, updates)
-                         for parts in (self._losses, self._rates))
-        last = rates[:, -1].tolist()
-        return [{"epoch": first + i, "loss": loss, "lr": lr}
-                for i, (loss, lr) in enumerate(zip(means(losses, weights[:epochs]), last, strict=True))]
+        each = {"seconds": self._seconds, "samples_per_second": speed}
+        self._trainer.history.extend({"epoch": first + i} | epoch | each for i, epoch in enumerate(epochs))

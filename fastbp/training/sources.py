@@ -1,20 +1,20 @@
 """Where the mini-batches of an epoch come from: arrays, or an iterable of batches.
 
-The loop over epochs (:mod:`fastbp.training.epochs`) opens a source for an epoch and takes from it, again and again,
-what is trained on in one go: as many mini-batches of arrays as nobody wants to look at in between, or one batch of an
-iterable.
+The loop over epochs (:mod:`fastbp.training.epochs`) opens a source for an epoch and lets it train, again and again, on
+as many mini-batches as nobody wants to look at in between.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sized
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from fastbp.core.errors import NonFiniteError
 from fastbp.engine.backend import Data, Progress
 from fastbp.ops.base import Array
+from fastbp.optim.optimizers import Update
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -23,24 +23,45 @@ Shuffle = bool | Callable[[int, Array], "ArrayLike"]
 
 TrainData = Callable[[Data, Array | None, int, Array, Array, Progress | None], None]
 """Trains on checked data: (data, order, batch size, learning rates, losses to fill, what to tell of progress)."""
-Step = Callable[[Any, Any, Any, float], float]
-"""Trains on one batch: (x, y, sample weights, learning rate) -> loss."""
+Step = Callable[[Any, Any, Any], tuple[float, float]]
+"""Trains on one batch: (x, y, sample weights) -> (loss, learning rate)."""
 
 _NOTHING: Any = object()
 
 
-class Piece(Protocol):
-    """What is trained on in one go."""
+class Record:
+    """The loss and the learning rate of each mini-batch that is done."""
 
-    updates: int
-    """Mini-batches."""
+    def __init__(self) -> None:
+        self.done = 0
+        self._losses: list[Array] = []
+        self._rates: list[Array] = []
 
-    def train(self, rates: Array, losses: Array, on_progress: Progress | None) -> None:
-        """Train with these learning rates, and fill in the loss of each mini-batch."""
+    def add(self, losses: Sequence[float] | Array, rates: Sequence[float] | Array) -> None:
+        """Take note of some more mini-batches."""
+        self._losses.append(np.asarray(losses))
+        self._rates.append(np.asarray(rates))
+        self.done += len(losses)
+
+    def epochs(self, weights: Array) -> list[dict[str, float]]:
+        """Return the mean loss and the last learning rate of each epoch that is complete.
+
+        Parameters
+        ----------
+        weights : array (epochs, mini-batches)
+            What the loss of each mini-batch counts for.
+        """
+        updates = weights.shape[1]
+        count = self.done // updates
+        losses, rates = (np.concatenate(parts)[:count * updates].reshape(count, updates)
+                         for parts in (self._losses, self._rates))
+        totals = weights[:count].sum(axis=1)
+        means = np.divide((losses * weights[:count]).sum(axis=1), totals, out=np.zeros(count), where=totals > 0)
+        return [{"loss": loss, "lr": lr} for loss, lr in zip(means.tolist(), rates[:, -1].tolist(), strict=True)]
 
 
 class Source(Protocol):
-    """Gives the mini-batches of epochs."""
+    """Gives the mini-batches of epochs, and trains on them."""
 
     joins: bool
     """Whether several epochs can be trained on in one go."""
@@ -52,41 +73,20 @@ class Source(Protocol):
     def open(self, epoch: int, count: int) -> None:
         """Begin with an epoch, or with so many in a row."""
 
-    def take(self, most: int | None) -> Piece | None:
-        """Return the next mini-batches, at most so many; None at the end."""
+    def train(self, most: int | None, record: Record, on_progress: Progress | None) -> None:
+        """Train on the next mini-batches: all that are left, or at most so many. A NonFiniteError counts all."""
 
     def ends(self, done: int) -> bool:
         """Whether an epoch is over after so many mini-batches."""
 
     def weights(self) -> Array:
-        """Return what the loss of each mini-batch since `open` counts for: its rows, or the sum of their weights."""
+        """Return what the losses since `open` count for, (epochs, mini-batches): rows, or the sum of their weights."""
 
     def rows(self) -> int:
         """Return the rows of an epoch."""
 
 
-def means(losses: Array, weights: Array) -> list[float]:
-    """Return the mean loss of each epoch, (epochs, mini-batches) of each; 0 where nothing weighs anything."""
-    totals = weights.sum(axis=1)
-    sums = (losses * weights).sum(axis=1)
-    found: list[float] = np.divide(sums, totals, out=np.zeros(len(totals)), where=totals > 0).tolist()
-    return found
-
-
 # ---- arrays ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class ArrayPiece:
-    """Mini-batches of arrays; `order` holds the rows of each epoch, or is None for all in order."""
-
-    source: ArraySource
-    order: Array | None
-    updates: int
-
-    def train(self, rates: Array, losses: Array, on_progress: Progress | None) -> None:
-        source = self.source
-        source.train(source.data, self.order, source.batch_size, rates, losses, on_progress)
 
 
 class ArraySource:
@@ -101,40 +101,45 @@ class ArraySource:
     drop_last : bool
         Whether rows that do not fill a mini-batch are left out.
     seed : int
+    update : Update
+        Counts the steps, and has the schedule of learning rates.
     train : function
     """
 
     joins = True
 
     def __init__(self, data: Data, chosen: Array | None, batch_size: int, shuffle: Shuffle, drop_last: bool, seed: int,
-                 train: TrainData) -> None:
-        self.data, self.train, self.seed, self.shuffle = data, train, seed, shuffle
-        self._chosen = chosen
+                 update: Update, train: TrainData) -> None:
+        self.data, self._chosen, self._shuffle, self._seed = data, chosen, shuffle, seed
+        self._update, self._train = update, train
         self.count = data.rows if chosen is None else len(chosen)
         self.batch_size = min(batch_size, self.count)
         self._used = self.count - (self.count % self.batch_size if drop_last else 0)
         if not shuffle and chosen is None and self._used < self.count:
             self.data = data.take(slice(0, self._used))
         self.per_epoch = -(-self._used // self.batch_size)
-        self._epoch = self._epochs = self._done = 0
+        self._epoch = self._epochs = 0
         self._order: Array | None = None
 
     def open(self, epoch: int, count: int) -> None:
-        self._epoch, self._epochs, self._done, self._order = epoch, count, 0, None
+        self._epoch, self._epochs, self._order = epoch, count, None
 
-    def take(self, most: int | None) -> ArrayPiece | None:
-        left = self._epochs * self.per_epoch - self._done
-        updates = left if most is None else min(most, left)
-        if not updates:
-            return None
-        if self._done == 0:
+    def train(self, most: int | None, record: Record, on_progress: Progress | None) -> None:
+        before = self._update.step
+        updates = self._epochs * self.per_epoch - record.done
+        if most is not None:
+            updates = min(most, updates)
+        if not record.done:
             self._order = self._orders()
-        order = self._order
-        if updates < self._epochs * self.per_epoch:
-            rows = slice(self._done * self.batch_size, (self._done + updates) * self.batch_size)
-            order = (np.arange(self._used)[None] if order is None else order)[:, rows]
-        self._done += updates
-        return ArrayPiece(self, order, updates)
+        rates, losses = self._rates(before, updates), np.empty(updates)
+        try:
+            self._train(self.data, self._rows_of(record.done, updates), self.batch_size, rates, losses, on_progress)
+        except NonFiniteError as error:
+            error.batch += record.done
+            raise
+        finally:
+            done = self._update.step - before
+            record.add(losses[:done], rates[:done])
 
     def ends(self, done: int) -> bool:
         return done % self.per_epoch == 0
@@ -152,18 +157,36 @@ class ArraySource:
     def rows(self) -> int:
         return self._used
 
+    def _rates(self, step: int, updates: int) -> Array:
+        schedule = self._update.optimizer.lr
+        rates = np.array(schedule.rates(step, updates), np.float64)
+        if rates.shape != (updates,):
+            raise ValueError(f"{schedule!r}: rates gave an array of shape {rates.shape}; expected ({updates},)")
+        return rates
+
+    def _rows_of(self, first: int, updates: int) -> Array | None:
+        """Return the rows of some mini-batches in order, (epochs, rows); None for all of them as they stand."""
+        if updates == self._epochs * self.per_epoch:
+            return self._order
+        order = np.arange(self._used)[None] if self._order is None else self._order
+        return order[:, first * self.batch_size:(first + updates) * self.batch_size]
+
     def _orders(self) -> Array | None:
         """Return the rows of the epochs in order, (epochs, rows); None for all of them as they stand."""
-        if not self.shuffle and self._chosen is None:
+        if not self._shuffle and self._chosen is None:
             return None
-        return np.stack([self._order_of(self._epoch + i)[:self._used] for i in range(self._epochs)])
+        orders = [self._order_of(self._epoch + i)[:self._used] for i in range(self._epochs)]
+        return orders[0][None] if len(orders) == 1 else np.stack(orders)
 
     def _order_of(self, epoch: int) -> Array:
         """Return the rows of an epoch in order. Keyed by seed and epoch alone, it needs no state of its own."""
-        rows = np.arange(self.count) if self._chosen is None else self._chosen
-        if callable(self.shuffle):
-            return self._given(self.shuffle(epoch, rows.copy()))
-        return np.random.default_rng((self.seed, epoch)).permutation(rows) if self.shuffle else rows
+        if callable(self._shuffle):
+            rows = np.arange(self.count) if self._chosen is None else self._chosen.copy()
+            return self._given(self._shuffle(epoch, rows))
+        if self._shuffle:  # of the first so many numbers it is faster than of an array of them
+            return np.random.default_rng((self._seed, epoch)).permutation(
+                self.count if self._chosen is None else self._chosen)
+        return np.arange(self.count) if self._chosen is None else self._chosen
 
     def _given(self, order: Any) -> Array:
         """Check an order that a function of the user's gave; the copy is ours, whatever becomes of the original."""
@@ -176,23 +199,6 @@ class ArraySource:
 
 
 # ---- batches ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class BatchPiece:
-    """One batch as it came."""
-
-    source: BatchSource
-    x: Any
-    y: Any
-    sample_weight: Any
-    updates: int = 1
-
-    def train(self, rates: Array, losses: Array, on_progress: Progress | None) -> None:
-        losses[0] = self.source.step(self.x, self.y, self.sample_weight, float(rates[0]))
-        self.source.note(self)
-        if on_progress is not None:
-            on_progress(1)
 
 
 class BatchSource:
@@ -212,7 +218,7 @@ class BatchSource:
         if not isinstance(batches, Iterable) or hasattr(batches, "dtype"):
             raise TypeError(f"fit: y is missing, and X is no iterable of batches but {type(batches).__name__}; give "
                             "the targets as y, or batches (x, y)")
-        self.step, self._batches, self._several = step, batches, several
+        self._step, self._batches, self._several = step, batches, several
         self.per_epoch = len(batches) if isinstance(batches, Sized) else None
         self._items: Iterator[Any] = iter(())
         self._next: Any = _NOTHING
@@ -228,16 +234,27 @@ class BatchSource:
             raise ValueError(again if self._opened else "fit: X has no batches; expected at least one (x, y)")
         self._opened = True
 
-    def take(self, most: int | None) -> BatchPiece | None:
-        if self._at_end():
-            return None
-        item, self._next = self._next, _NOTHING
-        return BatchPiece(self, *_parts(item))
+    def train(self, most: int | None, record: Record, on_progress: Progress | None) -> None:
+        losses: list[float] = []
+        rates: list[float] = []
+        try:
+            while len(losses) != most and not self._at_end():
+                item, self._next = self._next, _NOTHING
+                x, y, weight = _parts(item)
+                loss, lr = self._step(x, y, weight)
+                losses.append(loss)
+                rates.append(lr)
+                self._count(x, weight)
+                if on_progress is not None:
+                    on_progress(len(losses))
+        except NonFiniteError as error:
+            error.batch = record.done + len(losses)
+            raise
+        finally:
+            record.add(losses, rates)
 
-    def note(self, piece: BatchPiece) -> None:
-        """Count a batch that has been trained on."""
-        rows = len(piece.x[0] if self._several else piece.x)
-        weight = piece.sample_weight
+    def _count(self, x: Any, weight: Any) -> None:
+        rows = len(x[0] if self._several else x)
         self._rows += rows
         self._weights.append(float(rows if weight is None else np.sum(weight, dtype=np.float64)))
 

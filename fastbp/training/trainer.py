@@ -153,14 +153,10 @@ class Trainer:
         DivergenceError
             If something stops being finite; the step is not taken.
         """
-        schedule, step = self.optimizer.lr, self._update.step
-        lr = schedule(step)
-        if not 0 <= lr < inf:
-            raise schedule.refused(lr, step)
         try:
-            return self._step(x, y, sample_weight, lr)
+            return self._step(x, y, sample_weight)[0]
         except NonFiniteError as error:
-            raise self._diverged(error, lr, self.epoch + 1, step + 1) from None
+            raise self._diverged(error, self.epoch + 1, self._update.step + 1) from None
 
     def fit(self, X: Any, y: Any = None, *, epochs: int = 1, batch_size: int = 32, shuffle: Shuffle = True,
             validation_data: tuple[Any, ...] | None = None, validation_split: float = 0.0,
@@ -224,7 +220,8 @@ class Trainer:
             validation = self._validation(validation_data)
         else:
             data, chosen, validation = self._split(X, y, sample_weight, validation_data, validation_split)
-            source = arrays = ArraySource(data, chosen, batch_size, order, drop_last, self.net.seed, self._train)
+            source = arrays = ArraySource(data, chosen, batch_size, order, drop_last, self.net.seed,
+                                          self._update, self._train)
             self._check_last(arrays)
         validate = None if validation is None else partial(evaluate, self.net, validation, self.metrics)
         with self._running(called):
@@ -255,6 +252,7 @@ class Trainer:
                     callback.on_fit_end(self)
             finally:
                 self._fitting, self.callbacks = False, ()
+                self.net._release()
 
     def evaluate(self, X: Any, y: Any, sample_weight: ArrayLike | None = None,
                  batch_size: int | None = None) -> dict[str, float]:
@@ -358,30 +356,33 @@ class Trainer:
 
     # ---- mini-batches -----------------------------------------------------------------------------------------------
 
-    def _limited(self) -> Update:
-        """The optimizer's state, clipped as this trainer clips: another one may have other limits."""
-        update = self._update
-        update.clip_norm, update.clip_value = self.clip_norm, self.clip_value
-        return update
-
-    def _step(self, x: Any, y: Any, sample_weight: Any, lr: float) -> float:
-        """Train on one mini-batch as it comes."""
-        update = self._limited()
+    def _step(self, x: Any, y: Any, sample_weight: Any) -> tuple[float, float]:
+        """Train on one mini-batch as it comes: return the loss and the learning rate."""
+        update, schedule = self._update, self.optimizer._lr
+        lr = schedule(update.step)
+        if not 0 <= lr < inf:
+            raise schedule.refused(lr, update.step)
+        update.clip_norm, update.clip_value = self.clip_norm, self.clip_value  # another trainer may have other limits
         if sample_weight is None:
             loss = self.net._quick_step(x, y, self.loss, update, lr)
             if loss is not None:
-                return loss
+                return loss, lr
         data, losses = self.net._data(x, y, self.loss, sample_weight), np.empty(1)
-        self.net._train(data, update, None, data.rows, np.array([lr], np.float64), losses)
-        return float(losses[0])
+        try:
+            self.net._train(data, update, None, data.rows, np.array([lr], np.float64), losses)
+        finally:
+            self.net._release()
+        return float(losses[0]), lr
 
     def _train(self, data: Data, order: Array | None, batch_size: int, rates: Array, losses: Array,
                on_progress: Progress | None) -> None:
         """Train on mini-batches of checked data."""
-        self.net._train(data, self._limited(), order, batch_size, rates, losses, on_progress)
+        update = self._update
+        update.clip_norm, update.clip_value = self.clip_norm, self.clip_value
+        self.net._train(data, update, order, batch_size, rates, losses, on_progress)
 
-    def _diverged(self, error: NonFiniteError, lr: float, epoch: int, batch: int) -> DivergenceError:
-        return divergence(self.net, error, lr, self.clip_norm is not None, epoch, batch, self._update.step)
+    def _diverged(self, error: NonFiniteError, epoch: int, batch: int) -> DivergenceError:
+        return divergence(self.net, error, self.clip_norm is not None, epoch, batch, self._update.step)
 
     def _resume_callbacks(self) -> None:
         """Hand what callbacks remembered to the first of each class, and so on."""

@@ -159,10 +159,23 @@ static FBP_INLINE void FN(finish_surprises)(double *row_loss, FN(surprises) *blo
 /* a class that the target rules out costs nothing, even where its surprise is infinite */
 static FBP_INLINE V FN(v_cost)(V q, V s) { return FN(v_select)(q == 0, (V){0}, q * s); }
 
+/* A label that there is not: the loss is not a number, and nothing is read or written for it. */
+static FBP_INLINE void FN(no_label_row)(T *dx, int64_t D, FN(surprises) *block, int64_t r)
+{
+    block->S[r] = 1;
+    block->q[r] = 0;
+    block->qs[r] = (double)NAN;
+    if (dx) memset(dx, 0, (size_t)D * sizeof(T));
+}
+
 /* q is 1 - smoothing at the label, and smoothing / D besides everywhere. */
 static FBP_INLINE void FN(label_row)(T *dx, const T *x, int64_t label, T weight, int64_t D, double smoothing,
                                      FN(surprises) *block, int64_t r)
 {
+    if (label < 0 || label >= D) {
+        FN(no_label_row)(dx, D, block, r);
+        return;
+    }
     const T rest = (T)(smoothing / (double)D), one = (T)(1 - smoothing), max = FN(row_max)(x, D);
     const V top = FN(v_set1)(max), less = FN(v_set1)(rest * weight);
     V sum = {0}, others = {0}, e = {0};
@@ -254,7 +267,10 @@ static double FN(class_weight_of)(const fbp_node *node, int64_t row, int32_t lab
     const T *classes = node->constants;
     const int64_t D = node->dim[1];
     if (!classes) return 1;
-    if (labels) return (double)classes[((const int64_t *)node->loss.target)[row]];
+    if (labels) {
+        const int64_t label = ((const int64_t *)node->loss.target)[row];
+        return label < 0 || label >= D ? 0 : (double)classes[label];
+    }
     double sum = 0;
     for (int64_t j = 0; j < D; j++) sum += (double)classes[j] * (double)((const T *)node->loss.target)[row * D + j];
     return sum;
