@@ -1,1 +1,1 @@
-"""Inspection: summaries, drawings, plots, comparisons and numerical gradients, and explanations of gradients by the chain rule."""
+"""Looking at networks: summaries, drawings, plots, checks of gradients, and their explanations by the chain rule."""
