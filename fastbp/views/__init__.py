@@ -1,1 +1,1 @@
-"""Inspection: summaries, drawings, plots, numerical gradients, comparisons, and explanations by the chain rule."""
+"""Looking at networks: summaries, drawings, plots, checks of gradients, and their explanations by the chain rule."""
