@@ -69,9 +69,13 @@ static void FN(linear_backward_fused)(const fbp_node *n, T *restrict dx, const T
     else FN(product_of)(n, dx, I, dy, O, 1, n->p[0], 1, O, B, I, O, &e, scratch);
 }
 
-/* db of NV vectors of columns; a single one has `lanes` lanes. Chain c sums the rows c, c + chains, … */
+/* A sum of T over more rows than `long_sum` loses digits: it is cut into stretches of so many, which are added up. */
+enum { FN(long_sum) = 1 << 14, FN(long_part) = 1 << 14 };
+
+/* db of NV vectors of columns, added to what is there or not; a single one has `lanes` lanes. Chain c sums the rows c,
+ * c + chains, … */
 static FBP_INLINE void FN(sum_columns)(const int NV, const int chains, T *restrict db, const T *restrict dy, int64_t B,
-                                       int64_t O, int64_t lanes)
+                                       int64_t O, int64_t lanes, int add)
 {
     V sum[8] = {{0}};
     for (int64_t r = 0; r < B; r += chains) {
@@ -85,7 +89,8 @@ static FBP_INLINE void FN(sum_columns)(const int NV, const int chains, T *restri
     }
     FBP_UNROLL
     for (int v = 0; v < NV; v++) {
-        const V all = chains == 1 ? sum[v] : (sum[v] + sum[NV + v]) + (sum[2 * NV + v] + sum[3 * NV + v]);
+        V all = chains == 1 ? sum[v] : (sum[v] + sum[NV + v]) + (sum[2 * NV + v] + sum[3 * NV + v]);
+        if (add) all += FN(v_load_cut)(NV == 1, db + v * VL, lanes);
         FN(v_store_up_to)(db + v * VL, all, NV == 1 ? lanes : VL);
     }
 }
@@ -93,10 +98,14 @@ static FBP_INLINE void FN(sum_columns)(const int NV, const int chains, T *restri
 /* db: the sums of the columns of dy. Their order depends on O alone. */
 static void FN(column_sums)(T *restrict db /* (O,) */, const T *restrict dy /* (B, O) */, int64_t B, int64_t O)
 {
-    int64_t j = 0;
-    for (; j + 8 * VL <= O; j += 8 * VL) FN(sum_columns)(8, 1, db + j, dy + j, B, O, VL);
-    for (; j + 2 * VL <= O; j += 2 * VL) FN(sum_columns)(2, 4, db + j, dy + j, B, O, VL);
-    for (; j < O; j += VL) FN(sum_columns)(1, 4, db + j, dy + j, B, O, FN(min)(VL, O - j));
+    for (int64_t b = 0; b == 0 || b < B; b += FN(long_sum)) {
+        const T *rows = dy + b * O;
+        const int64_t n = FN(min)(FN(long_sum), B - b);
+        int64_t j = 0;
+        for (; j + 8 * VL <= O; j += 8 * VL) FN(sum_columns)(8, 1, db + j, rows + j, n, O, VL, b > 0);
+        for (; j + 2 * VL <= O; j += 2 * VL) FN(sum_columns)(2, 4, db + j, rows + j, n, O, VL, b > 0);
+        for (; j < O; j += VL) FN(sum_columns)(1, 4, db + j, rows + j, n, O, FN(min)(VL, O - j), b > 0);
+    }
 }
 
 /* ---- kernels -------------------------------------------------------------------------------------------------- */
@@ -169,26 +178,54 @@ static void FN(finish_gradient)(const void *context, int64_t i, int64_t rows)
     if (n->prepared) FN(transpose_block)((T *)n->prepared + row, I, W, O, rows, O);
 }
 
+/* dW = x^T dy for `rows` rows of W, of which x has the columns, over B rows; e finishes blocks of them. */
+static void FN(linear_gradient_rows)(const fbp_node *n, T *dW /* (rows, O) */, const T *x /* (B, I) */,
+                                     const T *dy /* (B, O) */, int64_t B, int64_t rows, const FN(epilogue) *e,
+                                     void *scratch)
+{
+    const int64_t I = n->dim[1], O = n->dim[2];
+    if (O == 1 || (scratch && FN(is_narrow)(O))) {
+        const FN(epilogue) none = {0};
+        if (O == 1) FN(gemm)(dW, rows, dy, 1, 1, x, I, 1, 1, rows, B, &none, NULL);
+        else FN(linear_gradient_narrow)(dW, x, I, dy, B, rows, O, scratch);
+        if (e->finish) e->finish(e->context, 0, rows);
+        return;
+    }
+    FN(product_of)(n, dW, O, x, 1, I, dy, O, 1, rows, O, B, e, scratch);
+}
+
+/* The same over many rows, some rows of W at a time: as many as `part` has room for. */
+static void FN(linear_gradient_long)(const fbp_node *n, T *dW, const T *x, const T *dy, int64_t B, int64_t rows,
+                                     const FN(epilogue) *e, void *scratch)
+{
+    const int64_t I = n->dim[1], O = n->dim[2], most = FN(long_part) / O;
+    const FN(epilogue) none = {0};
+    T part[FN(long_part)];
+    for (int64_t i = 0; i < rows; i += most) {
+        const int64_t m = FN(min)(most, rows - i);
+        for (int64_t b = 0; b < B; b += FN(long_sum)) {
+            T *to = b ? part : dW + i * O;
+            FN(linear_gradient_rows)(n, to, x + b * I + i, dy + b * O, FN(min)(FN(long_sum), B - b), m, &none, scratch);
+            for (int64_t k = 0; b && k < m * O; k++) dW[i * O + k] += part[k];
+        }
+        if (e->finish) e->finish(e->context, i, m);
+    }
+}
+
 static void FN(linear_gradient_weight)(const fbp_node *n, fbp_update_plan *update, int64_t B, int64_t lo, int64_t hi,
                                        void *scratch)
 {
-    const int64_t I = n->dim[1], O = n->dim[2];
+    const int64_t O = n->dim[2];
     const FN(weight_block) block = {.node = n, .update = update, .first = lo};
-    const T *x = (const T *)n->x[0] + lo, *dy = n->dy;
+    const T *x = (const T *)n->x[0] + lo;
     T *dW = (T *)n->dp[0] + lo * O;
-    if (O == 1 || (scratch && FN(is_narrow)(O))) {
-        const FN(epilogue) none = {0};
-        if (O == 1) FN(gemm)(dW, hi - lo, dy, 1, 1, x, I, 1, 1, hi - lo, B, &none, NULL);
-        else FN(linear_gradient_narrow)(dW, x, I, dy, B, hi - lo, O, scratch);
-        if (update) FN(finish_gradient)(&block, 0, hi - lo);
-        return;
-    }
     FN(epilogue) e = {0};
     if (update) {
         e.finish = FN(finish_gradient);
         e.context = &block;
     }
-    FN(product_of)(n, dW, O, x, 1, I, dy, O, 1, hi - lo, O, B, &e, scratch);
+    if (B > FN(long_sum) && O <= FN(long_part)) FN(linear_gradient_long)(n, dW, x, n->dy, B, hi - lo, &e, scratch);
+    else FN(linear_gradient_rows)(n, dW, x, n->dy, B, hi - lo, &e, scratch);
 }
 
 static void FN(linear_gradient_phase)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)

@@ -301,3 +301,16 @@ def test_a_batch_that_is_not_finite_spoils_no_running_statistics(dtype: str, bac
     for run in (lambda net: net.forward(x, training=True), lambda net: net.loss_and_grad(x, y, fb.MSE())):
         np.testing.assert_array_equal(after(run), np.where(good, finite, old))
     assert (finite != old)[:, good].all()
+
+
+@pytest.mark.parametrize(("width", "outputs"), [(4, 1), (8, 3), (40, 33)])
+def test_gradients_of_many_rows_keep_their_digits(width, outputs):
+    rng = np.random.default_rng(0)
+    x = (rng.standard_normal((300_000, width)) + 1).astype(np.float32)
+    y = rng.standard_normal((len(x), outputs)).astype(np.float32)
+    net = fb.Sequential(fb.Linear(width, outputs), seed=0)
+    exact = net.copy(dtype="float64")
+    net.loss_and_grad(x, y, fb.MSE())
+    exact.loss_and_grad(x, y, fb.MSE())
+    for name, gradient in net.grads.items():
+        np.testing.assert_allclose(gradient, exact.grads[name], rtol=0, atol=3e-6 * np.abs(exact.grads[name]).max())
