@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -153,7 +154,7 @@ class Moved(Account):
     def _places(self, node: Node, ctx: Context, shape: tuple[int, ...], inputs: tuple[Array, ...]) -> list[Array]:
         """Return where each element of each input goes: the backward rule, given places for a gradient."""
         part = Context(training=ctx.training, inputs=inputs)
-        return [p.ravel() for p in node.op.backward(part, np.arange(int(np.prod(shape))).reshape(shape))[0]]
+        return [p.ravel() for p in node.op.backward(part, np.arange(prod(shape)).reshape(shape))[0]]
 
     def _in_a_sample(self, trace: Trace, tensor: Tensor) -> list[Array]:
         node = node_of(tensor)
@@ -243,7 +244,7 @@ def _slopes(trace: Trace, tensor: Tensor, role: str, index: tuple[int, ...], mul
             ) -> tuple[Array, list[int]]:
     """Return ∂u/∂w for a bias, or for a weight of what is multiplied (B, …, I)."""
     rows, features = len(trace.values[tensor]), tensor.shape[-1]
-    groups = int(np.prod(tensor.shape[:-1]))
+    groups = prod(tensor.shape[:-1])
     units = [g * features + index[-1] for g in range(groups)]
     if role == "bias":
         return np.ones((rows, groups)), units

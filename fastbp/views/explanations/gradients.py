@@ -7,7 +7,7 @@ is read off that run. The network itself is not touched.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import isfinite
+from math import isfinite, prod
 from typing import Any
 
 import numpy as np
@@ -233,7 +233,7 @@ class _Weight:
 
 
 def _size(tensor: Tensor) -> int:
-    return int(np.prod(tensor.shape))
+    return prod(tensor.shape)
 
 
 def _in_dtype(data: Data, dtype: str) -> Data:

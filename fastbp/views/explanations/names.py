@@ -7,6 +7,7 @@ Weights are numbered layer by layer, destination unit by destination unit: in a 
 from __future__ import annotations
 
 import re
+from math import prod
 
 import numpy as np
 
@@ -42,7 +43,7 @@ class Names:
             letter = _ROLES.get(parameter.role, "")
             if letter:
                 self._first[name] = counts[letter]
-                counts[letter] += int(np.prod(parameter.shape))
+                counts[letter] += prod(parameter.shape)
         self._counts = {letter: n - 1 for letter, n in counts.items()}
 
     def _letter(self, tensor: Tensor) -> str:
@@ -91,7 +92,7 @@ class Names:
             raise ValueError(f"weight is {weight!r}; expected {self.valid()}")
         shape = self._graph.parameters[parts[1]].shape
         index = tuple(int(i) for i in places)
-        if not index and np.prod(shape) == 1:
+        if not index and prod(shape) == 1:
             index = (0,) * len(shape)
         if len(index) != len(shape) or not all(-n <= i < n for i, n in zip(index, shape, strict=True)):
             limits = ", ".join(f"0–{n - 1}" for n in shape)
@@ -102,7 +103,7 @@ class Names:
     def _numbered(self, weight: str, letter: str, number: int) -> tuple[str, tuple[int, ...]]:
         for name, first in self._first.items():
             shape = self._graph.parameters[name].shape
-            if _ROLES[self._graph.parameters[name].role] == letter and first <= number < first + int(np.prod(shape)):
+            if _ROLES[self._graph.parameters[name].role] == letter and first <= number < first + prod(shape):
                 return name, _index(shape, number - first)
         raise ValueError(f"weight is {weight!r}; expected {self.valid()}")
 
@@ -126,7 +127,7 @@ def element(shape: Shape, index: int) -> str:
     >>> element((3, 4), 5), element((7,), 2), element((1,), 0)
     ('2,2', '3', '')
     """
-    if int(np.prod(shape)) == 1:
+    if prod(shape) == 1:
         return ""
     return ",".join(str(int(i) + 1) for i in np.unravel_index(index, shape))
 

@@ -46,9 +46,9 @@ class Lesson {
   }
 
   paint(all) {
-    const seen = { values: new Set(), slopes: new Set(), edges: new Set(), now: new Set() };
+    const seen = { values: new Set(), slopes: new Set(), edges: new Set(), totals: new Set(), now: new Set() };
     this.changes.slice(0, this.at + 1).forEach((change) => {
-      for (const key of ["values", "slopes", "edges"]) change[key].forEach((id) => seen[key].add(id));
+      for (const key of ["values", "slopes", "edges", "totals"]) change[key].forEach((id) => seen[key].add(id));
     });
     const lit = new Set(this.changes.slice(0, this.at + 1)
       .flatMap((change, k) => this.steps[k].classList.contains("forward") ? [] : change.now));
@@ -64,12 +64,17 @@ class Lesson {
     for (const edge of this.article.querySelectorAll(".edge")) {
       const id = edge.dataset.edge;
       edge.classList.toggle("has-slope", everything || seen.edges.has(id));
+      edge.classList.toggle("has-total", everything || seen.totals.has(id));
       const bright = everything || lit.has(id) || all;
       edge.classList.toggle("lit", bright);
+      edge.classList.toggle("now", now.has(id));
       const path = edge.querySelector("path");
+      if (!path) continue;
       const marker = path.getAttribute("marker-end").replace("-chain)", ")");
       path.setAttribute("marker-end", bright && edge.classList.contains("chain") ? marker.replace(")", "-chain)") : marker);
-      edge.classList.toggle("now", now.has(id));
+    }
+    for (const told of this.article.querySelectorAll(".told")) {
+      told.classList.toggle("is-told", Number(told.dataset.step) <= this.at);
     }
   }
 }

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from importlib.resources import files
 from string import Template
 
@@ -32,7 +31,7 @@ def page(explanations: Sequence[Derivation]) -> str:
     w = HtmlWriter(first, "html")
     menu = ""
     if len(explanations) > 1:
-        options = "".join(f'<option value="{i}">{markup.html(str(e.source.symbol))} {markup.html(e.name)}</option>'
+        options = "".join(f'<option value="{i}">{markup.html(f"{e.source.symbol} {e.name}")}</option>'
                           for i, e in enumerate(explanations))
         menu = f'<label class="menu">{w.say("choose_weight")} <select id="weight">{options}</select></label>'
     title = _heading(HtmlWriter(first, "text"))
@@ -44,8 +43,9 @@ def page(explanations: Sequence[Derivation]) -> str:
 def fragment(e: Derivation) -> str:
     """Return picture, chain and check as HTML for a notebook: no script, styles that stay inside."""
     w = HtmlWriter(e, "html")
+    told = "".join(step.told for step in steps(e))
     return (f'<div class="fbp" lang="{e.lang}"><style>{_scoped(_file("page.css"))}</style><h3>{_heading(w)}</h3>'
-            f'<div class="scroll">{picture(e)}</div>{_chain(w)}{check_table(w)}{_update(w)}{_notes(w)}</div>')
+            f'<div class="scroll">{picture(e)}</div>{told}{check_table(w)}{_update(w)}{_notes(w)}</div>')
 
 
 def _file(name: str) -> str:
@@ -64,17 +64,20 @@ def _heading(w: HtmlWriter) -> str:
 def _lesson(e: Derivation, index: int) -> str:
     w = HtmlWriter(e, "html")
     found = steps(e)
-    items = "\n".join(_item(step, k, len(found), w) for k, step in enumerate(found))
+    items = "\n".join(_item(step, f"step-{index}-{k}", w.say("step", k=k + 1, n=len(found)))
+                      for k, step in enumerate(found))
+    told = "\n".join(f'<div class="told" data-step="{k}">{step.told}</div>'
+                     for k, step in enumerate(found) if step.told)
     changes = markup.html(json.dumps([_changes(s) for s in found]))
     summary = ", ".join(f"{q.symbol.html()} = {w.number(q.value)}" for q in (e.target, e.source))
     if e.name:
-        summary += f" <code>{markup.html(e.name)}</code>"
+        summary += f" <code>{w.name()}</code>"
     sample = e.uses[0].sample
     here = f"<p>{w.say('here', k=sample)}</p>" if sample else ""
     labels = {"first": "⇤", "back": f"← {w.say('back')}", "next": f"{w.say('next')} →", "last": "⇥"}
     buttons = "".join(f'<button type="button" data-go="{go}" title="{w.say(go)}" aria-label="{w.say(go)}">'
                       f"{label}</button>" for go, label in labels.items())
-    return f"""<article class="lesson fbp" data-weight="{markup.html(str(e.source.symbol))}" data-changes="{changes}">
+    return f"""<article class="lesson fbp" data-changes="{changes}">
 <header><h1>{_heading(w)}</h1><p class="summary">{summary}</p>{here}</header>
 <div class="pictures">
 <div class="scroll wide" tabindex="0" role="region" aria-label="{w.say("scroll")}">{picture(e)}</div>
@@ -85,27 +88,18 @@ def _lesson(e: Derivation, index: int) -> str:
 <ol class="steps" aria-live="polite">{items}</ol>
 <p class="keys">{w.say("keys")}</p>
 <section class="chain" aria-labelledby="chain-{index}"><h2 id="chain-{index}">{w.say("chain")}</h2>
-{_chain(w)}</section>
+{told}</section>
 {_notes(w)}
 </article>"""
 
 
-def _item(step: Step, k: int, count: int, w: HtmlWriter) -> str:
-    return (f'<li class="step {step.kind}" id="step-{k}-{markup.html(str(w.e.source.symbol))}">'
-            f'<p class="place">{w.say("step", k=k + 1, n=count)}</p><h2>{step.title}</h2>{step.body}</li>')
+def _item(step: Step, name: str, place: str) -> str:
+    return (f'<li class="step {step.kind}" id="{name}"><p class="place">{place}</p><h2>{step.title}</h2>'
+            f"{step.body}</li>")
 
 
 def _changes(step: Step) -> dict[str, list[str]]:
-    return {k: v for k, v in asdict(step).items() if k in ("values", "slopes", "edges", "now")}
-
-
-def _chain(w: HtmlWriter) -> str:
-    e = w.e
-    if e.path_count == 1 and e.paths:
-        return w.equation(w.only_path(), e.gradient)
-    rest = f"<p>{w.rest(e.hidden_paths)}: {w.number(e.rest)}</p>" if e.hidden_paths else ""
-    return ("".join(w.equation(w.product(p), p.value) for p in e.paths) + rest +
-            w.equation([w.wanted(), w.summands(), ""], e.gradient))
+    return {key: getattr(step, key) for key in ("values", "slopes", "edges", "totals", "now")}
 
 
 def _update(w: HtmlWriter) -> str:
@@ -116,7 +110,5 @@ def _update(w: HtmlWriter) -> str:
 
 
 def _notes(w: HtmlWriter) -> str:
-    if not w.e.notes:
-        return ""
-    items = "".join(f"<li>{w.note(n)}</li>" for n in w.e.notes)
-    return f'<section class="notes"><h2>{w.say("notes")}</h2><ul>{items}</ul></section>'
+    items = "".join(f"<li>{note}</li>" for note in w.notes())
+    return f'<section class="notes"><h2>{w.say("notes")}</h2><ul>{items}</ul></section>' if items else ""

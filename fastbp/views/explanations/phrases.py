@@ -102,6 +102,7 @@ PHRASES: dict[str, dict[str, str]] = {
     "forward_step": {"en": "Forward: {name}", "ko": "순전파: {name}"},
     "loss_step": {"en": "Forward: the error", "ko": "순전파: 오차"},
     "backward_step": {"en": "Backward: {derivative}", "ko": "역전파: {derivative}"},
+    "middle_step": {"en": "Backward: {count} more factors", "ko": "역전파: 인수 {count}개 더"},
     "product_step": {"en": "The product along the path", "ko": "경로를 따른 곱"},
     "path_step": {"en": "One more path", "ko": "또 하나의 경로"},
     "so_far": {"en": "Product so far", "ko": "지금까지의 곱"},

@@ -7,13 +7,14 @@ depends on colour alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import pairwise
+from collections import Counter
 
-from fastbp.views import markup
-from fastbp.views.explanations.parts import Box, Derivation, Diagram, Edge
+from fastbp.views import drawing, markup
+from fastbp.views.drawing import at
+from fastbp.views.explanations.parts import Box, Derivation, Edge
 from fastbp.views.explanations.phrases import say
-from fastbp.views.explanations.symbols import number
+from fastbp.views.explanations.placement import BOX_HEIGHT, BOX_WIDTH, MARGIN, Label, Placement, Seat
+from fastbp.views.explanations.symbols import Symbol, number
 
 COLOURS = """
 .fbp-graph { --bg: #ffffff; --ink: #1b1f24; --muted: #57606a; --line: #8c959f; --box: #f6f8fa; --value: #0550ae;
@@ -28,7 +29,7 @@ _STYLE = """
 .fbp-graph text { fill: var(--ink); font-variant-numeric: tabular-nums; }
 .fbp-graph .name { font-weight: 600; }
 .fbp-graph .value { fill: var(--value); }
-.fbp-graph .slope, .fbp-graph .chain .local { fill: var(--slope); }
+.fbp-graph .slope, .fbp-graph .total, .fbp-graph .chain .local { fill: var(--slope); }
 .fbp-graph .more { fill: var(--muted); font-size: 12px; }
 .fbp-graph rect { fill: var(--box); stroke: var(--line); }
 .fbp-graph .chain rect { fill: var(--chain-box); stroke: var(--chain); stroke-width: 2; }
@@ -36,166 +37,126 @@ _STYLE = """
 .fbp-graph .edge.chain path { stroke: var(--chain); stroke-width: 2.5; }
 .fbp-graph marker path { fill: var(--line); stroke: none; }
 .fbp-graph marker.chain path { fill: var(--chain); }
-.fbp-graph .edge text { font-size: 12px; paint-order: stroke; stroke: var(--bg); stroke-width: 5px;
+.fbp-graph .label text { font-size: 12px; paint-order: stroke; stroke: var(--bg); stroke-width: 5px;
   stroke-linejoin: round; }
 """
 
-_BOX_WIDTH, _BOX_HEIGHT = 96, 62
-# Between the boxes of a layer, and between layers, for pictures that run to the right and downwards.
-_BESIDE, _AHEAD = (22, 12), (112, 66)
-_MARGIN, _LEGEND = 14, 34
-# Lines of a layer are labelled with their weights if there are no more than so many.
+# Lines to a column are labelled with their weights if there are no more than so many.
 _LABELLED = 6
-
-_Point = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """Where everything stands."""
-
-    width: float
-    height: float
-    centres: dict[str, tuple[float, float]]
-    columns: dict[str, int]
-    more: list[tuple[float, float, int]]
-    vertical: bool
+# Signs of a name that fit into a box, and beside a line.
+_NAME, _WEIGHT_NAME = 12, 16
 
 
 def picture(e: Derivation, vertical: bool = False, digits: int = 4, legend: bool = True) -> str:
     """Return the picture of an explanation."""
-    layout = _place(e.diagram, vertical, legend)
+    labels = _labels(e, vertical, digits)
+    placed = Placement(e.diagram, labels, vertical)
     key = f"{'v' if vertical else 'h'}-{''.join(c for c in str(e.source.symbol) if c.isalnum())}"
-    parts = [_edge(edge, e, layout, key, digits) for edge in e.diagram.edges]
-    parts += [_box(box, layout, digits) for column in e.diagram.columns for box in column.boxes]
-    parts += [f'<text class="more" x="{x:g}" y="{y:g}" text-anchor="middle">⋮ '
-              f'{markup.html(say("more_units", e.lang, count=n))}</text>' for x, y, n in layout.more]
-    if legend:
-        parts.append(_legend(e, layout))
-    return ('<svg xmlns="http://www.w3.org/2000/svg" class="fbp-graph" '
-            f'viewBox="0 0 {layout.width:g} {layout.height:g}" width="{layout.width:g}" height="{layout.height:g}" '
-            f'lang="{e.lang}" role="img" aria-label="{markup.html(_description(e))}">\n'
-            f'<style>{COLOURS}{_STYLE}</style>\n<defs>{_markers(key)}</defs>\n'
-            + "\n".join(parts) + "\n</svg>")
+    width, height, entries = placed.width, placed.height, _legend(e, vertical, placed.height) if legend else []
+    for _, right, bottom in entries:
+        width, height = max(width, right), max(height, bottom)
+    seats = zip(e.diagram.edges, labels, placed.seats(), strict=True)
+    parts = [f"<defs>{_markers(key)}</defs>",
+             *(_line(edge, placed.path(i), key) for i, edge in enumerate(e.diagram.edges)),
+             *(_box(box, *placed.centres[box.id], digits) for box in e.diagram.boxes),
+             *(_label(edge, label, seat) for edge, label, seat in seats if label is not None),
+             *(drawing.text(x, y, f"⋮ {say('more_units', e.lang, count=n)}", "more") for x, y, n in placed.more),
+             *(entry for entry, _, _ in entries)]
+    return drawing.frame("fbp-graph", width, height, COLOURS + _STYLE, parts, lang=e.lang, aria_label=_description(e))
 
 
-def _place(diagram: Diagram, vertical: bool, legend: bool) -> _Layout:
-    beside, ahead = (axis[vertical] for axis in (_BESIDE, _AHEAD))
-    across, along = (_BOX_WIDTH, _BOX_HEIGHT) if vertical else (_BOX_HEIGHT, _BOX_WIDTH)
-    extents = [len(c.boxes) * (across + beside) - beside + (0 if not c.more else 0 if vertical else 20)
-               for c in diagram.columns]
-    widest = max(extents)
-    centres, columns, more = {}, {}, []
-    folded = 16 if vertical and any(c.more for c in diagram.columns) else 0
-    for k, column in enumerate(diagram.columns):
-        a = _MARGIN + along / 2 + k * (along + ahead + folded)
-        start = _MARGIN + (widest - extents[k]) / 2
-        for i, box in enumerate(column.boxes):
-            c = start + across / 2 + i * (across + beside)
-            centres[box.id], columns[box.id] = ((c, a) if vertical else (a, c)), k
-        if column.more:
-            end = start + len(column.boxes) * (across + beside) - beside
-            more.append((_MARGIN + widest / 2, a + along / 2 + 16, column.more) if vertical
-                        else (a, end + 17, column.more))
-    length = 2 * _MARGIN + len(diagram.columns) * (along + ahead + folded) - ahead
-    breadth = 2 * _MARGIN + widest
-    width, height = (max(breadth, 330), length) if vertical else (max(length, 420), breadth)
-    if vertical and breadth < width:
-        shift = (width - breadth) / 2
-        centres = {b: (x + shift, y) for b, (x, y) in centres.items()}
-        more = [(x + shift, y, n) for x, y, n in more]
-    height += _LEGEND * (3 if vertical else 1) if legend else 0
-    return _Layout(width, height, centres, columns, more, vertical)
+def _line(edge: Edge, path: str, key: str) -> str:
+    return (f'<g class="edge{" chain" * edge.chain}" data-edge="{markup.html(edge.name)}"><path d="{path}" '
+            f'marker-end="url(#fbp-{key}{"-chain" * edge.chain})"/></g>')
 
 
-def _box(box: Box, layout: _Layout, digits: int) -> str:
-    x, y = layout.centres[box.id]
-    left, top = x - _BOX_WIDTH / 2, y - _BOX_HEIGHT / 2
-    slope = "" if box.gradient is None else (
-        f'<text class="slope" x="{x:g}" y="{top + 54:g}" text-anchor="middle">∂ {number(box.gradient, digits)}</text>')
+def _box(box: Box, x: float, y: float, digits: int) -> str:
+    left, top = x - BOX_WIDTH / 2, y - BOX_HEIGHT / 2
     corner = 6 if box.kind in ("input", "constant", "weight") else 16
-    value = "" if box.kind == "constant" else (
-        f'<text class="value" x="{x:g}" y="{top + 37:g}" text-anchor="middle">{number(box.value, digits)}</text>')
-    return (f'<g class="box {box.kind}{" chain" * box.chain}" data-box="{box.id}"><rect x="{left:g}" y="{top:g}" '
-            f'width="{_BOX_WIDTH}" height="{_BOX_HEIGHT}" rx="{corner}"/><text class="name" x="{x:g}" y="{top + 19:g}" '
-            f'text-anchor="middle">{markup.html(str(box.symbol))}</text>{value}{slope}</g>')
+    name = str(box.symbol)
+    full = f"<title>{markup.html(name)}</title>" if len(name) > _NAME else ""
+    texts = [drawing.text(x, top + 19, _short(name, _NAME), "name")]
+    if box.kind != "constant":
+        texts.append(drawing.text(x, top + 37, number(box.value, digits), "value"))
+    if box.gradient is not None:
+        texts.append(drawing.text(x, top + 54, f"∂ {number(box.gradient, digits)}", "slope"))
+    return (f'<g class="box {box.kind}{" chain" * box.chain}" data-box="{box.id}">{full}<rect x="{at(left)}" '
+            f'y="{at(top)}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="{corner}"/>{"".join(texts)}</g>')
 
 
-def _edge(edge: Edge, e: Derivation, layout: _Layout, key: str, digits: int) -> str:
-    points = _curve(edge, layout)
-    path = "M" + ("L" if len(points) == 2 else "C").join(
-        " ".join(f"{x:g} {y:g}" for x, y in part) for part in (points[:1], points[1:]))
-    return (f'<g class="edge{" chain" * edge.chain}" data-edge="{edge.source}>{edge.target}"><path d="{path}" '
-            f'marker-end="url(#fbp-{key}{"-chain" * edge.chain})"/>{_labels(edge, e, layout, points, digits)}</g>')
+def _short(name: str, limit: int) -> str:
+    """Return a name as it is drawn: long ones are cut off."""
+    return markup.html(name if len(name) <= limit else name[:limit - 1] + "…")
 
 
-def _curve(edge: Edge, layout: _Layout) -> list[_Point]:
-    """Return start and end of a line, with two control points between where it swings around layers it skips."""
-    (x1, y1), (x2, y2) = layout.centres[edge.source], layout.centres[edge.target]
-    if layout.vertical:
-        y1, y2 = y1 + _BOX_HEIGHT / 2, y2 - _BOX_HEIGHT / 2 - 2
-    else:
-        x1, x2 = x1 + _BOX_WIDTH / 2, x2 - _BOX_WIDTH / 2 - 2
-    if layout.columns[edge.target] - layout.columns[edge.source] <= 1:
-        return [(x1, y1), (x2, y2)]
-    if layout.vertical:
-        return [(x1, y1), (layout.width - 4, y1 + 20), (layout.width - 4, y2 - 20), (x2, y2)]
-    return [(x1, y1), (x1 + 60, 4), (x2 - 60, 4), (x2, y2)]
+# ---- labels of lines -------------------------------------------------------------------------------------------------
 
 
-def _point(points: list[_Point], t: float) -> _Point:
-    if len(points) == 1:
-        return points[0]
-    between = [(a[0] + t * (b[0] - a[0]), a[1] + t * (b[1] - a[1])) for a, b in pairwise(points)]
-    return _point(between, t)
-
-
-def _labels(edge: Edge, e: Derivation, layout: _Layout, points: list[_Point], digits: int) -> str:
+def _labels(e: Derivation, vertical: bool, digits: int) -> list[Label | None]:
     """Name a weight with its value; write the derivative beside lines of the chain, where it may be the weight."""
-    column = layout.columns[edge.target]
-    alike = [other for other in e.diagram.edges if layout.columns[other.target] == column]
-    crowded = sum(other.weight is not None for other in alike) > _LABELLED
-    name = "" if edge.weight is None else markup.html(str(edge.weight.symbol))
-    value = "" if edge.weight is None else number(edge.weight.value, digits)
-    converging = sum(other.target == edge.target for other in alike) > 1
-    lines = []
+    column = {box.id: k for k, c in enumerate(e.diagram.columns) for box in c.boxes}
+    weights = Counter(column[edge.target] for edge in e.diagram.edges if edge.weight is not None)
+    return [_of_edge(edge, weights[column[edge.target]] > _LABELLED, vertical, digits) for edge in e.diagram.edges]
+
+
+def _of_edge(edge: Edge, crowded: bool, vertical: bool, digits: int) -> Label | None:
+    if edge.weight is None:
+        slope = None if edge.local is None or edge.local == 1 else number(edge.local, digits)
+        return None if slope is None else _made((f"×{slope}", f"×{slope}", "slope"))
+    name, value = _named(edge.weight.symbol), number(edge.weight.value, digits)
+    named = (f'{name[0]} <tspan class="value">{value}</tspan>', f"{name[1]} {value}", "")
     if edge.gradient is not None:
-        lines = [(f'{name} <tspan class="value">{value}</tspan>', ""), (f"∂ {number(edge.gradient, digits)}", "slope")]
-    elif edge.weight is not None and edge.local is not None:
-        slope = f'<tspan class="slope">×</tspan><tspan class="value local">{value}</tspan>'
-        lines = [(name, ""), (slope, "")] if layout.vertical else [(f"{name} {slope}", "")]
-        lines = lines[-1:] if crowded and layout.vertical else [(slope, "")] if crowded else lines
-    elif edge.weight is not None and not crowded:
-        lines = [(name if layout.vertical else f'{name} <tspan class="value">{value}</tspan>', "")]
-    elif edge.local is not None and edge.local != 1:
-        lines = [(f"×{number(edge.local, digits)}", "slope")]
-    wide = edge.gradient is not None and crowded
-    beside = layout.vertical and not edge.chain and edge.weight is not None
-    x, y = _point(points, 0.62 if beside else 0.34 if converging and len(points) == 2 and not wide else 0.5)
-    level = not layout.vertical and len(points) == 2 and abs(points[0][1] - points[1][1]) < 8
-    first = y - 6 if level else y - 14 * (len(lines) - 1) / 2 + 4
-    step = 20 if level else 15
-    return "".join(f'<text class="{css}" x="{x:g}" y="{first + i * step:g}" text-anchor="middle">{label}</text>'
-                   for i, (label, css) in enumerate(lines))
+        total = f"∂ {number(edge.gradient, digits)}"
+        return _made(named, (total, total, "total"))
+    if edge.local is not None:
+        times = (f'<tspan class="slope">×</tspan><tspan class="value local">{value}</tspan>', f"×{value}", "")
+        if crowded:
+            return _made(times)
+        if vertical:
+            return _made((*name, ""), times)
+        return _made((f"{name[0]} {times[0]}", f"{name[1]} {times[1]}", ""))
+    return None if crowded else _made((*name, "") if vertical else named)
 
 
-def _legend(e: Derivation, layout: _Layout) -> str:
+def _named(symbol: Symbol) -> tuple[str, str]:
+    """Return a weight's name as markup, and as plain text."""
+    name = str(symbol)
+    return _short(name, _WEIGHT_NAME), name[:_WEIGHT_NAME]
+
+
+def _made(*lines: tuple[str, str, str]) -> Label:
+    return Label(tuple((content, css) for content, _, css in lines), max(_width(plain) for _, plain, _ in lines))
+
+
+def _label(edge: Edge, label: Label, seat: Seat) -> str:
+    texts = "".join(drawing.text(seat.x, seat.y + k * seat.step, content, css)
+                    for k, (content, css) in enumerate(label.lines))
+    return f'<g class="edge label{" chain" * edge.chain}" data-edge="{markup.html(edge.name)}">{texts}</g>'
+
+
+# ---- around the graph ------------------------------------------------------------------------------------------------
+
+
+def _legend(e: Derivation, vertical: bool, top: float) -> list[tuple[str, float, float]]:
+    """Return the entries of the legend, each with its right and lower end."""
+    target, source = (_short(str(q.symbol), _WEIGHT_NAME) for q in (e.target, e.source))
     entries = [("value", say("legend_forward", e.lang)),
-               ("slope", "∂ " + say("legend_backward", e.lang, target=e.target.symbol)),
-               ("", say("legend_chain", e.lang, source=e.source.symbol))]
-    parts = []
-    for k, (css, text) in enumerate(entries):
-        x = _MARGIN + (0 if layout.vertical else sum(36 + _width(t) for _, t in entries[:k]))
-        y = layout.height - 10 - (0 if not layout.vertical else (2 - k) * 22)
-        mark = (f'<rect x="{x:g}" y="{y - 10:g}" width="12" height="12" rx="2"/>' if not css else
-                f'<circle cx="{x + 6:g}" cy="{y - 4:g}" r="5" style="fill: var(--{css})"/>')
-        parts.append(f'<g class="legend{" chain" * (not css)}">{mark}<text class="{css}" x="{x + 18:g}" y="{y:g}">'
-                     f"{markup.html(text)}</text></g>")
-    return "".join(parts)
+               ("slope", "∂ " + say("legend_backward", e.lang, target=target)),
+               ("", say("legend_chain", e.lang, source=source))]
+    found, x, y = [], float(MARGIN), top + 20
+    for css, label in entries:
+        mark = (f'<rect x="{at(x)}" y="{at(y - 10)}" width="12" height="12" rx="2"/>' if not css else
+                f'<circle cx="{at(x + 6)}" cy="{at(y - 4)}" r="5" style="fill: var(--{css})"/>')
+        right = x + 18 + _width(label) + MARGIN
+        found.append((f'<g class="legend{" chain" * (not css)}">{mark}'
+                      f'{drawing.text(x + 18, y, label, css, anchor="")}</g>', right, y + 10))
+        x, y = (x, y + 22) if vertical else (right + 4, y)
+    return found
 
 
 def _width(text: str) -> float:
-    return sum(12 if c > "\u1100" else 7 for c in text)
+    """Return how wide a text of 12 or 13 pixels may be."""
+    return sum(13 if c > "\u1100" and not "\u2000" <= c <= "\u2e7f" else 7.4 for c in text)
 
 
 def _markers(key: str) -> str:
@@ -205,8 +166,7 @@ def _markers(key: str) -> str:
 
 
 def _description(e: Derivation) -> str:
-    boxes = [b for column in e.diagram.columns for b in column.boxes]
-    values = ", ".join(f"{b.symbol} = {number(b.value, 4)}" for b in boxes if b.kind != "constant")
-    chain = ", ".join(f"∂{e.target.symbol}/∂{b.symbol} = {number(b.gradient, 4)}" for b in boxes
+    values = ", ".join(f"{b.symbol} = {number(b.value, 4)}" for b in e.diagram.boxes if b.kind != "constant")
+    chain = ", ".join(f"∂{e.target.symbol}/∂{b.symbol} = {number(b.gradient, 4)}" for b in e.diagram.boxes
                       if b.chain and b.gradient is not None)
     return say("picture", e.lang, values=values, chain=chain)

@@ -12,7 +12,7 @@ from math import isclose
 from typing import Literal
 
 from fastbp.views import markup
-from fastbp.views.explanations.parts import Derivation, Factor, Path, Stage, Use
+from fastbp.views.explanations.parts import Derivation, Path, Stage, Use
 from fastbp.views.explanations.symbols import derivative
 from fastbp.views.explanations.text import Writer
 
@@ -31,10 +31,12 @@ class Step:
         HTML.
     values, slopes : list of str
         Boxes whose value, or whose derivative, appears with this step.
-    edges : list of str
-        Lines whose derivative appears, as "source>target".
+    edges, totals : list of str
+        Lines whose local derivative, or whose weight's gradient, appears; "*" for all of both.
     now : list of str
         Boxes and lines that the step is about.
+    told : str
+        What stands in the chain rule's section from this step on: the product of a path, or the sum. HTML.
     """
 
     kind: Literal["start", "forward", "backward", "check", "update"]
@@ -43,7 +45,9 @@ class Step:
     values: list[str] = field(default_factory=list)
     slopes: list[str] = field(default_factory=list)
     edges: list[str] = field(default_factory=list)
+    totals: list[str] = field(default_factory=list)
     now: list[str] = field(default_factory=list)
+    told: str = ""
 
 
 class HtmlWriter(Writer):
@@ -70,7 +74,7 @@ def steps(e: Derivation) -> list[Step]:
 
 def _start(w: HtmlWriter) -> Step:
     e = w.e
-    given = [b for column in e.diagram.columns for b in column.boxes if b.kind in ("input", "constant", "weight")]
+    given = [b for b in e.diagram.boxes if b.kind in ("input", "constant", "weight")]
     names = {"target": e.target.symbol.html(), "source": e.source.symbol.html()}
     equations = [f"{b.symbol.html()} = {w.number(b.value)}" for b in given if b.kind != "constant"]
     if all(b.symbol != e.source.symbol for b in given):
@@ -97,62 +101,88 @@ def _title(stage: Stage, w: HtmlWriter) -> str:
 
 
 def _backward(w: HtmlWriter) -> Iterator[Step]:
-    e = w.e
-    gradients = {b.id: b.gradient for column in e.diagram.columns for b in column.boxes}
-    several = e.path_count > 1
-    first_use = True
+    several = w.e.path_count > 1
+    gradients = {b.id: b.gradient for b in w.e.diagram.boxes}
     number = 0
-    for use in e.uses:
+    for use in w.e.uses:
+        drawn = use.sample == w.e.uses[0].sample
         for path in use.paths:
             number += 1
             where = ": ".join(part for part in (w.use_title(use), w.say("path", k=number)) if part) if several else ""
-            if number <= _IN_DETAIL and first_use:
+            if number <= _IN_DETAIL and use is w.e.uses[0]:
                 yield from _path(w, path, where, gradients)
             else:
-                yield Step("backward", f"{w.say('path_step')} ({where})", w.equation(w.product(path), path.value),
-                           now=_along(path) if first_use else [])
-        first_use = False
+                body = w.equation(w.product(path), path.value)
+                yield Step("backward", f"{w.say('path_step')} ({where})", body, now=_along(path) if drawn else [],
+                           edges=[f.edge for f in path.factors] if drawn else [], told=body)
     if several:
         yield _sum(w, [b for b, gradient in gradients.items() if gradient is not None])
 
 
 def _path(w: HtmlWriter, path: Path, where: str, gradients: dict[str, float | None]) -> Iterator[Step]:
-    product = 1.0
     suffix = f" ({where})" if where else ""
-    for k, factor in enumerate(path.factors):
-        product *= factor.value
-        partial = Path(path.factors[:k + 1])
-        body = w.equation(w.factor(factor), factor.value)
-        if k:
-            steps = [w.derivatives(partial), w.numbers(partial), w.number(product)]
-            body += f"<p class=\"label\">{w.say('so_far')}</p>" + w.equation(steps, product)
-        reached = gradients.get(factor.source_box)
-        arrived = reached is not None and isclose(product, reached, rel_tol=1e-9) and k < len(path.factors) - 1
-        title = w.say("backward_step", derivative=derivative(factor.of, factor.by, "html")) + suffix
-        slopes = [factor.source_box] * arrived + [factor.box] * (k == 0)
-        yield Step("backward", title, body, slopes=slopes, edges=[_edge(factor)],
-                   now=[factor.box, factor.source_box, _edge(factor)])
-    yield Step("backward", w.say("product_step") + suffix, w.equation(w.product(path), path.value), now=_along(path))
+    middle = path.middle
+    for k in (*range(middle.start), *range(middle.stop, len(path.factors))):
+        if k == middle.stop and middle.start < middle.stop:
+            yield _middle(w, path, suffix)
+        yield _factor(w, path, k, suffix, gradients)
+    whole = w.equation(w.product(path), path.value)
+    if where:
+        yield Step("backward", w.say("product_step") + suffix, whole, now=_along(path), told=whole)
+    else:
+        yield Step("backward", w.say("product_step"), whole, slopes=_asked(w), totals=_totals(w), now=_along(path),
+                   told=w.equation(w.only_path(), w.e.gradient))
 
 
-def _edge(factor: Factor) -> str:
-    return f"{factor.source_box or 'asked'}>{factor.box}"
+def _factor(w: HtmlWriter, path: Path, k: int, suffix: str, gradients: dict[str, float | None]) -> Step:
+    """Return the step from one quantity back to the next; what has arrived there appears if it is all there is."""
+    factor, so_far = path.factors[k], Path(path.factors[:k + 1])
+    body = w.equation(w.factor(factor), factor.value)
+    if k:
+        equation = [w.derivatives(so_far), w.numbers(so_far), w.number(so_far.value)]
+        body += f"<p class=\"label\">{w.say('so_far')}</p>" + w.equation(equation, so_far.value)
+    reached = gradients.get(factor.source_box)
+    last = k == len(path.factors) - 1
+    arrived = reached is not None and isclose(so_far.value, reached, rel_tol=1e-9) and not last
+    title = w.say("backward_step", derivative=derivative(factor.of, factor.by, "html")) + suffix
+    slopes = [factor.source_box] * arrived + [factor.box] * (k == 0)
+    return Step("backward", title, body, slopes=slopes, edges=[factor.edge],
+                now=[factor.box, factor.source_box, factor.edge])
+
+
+def _middle(w: HtmlWriter, path: Path, suffix: str) -> Step:
+    """Return the step over the factors in the middle of a long path, all at once."""
+    factors = path.factors[path.middle]
+    between = Path(factors)
+    ends = derivative(factors[0].of, factors[0].by, "html"), derivative(factors[-1].of, factors[-1].by, "html")
+    body = w.equation([f"{ends[0]} · ⋯ · {ends[1]}", ""], between.value)
+    title = w.say("middle_step", count=len(factors)) + suffix
+    return Step("backward", title, body, edges=[f.edge for f in factors], now=_along(between))
 
 
 def _along(path: Path) -> list[str]:
-    return [b for f in path.factors for b in (f.box, f.source_box, _edge(f)) if b]
+    return [b for f in path.factors for b in (f.box, f.source_box, f.edge) if b]
+
+
+def _asked(w: HtmlWriter) -> list[str]:
+    """Return the box of the parameter that is asked for, if it has one."""
+    return [b.id for b in w.e.diagram.boxes if b.kind == "weight"]
+
+
+def _totals(w: HtmlWriter) -> list[str]:
+    return [edge.name for edge in w.e.diagram.edges if edge.gradient is not None]
 
 
 def _sum(w: HtmlWriter, boxes: list[str]) -> Step:
     e = w.e
-    body = ""
-    if e.hidden_paths:
-        body += f"<p>{w.rest(e.hidden_paths)}: {w.number(e.rest)}</p>"
-    body += w.equation([w.wanted(), w.summands(), ""], e.gradient)
+    told = f"<p>{w.rest(e.hidden_paths)}: {w.number(e.rest)}</p>" if e.hidden_paths else ""
+    told += w.equation([w.wanted(), w.summands(), ""], e.gradient)
+    body = told
     if e.use_count == 1 and e.uses[0].local is not None:
         body += f"<p>{w.say('one_pass')}</p>" + w.equation(w.one_pass(e.uses[0]), e.gradient)
-    return Step("backward", w.say("sum_step"), body, slopes=boxes, now=[b for use in _drawn(e) for p in use.paths
-                                                                        for b in _along(p)])
+    along = [b for use in _drawn(e) for p in use.paths for b in _along(p)]
+    return Step("backward", w.say("sum_step"), body, slopes=boxes, totals=_totals(w), now=list(dict.fromkeys(along)),
+                told=told)
 
 
 def _drawn(e: Derivation) -> tuple[Use, ...]:
@@ -161,8 +191,7 @@ def _drawn(e: Derivation) -> tuple[Use, ...]:
 
 def _check(w: HtmlWriter) -> Step:
     return Step("check", w.say("check_step"), f"<p>{w.say('check_text')}</p>{check_table(w)}",
-                slopes=[b.id for column in w.e.diagram.columns for b in column.boxes if b.gradient is not None],
-                edges=["*"])
+                slopes=[b.id for b in w.e.diagram.boxes if b.gradient is not None], edges=["*"])
 
 
 def check_table(w: HtmlWriter) -> str:
