@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, floor, log10
+from html import escape
+from io import StringIO
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -20,9 +21,13 @@ from fastbp.engine.executable import BackendName
 from fastbp.layers import Linear, Tanh
 from fastbp.network import Sequential
 from fastbp.objectives.losses import MSE
+from fastbp.views import plots
 from fastbp.views.explanations.phrases import Language, language, say
-from fastbp.views.explanations.picture import COLOURS
 from fastbp.views.gradcheck import numerical_gradient
+
+# Fonts that have Korean letters, as Matplotlib names them; without any of them the plot is in English.
+_KOREAN = ("Noto Sans CJK KR", "Noto Sans CJK JP", "Noto Sans KR", "NanumGothic", "Malgun Gothic",
+           "Apple SD Gothic Neo", "AppleGothic")
 
 
 @dataclass(frozen=True)
@@ -55,9 +60,15 @@ class Row:
         return self.numerical / self.backward
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
-    """What :func:`compare` measured: a table when printed, and a plot."""
+    """What :func:`compare` measured: a table when printed, and a plot.
+
+    Attributes
+    ----------
+    rows : tuple of Row
+    lang : {"en", "ko"}
+    """
 
     rows: tuple[Row, ...]
     lang: Language = "en"
@@ -77,15 +88,53 @@ class Comparison:
                  if r.measured < r.weights]
         return "\n".join([say("compare_title", self.lang), "", *table, "", *notes, say("compare_result", self.lang)])
 
+    def plot(self, figure: Any = None) -> Any:
+        """Draw seconds against weights, both axes logarithmic. Needs Matplotlib (``pip install 'fastbp[plot]'``).
+
+        Parameters
+        ----------
+        figure : matplotlib Figure, optional
+
+        Returns
+        -------
+        matplotlib Figure
+        """
+        fonts = _korean_fonts() if self.lang == "ko" else []
+        lang = "ko" if fonts else "en"
+        labels = [say(f"compare_{key}", lang) for key in ("axis", "seconds", "line_numerical", "line_backward")]
+        figure = plots.gradient_cost([r.weights for r in self.rows], [r.numerical for r in self.rows],
+                                     [r.backward for r in self.rows], figure, labels=labels)
+        texts = [figure.axes[0].xaxis.label, figure.axes[0].yaxis.label, *figure.axes[0].get_legend().get_texts()]
+        for text in texts if fonts else []:
+            text.set_fontfamily([*fonts, "sans-serif"])
+        return figure
+
     def svg(self) -> str:
-        """Return a plot of seconds against weights, both axes logarithmic."""
-        return _plot(self)
+        """Return the plot as an SVG picture."""
+        file = StringIO()
+        self.plot().savefig(file, format="svg")
+        return file.getvalue()[file.getvalue().index("<svg"):]
 
     def __str__(self) -> str:
         return self.text()
 
-    def _repr_svg_(self) -> str:
-        return self.svg()
+    def __repr__(self) -> str:
+        first, last = self.rows[0], self.rows[-1]
+        return (f"Comparison({len(self.rows)} networks, {first.weights:,} to {last.weights:,} weights: numerical "
+                f"gradients take {first.ratio:,.0f} to {last.ratio:,.0f} times as long)")
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(self.text())}</pre>"
+
+
+def _korean_fonts() -> list[str]:
+    """Return those fonts on this machine that have Korean letters."""
+    try:
+        from matplotlib.font_manager import fontManager
+    except ImportError:
+        return []  # the plot itself says what to install
+    known = {font.name for font in fontManager.ttflist}
+    return [name for name in _KOREAN if name in known]
 
 
 def compare(widths: Sequence[int] = (1, 2, 4, 8, 16, 32, 64, 128), *, rows: int = 16, seconds: float = 1.0,
@@ -159,59 +208,3 @@ def _time(work: Any) -> float:
 def _columns(text: str) -> int:
     return sum(2 if "가" <= c <= "힣" else 1 for c in text)
 
-
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 640, 400, 76, 40, 54, 62
-
-
-def _plot(found: Comparison) -> str:
-    xs = [r.weights for r in found.rows]
-    ys = [t for r in found.rows for t in (r.numerical, r.backward)]
-    x_range, y_range = (floor(log10(min(xs))), ceil(log10(max(xs)))), (floor(log10(min(ys))), ceil(log10(max(ys))))
-
-    def x(value: float) -> float:
-        return _LEFT + (log10(value) - x_range[0]) / max(1, x_range[1] - x_range[0]) * (_WIDTH - _LEFT - _RIGHT)
-
-    def y(value: float) -> float:
-        return _HEIGHT - _BOTTOM - (log10(value) - y_range[0]) / max(1, y_range[1] - y_range[0]) * (
-            _HEIGHT - _TOP - _BOTTOM)
-
-    parts = []
-    for k in range(x_range[0], x_range[1] + 1):
-        parts.append(f'<path class="grid" d="M{x(10**k):g} {_TOP}V{_HEIGHT - _BOTTOM}"/><text x="{x(10**k):g}" '
-                     f'y="{_HEIGHT - _BOTTOM + 20}" text-anchor="middle">{10**k:,}</text>')
-    for k in range(y_range[0], y_range[1] + 1):
-        parts.append(f'<path class="grid" d="M{_LEFT} {y(10.0**k):g}H{_WIDTH - _RIGHT}"/><text x="{_LEFT - 8}" '
-                     f'y="{y(10.0**k) + 4:g}" text-anchor="end">{10.0**k:g}</text>')
-    for k, (css, attribute) in enumerate((("slope", "numerical"), ("value", "backward"))):
-        points = [(x(r.weights), y(getattr(r, attribute))) for r in found.rows]
-        parts.append(f'<path class="{css}" d="M' + "L".join(f"{a:g} {b:g}" for a, b in points) + '"/>')
-        for a, b in points:
-            parts.append(f'<rect class="{css}" x="{a - 4:g}" y="{b - 4:g}" width="8" height="8"/>' if k == 0 else
-                         f'<circle class="{css}" cx="{a:g}" cy="{b:g}" r="4.5"/>')
-        end = points[-1]
-        parts.append(f'<text class="label {css}" x="{end[0] - 8:g}" y="{end[1] - 12:g}" text-anchor="end">'
-                     f"{say(f'compare_line_{attribute}', found.lang)}</text>")
-    parts.append(f'<text class="label" x="{_LEFT - 60}" y="26">{say("compare_seconds", found.lang)}</text>'
-                 f'<text class="label" x="{(_LEFT + _WIDTH - _RIGHT) / 2:g}" y="{_HEIGHT - 14}" text-anchor="middle">'
-                 f'{say("compare_axis", found.lang)}</text>')
-    last = found.rows[-1]
-    description = f"{say('compare_title', found.lang)}: {last.weights:,}, {last.numerical:.3g} s, {last.backward:.3g} s"
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" class="fbp-graph" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
-            f'width="{_WIDTH}" height="{_HEIGHT}" lang="{found.lang}" role="img" aria-label="{description}">\n'
-            f'<style>{COLOURS}{_STYLE}</style>\n<rect class="paper" width="{_WIDTH}" height="{_HEIGHT}"/>'
-            + "\n".join(parts) + "\n</svg>")
-
-
-_STYLE = """
-.fbp-graph .paper { fill: var(--bg); }
-.fbp-graph .grid { stroke: var(--line); stroke-width: .5; fill: none; }
-.fbp-graph path.slope, .fbp-graph path.value { fill: none; stroke-width: 2.5; }
-.fbp-graph path.slope { stroke: var(--slope); }
-.fbp-graph path.value { stroke: var(--value); }
-.fbp-graph .slope { fill: var(--slope); }
-.fbp-graph .value { fill: var(--value); }
-.fbp-graph text { fill: var(--ink); font-variant-numeric: tabular-nums; }
-.fbp-graph .label { font-weight: 600; }
-.fbp-graph text.slope { fill: var(--slope); }
-.fbp-graph text.value { fill: var(--value); }
-"""

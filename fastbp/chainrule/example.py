@@ -13,17 +13,23 @@ import numpy as np
 
 from fastbp.engine.executable import BackendName
 from fastbp.layers import Linear, Sigmoid
-from fastbp.network import Sequential
+from fastbp.network import Network, Sequential
 from fastbp.objectives.losses import HalfSquaredError
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
 class Example:
-    """A network with data: what ``net.explain`` takes."""
+    """A network with data: what ``net.explain`` takes.
 
-    net: Any
+    Attributes
+    ----------
+    net : Network
+    x, y : array, or whatever else the network takes
+    loss : Loss
+    lr : float
+    """
+
+    net: Network
     x: Any
     y: Any
     loss: Any

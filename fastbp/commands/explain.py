@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import json
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
+from dataclasses import replace
+from inspect import isabstract
 from pathlib import Path
+
+import numpy as np
 
 from fastbp.chainrule import Explanation, compare, load, page, worked_example
 from fastbp.chainrule.example import Example
 from fastbp.commands.arguments import not_an_input, positive_int
 from fastbp.core.checks import file_to_write
+from fastbp.objectives import losses
+from fastbp.ops.base import Array
 from fastbp.views.explanations.names import Names
 
 # A page for every weight of a network is meant for small ones.
 _MOST_WEIGHTS = 200
+_LOSSES = {name: kind for name, kind in vars(losses).items()
+           if isinstance(kind, type) and issubclass(kind, losses.Loss) and not isabstract(kind)}
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("file", nargs="?", type=Path, metavar="FILE",
-                        help="a network and data: .json, or .py that sets net, x, y, loss and lr; "
-                             "without it the worked 2-2-2 example")
+                        help="a network and data: .py that sets net, x, y, loss and lr, or .safetensors as net.save "
+                             "writes it, with --x, --y and --loss; without it the worked 2-2-2 example")
+    parser.add_argument("--x", type=_numbers, metavar="NUMBERS",
+                        help='one sample, such as "0.05, 0.10", or rows: "[[0.05, 0.10], [0.2, 0.3]]", or a .npy file')
+    parser.add_argument("--y", type=_numbers, metavar="NUMBERS", help="its target, or targets, likewise")
+    parser.add_argument("--loss", choices=sorted(_LOSSES), help="the loss")
     parser.add_argument("--weight", metavar="NAME",
                         help='one or more, such as w7 or w1,b2 or "2.weight[0, 1]"; "all" for every one (w7 of the '
                              "worked example, w1 of a file)")
@@ -50,11 +63,42 @@ def run(args: Namespace) -> None:
         print(found)
         _write(args.svg, found.svg)
         return
-    example = worked_example(args.backend) if args.file is None else load(args.file, args.backend)
+    example = _example(args)
     explanations = [_explain(example, name, args) for name in _weights(args, example)]
     print("\n\n".join(getattr(e, args.format)() for e in explanations))
     _write(args.html, lambda: page(explanations))
     _write(args.svg, explanations[0].svg)
+
+
+def _example(args: Namespace) -> Example:
+    """Return the worked example, or that of a file with what is given beside it."""
+    if args.file is None:
+        given = [f"--{name}" for name in ("x", "y", "loss") if getattr(args, name) is not None]
+        if given:
+            raise ValueError(f"{', '.join(given)} is given without a file; expected a network to go with it, as in: "
+                             "python -m fastbp explain net.safetensors --x … --y … --loss …")
+        return worked_example(args.backend)
+    x, y = args.x, args.y
+    loss = None if args.loss is None else _LOSSES[args.loss]()
+    example = load(args.file, args.backend, x=x, y=y, loss=loss)
+    if x is not None and x.shape == example.net.graph.inputs[0].shape:
+        example = replace(example, x=x[None])
+    if y is not None and y.ndim == 1 and len(y) > 1 and len(example.x) == 1:
+        example = replace(example, y=y[None])
+    return example
+
+
+def _numbers(text: str) -> Array:
+    """Numbers between commas, in brackets where there are several rows, or the name of a .npy file."""
+    try:
+        if text.endswith(".npy"):
+            return np.asarray(np.load(text, allow_pickle=False))
+        found = np.asarray(json.loads(text if text.lstrip().startswith("[") else f"[{text}]"))
+    except (OSError, ValueError) as error:
+        raise ArgumentTypeError(f"{text!r}: {error}") from None
+    if found.dtype.kind not in "fiub":
+        raise ArgumentTypeError(f"{text!r} are no numbers; expected some such as 0.05, 0.10 or [[1, 2], [3, 4]]")
+    return found
 
 
 def _explain(example: Example, weight: str, args: Namespace) -> Explanation:

@@ -269,6 +269,39 @@ def confusion_matrix(y_true: Any, y_pred: Any, class_names: Sequence[str] | None
     return figure
 
 
+def gradient_cost(weights: Sequence[int], numerical: Sequence[float], backward: Sequence[float], figure: Any = None, *,
+                  labels: Sequence[str] = ("weights of the network", "seconds for one gradient", "numerical gradient",
+                                           "backpropagation")) -> Any:
+    """Draw how long numerical and backpropagated gradients take, over the number of weights, both axes logarithmic.
+
+    Parameters
+    ----------
+    weights : sequence of int
+    numerical, backward : sequence of float
+        Seconds for all gradients of each network.
+    figure : matplotlib Figure, optional
+    labels : four texts
+        Of the axes across and up, and of the two lines.
+
+    Returns
+    -------
+    matplotlib Figure
+
+    Examples
+    --------
+    >>> figure = gradient_cost([27, 61], [0.01, 0.02], [0.0001, 0.0001])
+    >>> figure.axes[0].get_xscale()
+    'log'
+    """
+    figure, (ax,), palette = _figure(figure, 1, columns=1, width=6.4, height=4)
+    for seconds, color, marker, label in ((numerical, 1, "s", labels[2]), (backward, 0, "o", labels[3])):
+        ax.plot(weights, seconds, color=palette[color], marker=marker, linewidth=1.8, label=label)
+    ax.set(xscale="log", yscale="log", xlabel=labels[0], ylabel=labels[1])
+    ax.grid(alpha=0.3)
+    ax.legend(frameon=False)
+    return figure
+
+
 def _labels(name: str, values: Any) -> Array:
     array = np.asarray(values)
     if array.ndim == 2 and array.shape[1] > 1 and name == "y_pred":

@@ -1,28 +1,16 @@
-"""``python -m fastbp explain``: its output, its files, networks from JSON and Python, its errors."""
+"""``python -m fastbp explain``: its output, its files, networks from files, its errors."""
 
 from __future__ import annotations
 
-import json
-import re
 import subprocess
 import sys
+import textwrap
 
+import numpy as np
 import pytest
 
 from fastbp.__main__ import main
-from fastbp.chainrule import load
-
-NETWORK = {
-    "layers": [
-        {"type": "Linear", "in_features": 2, "out_features": 2,
-         "params": {"weight": [[0.15, 0.25], [0.20, 0.30]], "bias": [0.35, 0.35]}},
-        "Sigmoid",
-        {"type": "Linear", "in_features": 2, "out_features": 2,
-         "params": {"weight": [[0.40, 0.50], [0.45, 0.55]], "bias": [0.60, 0.60]}},
-        {"type": "Sigmoid"},
-    ],
-    "loss": "HalfSquaredError", "x": [[0.05, 0.10]], "y": [[0.01, 0.99]], "lr": 0.5,
-}
+from fastbp.chainrule import load, worked_example
 
 
 def run(capsys, *arguments):
@@ -67,15 +55,46 @@ def test_svg(capsys, tmp_path):
     assert (tmp_path / "a.svg").read_text(encoding="utf-8").startswith("<svg")
 
 
-def test_a_network_of_ones_own_as_json(capsys, tmp_path):
-    file = tmp_path / "net.json"
-    file.write_text(json.dumps(NETWORK))
-    status, out, _ = run(capsys, file, "--weight", "2.weight[0, 1]", "--digits", 17)
+@pytest.fixture
+def saved(tmp_path):
+    """The worked example's network as a file."""
+    pytest.importorskip("safetensors")
+    file = tmp_path / "net.safetensors"
+    worked_example("reference").net.save(file)
+    return file
+
+
+def test_a_network_of_ones_own_as_safetensors(capsys, saved):
+    beside = ("--x", "0.05, 0.10", "--y", "0.01, 0.99", "--loss", "HalfSquaredError")
+    status, out, _ = run(capsys, saved, *beside, "--weight", "2.weight[0, 1]", "--digits", 17, "--lr", 0.5)
     assert status == 0
     assert "−0.022602540477475067" in out
     assert "0.5113012702387375" in out
-    status, out, _ = run(capsys, file, "--lr", 1, "--format", "chain")
-    assert "∂E/∂w₁" in out
+    assert run(capsys, saved, *beside, "--format", "chain")[1].startswith("∂E/∂o₁")
+
+
+def test_data_beside_a_network_in_rows_labels_and_arrays(capsys, saved, tmp_path):
+    np.save(tmp_path / "x.npy", np.array([[0.05, 0.10], [0.2, 0.3]]))
+    for x in ("[[0.05, 0.10], [0.2, 0.3]]", tmp_path / "x.npy"):
+        status, out, _ = run(capsys, saved, "--x", x, "--y", "1, 0", "--loss", "CrossEntropy")
+        assert status == 0
+        assert "the sum over 2 samples" in out
+    status, out, _ = run(capsys, saved, "--x", "0.05, 0.10", "--y", "1", "--loss", "CrossEntropy")
+    assert status == 0
+    assert "softmax" in out
+
+
+def test_a_network_without_data_says_what_is_missing(capsys, saved):
+    status, out, err = run(capsys, saved, "--x", "0.05, 0.10")
+    assert (status, out) == (1, "")
+    assert "there is no y, loss; expected net, x, y and loss, given beside the file" in err
+    status, _, err = run(capsys, "--x", "1")
+    assert status == 1
+    assert "--x is given without a file" in err
+    for text in ("a, b", "[[1, 2], [3]]", "1, [2]", '"1"', "missing.npy"):
+        with pytest.raises(SystemExit):
+            run(capsys, saved, "--x", text)
+        assert "argument --x" in capsys.readouterr().err
 
 
 def test_a_network_of_ones_own_as_python(capsys, tmp_path):
@@ -89,45 +108,46 @@ def test_a_network_of_ones_own_as_python(capsys, tmp_path):
     assert "softmax" in out
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"layers": ["Lineer"]}, "layers[0] is of type 'Lineer'; expected one of Add, BatchNorm,"),
-    ({"loss": {"type": "Huber", "beta": 1}}, "loss: Huber: got an unexpected keyword argument 'beta'; it takes"),
-    ({"loss": 3}, "loss is 3; expected a name, or an object with a type"),
-    ({"weights": []}, "unknown weights; expected layers, loss, x, y, lr, seed"),
-    ({"layers": [{"type": "Linear", "in_features": 2, "out_features": 2, "params": {"w": 1}}]},
-     "layers[0] has no parameter 'w'; it has 0.weight, 0.bias"),
-    ({"layers": 5}, "layers is 5; expected a list of layers"),
-    ({"layers": [{"type": "Linear", "in_features": 2, "out_features": 2, "params": [1]}]},
-     "params of layers[0] is [1]; expected an object, such as"),
-    ({"lr": "fast"}, "lr is 'fast'; expected a number, such as 0.1"),
-])
-def test_json_that_does_not_fit(tmp_path, change, message):
-    file = tmp_path / "net.json"
-    file.write_text(json.dumps({**NETWORK, **change}))
-    with pytest.raises(ValueError, match=re.escape(message)):
-        load(file, "reference")
+def test_data_given_beside_goes_before_that_of_a_program(capsys, tmp_path):
+    file = tmp_path / "net.py"
+    file.write_text("import fastbp as fb\n"
+                    "net = fb.Sequential(fb.Linear(2, 1), dtype='float64', seed=0, backend='reference')\n"
+                    "x, y, loss = [[1.0, 2.0]], [[1.0]], fb.MSE()\n")
+    assert "∂o/∂w₁ = 2(o − t) · x₁" in run(capsys, file)[1].replace("\n      ", "")
+    assert "x₁ = 7" in run(capsys, file, "--x", "7, 8", "--y", "1")[1]
 
 
 def test_files_that_do_not_fit(tmp_path, capsys):
-    for name, text, message in (("a.json", "{", "no valid JSON"), ("b.json", "[]", "is list; expected an object"),
-                                ("c.json", "{}", "lacks layers, loss, x, y"), ("d.py", "net = 1", "sets no x, y, loss"),
-                                ("e.txt", "", "expected a file that ends in .json or .py"),
+    for name, text, message in (("a.json", "{}", "networks are read from .safetensors files, as net.save writes them, "
+                                 "and from Python files"), ("b.txt", "", "write a file that ends in .py, such as"),
+                                ("d.py", "net = 1", "d.py: there is no x, y, loss; expected net, x, y and loss, "
+                                 "such as"),
                                 ("f.py", "net = 1\nx = net / 0\n", "f.py, line 2: ZeroDivisionError: division by"),
-                                ("g.py", "net = (\n", "g.py: SyntaxError: '(' was never closed")):
+                                ("g.py", "net = (\n", "g.py: SyntaxError: '(' was never closed"),
+                                ("h.py", "net = x = y = loss = 1\nlr = 'fast'", "lr is 'fast'; expected a number")):
         (tmp_path / name).write_text(text)
         status, _, err = run(capsys, tmp_path / name)
         assert status == 1
         assert message in err
-    status, _, err = run(capsys, tmp_path / "none.py")
-    assert status == 1
-    assert "there is no such file" in err
-    status, _, err = run(capsys, tmp_path / "none.json")
-    assert (status, err) == (1, f"python -m fastbp explain: {tmp_path / 'none.json'}: No such file or directory\n")
+    for name, message in (("none.py", "there is no such file"), ("none.safetensors", "No such file")):
+        status, _, err = run(capsys, tmp_path / name)
+        assert status == 1
+        assert message in err
+
+
+def test_the_program_that_errors_propose_is_one(tmp_path, capsys):
+    with pytest.raises(ValueError, match="such as") as error:
+        load(tmp_path / "a.json")
+    file = tmp_path / "a.py"
+    file.write_text(textwrap.dedent(str(error.value).split("such as\n")[1]))
+    status, out, _ = run(capsys, file)
+    assert status == 0
+    assert "η = 0.5" in out
 
 
 @pytest.mark.parametrize("option", ["--html", "--svg"])
 def test_the_example_is_not_overwritten(capsys, tmp_path, option):
-    example = tmp_path / "mine.json"
+    example = tmp_path / "mine.py"
     example.write_text("{}", encoding="utf-8")
     status, _, err = run(capsys, example, option, example)
     assert status == 1
@@ -153,6 +173,7 @@ def test_wrong_names_and_numbers(capsys):
 
 
 def test_compare(capsys, monkeypatch, tmp_path):
+    pytest.importorskip("matplotlib")
     import fastbp.commands.explain as command
     from fastbp.chainrule import compare
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fastbp as fb
-from fastbp.chainrule import Var, compare, page, worked_example
+from fastbp.chainrule import Var, page, worked_example
 from fastbp.views.explanations.phrases import PHRASES
 from fastbp.views.explanations.symbols import Symbol, number
 
@@ -183,21 +183,6 @@ def test_symbols():
     assert str(Symbol("z", "2,3", "1", "4")) == "z⁽¹⁾₂,₃⟨4⟩"
     assert Symbol("z", "2,3", "1").html() == "<i>z</i><sup>(1)</sup><sub>2,3</sub>"
     assert Symbol("running_mean").latex() == r"\mathrm{running\_mean}"
-
-
-def test_the_comparison_counts_times_and_plots():
-    found = compare(widths=(2, 8), seconds=0.02, backend="reference")
-    assert [(r.weights, r.passes) for r in found.rows] == [(27, 54), (153, 306)]
-    assert all(r.difference < 1e-7 and r.ratio > 1 for r in found.rows)
-    root = ElementTree.fromstring(found.svg())
-    assert sum("slope" in (p.get("class") or "") for p in root.iter(SVG + "path")) == 1
-    assert "forward passes" in str(found)
-    assert "306" in str(found)
-    one = compare(widths=(40,), seconds=1e-9, backend="reference", lang="ko").rows[0]
-    assert one.measured == 1
-    assert "추정값" in str(compare(widths=(40,), seconds=1e-9, backend="reference", lang="ko"))
-    with pytest.raises(ValueError, match="a time above 0"):
-        compare(widths=(2,), seconds=0)
 
 
 def test_large_layers_are_folded_in_the_picture():
