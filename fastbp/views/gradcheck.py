@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from html import escape
 from math import comb
 from numbers import Real
 from typing import Any, Literal
@@ -182,7 +183,7 @@ class TensorCheck:
     worst: GradcheckEntry | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GradcheckReport:
     """What :func:`gradcheck` found. True where everything agrees; a verdict and a table when printed.
 
@@ -233,6 +234,13 @@ class GradcheckReport:
 
     def __bool__(self) -> bool:
         return self.ok
+
+    def __repr__(self) -> str:
+        worst = "" if self.worst is None else f", largest relative error {self.worst.relative_error:.2g}"
+        return f"GradcheckReport({self.verdict}{worst})"
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self))}</pre>"
 
     def __str__(self) -> str:
         lines = [f"{self.verdict} (tolerance {self.tolerance:.0e})"]

@@ -32,6 +32,15 @@ def html(text: str) -> str:
     return _html.escape(printable(text))
 
 
+def html_lines(text: str) -> str:
+    """Return a text of several lines for HTML.
+
+    >>> html_lines("a < b\\nb < c")
+    'a &lt; b\\nb &lt; c'
+    """
+    return "\n".join(map(html, text.split("\n")))
+
+
 def latex(text: str) -> str:
     r"""Return a text for LaTeX's mathematics, also where that stands within Markdown or HTML.
 

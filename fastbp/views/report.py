@@ -12,6 +12,7 @@ from fastbp.engine.executable import Executable
 from fastbp.engine.reference import ReferenceBackend
 from fastbp.graph.graph import Graph, Tensor
 from fastbp.ops.base import Array
+from fastbp.views import markup
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -155,7 +156,7 @@ class VerifyRow:
         return max((d for d in (self.value, self.gradient, self.parameter_gradient) if d is not None), default=0.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class VerifyReport:
     """What :func:`verify` found. True where everything agrees; a verdict and a table when printed.
 
@@ -212,6 +213,12 @@ class VerifyReport:
 
     def __bool__(self) -> bool:
         return self.ok
+
+    def __repr__(self) -> str:
+        return f"VerifyReport({self.verdict})"
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{markup.html_lines(str(self))}</pre>"
 
     def __str__(self) -> str:
         def cell(deviation: float | None) -> str:

@@ -144,8 +144,10 @@ ACCOUNTS: dict[type, Account] = {
     act.GELUTanhOp: Pointwise(Rules(
         Rule("@a · σ(2u), u = √(2/π)(@a + 0.044715 · (@a)³)",
              r"@a \, \sigma(2u), \; u = \sqrt{2/\pi}\,(@a + 0.044715 \, (@a)^3)"),
-        (named("GELU", "σ(2u) + @a · σ(2u)σ(−2u) · 2u′",
-               r"\sigma(2u) + @a \, \sigma(2u)\sigma(-2u) \cdot 2u'"),)), "h"),
+        (named("GELU", "σ(2u) + @a · σ(2u)σ(−2u) · 2u′, u = √(2/π)(@a + 0.044715 · (@a)³), "
+                       "u′ = √(2/π)(1 + 0.134145 · (@a)²)",
+               r"\sigma(2u) + @a \, \sigma(2u)\sigma(-2u) \cdot 2u', \; u = \sqrt{2/\pi}\,(@a + 0.044715 \, (@a)^3), "
+               r"\; u' = \sqrt{2/\pi}\,(1 + 0.134145 \, (@a)^2)"),)), "h"),
     act.SiLUOp: Pointwise(Rules(
         Rule("@a · σ(@a)", r"@a \, \sigma(@a)"),
         (named("SiLU", "σ(@a) + @a · σ(@a)(1 − σ(@a))", r"\sigma(@a) + @a \, \sigma(@a)(1 - \sigma(@a))"),)), "h"),
