@@ -73,7 +73,7 @@ def test_products_that_are_alike_but_for_rounding_are_counted_not_listed(looked_
     assert [p.value for p in e.paths] == pytest.approx([e.gradient / 2**40] * 4, rel=1e-12)
 
 
-@pytest.mark.parametrize("layers", [1100, 2200])
+@pytest.mark.parametrize("layers", [1100])
 def test_a_thousand_layers_and_more(looked_at, layers):
     net = deep(layers)
     e = net.explain([[1.0, 2.0]], [[1.0, 1.0]], fb.MSE(), weight="w1", terms=3)
