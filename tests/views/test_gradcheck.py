@@ -381,3 +381,12 @@ def test_rounding_of_a_small_loss_is_no_error():
 def test_a_wrong_gradient_of_a_small_loss_is_found():
     net, x, y = sure_network(0)
     assert not fb.gradcheck(net, x, y, Doubtful())
+
+
+def test_a_report_is_short_on_one_line() -> None:
+    net = fb.Sequential(fb.Linear(2, 1), dtype="float64", seed=0, backend="reference")
+    report = fb.gradcheck(net, [[1.0, 2.0]], [[1.0]], fb.MSE())
+    assert report.worst is not None
+    assert repr(report) == (f"GradcheckReport(gradients agree: 5 derivatives of 3 tensors, largest relative error "
+                            f"{report.worst.relative_error:.2g})")
+    assert report._repr_html_() == f"<pre>{str(report).replace(chr(34), '&quot;')}</pre>"

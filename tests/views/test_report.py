@@ -171,3 +171,10 @@ def test_several_inputs_and_outputs() -> None:
     assert report
     assert {r.name for r in report.rows} == {"input0", "input1", "s.add", "t.tanh", "p.mul"}
     assert [r.parameter_gradient for r in report.rows] == [None] * 5
+
+
+def test_short_on_one_line_and_whole_when_printed_or_in_a_notebook() -> None:
+    report = _net().verify(*_batch())
+    assert repr(report) == f"VerifyReport({report.verdict})"
+    assert "\n" not in repr(report)
+    assert report._repr_html_() == f"<pre>{str(report).replace('<', '&lt;')}</pre>"

@@ -24,6 +24,8 @@ _LINE, _RISE = 15, 10
 # Lanes for lines that pass columns: their number, and how far apart they are, to the right and downwards.
 _LANES, _LANE = 5, (24, 16)
 _ARROW, _MORE = 8, 20
+# Labels that find room beside one another in the least gap of a picture that runs downwards.
+_FEW = 4
 
 
 @dataclass(frozen=True)
@@ -122,12 +124,15 @@ class Placement:
     def _find_gaps(self) -> list[float]:
         """Return how far apart each column is from the next."""
         gaps = [float(_AHEAD[self.vertical])] * len(self.diagram.columns)
+        count = [0] * len(gaps)
         for edge, label in zip(self.diagram.edges, self.labels, strict=True):
             start, end = self._spans(edge)
             if label is not None and end == start + 1:
                 gaps[start] = max(gaps[start], label.height + 30 if self.vertical else label.width + 20)
+                count[start] += 1
         if self.vertical:
-            gaps = [gap + _MORE * bool(c.more) for gap, c in zip(gaps, self.diagram.columns, strict=True)]
+            gaps = [gap + _MORE * (bool(c.more) + (labels > _FEW))
+                    for gap, c, labels in zip(gaps, self.diagram.columns, count, strict=True)]
         return gaps
 
     def _find_shifts(self) -> list[float]:
@@ -240,7 +245,7 @@ class Placement:
             low += _MORE
         high = max(low, high)
         wanted = min(max(a + (0.34 if converging else 0.5) * (b - a), low), high)
-        marks = [wanted, *(low + k * (high - low) / 12 for k in range(13))]
+        marks = [wanted, *(low + k * (high - low) / 20 for k in range(21))]
         return [self._seat(m, c + (d - c) * (m - a) / (b - a), label, level=abs(c - d) < 8)
                 for m in sorted(marks, key=lambda m: abs(m - wanted))]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from itertools import pairwise
+from math import fsum
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import pytest
 import fastbp as fb
 from fastbp.chainrule import worked_example
 from fastbp.chainrule.example import Example
+from fastbp.engine.executable import Executable
 from fastbp.ops.activations import ActivationOp
 from fastbp.ops.linear import LinearOp
 from fastbp.views.explanations.local_maps import Dense, Elementwise
@@ -328,3 +331,104 @@ def test_example_is_what_explain_takes():
     e = worked_example()
     assert isinstance(e, Example)
     assert e.net.explain(e.x, e.y, e.loss, weight="w7", lr=e.lr).updated == pytest.approx(0.5113012702387375, abs=1e-12)
+
+
+def log_cosh(y_pred, y):
+    e = y_pred - y
+    return np.log(np.cosh(e)).mean(), np.tanh(e) / e.size
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_a_loss_of_ones_own_is_explained_as_a_whole(rows):
+    rng = np.random.default_rng(0)
+    net = fb.Sequential(fb.Linear(3, 2), fb.Tanh(), fb.Linear(2, 2), dtype="float64", seed=0, backend="reference")
+    x, y = rng.normal(size=(rows, 3)), rng.normal(size=(rows, 2))
+    net.loss_and_grad(x, y, log_cosh)
+    e = net.explain(x, y, log_cosh, weight="w2", terms=100)
+    assert agrees(e, net.grads["0.weight"][1, 0])
+    assert fsum(p.value for p in e.paths) == pytest.approx(e.gradient, rel=1e-12)
+    assert "∂E/∂o₁" in e.text()
+    assert "ℓ′(o₁)" in e.text()
+    assert e.html()
+
+
+def test_two_losses_of_which_one_is_ones_own():
+    a = fb.Input(3)
+    net = fb.Network(a, (fb.Linear(3, 2)(fb.Tanh()(h := fb.Linear(3, 3)(a))), fb.Linear(3, 2)(h)), dtype="float64",
+                     seed=0, backend="reference")
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(4, 3)), (rng.normal(size=(4, 2)), rng.normal(size=(4, 2)))
+    net.loss_and_grad(x, y, (fb.MSE(), log_cosh))
+    e = net.explain(x, y, (fb.MSE(), log_cosh), weight="w1", terms=1000)
+    assert agrees(e, net.grads["0.weight"][0, 0])
+    for use in e.uses:
+        assert fsum(p.value for p in use.paths) == pytest.approx(use.value, rel=1e-9)
+
+
+class Twisted(fb.CustomLayer):
+    """y_i = a x_i x_{i+1}, with one trained a."""
+
+    def parameters(self, shape):
+        return {"a": ((1,), fb.Constant(0.7))}
+
+    def forward(self, ctx, x, a):
+        return a * x * np.roll(x, -1, axis=1)
+
+    def backward(self, ctx, dy):
+        (x,), a = ctx.inputs, ctx.params["a"]
+        dx = a * (dy * np.roll(x, -1, axis=1) + np.roll(dy * x, 1, axis=1))
+        return dx, {"a": np.array([(dy * x * np.roll(x, -1, axis=1)).sum()])}
+
+
+def test_a_layer_of_ones_own_is_gone_through_by_its_backward_rule():
+    rng = np.random.default_rng(0)
+    net = fb.Sequential(fb.Linear(3, 4), Twisted(), fb.Linear(4, 2), dtype="float64", seed=0, backend="reference")
+    x, y = rng.normal(size=(3, 3)), rng.normal(size=(3, 2))
+    net.loss_and_grad(x, y, fb.MSE())
+    e = net.explain(x, y, fb.MSE(), weight="w2", terms=100)
+    assert agrees(e, net.grads["0.weight"][1, 0])
+    assert e.path_count == 3 * 2 * 2
+    assert fsum(p.value for p in e.paths) == pytest.approx(e.gradient, rel=1e-12)
+    assert "Twisted′(z₁)" in e.text()
+    for form in ("html", "svg", "markdown"):
+        assert "@" not in getattr(e, form)().replace("@media", "").replace("@page", "")
+    with pytest.raises(TypeError, match=r"'1.a' is a parameter of 'python', and a layer of your own brings no form"):
+        net.explain(x, y, fb.MSE(), weight="1.a")
+
+
+def test_data_is_checked_and_converted_once(monkeypatch):
+    done = Counter()
+    for kind, name in ((fb.MSE, "targets"), (fb.MSE, "sample_weights"), (Executable, "_inputs")):
+        method = getattr(kind, name)
+
+        def counting(*args, method=method, name=name, **named):
+            done[name] += 1
+            return method(*args, **named)
+
+        monkeypatch.setattr(kind, name, counting)
+    net = fb.Sequential(fb.Linear(3, 2), fb.Tanh(), seed=0, backend="reference")
+    e = net.explain([[1, 2, 3]], [[0.5, 1]], fb.MSE(), weight="w1", sample_weight=[2.0])
+    assert done == {"targets": 1, "sample_weights": 1, "_inputs": 1}
+    net.loss_and_grad([[1, 2, 3]], [[0.5, 1]], fb.MSE(), sample_weight=[2.0])
+    assert e.check.backward == net.grads["0.weight"][0, 0]
+    assert e.check.backend == "reference, float32"
+
+
+def test_batch_normalisation_needs_two_rows():
+    with pytest.raises(ValueError, match="expected at least 2 in training"):
+        batch_normalised().explain(np.ones((1, 3)), np.ones((1, 4)), fb.MSE(), weight="w1")
+
+
+def test_too_many_derivatives_are_refused_with_a_way_out():
+    net = fb.Sequential(fb.Input(200, 2), fb.Linear(2, 1), fb.BatchNorm(), dtype="float64", seed=0, backend="reference")
+    x = np.random.default_rng(0).normal(size=(300, 200, 2))
+    with pytest.raises(ValueError, match=r"'batch_norm' joins 60,000 elements .* explain a few rows of the batch"):
+        net.explain(x, x[:, :, :1], fb.MSE(), weight="w1")
+
+
+def test_an_explanation_is_short_on_one_line():
+    e = worked_example()
+    found = e.net.explain(e.x, e.y, e.loss, weight="w7", lr=0.5)
+    assert re.fullmatch(r"Explanation\(∂E/∂w₇ = −0\.0226025405, 1 path, numerical gradient −0\.02260254\d+, relative "
+                        r"difference \S+\)", repr(found))
+    assert str(found) == found.text()

@@ -1,5 +1,5 @@
-"""The row of each op and each loss: that there is one, that its derivatives are those of the backward rule, and that its
-formulas, read as arithmetic, come to the numbers beside them."""
+"""The row of each op and each loss: there is one, its derivatives are those of the backward rule, and its formulas,
+read as arithmetic, come to the numbers beside them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def run_of(case):
 
 @pytest.mark.parametrize("case", cases.OPS.values(), ids=list(cases.OPS))
 def test_maps_are_the_backward_rule(case):
-    trace, tensor, ctx, rng = run_of(case)
+    _, tensor, ctx, rng = run_of(case)
     maps = maps_of(tensor.node, ctx, np.arange(ROWS))
     dy = rng.normal(size=ctx.output.shape)
     for k, (map_, dx) in enumerate(zip(maps, tensor.node.op.backward(ctx, dy)[0], strict=True)):
@@ -109,7 +109,8 @@ def arithmetic(written, names):
 
 @pytest.mark.parametrize(("written", "value"), [
     ("0.25(1 − 0.25)", 0.1875), ("1 (0.7 > 0)", 1), ("0.5 · e^(−2) (−2 ≤ 0)", 0.5 * math.exp(-2)),
-    ("(2 · (−2.5) + 3)/6 (−3 < (−2.5) < 3)", -1 / 3), ("(2/3)(0.5 − (−1))", 1.0), ("0.5 + κ, κ = −1/5 − 2 · 3/5", 0.5 - 0.2 - 1.2), ("(−1)", -1)])
+    ("(2 · (−2.5) + 3)/6 (−3 < (−2.5) < 3)", -1 / 3), ("(2/3)(0.5 − (−1))", 1.0), ("(−1)", -1),
+    ("0.5 + κ, κ = −1/5 − 2 · 3/5", 0.5 - 0.2 - 1.2)])
 def test_formulas_are_read_as_arithmetic(written, value):
     assert arithmetic(written, {}) == pytest.approx(value)
 
@@ -131,7 +132,8 @@ def test_formulas_come_to_the_derivatives_beside_them(name):
                 check_filled(found.formula, found.spelled_out)
                 written = found.formula if name == "dropout" else found.spelled_out  # that one says what m may be
                 text = written.numbers(17, "text")
-                assert arithmetic(text, {}) == pytest.approx(value, rel=1e-5, abs=1e-12), text  # constants have six digits
+                # Constants are written with six digits.
+                assert arithmetic(text, {}) == pytest.approx(value, rel=1e-5, abs=1e-12), text
     check_filled(line(trace, Place(tensor, 1, 0)).formula)
 
 

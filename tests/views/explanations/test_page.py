@@ -164,7 +164,7 @@ def test_both_paths_of_w1_in_korean(browser, pages):
 
 @pytest.mark.parametrize("lang", ["en", "ko"])
 @pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("width", [1280, 360])
+@pytest.mark.parametrize("width", [1280, 390, 360])
 def test_it_fits_the_window_and_has_contrast(browser, pages, lang, dark, width):
     browser.open(pages[lang], width=width, height=800, dark=dark)
     for key in ("Home", "End"):
@@ -218,6 +218,107 @@ def test_without_the_script_all_is_there(browser, pages, tmp_path):
     bare.write_text(re.sub(r"<script>.*</script>", "", pages["en"].read_text(encoding="utf-8"), flags=re.DOTALL))
     browser.open(bare)
     assert state(browser)["steps"] == 12
+
+
+# What the chain rule's section and the line of the weight say in sight, and what of the gradient is in the picture.
+TOLD = """
+const article = [...document.querySelectorAll('.lesson')].find(a => !a.hidden);
+const visible = e => e.getClientRects().length > 0 && getComputedStyle(e).visibility === 'visible';
+const svg = [...article.querySelectorAll('svg')].find(visible);
+return {
+  told: [...article.querySelectorAll('.told')].filter(visible).map(t => [...t.querySelectorAll('data')]
+    .map(d => Number(d.value))),
+  total: [...svg.querySelectorAll('.label .total')].filter(visible).map(t => t.textContent),
+  slopes: [...svg.querySelectorAll('.box .slope')].filter(visible).length };
+"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_each_paths_product_and_the_sum_appear_when_they_are_told(browser, pages, width):
+    browser.open(pages["en"], width=width)
+    browser.run("const m = document.getElementById('weight'); m.value = '1'; m.dispatchEvent(new Event('change'))")
+    first, second, total = 0.000668396021, -0.000229828287, 0.000438567734
+    seen = {}
+    for k in range(1, 22):
+        seen[k] = browser.run(TOLD)
+        browser.press("ArrowRight")
+    # Steps 7 to 12 go along the first path, 13 to 18 along the second; step 19 is the sum.
+    for k in range(1, 22):
+        expected = [[first]] * (k >= 12) + [[second]] * (k >= 18) + [[total]] * (k >= 19)
+        assert [pytest.approx(values, rel=1e-8) for values in expected] == seen[k]["told"], k
+        assert seen[k]["total"] == (["∂ 0.0004386"] if k >= 19 else []), k
+    assert [seen[k]["slopes"] for k in (6, 7, 13, 19)] == [0, 2, 4, 11]
+    browser.click("article:not([hidden]) button.all")
+    browser.run("document.querySelector('article:not([hidden]) input').value = 0")
+    assert len(browser.run(TOLD)["told"]) == 3
+
+
+def test_a_single_path_is_told_with_its_product(browser, pages):
+    browser.open(pages["en"])
+    told = []
+    for _ in range(12):
+        told.append((len(browser.run(TOLD)["told"]), browser.run(TOLD)["total"]))
+        browser.press("ArrowRight")
+    assert told == [(0, [])] * 9 + [(1, ["∂ −0.0226"])] * 3
+
+
+# The labels of lines, the boxes, and each text in a box, as they are drawn.
+PLACES = """
+const place = e => { const r = e.getBoundingClientRect(); return [r.left, r.top, r.right, r.bottom, e.textContent]; };
+const svg = document.querySelector('svg'), all = css => [...svg.querySelectorAll(css)].map(place);
+return { frame: place(svg), boxes: all('.box rect'), labels: all('.label text'), more: all('.more'),
+  inside: [...svg.querySelectorAll('.box text')].map(t => [place(t), place(t.closest('.box').querySelector('rect'))]),
+  legend: all('.legend') };
+"""
+
+
+def overlap(a, b):
+    """How many pixels two rectangles share, the finest hairs left out."""
+    return max(0, min(a[2], b[2]) - max(a[0], b[0]) - 1) * max(0, min(a[3], b[3]) - max(a[1], b[1]) - 1)
+
+
+def explanations_of_every_kind():
+    rng = np.random.default_rng(0)
+    a = fb.Input(3)
+    h = fb.Add()(fb.Tanh()(fb.Linear(3, 3)(a)), a)
+    h = fb.LayerNorm()(fb.Linear(3, 3)(h))
+    residual = fb.Network(a, fb.Linear(3, 4)(fb.Multiply()(h, a)), dtype="float64", seed=1, backend="reference")
+    large = fb.Sequential(fb.Linear(784, 256), fb.ReLU(), fb.Linear(256, 10), seed=0, backend="reference")
+    mixed = fb.Sequential(fb.Linear(3, 4), fb.BatchNorm(), fb.ReLU(), fb.Linear(4, 3), seed=3, backend="reference")
+    x, y = Var("x", -2.0), Var("a_variable_with_a_name_that_is_long", 1234567.0)
+    u = (x * x).named("u")
+    e = worked_example("reference")
+    worked = {w: e.net.explain(e.x, e.y, e.loss, weight=w, lr=e.lr) for w in ("w1", "w7", "b1", "b3")}
+    return {**worked, "korean": worked["w1"].shown(lang="ko"),
+            "residual": residual.explain(rng.normal(size=(2, 3)), rng.normal(size=(2, 4)), fb.MSE(), weight="w1"),
+            "large": large.explain(rng.normal(size=(3, 784)), [3, 1, 2], fb.CrossEntropy(), weight="w1000"),
+            "mixed": mixed.explain(rng.normal(size=(4, 3)), rng.normal(size=(4, 3)) * 1e-7, fb.MSE(), weight="w1"),
+            "scalar": (u * sin(x) * y).explain(x), "named": (u / y).explain(y)}
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("dark", [False, True])
+def test_no_label_covers_a_box_or_another_label(browser, tmp_path, width, dark):
+    for name, e in explanations_of_every_kind().items():
+        for vertical in (False, True):
+            file = tmp_path / "picture.html"
+            file.write_text(f'<meta name="viewport" content="width=device-width">{e.svg(vertical=vertical)}',
+                            encoding="utf-8")
+            browser.open(file, width=width, dark=dark)
+            seen = browser.run(PLACES)
+            for label in (*seen["labels"], *seen["more"]):
+                for box in seen["boxes"]:
+                    assert not overlap(label, box), (name, vertical, label[4])
+            for i, label in enumerate(seen["labels"]):
+                for other in (*seen["labels"][:i], *seen["more"]):
+                    assert not overlap(label, other), (name, vertical, label[4], other[4])
+            left, top, right, bottom, _ = seen["frame"]
+            for text, box in seen["inside"]:
+                assert box[0] <= text[0], (name, text[4])
+                assert text[2] <= box[2], (name, text[4])
+            for place in (*seen["boxes"], *seen["labels"], *seen["more"], *seen["legend"]):
+                assert left <= place[0] < place[2] <= right, (name, vertical, place[4])
+                assert top <= place[1] < place[3] <= bottom, (name, vertical, place[4])
 
 
 def test_large_networks_batches_and_scalars_have_working_pages(browser, tmp_path):

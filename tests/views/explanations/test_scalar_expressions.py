@@ -189,3 +189,64 @@ def test_scalar_ops_work_on_arrays(op):
     if op.row.operands == 2:
         with pytest.raises(ValueError, match="broadcast"):
             op.output_shape((3,), (4,))
+
+
+def test_two_variables_of_one_name_are_refused():
+    a, b = cr.Var("x", 3.0), cr.Var("x", 2.0)
+    z = a * b
+    assert z.value == 6
+    message = (r": 2 variables are called 'x', with the values 3, 2; give each a name of its own, such as 'x2', or use "
+               r"one Var in all places")
+    with pytest.raises(ValueError, match="backward" + message):
+        z.backward()
+    assert (a.grad, b.grad) == (None, None)
+    for variable in (a, b):
+        with pytest.raises(ValueError, match="explain" + message):
+            z.explain(variable)
+    b.name = "x2"
+    assert z.backward() == {"x": 2.0, "x2": 3.0}
+
+
+def test_two_parts_of_one_name_cannot_be_told_apart():
+    x = cr.Var("x", 3.0)
+    z = (x + 1).named("t") * (x + 2).named("t")
+    assert z.backward() == {"x": 9.0}
+    with pytest.raises(ValueError, match=r"explain: 2 parts of this expression are called 't', with the values 4, 5"):
+        z.explain(x)
+    with pytest.raises(ValueError, match="parts of this expression are called 'x'"):
+        (x * (x + 1).named("x")).explain(x)
+
+
+def test_names_with_one_symbol_are_kept_apart():
+    x1, x_1, u1 = cr.Var("x1", 3.0), cr.Var("x_1", 2.0), cr.Var("u1", 1.0)
+    e = (cr.exp(x1 + u1) * x_1).explain(x1)
+    written = [str(line.quantity.symbol) for stage in e.forward for line in stage.lines]
+    symbols = [str(b.symbol) for b in e.diagram.boxes]
+    assert len(set(symbols)) == len(symbols)
+    assert "u₁" not in written
+
+
+@pytest.mark.parametrize(("make", "text", "latex"), [
+    (lambda x, y: x + y, "x + y = 5", "x + y = 5"),
+    (lambda x, y: (x + y) ** 2, "(x + y)² = 25", "{(x + y)}^{2} = 25"),
+    (lambda x, y: (x**2) ** 3, "(x²)³ = 729", "{({x}^{2})}^{3} = 729"),
+    (lambda x, y: cr.sin(x) * cr.exp(-y), "sin(x) · (e^(−y)) = 0.0190985",
+     r"\sin(x) \cdot (e^{-y}) = 0.0190985"),
+    (lambda x, y: ((x + y).named("t1") ** 2).named("z"), "z = t₁² = 25", "z = {t_{1}}^{2} = 25"),
+    (lambda x, y: cr.log(x - 2 * y), "ln(x − (2 · y)) = NaN", r"\ln(x - (2 \cdot y)) = \mathrm{NaN}"),
+    (lambda x, y: x * -2.5, "x · (−2.5) = −7.5", r"x \cdot (-2.5) = -7.5"),
+])
+def test_an_expression_shows_formula_and_value(make, text, latex):
+    z = make(cr.Var("x", 3.0), cr.Var("y", 2.0))
+    assert repr(z) == f"Expr({text})"
+    assert z._repr_latex_() == rf"$\displaystyle {latex}$"
+
+
+def test_a_long_expression_has_a_short_repr():
+    x = cr.Var("x", 0.5)
+    z = x
+    for _ in range(3000):
+        z = cr.sin(z) + x
+    assert len(repr(z)) < 200
+    assert "…" in repr(z)
+    assert z.backward()["x"] == pytest.approx(z.explain(x, terms=1).numerical, rel=1e-6)
