@@ -156,7 +156,7 @@ def _legend(e: Derivation, vertical: bool, top: float) -> list[tuple[str, float,
 
 def _width(text: str) -> float:
     """Return how wide a text of 12 or 13 pixels may be."""
-    return sum(13 if c > "\u1100" and not "\u2000" <= c <= "\u2e7f" else 7.4 for c in text)
+    return sum(10.2 if c in "×−∂≈…" else 13 if c > "\u1100" and not "\u2000" <= c <= "\u2e7f" else 7.4 for c in text)
 
 
 def _markers(key: str) -> str:
