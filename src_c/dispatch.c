@@ -102,6 +102,12 @@ static const char *const optimizer_names[] = {
 #include "op_list.h"
 };
 
+#define FBP_INSTRUCTION(name) #name,
+static const char *const instruction_names[] = {
+#include "expression_list.h"
+};
+#undef FBP_INSTRUCTION
+
 static int32_t find(const char *name, const char *const *names, int32_t n)
 {
     while (n-- > 0 && strcmp(name, names[n]) != 0) {}
@@ -135,3 +141,8 @@ fbp_entry fbp_phase_entry(const fbp_phases *phases, int32_t i)
 int32_t fbp_find_op(const char *name) { return find(name, op_names, FBP_OP_COUNT); }
 
 int32_t fbp_find_optimizer(const char *name) { return find(name, optimizer_names, FBP_OPTIMIZER_COUNT); }
+
+int32_t fbp_find_instruction(const char *name)
+{
+    return find(name, instruction_names, (int32_t)(sizeof instruction_names / sizeof *instruction_names));
+}

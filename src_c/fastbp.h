@@ -46,7 +46,7 @@ typedef enum {
 
 /* What a node has room for. Whoever fills one refuses an op that needs more. */
 enum {
-    FBP_MOST_INPUTS = 8,
+    FBP_MOST_INPUTS = 16,
     FBP_MOST_PARAMETERS = 12,
     FBP_MOST_BUFFERS = 4,
     FBP_MOST_SAVES = 8,
@@ -220,6 +220,8 @@ int32_t fbp_has_bf16(const fbp_table *table);
 /* The number of an op or an optimizer, or -1. */
 int32_t fbp_find_op(const char *name);
 int32_t fbp_find_optimizer(const char *name);
+/* The number of an instruction of expressions, or -1. */
+int32_t fbp_find_instruction(const char *name);
 
 /* The i-th phase, or NULL; what it runs over; and what an op has of it, or NULL. */
 const char *fbp_phase_name(int32_t i);

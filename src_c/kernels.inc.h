@@ -25,6 +25,7 @@
 #include "ops/elementwise.inc.h"
 #include "ops/concat.inc.h"
 #include "ops/losses.inc.h"
+#include "ops/expression.inc.h"
 #include "ops/optimizers.inc.h"
 #include "ops/peak.inc.h"
 

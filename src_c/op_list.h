@@ -64,6 +64,8 @@ FBP_KERNEL(linear_backward_weight, (FBP_OUT(T, dW, (I, O)), FBP_OUT_OR_NULL(T, d
 /* y[c, r] = x[r, c] */
 FBP_KERNEL(transpose, (FBP_OUT(T, y, (C, R)), FBP_IN(T, x, (R, C)), FBP_SIZE(R), FBP_SIZE(C)))
 
+FBP_OP(linear_back)
+
 /* elementwise activations: `from` is what the derivative is computed from, the output y or the input x */
 #ifndef FBP_ACTIVATION
 #define FBP_ACTIVATION(name, from, alpha)                                                                           \
@@ -150,6 +152,10 @@ FBP_KERNEL(concat_forward, (FBP_OUT(T, y, (R, na + nb)), FBP_IN(T, a, (R, na)), 
 /* da = the first na columns of dy, db = the others */
 FBP_KERNEL(concat_backward, (FBP_OUT_OR_NULL(T, da, (R, na)), FBP_OUT_OR_NULL(T, db, (R, nb)),
                              FBP_IN(T, dy, (R, na + nb)), FBP_SIZE(R), FBP_SIZE(na), FBP_SIZE(nb)))
+
+/* made of functions: y and dx by short programs, and a loss whose rows are there already */
+FBP_OP(expression)
+FBP_OP(row_sum)
 
 /* losses: row_loss[r] = weight[r] * l(x[r], target[r]), and its gradient dx; the weights of all rows sum to 1, and hold
  * the class weights already. Means are over the D columns, t is the target, e = x - t. */

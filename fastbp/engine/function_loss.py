@@ -13,10 +13,17 @@ import numpy as np
 from fastbp.engine.backend import Backend, Data, Progress, Update
 from fastbp.graph.graph import Graph, Tensor
 from fastbp.graph.memory import Memory
-from fastbp.objectives.functions import FunctionLoss, TotalLoss, is_mean_of_rows, no_targets, placeholder
+from fastbp.graph.special import stop_gradient
+from fastbp.objectives.functions import (
+    FunctionLoss,
+    RowSum,
+    TotalLoss,
+    is_mean_of_rows,
+    no_targets,
+    per_row,
+    placeholder,
+)
 from fastbp.ops.base import Array
-
-_TOTAL = TotalLoss()
 
 
 class Objective:
@@ -41,8 +48,11 @@ class Objective:
         for i, t in enumerate(symbols):
             t.name = "y" if len(symbols) == 1 else f"y{i}"
         weight = Tensor((), name="sample_weight") if weighted else None
-        self.tensor = loss.tensor(net.outputs, symbols, weight)
-        self.is_mean = weighted or is_mean_of_rows(self.tensor)
+        fixed = [stop_gradient(t) if t.dtype == "real" else t for t in symbols]
+        total = loss.tensor(net.outputs, fixed, None if weight is None else stop_gradient(weight))
+        self.is_mean = weighted or is_mean_of_rows(total)
+        rows = per_row(total)
+        self.tensor, self._loss = (total, TotalLoss()) if rows is None else (rows, RowSum())
         feeds = [*net.inputs, *symbols, *([] if weight is None else [weight])]
         needed = _leaves(self.tensor)
         self._fed = [i for i, t in enumerate(feeds) if t in needed]
@@ -77,7 +87,7 @@ class Objective:
     def data(self, data: Data) -> Data:
         """Return the data of this graph: targets and weights among the inputs."""
         arrays = [*data.inputs, *data.targets, *data.weights]
-        return Data([arrays[i] for i in self._fed], (_TOTAL,), [no_targets(data.rows, self.memory.dtype)])
+        return Data([arrays[i] for i in self._fed], (self._loss,), [no_targets(data.rows, self.memory.dtype)])
 
 
 def _leaves(tensor: Tensor) -> set[Tensor]:

@@ -73,7 +73,7 @@ class Lowering:
         self._nodes: dict[Tensor, PlanNode] = {}
         self._python: dict[Tensor, PythonNode] = {}
         self._stages = 0
-        self._index = {t: i for i, t in enumerate(graph.tensors)}
+        self._index = graph.places
         self._uses = self._find_uses()
         self._wants_grad = self._find_wanted()
         self._activated = self._find_activated()

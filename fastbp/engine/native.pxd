@@ -121,6 +121,7 @@ cdef extern from "fastbp.h" nogil:
 
     int32_t fbp_find_op(const char *name)
     int32_t fbp_find_optimizer(const char *name)
+    int32_t fbp_find_instruction(const char *name)
 
     const char *fbp_phase_name(int32_t i)
     fbp_domain fbp_phase_domain(int32_t i)

@@ -12,7 +12,8 @@ import numpy as np
 from fastbp.core.errors import NonFiniteError
 from fastbp.engine.backend import Data, Progress
 from fastbp.engine.lowering import Lowering
-from fastbp.engine.native import Gate, Plan, Status, check_op, has_bfloat16, isa, op_phases
+from fastbp.engine.fusion import fused
+from fastbp.engine.native import Gate, Plan, Status, check_op, find_instruction, has_bfloat16, isa, op_phases
 from fastbp.engine.plan_parts import Buffer, LossSpec, PlanStep, Purpose
 from fastbp.engine.reference import first_bad_tensor, mini_batch
 from fastbp.graph.graph import Tensor
@@ -35,13 +36,13 @@ class NativeBackend:
             raise ValueError('compute_dtype is "bfloat16", for which the native backend needs the instruction set '
                              f"avx512 and a CPU with AVX512_BF16; the one in use is {isa()}. Leave compute_dtype out "
                              '(to load a file: compute_dtype="float32"), or use backend="reference"')
-        self._memory, self._graph, self._gate = memory, memory.graph, Gate()
+        self._memory, self._graph, self._gate = memory, fused(memory.graph, find_instruction), Gate()
         self._plans: dict[Purpose, Plan] = {}
         self._last: tuple[Plan, int] | None = None
         self._inference: Plan | None = None
         self._training: Plan | None = None
         self._stepping: tuple[Plan, Loss, Update, float, tuple[float, float]] | None = None
-        for node in memory.graph.nodes:
+        for node in self._graph.nodes:
             check_op(node.op, [t.shape for t in node.inputs], tuple(node.params), tuple(node.buffers))
 
     def forward(self, inputs: Sequence[Array], training: bool) -> tuple[Array, ...]:

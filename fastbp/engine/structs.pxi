@@ -43,6 +43,11 @@ def op_phases(op: str) -> frozenset:
     return _known_phases[op]
 
 
+def find_instruction(str name) -> int:
+    """Return the number of an instruction of expressions; -1 if there is none of the name."""
+    return fbp_find_instruction(name.encode())
+
+
 cdef int _check_room(str op, str what, count, int64_t most) except -1:
     """Raise ValueError for an op that needs more of something than a node has room for."""
     if count > most:

@@ -59,7 +59,7 @@ def grad(y: Any, x: Any) -> Any:
     xs = [_real(f"grad: x[{i}]" if several else "grad: x", t) for i, t in enumerate(x if several else (x,))]
     of = _real("grad: y", y)
     ones: Any = np.broadcast_to(_array(Symbol(as_tensor(1.0))), of.whole_shape)
-    results = _back(of, xs, ones)
+    results = back(of, xs, ones)
     for t, g in zip(xs, results, strict=True):
         if g is None:
             raise ValueError(f"grad: {of!r} does not depend on {t!r}, or not in a way that has a derivative")
@@ -91,10 +91,10 @@ def jvp(y: Any, x: Any, v: Any) -> Any:
     of, by = _real("jvp: y", y), _real("jvp: x", x)
     direction: Any = np.broadcast_to(_array(Symbol(as_tensor(v))), by.whole_shape)
     given = Tensor(of.shape, name="d", rows=of.rows)
-    (gradient,) = _back(of, [by], Symbol(given))
+    (gradient,) = back(of, [by], Symbol(given))
     if gradient is None:
         raise ValueError(f"jvp: {of!r} does not depend on {by!r}, or not in a way that has a derivative")
-    (result,) = _back(gradient.tensor, [given], direction)
+    (result,) = back(gradient.tensor, [given], direction)
     assert result is not None
     return result if isinstance(y, Symbol) or isinstance(x, Symbol) or isinstance(v, Symbol) else result.tensor
 
@@ -109,13 +109,13 @@ def _real(label: str, x: Any) -> Tensor:
     return tensor
 
 
-def _back(y: Tensor, xs: Sequence[Tensor], dy: Symbol) -> list[Symbol | None]:
-    """Return the gradients of xs, given that of y; None where none arrives."""
+def back(y: Tensor, xs: Sequence[Tensor], dy: Symbol, *, stop: bool = False) -> list[Symbol | None]:
+    """Return the gradients of xs, given that of y; None where none arrives. ``stop``: do not go behind any of them."""
     gradients: dict[Tensor, Symbol] = {y: dy}
-    on_the_way = _between(y, xs)
+    on_the_way = _between(y, xs, stop)
     parameters: dict[Parameter, Symbol] = {}
     for t in reversed(on_the_way):
-        if t.node is None or t in xs or t not in gradients:
+        if t.node is None or (stop and t in xs) or t not in gradients:
             continue
         for source, dx in _of_inputs(t, t.node, gradients[t], set(on_the_way), parameters):
             known = gradients.get(source)
@@ -123,25 +123,24 @@ def _back(y: Tensor, xs: Sequence[Tensor], dy: Symbol) -> list[Symbol | None]:
     return [gradients.get(x) for x in xs]
 
 
-def _between(y: Tensor, xs: Sequence[Tensor]) -> list[Tensor]:
+def _between(y: Tensor, xs: Sequence[Tensor], stop: bool) -> list[Tensor]:
     """Return what y is made of and depends on xs, each after what it needs."""
-    depends: dict[Tensor, bool] = dict.fromkeys(xs, True)
-    order: list[Tensor] = list(xs)
+    wanted = set(xs)
+    depends: dict[Tensor, bool] = {}
+    order: list[Tensor] = []
     stack = [(y, False)]
     while stack:
         t, expanded = stack.pop()
-        if expanded:
-            assert t.node is not None
-            if t not in depends:
-                depends[t] = any(depends[s] for s in t.node.inputs)
-                if depends[t]:
-                    order.append(t)
-        elif t not in depends:
-            if t.node is None:
-                depends[t] = False
-            else:
-                stack.append((t, True))
-                stack.extend((s, False) for s in t.node.inputs)
+        if t in depends:
+            continue
+        inputs = () if t.node is None or (stop and t in wanted) else t.node.inputs
+        if expanded or not inputs:
+            depends[t] = t in wanted or any(depends[s] for s in inputs)
+            if depends[t]:
+                order.append(t)
+        else:
+            stack.append((t, True))
+            stack.extend((s, False) for s in inputs)
     return order
 
 

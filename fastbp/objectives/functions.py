@@ -166,6 +166,44 @@ def is_mean_of_rows(loss: Tensor) -> bool:
     return row_means(loss, Symbol(Tensor(())), _depends_on_rows(loss)) is not None
 
 
+def per_row(loss: Tensor) -> Tensor | None:
+    """Return the rows whose sum is the loss; None where it is no such sum."""
+    found = _rows_of(loss, _depends_on_rows(loss))
+    return None if found is None else found.tensor
+
+
+def _rows_of(t: Tensor, depends: dict[Tensor, bool]) -> Any:
+    """Return an array (B, *t's shape) that adds up to t over its rows, or None."""
+    node = t.node
+    if not depends[t]:
+        return np.broadcast_to(Symbol(t) / B, (B, *t.shape))  # type: ignore[arg-type]
+    if node is None or t.rows or B in t.shape:
+        return None
+    op, xs = node.op, node.inputs
+    if isinstance(op, ReduceOp) and op.function in ("sum", "mean") and not op.keepdims and B not in xs[0].shape:
+        if not xs[0].rows:
+            inner = _rows_of(xs[0], depends)
+            return None if inner is None else call(ReduceOp(op.function, tuple(a + 1 for a in op.axis)), inner)
+        if 0 not in op.axis:
+            return None
+        others = op.axis[1:]
+        each = call(ReduceOp(op.function, others), Symbol(xs[0])) if others else Symbol(xs[0])
+        return each if op.function == "sum" else each / B
+    if not isinstance(op, ScalarOp) or op.function not in ("add", "sub", "neg", "mul", "div"):
+        return None
+    if op.function in ("mul", "div"):
+        if depends[xs[1]] and (depends[xs[0]] or op.function == "div"):
+            return None
+        if any(len(x.shape) > len(t.shape) for x in xs):
+            return None
+        parts = [_rows_of(x, depends) if depends[x] else Symbol(x) for x in xs]
+    else:
+        if any(x.shape != t.shape for x in xs):
+            return None
+        parts = [_rows_of(x, depends) for x in xs]
+    return None if any(p is None for p in parts) else call(op, *parts)
+
+
 def _is_pair(given: Any) -> bool:
     return isinstance(given, tuple | list) and len(given) == 2
 
@@ -181,6 +219,22 @@ class TotalLoss(Loss):
 
     def rows(self, x: Array, target: Array) -> tuple[Array, Array]:
         raise NotImplementedError("the loss of a batch as a whole")
+
+    def plain_domain(self, target: Array) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class RowSum(Loss):
+    """The sum of an output of one number a row: what a graph that ends in the rows of its loss is minimised by."""
+
+    name: ClassVar[str] = "row_sum"
+
+    def value_and_gradient(self, y_pred: Array, target: Array, row_weights: Array) -> tuple[float, Array]:
+        return float(y_pred.sum(dtype=np.float64)), np.ones_like(y_pred)
+
+    def rows(self, x: Array, target: Array) -> tuple[Array, Array]:
+        return x[:, 0], np.ones_like(x)
 
     def plain_domain(self, target: Array) -> None:
         return None

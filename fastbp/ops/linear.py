@@ -87,3 +87,40 @@ class LinearOp(Op):
 
     def formula(self) -> str:
         return "y = x W + b" if self.bias else "y = x W"
+
+
+@dataclass(frozen=True)
+class LinearBackOp(Op):
+    r"""``y = x @ W.T`` over the last axis: what a linear layer does backwards, as an op of its own.
+
+    **Derivation.** :math:`y_{ri} = \sum_o x_{ro} W_{io}`, so :math:`dx = dy\, W` and :math:`dW = dy^T x`.
+    """
+
+    in_features: int
+    out_features: int
+    name: ClassVar[str] = "linear_back"
+    updates = True
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        (shape,) = shapes
+        return (*shape[:-1], self.in_features)
+
+    def parameter_shapes(self, *shapes: Shape) -> dict[str, Shape]:
+        return {"weight": (self.in_features, self.out_features)}
+
+    def forward(self, ctx: Context, *xs: Array, **params: Array) -> Array:
+        return xs[0] @ params["weight"].T
+
+    def backward(self, ctx: Context, dy: Array) -> tuple[tuple[Array, ...], dict[str, Array]]:
+        dw = dy.reshape(-1, self.in_features).T @ ctx.inputs[0].reshape(-1, self.out_features)
+        return (dy @ ctx.params["weight"],), {"weight": dw}
+
+    def gradient(self, which: int, dy: Array, y: Array, *xs: Array, **params: Array) -> Array:
+        return dy @ params["weight"]
+
+    def native(self, *shapes: Shape) -> Native:
+        groups, _ = rows_and_features(shapes[0])
+        return LinearOp(self.in_features, self.out_features, bias=False).native((groups, self.in_features))
+
+    def formula(self) -> str:
+        return "y = x Wᵀ"

@@ -12,6 +12,10 @@
  *             applied to W, and Wt refreshed, while they are in the cache
  */
 
+/* linear_back: y = x Wᵗ, with x (B, O) and y (B, I): what linear does backwards, as an op of its own. The same dims, W
+ * and phases; nothing is fused into it.
+ */
+
 /* An activation over rows of a matrix that have just been made: rows of `to` and `from` have `columns` elements. */
 typedef struct FN(strip) {
     FN(activation_forward_fn) forward;
@@ -212,27 +216,27 @@ static void FN(linear_gradient_long)(const fbp_node *n, T *dW, const T *x, const
     }
 }
 
-static void FN(linear_gradient_weight)(const fbp_node *n, fbp_update_plan *update, int64_t B, int64_t lo, int64_t hi,
-                                       void *scratch)
+static void FN(linear_gradient_weight)(const fbp_node *n, fbp_update_plan *update, const T *x_all, const T *dy, int64_t B,
+                                       int64_t lo, int64_t hi, void *scratch)
 {
     const int64_t O = n->dim[2];
     const FN(weight_block) block = {.node = n, .update = update, .first = lo};
-    const T *x = (const T *)n->x[0] + lo;
+    const T *x = x_all + lo;
     T *dW = (T *)n->dp[0] + lo * O;
     FN(epilogue) e = {0};
     if (update) {
         e.finish = FN(finish_gradient);
         e.context = &block;
     }
-    if (B > FN(long_sum) && O <= FN(long_part)) FN(linear_gradient_long)(n, dW, x, n->dy, B, hi - lo, &e, scratch);
-    else FN(linear_gradient_rows)(n, dW, x, n->dy, B, hi - lo, &e, scratch);
+    if (B > FN(long_sum) && O <= FN(long_part)) FN(linear_gradient_long)(n, dW, x, dy, B, hi - lo, &e, scratch);
+    else FN(linear_gradient_rows)(n, dW, x, dy, B, hi - lo, &e, scratch);
 }
 
 static void FN(linear_gradient_phase)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
     const int64_t O = n->dim[2], B = run->rows * n->dim[0];
     fbp_update_plan *update = n->fusion.updates ? run->update : NULL;
-    if (n->dp[0] && lo < hi) FN(linear_gradient_weight)(n, update, B, lo, hi, scratch);
+    if (n->dp[0] && lo < hi) FN(linear_gradient_weight)(n, update, n->x[0], n->dy, B, lo, hi, scratch);
     if (n->dp[1] && lo == 0) {
         FN(column_sums)(n->dp[1], n->dy, B, O);
         if (update) fbp_update_piece(update, n->p[1], n->dp[1], O, n->decay[1]);
@@ -244,4 +248,33 @@ static const fbp_phases FN(linear_phases) = {
     .forward = FN(linear_forward_phase),
     .backward = FN(linear_backward_phase),
     .gradient = FN(linear_gradient_phase),
+};
+
+static void FN(linear_back_forward)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
+{
+    (void)run;
+    const int64_t G = n->dim[0], I = n->dim[1], O = n->dim[2];
+    FN(linear_backward_fused)(n, (T *)n->y + lo * G * I, (const T *)n->x[0] + lo * G * O, NULL, (hi - lo) * G, scratch);
+}
+
+static void FN(linear_back_backward)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
+{
+    (void)run;
+    const int64_t G = n->dim[0], I = n->dim[1], O = n->dim[2];
+    if (n->dx[0])
+        FN(linear_forward_fused)(n, (T *)n->dx[0] + lo * G * O, NULL, (const T *)n->dy + lo * G * I, (hi - lo) * G, scratch);
+}
+
+static void FN(linear_back_gradient)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
+{
+    fbp_update_plan *update = n->fusion.updates ? run->update : NULL;
+    if (n->dp[0] && lo < hi)
+        FN(linear_gradient_weight)(n, update, n->dy, n->x[0], run->rows * n->dim[0], lo, hi, scratch);
+}
+
+static const fbp_phases FN(linear_back_phases) = {
+    .prepare = FN(linear_prepare),
+    .forward = FN(linear_back_forward),
+    .backward = FN(linear_back_backward),
+    .gradient = FN(linear_back_gradient),
 };

@@ -1,0 +1,289 @@
+"""Fusion: what plans run in the place of single ops of expressions.
+
+Neighbouring ops that work row by row become one node with a short program (``program.py``), where nothing else needs
+what lies between them. Its backward pass is the chain rule from graph to graph, compiled in the same way: each scalar
+function's derivative comes from the one table in ``ops/scalar.py``. A product with a parameter becomes the linear op that
+it is. What is left is called in NumPy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fastbp.engine.program import DX, DY, WHOLE_X, Compiler, X, Y, can_run, function_of
+from fastbp.graph.grad import back
+from fastbp.graph.graph import Graph, Node, Tensor
+from fastbp.graph.tensor import Symbol, apply
+from fastbp.ops.base import Array, Context, Native, Shape, Space, Work
+from fastbp.ops.expression import Expression
+from fastbp.ops.linear import LinearBackOp, LinearOp
+from fastbp.ops.reduce import MatmulOp
+from fastbp.ops.sources import ConstantOp, FillOp, ParameterOp, RowsOp
+from fastbp.ops.structure import BroadcastOp, TransposeOp
+
+Find = Callable[[str], int]
+# As FBP_MOST_INPUTS: with more, a group is cut.
+_MOST_INPUTS = 16
+
+
+@dataclass(frozen=True, eq=False)
+class FusedOp(Expression):
+    """A group of ops that work row by row, as one.
+
+    Attributes
+    ----------
+    root : Tensor
+        What the group makes.
+    sources : tuple of Tensor
+        What it is made of.
+    find : callable
+        ``find(name)`` is the number of an instruction.
+    """
+
+    root: Tensor
+    sources: tuple[Tensor, ...]
+    find: Find
+    name: ClassVar[str] = "expression"
+    has_native: ClassVar[bool] = True
+    calls_back: ClassVar[bool] = False
+
+    @cached_property
+    def _gradients(self) -> tuple[Tensor, list[Tensor | None]]:
+        """The tensor that stands for dy, and the gradients of the sources made of it."""
+        dy = Tensor(self.root.shape, name="dy")
+        found = dict(zip(self.sources, back(self.root, self.sources, Symbol(dy), stop=True), strict=True))
+        gradients = (found[s] if s.dtype == "real" and s.rows else None for s in self.sources)
+        return dy, [None if g is None else g.tensor for g in gradients]
+
+    def has_gradient(self, which: int) -> bool:
+        return self._gradients[1][which] is not None
+
+    def value(self, *xs: Array) -> Array:
+        return self.forward(Context(), *xs)
+
+    def forward(self, ctx: Context, *xs: Array, **params: Array) -> Array:
+        return _evaluate(self.root, dict(zip(self.sources, xs, strict=True)), ctx)
+
+    def backward(self, ctx: Context, dy: Array) -> tuple[tuple[Array, ...], dict[str, Array]]:
+        symbol, gradients = self._gradients
+        known = {**dict(zip(self.sources, ctx.inputs, strict=True)), symbol: dy}
+        return tuple(np.zeros_like(x) if g is None else _evaluate(g, known, ctx)
+                     for x, g in zip(ctx.inputs, gradients, strict=True)), {}
+
+    def native(self, *shapes: Shape) -> Native:
+        return self._native
+
+    @cached_property
+    def _native(self) -> Native:
+        constants: list[float] = []
+        kinds = {s: (X if s.rows else WHOLE_X, i) for i, s in enumerate(self.sources)}
+        forward = Compiler(kinds, constants)
+        numbers = forward.program([(self.root, Y, 0)], self.find)
+        dy, gradients = self._gradients
+        wanted = [(g, DX, i) for i, g in enumerate(gradients) if g is not None]
+        programs, cost = [numbers, []], 0.0
+        if wanted:
+            backward = Compiler({**kinds, dy: (DY, 0)}, constants)
+            programs[1], cost = backward.program(wanted, self.find), backward.cost
+        starts = [2, 2 + len(numbers) if wanted else 0]
+        bytes_needed = max(8 * p[0] + 64 + 8 * p[3] for p in programs if p)
+        return Native(integers=(*starts, *programs[0], *programs[1]), constants=tuple(constants),
+                      scratch=Space(fixed=bytes_needed + 64, kind="uint8"),
+                      work={"forward": Work(cost=forward.cost), "backward": Work(cost=cost)})
+
+    def formula(self) -> str:
+        return "y = f(x)"
+
+
+def _evaluate(t: Tensor, known: dict[Tensor, Array], ctx: Context) -> Array:
+    """Return a tensor's array, from those of the tensors that it is made of."""
+    stack, made = [t], dict(known)
+    while stack:
+        top = stack[-1]
+        waiting = [s for s in (top.node.inputs if top.node and top not in made else ()) if s not in made]
+        if top in made or not waiting:
+            stack.pop()
+            if top not in made:
+                assert top.node is not None
+                made[top] = top.node.op.forward(ctx, *(made[s] for s in top.node.inputs))
+        else:
+            stack.extend(waiting)
+    return made[t]
+
+
+def fused(graph: Graph, find: Find) -> Graph:
+    """Return the graph as plans run it: the same inputs, as many outputs, the same parameters by the same names."""
+    if not any(n.op.on_arrays for n in graph.nodes):
+        return graph
+    return _Fusion(graph, find).graph()
+
+
+class _Fusion:
+    def __init__(self, graph: Graph, find: Find) -> None:
+        self._graph, self._find = graph, find
+        self._new: dict[Tensor, Tensor] = {}
+        self._place: dict[Tensor, int] = {}
+        self._trained: dict[Tensor, bool] = {}
+
+    def graph(self) -> Graph:
+        """Return the new graph."""
+        for t in self._graph.tensors:
+            self._new[t] = self._place_of(self._rebuilt(t), t)
+        outputs = [self._new[t] for t in self._graph.outputs]
+        middle = self._graph_of(outputs)
+        self._group(middle)
+        self._new = {}
+        for t in middle.tensors:
+            if t in self._runs and t not in self._sources and None not in self._groups[t]:
+                continue            # within groups
+            self._new[t] = self._place_of(self._grouped(t), t, middle)
+        return self._graph_of([self._new[t] for t in outputs])
+
+    def _graph_of(self, outputs: list[Tensor]) -> Graph:
+        made = Graph(self._graph.inputs, outputs, [(layer, name) for name, layer in self._graph.layers.items()])
+        # random numbers are keyed by where a tensor stands in the graph that was given
+        made.places = {t: self._place.get(t, i) for t, i in made.places.items()}
+        return made
+
+    def _place_of(self, new: Tensor, old: Tensor, graph: Graph | None = None) -> Tensor:
+        self._place.setdefault(new, (graph or self._graph).places[old])
+        return new
+
+    # ---- products with parameters, and whole arrays among rows ------------------------------------------------------
+
+    def _rebuilt(self, t: Tensor) -> Tensor:
+        node = t.node
+        if node is None:
+            return t
+        inputs = tuple(self._new[s] for s in node.inputs)
+        linear = self._linear(node, inputs) if isinstance(node.op, MatmulOp) else None
+        if linear is not None:
+            return linear
+        if t.rows and function_of(node.op) is not None:
+            inputs = tuple(self._among_rows(s, t) for s in inputs)
+        return t if inputs == node.inputs else _with_inputs(t, node, inputs, self._key(node))
+
+    def _key(self, node: Node) -> Tensor | None:
+        return node.key if node.key is None else self._new.get(node.key, node.key)
+
+    def _linear(self, node: Node, inputs: tuple[Tensor, ...]) -> Tensor | None:
+        """Return a product with a parameter, or with its transpose, as the linear op that it is."""
+        x, w = inputs
+        turned = w.node is not None and isinstance(w.node.op, TransposeOp) and w.node.op.axes == (1, 0)
+        source = w.node.inputs[0].node if turned and w.node is not None else w.node
+        if not x.rows or not x.shape or source is None or not isinstance(source.op, ParameterOp) or not source.params \
+                or len(source.op.shape) != 2:
+            return None
+        rows, columns = source.op.shape
+        (parameter,) = source.params.values()
+        op: Any = LinearBackOp(rows, columns) if turned else LinearOp(rows, columns, bias=False)
+        return Tensor(op.output_shape(x.shape), Node(op, (x,), source.owner, {"weight": parameter}))
+
+    def _among_rows(self, s: Tensor, t: Tensor) -> Tensor:
+        """Return a whole array that has a gradient as one with rows: then the gradient is the sum over them."""
+        if s.rows or s.dtype != "real" or not self._is_trained(s):
+            return s
+        shape = s.shape[1:] if len(s.shape) > len(t.shape) else s.shape
+        return apply(BroadcastOp((-1, *(1,) * (len(t.shape) - len(shape)), *shape)), s)
+
+    # ---- groups -----------------------------------------------------------------------------------------------------
+
+    def _group(self, graph: Graph) -> None:
+        """Find which tensors are made within the groups of which others."""
+        runs = {t for t in graph.tensors if can_run(t, self._find) and not (not t.rows and self._is_trained(t))
+                and not self._spreads(t)}
+        while True:
+            roots = self._roots(graph, runs)
+            self._sources = {root: self._inside(root, roots, runs) for root in roots}
+            misfits = {root for root, sources in self._sources.items() if not _fits(sources)}
+            if not misfits:
+                self._runs = runs
+                return
+            runs -= misfits         # they are called in NumPy, and what was within them is cut anew
+
+    def _roots(self, graph: Graph, runs: set[Tensor]) -> list[Tensor]:
+        """Return what groups make; all else that runs is made within one, or anew within each that needs it."""
+        users: dict[Tensor, list[Tensor]] = {t: [] for t in graph.tensors}
+        for t in graph.tensors:
+            for s in t.node.inputs if t.node else ():
+                users[s].append(t)
+        self._groups: dict[Tensor, set[Tensor | None]] = {}
+        roots = []
+        for t in reversed(graph.tensors):
+            wanted: set[Tensor | None] = {None} if t in graph.outputs else set()
+            wanted = wanted.union(*(self._groups[u] if u in runs else {None} for u in users[t]))
+            own = t.rows and t.dtype == "real" and not _is_free(t)
+            if t in runs and own and (len(wanted) != 1 or None in wanted):
+                roots.append(t)
+                wanted = {t}
+            self._groups[t] = wanted
+        return roots[::-1]
+
+    def _inside(self, root: Tensor, roots: list[Tensor], runs: set[Tensor]) -> list[Tensor]:
+        """Return what a group is made of."""
+        inside: set[Tensor] = set()
+        sources: dict[Tensor, None] = {}
+        others, stack = set(roots) - {root}, [root]
+        while stack:
+            t = stack.pop()
+            if t in inside or t in sources:
+                continue
+            if t in runs and t not in others:
+                inside.add(t)
+                stack.extend(() if t.node is None or isinstance(t.node.op, FillOp) else reversed(t.node.inputs))
+            else:
+                sources[t] = None
+        return list(sources)
+
+    def _is_trained(self, t: Tensor) -> bool:
+        """Whether a tensor depends on something that may have a gradient."""
+        waiting = [t]
+        while waiting:
+            top = waiting[-1]
+            inputs = [] if top.node is None or top.dtype != "real" else [
+                s for i, s in enumerate(top.node.inputs) if top.node.op.has_gradient(i)]
+            new = [s for s in inputs if s not in self._trained]
+            if new and top not in self._trained:
+                waiting.extend(new)
+                continue
+            waiting.pop()
+            own = top.node is None or any(p.trainable for p in top.node.params.values())
+            self._trained[top] = top.dtype == "real" and (own or any(self._trained[s] for s in inputs))
+        return self._trained[t]
+
+    def _spreads(self, t: Tensor) -> bool:
+        """Whether a whole array is repeated for each row here, and has a gradient: that is added up over all rows."""
+        return t.node is not None and isinstance(t.node.op, BroadcastOp) and t.rows and not t.node.inputs[0].rows \
+            and self._is_trained(t.node.inputs[0])
+
+    def _grouped(self, t: Tensor) -> Tensor:
+        node = t.node
+        if node is None:
+            return t
+        if t in self._sources:
+            sources = self._sources[t]
+            op = FusedOp(t, tuple(sources), self._find)
+            return Tensor(t.shape, Node(op, tuple(self._new[s] for s in sources)))
+        inputs = tuple(self._new[s] for s in node.inputs)
+        return t if inputs == node.inputs else _with_inputs(t, node, inputs, self._key(node))
+
+
+def _with_inputs(t: Tensor, node: Node, inputs: tuple[Tensor, ...], key: Tensor | None) -> Tensor:
+    return Tensor(t.shape, Node(node.op, inputs, node.owner, node.params, node.buffers, key), t.name, None, t.dtype,
+                  t.rows)
+
+
+def _is_free(t: Tensor) -> bool:
+    """Whether a tensor is made of nothing."""
+    return t.node is not None and isinstance(t.node.op, ConstantOp | RowsOp | FillOp)
+
+
+def _fits(sources: list[Tensor]) -> bool:
+    """Whether one node has room for so many inputs, and can read them."""
+    return 0 < len(sources) <= _MOST_INPUTS and any(s.rows for s in sources) \
+        and all(s.dtype == "real" or (s.rows and s.dtype == "int64") for s in sources)
