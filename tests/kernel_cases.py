@@ -110,7 +110,7 @@ def _dropout(rate: float, seed: int, step: int, node: int, first: int) -> Callab
     return twin
 
 
-# ---- rows by their ids ------------------------------------------------------------------------------------------------
+# ---- rows by their ids ----------------------------------------------------------------------------------------------
 
 
 def embedding() -> Iterator[Case]:

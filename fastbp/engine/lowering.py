@@ -54,6 +54,8 @@ class Lowering:
         One for each input, then for each target, then for the weights: they copy rows from outside.
     prepare, first, forward, loss, backward, gradients, updates : list of PlanStep
         Pieces of programs, in the order in which they run.
+    unreached : list of str
+        Parameters that are trained, but that no gradient reaches: theirs is 0.
     """
 
     def __init__(self, graph: Graph, purpose: Purpose, phases: Callable[[str], frozenset[str]],
@@ -70,6 +72,7 @@ class Lowering:
         self.gradients: list[PlanStep] = []
         self.updates: list[PlanStep] = []
         self.loss_nodes: list[PlanNode] = []
+        self.unreached: list[str] = []
         self._nodes: dict[Tensor, PlanNode] = {}
         self._python: dict[Tensor, PythonNode] = {}
         self._stages = 0
@@ -373,6 +376,7 @@ class Lowering:
                 updated.update(trained.values())
             self._unit_step(self.gradients, node, "gradient", "gradients")
         self.gradients += sorted(sums, key=lambda s: s.stage)
+        self.unreached = [n for n, p in self.graph.parameters.items() if p.trainable and n not in uses]
         for name, p in self.graph.parameters.items():
             if p.trainable and name not in updated:
                 update = PlanNode("update", {"update": Work(cost=0.5, units=prod(p.shape))},
@@ -395,11 +399,6 @@ class Lowering:
         """Return the names of the parameters that a node trains, by role."""
         assert t.node is not None
         return {r: self.graph.parameter_name(p) for r, p in t.node.params.items() if p.trainable}
-
-    def without_gradient(self) -> list[str]:
-        """Return the names of the parameters that are trained, but that no gradient reaches: theirs is 0."""
-        reached = {name for t in self._nodes if self._wants_grad[t] for name in self._trained(t).values()}
-        return [name for name, p in self.graph.parameters.items() if p.trainable and name not in reached]
 
     @property
     def calls_back(self) -> bool:

@@ -427,7 +427,8 @@ cdef class Plan(Structs):
             s = update.segments[i]
             if not 0 <= s.offset <= s.offset + s.length <= self._memory.params.flat.size:
                 free(segments)
-                raise ValueError(f"update.segments has {s}; the network has {self._memory.params.flat.size:,} parameters")
+                raise ValueError(f"update.segments has {s}; the network has {self._memory.params.flat.size:,} "
+                                 "parameters")
             segments[i].offset, segments[i].length, segments[i].weight_decay = s.offset, s.length, s.weight_decay
         free(self.segments)
         self.segments = segments

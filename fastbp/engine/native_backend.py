@@ -93,7 +93,7 @@ class NativeBackend:
         n_rows = data.rows if order is None else order.shape[1]
         with self._gate:
             plan = self._training_plan(data, not checked, min(n_rows, batch_size))
-            for name in plan.lowering.without_gradient():
+            for name in plan.lowering.unreached:
                 self._memory.grads[name][...] = 0
             self._last = self._stepping = None
             plan.run("prepare", 0, True)
