@@ -21,6 +21,7 @@ from fastbp.layers import (
     Concat,
     CustomLayer,
     Dropout,
+    Embedding,
     Flatten,
     HardSwish,
     Identity,
@@ -85,17 +86,17 @@ from fastbp.training.trainer import Trainer
 from fastbp.views.gradcheck import GradcheckReport, gradcheck, numerical_gradient
 
 __all__ = [
-    "ELU", "GELU", "MAE", "MSE", "SELU", "SGD", "Adagrad", "Adam", "AdamW", "Add", "BatchNorm",
-    "BinaryCrossEntropy", "Concat", "Constant", "ConstantSchedule", "CosineDecay", "CpuInfo", "CrossEntropy",
-    "CustomLayer", "CustomLoss", "DivergenceError", "Dropout", "ExponentialDecay", "Flatten", "FormatError",
-    "GaussianNLL", "GradcheckReport", "HalfSquaredError", "HardSwish", "History", "Huber", "Identity", "Input",
-    "KaimingNormal", "KaimingUniform", "LBFGSResult", "Lambda", "Layer", "LayerNorm", "LeCunNormal", "LeCunUniform",
-    "LeakyReLU", "Linear", "Lion", "Loss", "Mish", "MultiStepDecay", "Multiply", "Network", "NonFiniteError",
-    "Normal", "OneCycle", "Ones", "Optimizer", "Orthogonal", "Parameter", "PoissonNLL", "Quantile", "RMSprop",
-    "ReLU", "ReduceOnPlateau", "Schedule", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "StepDecay",
-    "Tanh", "Trainer", "Uniform", "XavierNormal", "XavierUniform", "Zeros", "callbacks", "cpu_info", "datasets",
-    "fit_lbfgs", "from_torch", "get_num_threads", "grad", "gradcheck", "jvp", "kernels", "load",
-    "numerical_gradient", "plots", "random", "schedules", "set_num_threads", "special", "stop_gradient",
+    "ELU", "GELU", "MAE", "MSE", "SELU", "SGD", "Adagrad", "Adam", "AdamW", "Add", "BatchNorm", "BinaryCrossEntropy",
+    "Concat", "Constant", "ConstantSchedule", "CosineDecay", "CpuInfo", "CrossEntropy", "CustomLayer", "CustomLoss",
+    "DivergenceError", "Dropout", "Embedding", "ExponentialDecay", "Flatten", "FormatError", "GaussianNLL",
+    "GradcheckReport", "HalfSquaredError", "HardSwish", "History", "Huber", "Identity", "Input", "KaimingNormal",
+    "KaimingUniform", "LBFGSResult", "Lambda", "Layer", "LayerNorm", "LeCunNormal", "LeCunUniform", "LeakyReLU",
+    "Linear", "Lion", "Loss", "Mish", "MultiStepDecay", "Multiply", "Network", "NonFiniteError", "Normal", "OneCycle",
+    "Ones", "Optimizer", "Orthogonal", "Parameter", "PoissonNLL", "Quantile", "RMSprop", "ReLU", "ReduceOnPlateau",
+    "Schedule", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "StepDecay", "Tanh", "Trainer", "Uniform",
+    "XavierNormal", "XavierUniform", "Zeros", "callbacks", "cpu_info", "datasets", "fit_lbfgs", "from_torch",
+    "get_num_threads", "grad", "gradcheck", "jvp", "kernels", "load", "numerical_gradient", "plots", "random",
+    "schedules", "set_num_threads", "special", "stop_gradient",
 ]
 
 # Imported when they are asked for: what many programs never need, and what needs an extra. Each with its

@@ -47,7 +47,7 @@ class Network(Executable):
     buffers : mapping of str to array
         State that is not trained: running statistics.
     input_grads : tuple of array
-        The gradient of each input, from the last backward pass.
+        The gradient of each input, from the last backward pass; None for an input of integers, which has none.
     graph : Graph
 
     Raises

@@ -24,6 +24,7 @@
 #include "ops/layer_norm.inc.h"
 #include "ops/elementwise.inc.h"
 #include "ops/concat.inc.h"
+#include "ops/embedding.inc.h"
 #include "ops/losses.inc.h"
 #include "ops/expression.inc.h"
 #include "ops/optimizers.inc.h"

@@ -10,7 +10,7 @@
  * comment above a row, or beside it, becomes the function's documentation, with "name: text" for the argument of that
  * name.
  *
- * Arrays are C-contiguous. A shape lists sizes: B rows, I inputs, O outputs, R groups of C features, D columns. The
+ * Arrays are C-contiguous. A shape lists sizes: B rows, I inputs, O outputs, R groups of C features, D columns, N ids. The
  * shape (n) is any one shape: all arrays of such a kernel have it, and a result may be written over an input.
  *
  *   FBP_OUT(type, name, shape)           is written; in Python a result, made or given in `out`
@@ -156,6 +156,13 @@ FBP_KERNEL(concat_backward, (FBP_OUT_OR_NULL(T, da, (R, na)), FBP_OUT_OR_NULL(T,
 /* made of functions: y and dx by short programs, and a loss whose rows are there already */
 FBP_OP(expression)
 FBP_OP(row_sum)
+FBP_OP(embedding)
+/* y[r] = W[ids[r]] */
+FBP_KERNEL(embedding_forward, (FBP_OUT(T, y, (R, C)), FBP_IN(T, W, (N, C)), FBP_LABELS(ids, (R), N), FBP_SIZE(R),
+                               FBP_SIZE(N), FBP_SIZE(C)))
+/* dW[v] = sum of dy[r] over the rows with ids[r] = v */
+FBP_KERNEL(embedding_backward, (FBP_OUT(T, dW, (N, C)), FBP_IN(T, dy, (R, C)), FBP_LABELS(ids, (R), N), FBP_SIZE(R),
+                                FBP_SIZE(N), FBP_SIZE(C)))
 
 /* losses: row_loss[r] = weight[r] * l(x[r], target[r]), and its gradient dx; the weights of all rows sum to 1, and hold
  * the class weights already. Means are over the D columns, t is the target, e = x - t. */

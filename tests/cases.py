@@ -21,6 +21,7 @@ from fastbp.ops.batch_norm import BatchNormOp
 from fastbp.ops.concat import ConcatOp
 from fastbp.ops.dropout import DropoutOp
 from fastbp.ops.elementwise import AddOp, MulOp
+from fastbp.ops.embedding import EmbeddingOp
 from fastbp.ops.flatten import FlattenOp
 from fastbp.ops.layer_norm import LayerNormOp
 from fastbp.ops.linear import LinearOp
@@ -29,6 +30,12 @@ from fastbp.ops.softmax import SoftmaxOp
 
 Array = Any
 Shape = tuple[int, ...]
+
+
+def make_input(rng: np.random.Generator, rows: int, t: Tensor, below: int = 2) -> Array:
+    """Return normal numbers, or integers below a limit, as a tensor holds."""
+    size = (rows, *t.shape)
+    return 2 * rng.standard_normal(size) if t.dtype == "real" else rng.integers(0, below, size)
 
 
 @dataclass(frozen=True)
@@ -41,14 +48,19 @@ class OpCase:
 
     def inputs(self, rng: np.random.Generator, rows: int, dtype: str = "float64") -> list[Array]:
         """Return a batch for each input."""
-        sizes = [(rows, *s) for s in self.shapes]
-        if self.interval is None:
-            return [(2 * rng.standard_normal(s)).astype(dtype) for s in sizes]
-        return [rng.uniform(*self.interval, s).astype(dtype) for s in sizes]
+        if self.interval is not None:
+            return [rng.uniform(*self.interval, (rows, *s)).astype(dtype) for s in self.shapes]
+        made = [make_input(rng, rows, t, self.op.below(i) or 2) for i, t in enumerate(self.tensors())]
+        return [x.astype(dtype) if x.dtype.kind == "f" else x for x in made]
+
+    def tensors(self) -> list[Tensor]:
+        """Return a symbol for each input."""
+        wanted = [self.op.input_dtype(i) for i in range(len(self.shapes))]
+        return [fb.Input(*s, dtype="int64" if d == "int64" else None) for s, d in zip(self.shapes, wanted, strict=True)]
 
     def network(self, **options: Any) -> fb.Network:
         """Return a network of this op alone, with random parameters."""
-        inputs = [fb.Input(*s) for s in self.shapes]
+        inputs = self.tensors()
         return fb.Network(inputs, OpLayer(self.op)(*inputs), **options)
 
 
@@ -68,15 +80,24 @@ class OpLayer(fb.Layer):
 
 @dataclass(frozen=True)
 class LayerCase:
-    """A layer and the shape of one sample of each input."""
+    """A layer, the shape of one sample of each input, and what they hold."""
 
     make: Callable[[], fb.Layer]
     shapes: tuple[Shape, ...]
+    dtype: str | None = None
 
     def network(self, **options: Any) -> fb.Network:
         """Return a network of this layer alone."""
-        inputs = [fb.Input(*s) for s in self.shapes]
+        inputs = self.tensors()
         return fb.Network(inputs, self.make()(*inputs), **options)
+
+    def tensors(self) -> list[Tensor]:
+        """Return a symbol for each input."""
+        return [fb.Input(*s, dtype=self.dtype) for s in self.shapes]
+
+    def inputs(self, rng: np.random.Generator, rows: int) -> list[Array]:
+        """Return a batch for each input."""
+        return [make_input(rng, rows, t) for t in self.tensors()]
 
 
 @dataclass(frozen=True)
@@ -135,6 +156,8 @@ OPS: dict[str, OpCase] = {
     "layer_norm": OpCase(LayerNormOp(5), ((5,),)),
     "layer_norm, sequence": OpCase(LayerNormOp(5, eps=1e-3), ((2, 5),)),
     "flatten": OpCase(FlattenOp(), ((2, 3, 2),)),
+    "embedding": OpCase(EmbeddingOp(7, 5), ((3,),)),
+    "embedding, padding": OpCase(EmbeddingOp(4, 18, padding_idx=1), ((2, 3),)),
     "add": OpCase(AddOp(), _TWO),
     "mul": OpCase(MulOp(), _TWO),
     "concat": OpCase(ConcatOp(), ((2, 3), (2, 4))),
@@ -174,6 +197,8 @@ LAYERS: dict[str, LayerCase] = {
     "LayerNorm": LayerCase(fb.LayerNorm, _ONE),
     "Lambda": LayerCase(lambda: fb.Lambda(lambda x: np.tanh(x[:, ::-1]) * x + x.mean(axis=0)), _ONE),
     "Flatten": LayerCase(fb.Flatten, ((2, 3, 2),)),
+    "Embedding": LayerCase(lambda: fb.Embedding(7, 5), ((3,),), "int64"),
+    "Embedding, padding": LayerCase(lambda: fb.Embedding(4, 18, padding_idx=-3), ((2, 3),), "int64"),
     "Add": LayerCase(fb.Add, _TWO),
     "Add, three": LayerCase(fb.Add, (*_TWO, (5,))),
     "Multiply": LayerCase(fb.Multiply, _TWO),

@@ -22,6 +22,7 @@ from fastbp.ops.batch_norm import BatchNormOp
 from fastbp.ops.concat import ConcatOp
 from fastbp.ops.dropout import DropoutOp
 from fastbp.ops.elementwise import AddOp, MulOp
+from fastbp.ops.embedding import EmbeddingOp
 from fastbp.ops.layer_norm import LayerNormOp
 from fastbp.ops.linear import LinearOp
 from fastbp.ops.softmax import SoftmaxOp
@@ -107,6 +108,27 @@ def _dropout(rate: float, seed: int, step: int, node: int, first: int) -> Callab
         ctx = Context(training=True, seed=seed, step=step, node=node)
         return DropoutOp(rate).forward(ctx, np.concatenate([np.zeros(first), x]))[first:]
     return twin
+
+
+# ---- rows by their ids ----------------------------------------------------------------------------------------------
+
+
+def embedding() -> Iterator[Case]:
+    for label, shape in {"R": lambda n: (n, 5), "C": lambda n: (9, n)}.items():
+        yield Case("embedding_forward", label, _with_ids("W", shape, 7), lambda W, ids: W[ids], bound=0)
+        yield Case("embedding_backward", label, _with_ids("dy", shape, 7), _table_gradient, {"N": 7}, sums=True)
+
+
+def _with_ids(name: str, shape: Callable[[int], tuple[int, int]], N: int) -> Callable[[Rng, int], Arrays]:
+    def arrays(rng: Rng, n: int) -> Arrays:
+        R, C = shape(n)
+        return {name: 2 * rng.standard_normal((N if name == "W" else R, C)), "ids": rng.integers(0, N, R)}
+    return arrays
+
+
+def _table_gradient(dy: Array, ids: Array) -> Array:
+    ctx = Context(inputs=(ids,), params={"weight": np.zeros((7, dy.shape[1]))})
+    return EmbeddingOp(7, dy.shape[1]).backward(ctx, dy)[1]["weight"]
 
 
 # ---- matrices -------------------------------------------------------------------------------------------------------
@@ -300,4 +322,4 @@ def _loss_twin(loss: fb.Loss) -> Callable[..., Any]:
     return twin
 
 
-CASES = [*elementwise(), *linear(), *rows(), *normalisation(), *losses()]
+CASES = [*elementwise(), *embedding(), *linear(), *rows(), *normalisation(), *losses()]

@@ -51,6 +51,33 @@ def real(name: str, values: Any, mend: str = "encode it as numbers") -> Array:
     return array
 
 
+def integers(name: str, values: Any) -> Array:
+    """Return integers as a C-contiguous array of int64; without a copy where they are one already.
+
+    Raises
+    ------
+    TypeError
+        For anything but integers and bools: for floats too, even if they are whole.
+    ValueError
+        For ragged sequences, masked arrays with values left out, and integers that int64 cannot hold.
+
+    Examples
+    --------
+    >>> integers("x", [[1, 2]])
+    array([[1, 2]])
+    >>> integers("x", [1.0])
+    Traceback (most recent call last):
+    TypeError: x has dtype float64; expected integers, such as ids: convert it with .astype("int64")
+    """
+    array = real(name, values, "number them from 0: np.unique(x, return_inverse=True)[1]")
+    if array.dtype.kind == "f" and array.size:
+        raise TypeError(f'{name} has dtype {array.dtype}; expected integers, such as ids: convert it with '
+                        '.astype("int64")')
+    if array.dtype.kind == "u" and array.size and array.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"{name} has {array.max()}, which int64 cannot hold; use smaller ids")
+    return np.asarray(array, dtype=np.int64, order="C")
+
+
 def _unpacked(name: str, values: Any, array: Array, mend: str) -> Array:
     """Return the numbers of a data frame or series that NumPy took for something else, or raise TypeError."""
     if hasattr(values, "to_numpy") and hasattr(values, "columns"):

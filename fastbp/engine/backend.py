@@ -64,13 +64,16 @@ class Backend(Protocol):
     def forward(self, inputs: Sequence[Array], training: bool) -> tuple[Array, ...]:
         """Return the outputs."""
 
-    def backward(self, dys: Sequence[Array]) -> tuple[Array, ...]:
-        """After forward in training: fill the gradients of the parameters, and return those of the inputs."""
+    def backward(self, dys: Sequence[Array]) -> tuple[Array | None, ...]:
+        """After forward in training: fill the gradients of the parameters, and return those of the inputs.
+
+        That of an input of integers is None.
+        """
 
     def loss(self, data: Data, training: bool) -> float:
         """Return the loss."""
 
-    def loss_and_grad(self, data: Data, input_grads: bool = False) -> tuple[float, tuple[Array, ...]]:
+    def loss_and_grad(self, data: Data, input_grads: bool = False) -> tuple[float, tuple[Array | None, ...]]:
         """Return the loss and, where asked for, the gradients of the inputs; fill those of the parameters."""
 
     def train(self, data: Data, update: Update, order: Array | None, batch_size: int, learning_rates: Array,

@@ -6,12 +6,13 @@ Everything that enters is checked and converted here, once; a backend sees only 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from math import prod
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from fastbp.core.checks import count, integer, numbered, numbers
+from fastbp.core.checks import count, integer, integers, numbered, numbers
 from fastbp.core.errors import NonFiniteError
 from fastbp.core.vector import Vector
 from fastbp.engine.backend import Backend, Data, Progress, Update
@@ -77,7 +78,7 @@ class Executable:
         self._backend = _make_backend(self.backend, self.memory)
         self._objectives: dict[Any, Objective] = {}
         self._forward_rows: int | None = None
-        self.input_grads: tuple[Array, ...] = ()
+        self.input_grads: tuple[Array | None, ...] = ()
 
     def _initial(self, name: str, parameter: Parameter, rng: np.random.Generator) -> Array:
         values = np.asarray(parameter.initializer(parameter.shape, rng, self.dtype))
@@ -143,6 +144,8 @@ class Executable:
 
     def backward(self, dy: Any, *, accumulate: bool = False) -> Any:
         """Fill ``net.grads`` from the gradient of the outputs, and return the gradient of the inputs.
+
+        That of an input of integers is None: they cannot be changed a little.
 
         Parameters
         ----------
@@ -447,7 +450,8 @@ class Executable:
     def _inputs(self, x: Any) -> list[Array]:
         given = self._several("x", x, self._single_input, len(self.graph.inputs))
         names = numbered("x", len(given))
-        arrays = [self._array(n, g, t.shape) for n, g, t in zip(names, given, self.graph.inputs, strict=True)]
+        arrays = [self._array(n, g, t.shape) if t.dtype == "real" else self._integers(n, g, t)
+                  for n, g, t in zip(names, given, self.graph.inputs, strict=True)]
         for n, a in zip(names, arrays, strict=True):
             if len(a) != len(arrays[0]):
                 raise ValueError(f"{n} has {len(a)} rows; expected {len(arrays[0])}, as {names[0]} has")
@@ -457,7 +461,18 @@ class Executable:
         if type(values) is np.ndarray and values.dtype == self.dtype and values.shape[1:] == shape \
                 and values.flags.c_contiguous and values.ndim:
             return values
-        array = numbers(name, values, self.dtype)
+        return self._fitting(name, numbers(name, values, self.dtype), shape)
+
+    def _integers(self, name: str, values: Any, t: Tensor) -> Array:
+        array = self._fitting(name, integers(name, values), t.shape)
+        below = self.graph.below.get(t)
+        if below is not None and array.size and not (array.min() >= 0 and array.max() < below):
+            at = tuple(int(i) for i in np.argwhere((array < 0) | (array >= below))[0])
+            raise ValueError(f"{name} has {array[at]} in row {at[0]}; expected integers from 0 to {below - 1}, as the "
+                             "network reads them")
+        return array
+
+    def _fitting(self, name: str, array: Array, shape: Shape) -> Array:
         if array.shape[1:] != shape or not array.ndim:
             wanted = ", ".join(["B", *map(str, shape)])
             mend = f"; for a single sample give {name}[None]" if array.shape == shape else ""
@@ -475,15 +490,13 @@ class Executable:
             raise ValueError(f"{name} has {what}; expected a tuple of {count}, as the network has")
         return list(values)
 
-    def _unpack(self, arrays: tuple[Array, ...], single: bool) -> Any:
+    def _unpack(self, arrays: tuple[Array | None, ...], single: bool) -> Any:
         return arrays[0] if single else arrays
 
     def _check_training(self, rows: int) -> None:
         for node in self.graph.nodes:
-            check: Callable[[int], None] | None = getattr(node.op, "check_training_rows", None)
-            if check is not None and not node.op.on_arrays:
-                groups = int(np.prod(node.inputs[0].shape[:-1]))
-                check(rows * groups)
+            if not node.op.on_arrays:
+                node.op.check_training_rows(rows * prod(node.inputs[0].shape[:-1]))
 
 
 def _as_tuple(role: str, tensors: Any) -> tuple[Tensor, ...]:

@@ -69,13 +69,13 @@ class Objective:
         """Return the loss."""
         return self.backend.loss(self.data(data), training)
 
-    def loss_and_grad(self, data: Data, input_grads: bool = False) -> tuple[float, tuple[Array, ...]]:
+    def loss_and_grad(self, data: Data, input_grads: bool = False) -> tuple[float, tuple[Array | None, ...]]:
         """Return the loss and, where asked for, the gradients of the network's inputs."""
         loss, found = self.backend.loss_and_grad(self.data(data), input_grads)
         if not input_grads:
             return loss, ()
         known = dict(zip(self.graph.inputs, found, strict=True))
-        return loss, tuple(known[t] if t in known else np.zeros_like(x)
+        return loss, tuple(known[t] if t in known else np.zeros_like(x) if t.dtype == "real" else None
                            for t, x in zip(self._inputs, data.inputs, strict=True))
 
     def train(self, data: Data, update: Update, order: Array | None, batch_size: int, learning_rates: Array,

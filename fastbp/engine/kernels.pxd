@@ -82,6 +82,10 @@ cdef int fbp_concat_forward(real[:, ::1] y, const real[:, ::1] a, const real[:, 
                             const void *isa=*) except -1 nogil
 cdef int fbp_concat_backward(real[:, ::1] da, real[:, ::1] db, const real[:, ::1] dy, int64_t na, int64_t nb,
                              const void *isa=*) except -1 nogil
+cdef int fbp_embedding_forward(real[:, ::1] y, const real[:, ::1] W, const int64_t[::1] ids,
+                               const void *isa=*) except -1 nogil
+cdef int fbp_embedding_backward(real[:, ::1] dW, const real[:, ::1] dy, const int64_t[::1] ids, int64_t N,
+                                const void *isa=*) except -1 nogil
 cdef int fbp_mse(double[::1] row_loss, real[:, ::1] dx, const real[:, ::1] x, const real[:, ::1] target,
                  const real[::1] weight, const void *isa=*) except -1 nogil
 cdef int fbp_mae(double[::1] row_loss, real[:, ::1] dx, const real[:, ::1] x, const real[:, ::1] target,

@@ -54,6 +54,8 @@ class Lowering:
         One for each input, then for each target, then for the weights: they copy rows from outside.
     prepare, first, forward, loss, backward, gradients, updates : list of PlanStep
         Pieces of programs, in the order in which they run.
+    unreached : list of str
+        Parameters that are trained, but that no gradient reaches: theirs is 0.
     """
 
     def __init__(self, graph: Graph, purpose: Purpose, phases: Callable[[str], frozenset[str]],
@@ -70,6 +72,7 @@ class Lowering:
         self.gradients: list[PlanStep] = []
         self.updates: list[PlanStep] = []
         self.loss_nodes: list[PlanNode] = []
+        self.unreached: list[str] = []
         self._nodes: dict[Tensor, PlanNode] = {}
         self._python: dict[Tensor, PythonNode] = {}
         self._stages = 0
@@ -129,7 +132,7 @@ class Lowering:
     def _lower_forward(self) -> None:
         for t in self.graph.inputs:
             self.values[t] = Buffer.for_tensor(t)
-            self.forward.append(self._feed(self.values[t]))
+            self.forward.append(self._feed(self.values[t], self.graph.below.get(t)))
         for t in self.graph.tensors:
             if t.node is None or t in self._made_by:
                 continue
@@ -150,9 +153,10 @@ class Lowering:
             self._unit_step(self.forward, node, "forward_reduce")
             self._row_step(self.forward, node, "forward")
 
-    def _feed(self, to: Buffer) -> PlanStep:
-        """Return a step that copies rows from outside to a buffer."""
-        self.feeds.append(PlanNode("feed", {"feed": Work(cost=0.1 * to.per_row)}, y=to))
+    def _feed(self, to: Buffer, below: int | None = None) -> PlanStep:
+        """Return a step that copies rows from outside to a buffer; integers have to be below a limit, if any."""
+        work = {"feed": Work(cost=0.1 * to.per_row)}
+        self.feeds.append(PlanNode("feed", work, dims=(0, below or 0), y=to))      # 0: the bytes of a row to come
         return PlanStep(self.feeds[-1], "feed")
 
     def _names_of(self, node: Node) -> dict[str, dict[str, str]]:
@@ -208,7 +212,8 @@ class Lowering:
         weight = Buffer(1) if self.purpose.weighted else None
         for t, spec in zip(self.graph.outputs, self.purpose.losses, strict=True):
             target = Buffer(prod(spec.target_shape), kind=spec.target_kind)
-            self.first.append(self._feed(target))
+            labels = spec.target_kind == "int64" and spec.loss is None
+            self.first.append(self._feed(target, spec.native.dims[1] if labels else None))
             groups = spec.native.dims[0]
             node = PlanNode(spec.op, {"call": Work()}, dims=spec.native.dims, attrs=spec.native.attrs,
                             constants=spec.native.constants, x=[self.values[t]], id=self._index[t],
@@ -286,7 +291,7 @@ class Lowering:
         late: list[tuple[Tensor, Buffer]] = []
         dx: list[Place] = []
         for i, source in enumerate(node.inputs):
-            if not self._wants_grad[source]:
+            if not self._wants_grad[source] or not node.op.has_gradient(i):
                 dx.append(None)
                 continue
             written[source] += 1
@@ -371,6 +376,7 @@ class Lowering:
                 updated.update(trained.values())
             self._unit_step(self.gradients, node, "gradient", "gradients")
         self.gradients += sorted(sums, key=lambda s: s.stage)
+        self.unreached = [n for n, p in self.graph.parameters.items() if p.trainable and n not in uses]
         for name, p in self.graph.parameters.items():
             if p.trainable and name not in updated:
                 update = PlanNode("update", {"update": Work(cost=0.5, units=prod(p.shape))},

@@ -106,7 +106,7 @@ cdef class Plan(Structs):
     cdef int *feed_kinds
     cdef object input_shape, output_shape, target_shape
     cdef char *output_at
-    cdef int64_t output_row_bytes, n_classes
+    cdef int64_t output_row_bytes
     cdef int64_t step_programs[3]
     cdef bint target_is_flat
 
@@ -136,7 +136,6 @@ cdef class Plan(Structs):
         if low.purpose.losses:
             self.target_shape = low.purpose.losses[0].target_shape
             self.target_is_flat = prod(self.target_shape) == 1 and low.purpose.losses[0].target_kind == "real"
-            self.n_classes = low.purpose.losses[0].native.dims[1]
         for i, name in enumerate(("prepare", "run", "finish_last")):
             self.step_programs[<int64_t> i] = self._program_of.get(name, 0)
 
@@ -213,8 +212,11 @@ cdef class Plan(Structs):
         self._raise_error()
 
     cdef int _raise_error(self) except -1:
-        """Raise what a node written in Python raised."""
+        """Raise what a node written in Python raised; or that integers were no more what had been checked."""
         error, self.error = self.error, None
+        if error is None and self.failed:
+            error = ValueError("an array of integers was changed while it was in use, and one of them is out of range "
+                               "now; give each thread arrays of its own")
         if error is not None:
             raise error
         return 0
@@ -265,6 +267,8 @@ cdef class Plan(Structs):
         elif rows:
             self._held_x = _hold(array)
         n.dim[0] = size
+        if rows and wanted == INT64 and n.dim[1]:
+            rows = rows if all_between(<const int64_t *> n.x[0], rows * size // 8, 0, n.dim[1] - 1) else 0
         PyBuffer_Release(&view)
         return rows
 
@@ -287,11 +291,14 @@ cdef class Plan(Structs):
         program = self._program("forward")
         memset(&run, 0, sizeof(run))
         run.rows, run.in_place = rows, 1
+        self.failed, run.failed = 0, &self.failed
         self._point_at_sources()
         for i in range(self.n_direct):
             self.direct[i].place[0] = self.direct[i].source
         with nogil:
             fbp_run_program(program, &run)
+        if self.failed:
+            return None
         y = _empty((rows, *self.output_shape), self._real)
         memcpy(_address(y), self.output_at, rows * self.output_row_bytes)
         return y
@@ -339,12 +346,10 @@ cdef class Plan(Structs):
         return loss if status == FBP_OK else None
 
     cdef bint _targets_fit(self, int64_t rows, double low, double high) noexcept:
-        """Whether labels are within range, and numbers within the domain; that they are finite the loss will tell."""
+        """Whether numbers are within the domain; that they are finite the loss will tell."""
         cdef const fbp_node *n = &self.nodes[self.feed_numbers[1]]
         cdef int64_t size = rows * n.dim[0]
-        if self.feed_kinds[1] == INT64:
-            return all_between(<const int64_t *> n.x[0], size // 8, 0, self.n_classes - 1)
-        if low == -INFINITY and high == INFINITY:
+        if self.feed_kinds[1] == INT64 or (low == -INFINITY and high == INFINITY):
             return True
         if self.feed_kinds[1] == FLOAT32:
             return all_between(<const float *> n.x[0], size // 4, low, high)
@@ -422,7 +427,8 @@ cdef class Plan(Structs):
             s = update.segments[i]
             if not 0 <= s.offset <= s.offset + s.length <= self._memory.params.flat.size:
                 free(segments)
-                raise ValueError(f"update.segments has {s}; the network has {self._memory.params.flat.size:,} parameters")
+                raise ValueError(f"update.segments has {s}; the network has {self._memory.params.flat.size:,} "
+                                 "parameters")
             segments[i].offset, segments[i].length, segments[i].weight_decay = s.offset, s.length, s.weight_decay
         free(self.segments)
         self.segments = segments

@@ -60,7 +60,7 @@ class NativeBackend:
     def quick_forward(self, x: Any) -> Array | None:
         return None if self._inference is None else self._inference.quick_forward(x)
 
-    def backward(self, dys: Sequence[Array]) -> tuple[Array, ...]:
+    def backward(self, dys: Sequence[Array]) -> tuple[Array | None, ...]:
         assert self._last is not None
         plan, rows = self._last
         with self._gate:
@@ -79,7 +79,7 @@ class NativeBackend:
                 self._run(plan, "run", data.rows, training)
             return float(plan.total_loss(data.rows))
 
-    def loss_and_grad(self, data: Data, input_grads: bool = False) -> tuple[float, tuple[Array, ...]]:
+    def loss_and_grad(self, data: Data, input_grads: bool = False) -> tuple[float, tuple[Array | None, ...]]:
         with self._gate:
             plan = self._loss_and_grad(data, input_grads)
             grads = self._input_grads(plan, data.rows) if input_grads else ()
@@ -94,6 +94,8 @@ class NativeBackend:
         n_rows = data.rows if order is None else order.shape[1]
         with self._gate:
             plan = self._training_plan(data, not checked, min(n_rows, batch_size))
+            for name in plan.lowering.unreached:
+                self._memory.grads[name][...] = 0
             self._last = self._stepping = None
             plan.run("prepare", 0, True)
             run = _TrainingRun(self._memory, plan, update, order, n_rows, batch_size, rates, losses, checked)
@@ -170,10 +172,16 @@ class NativeBackend:
             self._run(plan, "run", data.rows, True)
         return plan
 
-    def _input_grads(self, plan: Plan, rows: int) -> tuple[Array, ...]:
-        grads = plan.lowering.grads
-        return tuple(plan.view(grads[t], t.shape, rows).copy() if t in grads
-                     else np.zeros((rows, *t.shape), self._memory.dtype) for t in self._graph.inputs)
+    def _input_grads(self, plan: Plan, rows: int) -> tuple[Array | None, ...]:
+        return tuple(self._input_grad(plan, t, rows) for t in self._graph.inputs)
+
+    def _input_grad(self, plan: Plan, t: Tensor, rows: int) -> Array | None:
+        if t.dtype != "real":
+            return None
+        buffer = plan.lowering.grads.get(t)
+        if buffer is None:
+            return np.zeros((rows, *t.shape), self._memory.dtype)
+        return np.array(plan.view(buffer, t.shape, rows))
 
     def _kept(self, what: str) -> dict[str, Array]:
         if self._last is None:

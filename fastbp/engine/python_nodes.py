@@ -46,7 +46,7 @@ class PythonNode:
         """Fill dx and the gradients of the parameters, those that are wanted."""
         dxs, dparams = self._node.op.backward(self._ctx, _whole(plan, self.dy, self._tensor, rows))
         for place, dx, t, added in zip(self.dx, dxs, self._node.inputs, self.added, strict=True):
-            if place is not None:
+            if place is not None and dx is not None:
                 target = _whole(plan, place, t, rows)
                 target[...] = target + dx if added else dx
         for role, place in self.dp.items():

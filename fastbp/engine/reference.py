@@ -48,7 +48,7 @@ class ReferenceBackend:
         self._values, self._contexts, self._gradients = values, contexts, {}
         return tuple(values[t] for t in self._graph.outputs)
 
-    def backward(self, dys: Sequence[Array]) -> tuple[Array, ...]:
+    def backward(self, dys: Sequence[Array]) -> tuple[Array | None, ...]:
         gradients: dict[Tensor, Array] = dict(zip(self._graph.outputs, dys, strict=True))
         self._memory.grads.flat[...] = 0
         with np.errstate(all="ignore"):
@@ -58,17 +58,17 @@ class ReferenceBackend:
                     continue
                 dxs, dparams = node.op.backward(self._contexts[tensor], gradients[tensor])
                 for source, dx in zip(node.inputs, dxs, strict=True):
-                    if source.dtype != "real":
-                        continue
-                    gradients[source] = gradients[source] + dx if source in gradients else dx
+                    if source.dtype == "real" and dx is not None:
+                        gradients[source] = gradients[source] + dx if source in gradients else dx
                 self._add_parameter_gradients(node, dparams)
         self._gradients = gradients
-        return tuple(gradients.get(t, np.zeros_like(self._values[t])) for t in self._graph.inputs)
+        return tuple(gradients.get(t, np.zeros_like(self._values[t])) if t.dtype == "real" else None
+                     for t in self._graph.inputs)
 
     def loss(self, data: Data, training: bool) -> float:
         return self._losses(data, self.forward(data.inputs, training))[0]
 
-    def loss_and_grad(self, data: Data, input_grads: bool = False) -> tuple[float, tuple[Array, ...]]:
+    def loss_and_grad(self, data: Data, input_grads: bool = False) -> tuple[float, tuple[Array | None, ...]]:
         loss, dys = self._losses(data, self.forward(data.inputs, training=True))
         return loss, self.backward(dys)
 

@@ -288,7 +288,7 @@ cdef class Structs:
     cdef fbp_entry _entry(self, node, str phase) except NULL:
         """What runs a phase of a node: its op's, or, where the plan itself does it, the plan's own."""
         if phase == "feed":
-            return fbp_feed_rows if node.y.kind == "real" else fbp_feed_integers
+            return fbp_feed_integers if node.y.kind == "int64" else fbp_feed_rows
         if phase == "update":
             return fbp_update_units
         if phase == "call":

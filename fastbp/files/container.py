@@ -26,7 +26,7 @@ from fastbp.core.checks import file_to_write
 from fastbp.core.errors import FormatError
 from fastbp.ops.base import Array
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2      # 1 knew no inputs of integers
 KEY = "fastbp"
 DTYPES = {"F32": "float32", "F64": "float64"}
 

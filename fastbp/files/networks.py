@@ -108,9 +108,14 @@ def describe(net: Network) -> dict[str, Any]:
         numbers[tensor] = len(numbers)
     return {"type": "Sequential" if isinstance(net, Sequential) else "Network", "dtype": net.dtype,
             "compute_dtype": net.compute_dtype, "seed": net.seed,
-            "step": net.memory.step, "inputs": [{"shape": list(t.shape), "name": t.name} for t in graph.inputs],
+            "step": net.memory.step, "inputs": [_describe_input(t) for t in graph.inputs],
             "layers": layers, "calls": calls, "outputs": [_number(numbers, t) for t in graph.outputs],
             "single_input": net._single_input, "single_output": net._single_output}
+
+
+def _describe_input(t: Tensor) -> dict[str, Any]:
+    real = {"shape": list(t.shape), "name": t.name}
+    return real if t.dtype == "real" else {**real, "dtype": t.dtype}
 
 
 def _number(numbers: Mapping[Tensor, int], tensor: Tensor) -> int:
@@ -167,7 +172,7 @@ def build(contents: Contents, backend: BackendName, layers: Iterable[type[Layer]
 
 
 def _graph(d: Any, known: Mapping[str, type[Layer]]) -> tuple[Graph, tuple[Layer, ...]]:
-    tensors = [Input(*i["shape"], name=_text(i["name"])) for i in d["inputs"]]
+    tensors = [Input(*i["shape"], name=_text(i["name"]), dtype=i.get("dtype")) for i in d["inputs"]]
     inputs = tuple(tensors)
     layers = [_layer(entry, known) for entry in d["layers"]]
     chain = []

@@ -20,6 +20,7 @@ from fastbp.ops.batch_norm import BatchNormOp
 from fastbp.ops.concat import ConcatOp
 from fastbp.ops.dropout import DropoutOp
 from fastbp.ops.elementwise import AddOp, MulOp
+from fastbp.ops.embedding import EmbeddingOp
 from fastbp.ops.flatten import FlattenOp
 from fastbp.ops.layer_norm import LayerNormOp
 from fastbp.ops.linear import LinearOp
@@ -91,7 +92,9 @@ class _Exporter:
         return model
 
     def _value(self, tensor: Tensor) -> Any:
-        kind = self._onnx.TensorProto.DOUBLE if self._net.dtype == "float64" else self._onnx.TensorProto.FLOAT
+        types = self._onnx.TensorProto
+        kind = (types.INT64 if tensor.dtype == "int64" else types.DOUBLE if self._net.dtype == "float64" else
+                types.FLOAT)
         return self._onnx.helper.make_tensor_value_info(self._net.graph.names[tensor], kind, ["batch", *tensor.shape])
 
     def _lower(self, tensor: Tensor, node: Node) -> None:
@@ -105,6 +108,8 @@ class _Exporter:
         elif kind in _WITH_ATTRIBUTES:
             name, attributes = _WITH_ATTRIBUTES[kind]
             self._add(name, inputs, output, **attributes(node.op))
+        elif isinstance(node.op, EmbeddingOp):
+            self._embedding(node, node.op, inputs[0], output)
         elif isinstance(node.op, LinearOp):
             self._linear(node, inputs[0], output)
         elif isinstance(node.op, acts.SiLUOp):
@@ -124,6 +129,13 @@ class _Exporter:
         self._add("MatMul", [x, self._parameter(node, "weight")], product)
         if "bias" in node.params:
             self._add("Add", [product, self._parameter(node, "bias")], output)
+
+    def _embedding(self, node: Node, op: EmbeddingOp, ids: str, output: str) -> None:
+        weight = self._parameter(node, "weight")
+        if op.padding_idx is not None:
+            self._constants[weight] = self._constants[weight].copy()
+            self._constants[weight][op.padding_idx] = 0
+        self._add("Gather", [weight, ids], output, axis=0)
 
     def _batch_norm(self, node: Node, op: BatchNormOp, x: str, output: str) -> None:
         arrays = {**self._net.params, **self._net.buffers}

@@ -30,9 +30,9 @@ def from_torch(module: Any, *, input_shape: Sequence[int] | None = None,
     ----------
     module : torch.nn.Sequential
         Of ``Linear``, the activations that fastbp has, ``Softmax`` over the last axis, ``Dropout``, ``BatchNorm1d`` on
-        (B, C), ``LayerNorm`` over the last axis, ``Flatten``, ``Identity``, and ``Sequential`` of these.
+        (B, C), ``LayerNorm`` over the last axis, ``Embedding``, ``Flatten``, ``Identity``, and ``Sequential`` of these.
     input_shape : sequence of int, optional
-        Of one sample. Needed where the first layer does not tell, as ``Flatten`` does not.
+        Of one sample. Needed where the first layer does not tell, as ``Flatten`` and ``Embedding`` do not.
     backend : {"native", "reference"}
 
     Returns
@@ -64,7 +64,9 @@ def from_torch(module: Any, *, input_shape: Sequence[int] | None = None,
     made = [_layer(torch, name, part) for name, part in parts]
     features = _features(parts)
     shape = (features,) if input_shape is None and features is not None else tuple(input_shape or ())
-    net = Sequential(*([Input(shape)] if shape else []), *made, dtype=_dtype(torch, module), seed=0, backend=backend)
+    dtype = "int64" if made and isinstance(made[0], layers.Embedding) else None
+    given = [Input(shape, dtype=dtype)] if shape else []
+    net = Sequential(*given, *made, dtype=_dtype(torch, module), seed=0, backend=backend)
     _check_batch_norms(net)
     for (name, part), layer in zip(parts, made, strict=True):
         _take_values(net, name, part, layer)
@@ -96,7 +98,7 @@ def _flat(torch: Any, module: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 def _features(parts: list[tuple[str, Any]]) -> int | None:
     """Return the features that the first layer which knows them takes, layers before it leaving the shape alone."""
     for _, part in parts:
-        if type(part).__name__ == "Flatten":
+        if type(part).__name__ in ("Flatten", "Embedding"):
             return None
         for attribute in ("in_features", "num_features"):
             if hasattr(part, attribute):
@@ -111,6 +113,7 @@ _LAYERS: dict[str, _Maker] = {
     "Linear": lambda m, o: layers.Linear(m.in_features, m.out_features, m.bias is not None, **o),
     "BatchNorm1d": lambda m, o: layers.BatchNorm(m.num_features, m.momentum, m.eps, **o),
     "LayerNorm": lambda m, o: layers.LayerNorm(m.normalized_shape[0], m.eps, **o),
+    "Embedding": lambda m, o: layers.Embedding(m.num_embeddings, m.embedding_dim, m.padding_idx, **o),
     "Identity": lambda m, o: layers.Identity(**o),
     "Flatten": lambda m, o: layers.Flatten(**o),
     "Dropout": lambda m, o: layers.Dropout(m.p, **o),
@@ -135,6 +138,9 @@ _MUST: dict[str, list[tuple[Callable[[Any], bool], str]]] = {
     "LayerNorm": [(lambda m: len(m.normalized_shape) == 1, "a normalized_shape of several axes"),
                   (lambda m: m.weight is None or m.bias is not None, "bias=False")],
     "Softmax": [(lambda m: m.dim in (-1, 1), "a dim other than the last")],
+    "Embedding": [(lambda m: m.max_norm is None, "a max_norm"),
+                  (lambda m: not m.scale_grad_by_freq, "scale_grad_by_freq=True"),
+                  (lambda m: not m.sparse, "sparse=True")],
     "Flatten": [(lambda m: (m.start_dim, m.end_dim) == (1, -1), "other axes than all but the first")],
     "Softplus": [(lambda m: m.beta == 1, "a beta other than 1")],
 }
@@ -152,7 +158,7 @@ def _layer(torch: Any, name: str, part: Any) -> Layer:
     if len(trained) > 1:
         raise ValueError(f"from_torch: {name!r} is {part}, of which some parameters are frozen and some are not; "
                          "expected all or none")
-    has_parameters = kind in ("Linear", "BatchNorm1d", "LayerNorm")
+    has_parameters = kind in ("Linear", "BatchNorm1d", "LayerNorm", "Embedding")
     if has_parameters and trained != {True}:  # without parameters of its own (affine=False) it is frozen at 1 and 0
         options["trainable"] = False
     return _LAYERS[kind](part, options)

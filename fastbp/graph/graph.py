@@ -33,12 +33,14 @@ class Graph:
         ``"input"`` (or ``"input0"``, …), then ``"<layer>.<op>"``, unique.
     parameters, buffers : dict of str to Parameter
         By full name, such as ``"0.weight"``, in topological order.
+    below : dict of Tensor to int
+        The limit of tensors of integers, where ops have one: each is at least 0 and below it.
 
     Raises
     ------
     ValueError
         For a cycle, an output that needs a tensor which is not among the inputs, an input that no output needs, a
-        tensor given twice, or two layers of one name.
+        tensor given twice, two layers of one name, or ids that are reckoned with before they are read.
     """
 
     def __init__(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor],
@@ -54,6 +56,7 @@ class Graph:
             if len(set(tensors)) < len(tensors):
                 raise ValueError(f"{role} holds one tensor twice; give each once")
         self.tensors = self._sort()
+        self.below = self._find_limits()
         self.places = {t: i for i, t in enumerate(self.tensors)}
         self.layers = self._name_layers(layer_names)
         self._index_layers()
@@ -119,6 +122,24 @@ class Graph:
             if t.node is not None:
                 raise ValueError(f"inputs[{i}] is {t!r}, made by an op; expected what fb.Input(…) gives")
         return list(done)
+
+    def _find_limits(self) -> dict[Tensor, int]:
+        """From what reads integers back to the inputs that they come from."""
+        below: dict[Tensor, int] = {}
+        for tensor in reversed(self.tensors):
+            if tensor.node is None:
+                continue
+            op = tensor.node.op
+            moved = [op.rearranges(i) for i in range(len(tensor.node.inputs))]
+            if tensor in below and not any(moved):
+                raise ValueError(f"{tensor!r}, made by the op {op.name!r}, is read as integers below {below[tensor]}; "
+                                 "only those that an input holds, however rearranged, are known to be")
+            for i, source in enumerate(tensor.node.inputs):
+                limits = [op.below(i), below.get(source), below.get(tensor) if moved[i] else None]
+                known = [limit for limit in limits if limit is not None]
+                if source.dtype == "int64" and known:
+                    below[source] = min(known)
+        return below
 
     def _name_layers(self, given: Iterable[tuple[Any, str]]) -> dict[str, Any]:
         """Name each layer by its own name or its place among the layers, in the order they are first needed."""

@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from math import prod
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from fastbp.ops.base import Array, Context, Op, Shape
+from fastbp.ops.base import Array, Context, DType, Op, Shape
 from fastbp.ops.expression import call
 from fastbp.ops.functions import FUNCTIONS, UFUNCS, index, no_such_function
 from fastbp.ops.scalar import ScalarOp
@@ -30,7 +30,8 @@ from fastbp.ops.structure import BroadcastOp, TransposeOp
 Initializer = Callable[[Shape, "np.random.Generator", Any], Array]
 # Elements of one sample: more than an array of float64 can have.
 _MOST_ELEMENTS = 2**60
-KIND_OF: dict[str, Literal["real", "int64", "bool"]] = {"f": "real", "i": "int64", "u": "int64", "b": "bool"}
+KIND_OF: dict[str, DType] = {"f": "real", "i": "int64", "u": "int64", "b": "bool"}
+_HOLDS = {"real": "real numbers", "int64": "integers", "bool": "truth values"}
 _DTYPES = {"real": np.dtype("float64"), "int64": np.dtype("int64"), "bool": np.dtype("bool")}
 
 
@@ -261,7 +262,7 @@ class Tensor(_NumPy):
     node: Node | None = None
     name: str = ""
     call: Call | None = None
-    dtype: Literal["real", "int64", "bool"] = "real"
+    dtype: DType = "real"
     rows: bool = True
 
     __hash__ = object.__hash__
@@ -283,7 +284,8 @@ class Tensor(_NumPy):
         return tuple(rows if s is B else s for s in self.whole_shape)
 
     def __repr__(self) -> str:
-        return f"Tensor({self.name or (self.node.op.name if self.node else 'input')}, shape={_written(self)})"
+        dtype = "" if self.dtype == "real" else f", dtype={self.dtype}"
+        return f"Tensor({self.name or (self.node.op.name if self.node else 'input')}, shape={_written(self)}{dtype})"
 
 
 class Symbol(_NumPy):
@@ -395,7 +397,8 @@ def _unwrapped(y: Any, xs: Sequence[Any]) -> Any:
     return y.tensor if isinstance(y, Symbol) and not _mentions(xs, Symbol | _Rows) else y  # type: ignore[arg-type]
 
 
-def Input(*shape: int | Sequence[int], name: str = "") -> Tensor:  # noqa: N802 - reads as a layer does
+def Input(*shape: int | Sequence[int], name: str = "",  # noqa: N802 - reads as a layer does
+          dtype: Any = None) -> Tensor:
     """Return the symbol for an input whose samples have the given shape (the batch axis is left out).
 
     Parameters
@@ -403,17 +406,21 @@ def Input(*shape: int | Sequence[int], name: str = "") -> Tensor:  # noqa: N802 
     *shape : int
         ``Input(32)`` or ``Input(28, 28, 1)``; a single tuple is taken as well.
     name : str, optional
+    dtype : "int64", optional
+        For integers: ids, labels, masks. They have no gradient. By default real numbers, of the network's dtype.
 
     Raises
     ------
     ValueError
-        If a size is not a positive integer.
+        If a size is not a positive integer, or for another dtype.
 
     Examples
     --------
     >>> import fastbp as fb
     >>> fb.Input(32)
     Tensor(input, shape=(B, 32))
+    >>> fb.Input(8, dtype="int64")
+    Tensor(input, shape=(B, 8), dtype=int64)
     """
     sizes = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
     for size in sizes:
@@ -423,24 +430,51 @@ def Input(*shape: int | Sequence[int], name: str = "") -> Tensor:  # noqa: N802 
         raise ValueError(f"Input: name is {name!r}; expected a string")
     if not sizes:
         raise ValueError("Input: shape is empty; give the sizes of one sample, such as Input(32)")
-    return Tensor(_addressable("Input", tuple(int(s) for s in sizes)), name=name)  # type: ignore[arg-type]
+    sample = _addressable("Input", tuple(int(s) for s in sizes))  # type: ignore[arg-type]
+    return Tensor(sample, name=name, dtype=_input_dtype(dtype))
+
+
+def _input_dtype(dtype: Any) -> DType:
+    if dtype is None:
+        return "real"
+    try:
+        known = np.dtype(dtype) == np.int64
+    except TypeError:
+        known = False
+    if not known:
+        raise ValueError(f'Input: dtype is {dtype!r}; expected "int64", or None for real numbers, whose dtype is the '
+                         "network's")
+    return "int64"
 
 
 def apply(op: Op, *inputs: Tensor, owner: Any = None, params: dict[str, Parameter] | None = None,
           buffers: dict[str, Parameter] | None = None) -> Tensor:
-    """Add a node to the graph: the tensor that ``op`` makes of ``inputs``."""
+    """Add a node to the graph: the tensor that ``op`` makes of ``inputs``.
+
+    Raises
+    ------
+    ValueError
+        For inputs whose shapes or dtypes do not fit.
+    """
     if op.on_arrays:
         known = _simpler(op, inputs)
         made = _inferred(op, Node(op, inputs, owner, params or {}, buffers or {})) if known is None else known
         if isinstance(op, ScalarOp) and made.rows and B in made.shape:
             _check_spread(op, inputs, made)
         return made
-    for t in inputs:
+    for i, t in enumerate(inputs):
         if not t.rows:
             raise ValueError(f"{op.name}: {t!r} is one array for the whole batch; expected a tensor with a row for "
                              "each sample")
+        wanted = op.input_dtype(i)
+        if wanted not in (t.dtype, "any"):
+            name = op.name if owner is None else repr(owner)
+            mend = ("real numbers: fb.Embedding makes them of ids" if wanted == "real" else
+                    'integers, such as fb.Input(…, dtype="int64")')
+            raise ValueError(f"{name}: input {i}, {t!r}, holds {_HOLDS[t.dtype]}; expected {mend}")
     shape = _addressable(op.name, op.output_shape(*(t.shape for t in inputs)))
-    return Tensor(shape, Node(op, inputs, owner, params or {}, buffers or {}))
+    dtype = op.output_dtype(*(t.dtype for t in inputs))
+    return Tensor(shape, Node(op, inputs, owner, params or {}, buffers or {}), dtype=dtype)
 
 
 def _addressable(what: str, shape: Shape) -> Shape:

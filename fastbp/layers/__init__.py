@@ -18,13 +18,14 @@ from fastbp.layers.activations import (
 )
 from fastbp.layers.base import Layer
 from fastbp.layers.custom import CustomLayer
+from fastbp.layers.embedding import Embedding
 from fastbp.layers.function import Lambda, Parameter
 from fastbp.layers.linear import Linear
 from fastbp.layers.normalization import BatchNorm, LayerNorm
 from fastbp.layers.structure import Add, Concat, Dropout, Flatten, Multiply
 
 __all__ = [
-    "ELU", "GELU", "SELU", "Activation", "Add", "BatchNorm", "Concat", "CustomLayer", "Dropout", "Flatten", "HardSwish",
-    "Identity", "Lambda", "Layer", "LayerNorm", "LeakyReLU", "Linear", "Mish", "Multiply", "Parameter", "ReLU", "SiLU",
-    "Sigmoid", "Softmax", "Softplus", "Tanh",
+    "ELU", "GELU", "SELU", "Activation", "Add", "BatchNorm", "Concat", "CustomLayer", "Dropout", "Embedding", "Flatten",
+    "HardSwish", "Identity", "Lambda", "Layer", "LayerNorm", "LeakyReLU", "Linear", "Mish", "Multiply", "Parameter",
+    "ReLU", "SiLU", "Sigmoid", "Softmax", "Softplus", "Tanh",
 ]

@@ -118,3 +118,13 @@ def fold(layer: Layer, inputs: tuple[Tensor, ...], combine: Callable[[Tensor, Te
         pairs = [combine(a, b) for a, b in zip(row[::2], row[1::2], strict=False)]
         row = pairs + ([row[-1]] if len(row) % 2 else [])
     return row[0]
+
+
+def checked_initializer(label: str, argument: str, given: Initializer | None, default: Initializer) -> Initializer:
+    """Return a given initializer, or the default for None; TypeError for what is none."""
+    if given is None:
+        return default
+    if isinstance(given, type) or not callable(given):
+        raise TypeError(f"{label}: {argument} is {given!r}; expected an initializer such as fb.XavierUniform(), or a "
+                        "function (shape, rng, dtype) -> array")
+    return given

@@ -10,7 +10,7 @@ import numpy as np
 from fastbp.core.checks import count
 from fastbp.graph.graph import Initializer, Tensor
 from fastbp.layers.base import Layer
-from fastbp.ops.base import Array, Context, Shape
+from fastbp.ops.base import Array, Context, DType, Shape
 from fastbp.ops.custom import PythonOp
 
 if TYPE_CHECKING:
@@ -68,6 +68,13 @@ class CustomLayer(Layer):
         """Return the state that is not trained, likewise; forward updates it in place in ``ctx.buffers``."""
         return {}
 
+    def input_dtype(self, index: int) -> DType:
+        """Return what the input of this number holds, "real" numbers or integers, "int64"; real, unless overridden.
+
+        Integers have no gradient: backward returns None for them.
+        """
+        return "real"
+
     @abstractmethod
     def forward(self, ctx: Context, *xs: Array, **params: Array) -> Array:
         """Return the output for a batch.
@@ -102,7 +109,7 @@ class CustomLayer(Layer):
         return self.apply(PythonOp(self), *inputs, initializers={role: init for role, (_, init) in declared.items()})
 
     def gradcheck(self, *shapes: Shape | int, rows: int = 3, seed: int = 0, **options: Any) -> GradcheckReport:
-        """Compare backward with differences of forward, on random inputs.
+        """Compare backward with differences of forward, on random inputs; those of integers are 0 and 1.
 
         Parameters
         ----------
@@ -123,9 +130,12 @@ class CustomLayer(Layer):
         from fastbp.objectives.losses import HalfSquaredError
         from fastbp.views.gradcheck import gradcheck
         rows = count(f"{self!r}.gradcheck", "rows", rows)
-        inputs = [Input(shape) for shape in shapes]
+        dtypes = [self.input_dtype(i) for i in range(len(shapes))]
+        inputs = [Input(s, dtype=None if d == "real" else d) for s, d in zip(shapes, dtypes, strict=True)]
         out = self(*inputs)
         net = Network(inputs, out, dtype="float64", seed=seed, backend="reference")
         rng = np.random.default_rng(seed)
-        x = tuple(rng.standard_normal((rows, *t.shape)) for t in inputs)
+        sizes = [(rows, *t.shape) for t in inputs]
+        x = tuple(rng.standard_normal(s) if d == "real" else rng.integers(0, 2, s)
+                  for s, d in zip(sizes, dtypes, strict=True))
         return gradcheck(net, x, rng.standard_normal((rows, *out.shape)), HalfSquaredError(), **options)

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastbp.core.checks import count, flag
 from fastbp.graph.graph import Initializer, Tensor
-from fastbp.layers.base import Layer, one_input
+from fastbp.layers.base import Layer, checked_initializer, one_input
 from fastbp.ops.linear import LinearOp
 from fastbp.optim.initializers import KaimingUniform, Zeros
 
@@ -60,8 +60,8 @@ class Linear(Layer):
             raise ValueError(f"{label}: the weight would have {self.in_features or 1:,} × {self.out_features:,} "
                              "elements, more than can be addressed; use a smaller layer")
         self.bias = flag(label, "bias", bias)
-        self.weight_init = _initializer(label, "weight_init", weight_init, KaimingUniform())
-        self.bias_init = _initializer(label, "bias_init", bias_init, Zeros())
+        self.weight_init = checked_initializer(label, "weight_init", weight_init, KaimingUniform())
+        self.bias_init = checked_initializer(label, "bias_init", bias_init, Zeros())
 
     def lower(self, *inputs: Tensor) -> Tensor:
         x = one_input(self, inputs)
@@ -81,12 +81,3 @@ class Linear(Layer):
 
     def __repr__(self) -> str:
         return f"Linear({self.in_features}, {self.out_features})"
-
-
-def _initializer(label: str, argument: str, given: Initializer | None, default: Initializer) -> Initializer:
-    if given is None:
-        return default
-    if isinstance(given, type) or not callable(given):
-        raise TypeError(f"{label}: {argument} is {given!r}; expected an initializer such as fb.XavierUniform(), or a "
-                        "function (shape, rng, dtype) -> array")
-    return given

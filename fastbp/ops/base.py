@@ -18,6 +18,8 @@ import numpy as np
 Array = np.ndarray[Any, np.dtype[Any]]
 Shape = tuple[int, ...]
 """The shape of one sample: the batch axis, always first, is left out."""
+DType = Literal["real", "int64", "bool"]
+"""What a tensor holds: real numbers, of the network's dtype, integers (ids, labels, masks), or truth values."""
 Kind = Literal["real", "float64", "int64", "int32", "uint8", "bool"]
 """A kind of element in a plan's memory; "real" is the network's dtype."""
 
@@ -188,16 +190,32 @@ class Op(ABC):
         """Return the shapes of the untrained state, by role."""
         return {}
 
+    def input_dtype(self, index: int) -> DType | Literal["any"]:
+        """Return what the input of this number has to hold."""
+        return "real"
+
+    def output_dtype(self, *dtypes: DType) -> DType:
+        """Return what the output holds, for inputs of these dtypes."""
+        return "real"
+
+    def rearranges(self, index: int) -> bool:
+        """Return whether the output has elements of this input as they are: what limits them limits those."""
+        return False
+
+    def below(self, index: int) -> int | None:
+        """Return the limit of an input of integers: each is at least 0 and below it. None where any integer will do."""
+        return None
+
     @abstractmethod
     def forward(self, ctx: Context, *xs: Array, **params: Array) -> Array:
         """Return the output for a batch of inputs."""
 
     @abstractmethod
-    def backward(self, ctx: Context, dy: Array) -> tuple[tuple[Array, ...], dict[str, Array]]:
-        """Return the gradients of the inputs and, by role, of the parameters."""
+    def backward(self, ctx: Context, dy: Array) -> tuple[tuple[Array | None, ...], dict[str, Array]]:
+        """Return the gradients of the inputs, None for one that has none, and, by role, of the parameters."""
 
     def has_gradient(self, which: int) -> bool:
-        """Whether y's gradient reaches input ``which``."""
+        """Whether y's gradient reaches input ``which``. It never reaches one of integers."""
         return True
 
     def gradient(self, which: int, dy: Array, y: Array, *xs: Array, **params: Array) -> Array | None:

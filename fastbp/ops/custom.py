@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from fastbp.ops.base import Array, Context, Op, Shape
+from fastbp.ops.base import Array, Context, DType, Op, Shape
 
 
 class Rules(Protocol):
@@ -22,6 +22,7 @@ class Rules(Protocol):
     def output_shape(self, *shapes: Shape) -> Shape: ...
     def parameters(self, *shapes: Shape) -> dict[str, tuple[Shape, Any]]: ...
     def buffers(self, *shapes: Shape) -> dict[str, tuple[Shape, Any]]: ...
+    def input_dtype(self, index: int) -> DType: ...
     def forward(self, ctx: Context, *xs: Array, **params: Array) -> Any: ...
     def backward(self, ctx: Context, dy: Array) -> Any: ...
 
@@ -48,14 +49,17 @@ class PythonOp(Op):
     def buffer_shapes(self, *shapes: Shape) -> dict[str, Shape]:
         return {role: tuple(shape) for role, (shape, _) in self.rules.buffers(*shapes).items()}
 
+    def input_dtype(self, index: int) -> DType:
+        return self.rules.input_dtype(index)
+
     def forward(self, ctx: Context, *xs: Array, **params: Array) -> Array:
         ctx.inputs = tuple(_read_only(x) for x in xs)
         ctx.params = {role: _read_only(p) for role, p in params.items()}
         shape = (len(xs[0]), *self.output_shape(*(x.shape[1:] for x in xs)))
         y = self.rules.forward(ctx, *ctx.inputs, **ctx.params)
-        return self._checked("forward returned y", y, shape, xs[0].dtype)
+        return self._checked("forward returned y", y, shape, ctx.dtype or xs[0].dtype)
 
-    def backward(self, ctx: Context, dy: Array) -> tuple[tuple[Array, ...], dict[str, Array]]:
+    def backward(self, ctx: Context, dy: Array) -> tuple[tuple[Array | None, ...], dict[str, Array]]:
         given = self.rules.backward(ctx, _read_only(dy))
         if given is None:
             expected = "the gradient of each input, as in `return dx`"
@@ -73,6 +77,7 @@ class PythonOp(Op):
             raise ValueError(f"{self.rules!r}: backward returned gradients of the parameters {_listed(dparams)}; "
                              f"expected {_listed(ctx.params)}, as in `return dx, {{\"weight\": dW}}`")
         gradients = tuple(self._checked(f"backward returned dx[{i}]", dx, x.shape, dy.dtype)
+                          if self.input_dtype(i) == "real" else None
                           for i, (dx, x) in enumerate(zip(dxs, ctx.inputs, strict=True)))
         return gradients, {r: self._checked(f"backward returned the gradient of {r}", g, ctx.params[r].shape, dy.dtype)
                            for r, g in dparams.items()}

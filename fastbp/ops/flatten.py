@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
-from fastbp.ops.base import Array, Context, Op, Shape
+from fastbp.ops.base import Array, Context, DType, Op, Shape
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,15 @@ class FlattenOp(Op):
     def output_shape(self, *shapes: Shape) -> Shape:
         (shape,) = shapes
         return (prod(shape),)
+
+    def input_dtype(self, index: int) -> Literal["any"]:
+        return "any"
+
+    def rearranges(self, index: int) -> bool:
+        return True
+
+    def output_dtype(self, *dtypes: DType) -> DType:
+        return dtypes[0]
 
     def forward(self, ctx: Context, *xs: Array, **params: Array) -> Array:
         (x,) = xs

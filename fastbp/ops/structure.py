@@ -28,6 +28,9 @@ class ReshapeOp(Expression):
     shape: tuple[int, ...]
     name: ClassVar[str] = "reshape"
 
+    def rearranges(self, index: int) -> bool:
+        return True
+
     def forward(self, ctx: Context, *xs: Array, **params: Array) -> Array:
         return xs[0].reshape(with_rows(self.shape, ctx.rows))
 
@@ -48,6 +51,9 @@ class TransposeOp(Expression):
     axes: tuple[int, ...]
     name: ClassVar[str] = "transpose"
 
+    def rearranges(self, index: int) -> bool:
+        return True
+
     def value(self, *xs: Array) -> Array:
         return xs[0].transpose(self.axes)
 
@@ -64,6 +70,9 @@ class BroadcastOp(Expression):
 
     shape: tuple[int, ...]
     name: ClassVar[str] = "broadcast_to"
+
+    def rearranges(self, index: int) -> bool:
+        return True
 
     def forward(self, ctx: Context, *xs: Array, **params: Array) -> Array:
         return np.broadcast_to(xs[0], with_rows(self.shape, ctx.rows))
@@ -84,6 +93,9 @@ class IndexOp(Expression):
 
     key: Key
     name: ClassVar[str] = "index"
+
+    def rearranges(self, index: int) -> bool:
+        return index == 0
 
     def value(self, *xs: Array) -> Array:
         return np.asarray(xs[0][python_key(self.key)])
@@ -231,6 +243,9 @@ class JoinOp(Expression):
 
     axis: int
     name: ClassVar[str] = "concatenate"
+
+    def rearranges(self, index: int) -> bool:
+        return True
 
     def value(self, *xs: Array) -> Array:
         return np.concatenate(xs, axis=self.axis)

@@ -204,6 +204,8 @@ class GradcheckReport:
     frozen : tuple of str
         Parameters that are not trained and so have no gradient to check.
     tolerance : float
+    integers : tuple of str
+        Inputs of integers, which have no gradient either.
     """
 
     tensors: tuple[TensorCheck, ...]
@@ -211,6 +213,7 @@ class GradcheckReport:
     suspects: tuple[str, ...]
     frozen: tuple[str, ...]
     tolerance: float
+    integers: tuple[str, ...] = ()
 
     @property
     def worst(self) -> GradcheckEntry | None:
@@ -253,6 +256,8 @@ class GradcheckReport:
             lines.append(f"and {len(self.kinks) - 3} more kinks")
         if self.frozen:
             lines.append(f"frozen, so not checked: {', '.join(self.frozen)}")
+        if self.integers:
+            lines.append(f"integers, which have no gradient: {', '.join(self.integers)}")
         width = max([6, *(len(t.name) for t in self.tensors)])
         columns = f"{'shape':<16}{'checked':>8}{'kinks':>7}{'errors':>8}  worst relative error"
         lines += ["", f"{'tensor':<{width}}  {columns}"]
@@ -284,7 +289,7 @@ def gradcheck(net: Any, x: Any, y: Any, loss: Any, sample_weight: Any = None, *,
         Compare derivatives along that many random directions in each tensor, rather than entry by entry: less work
         for large networks, and every entry takes part.
     inputs : bool, default True
-        Whether the gradients of the inputs are checked too.
+        Whether the gradients of the inputs are checked too. Inputs of integers have none.
     max_entries : int, optional
         Compare at most so many entries of each tensor, drawn at random; all by default.
     seed : int, default 0
@@ -338,10 +343,13 @@ def gradcheck(net: Any, x: Any, y: Any, loss: Any, sample_weight: Any = None, *,
         return float(work._runner(batch).loss(batch, True))
 
     trained = {n: p for n, p in work.params.items() if work.graph.parameters[n].trainable}
-    moved = {**trained, **(dict(zip(names, batch.inputs, strict=True)) if inputs else {})}
-    analytic = {n: g.copy() for n, g in [*work.grads.items(), *zip(names, work.input_grads, strict=True)]}
+    named = dict(zip(names, zip(batch.inputs, work.input_grads, strict=True), strict=True))
+    real = {n: x for n, (x, g) in named.items() if g is not None}
+    moved = {**trained, **(real if inputs else {})}
+    gradients = {**work.grads, **{n: g for n, (_, g) in named.items() if g is not None}}
+    analytic = {n: g.copy() for n, g in gradients.items()}
     rng = np.random.default_rng(seed)
-    prober = _Prober(evaluate, [*trained.values(), *batch.inputs], tolerance, eps, rng)
+    prober = _Prober(evaluate, [*trained.values(), *real.values()], tolerance, eps, rng)
     checks, kinks = [], []
     for name, array in moved.items():
         entries = [prober.compare(name, array, analytic[name], *probe)
@@ -350,7 +358,9 @@ def gradcheck(net: Any, x: Any, y: Any, loss: Any, sample_weight: Any = None, *,
         kinks += [e for e in entries if e.kink]
     frozen = tuple(n for n in work.params if n not in trained)
     wrong, right = [{c.name for c in checks if bool(c.errors) is bad and c.worst} for bad in (True, False)]
-    return GradcheckReport(tuple(checks), tuple(kinks), _suspects(work.graph, wrong, right), frozen, tolerance)
+    integers = tuple(n for n in names if n not in real)
+    suspects = _suspects(work.graph, wrong, right)
+    return GradcheckReport(tuple(checks), tuple(kinks), suspects, frozen, tolerance, integers)
 
 
 def _check_options(eps: Any, tolerance: Any, directions: Any, max_entries: Any) -> None:

@@ -127,7 +127,7 @@ def _bits(net: fb.Network, x: Any, y: Any, loss: Any, n_threads: int) -> list[by
     native.set_fork_cost(0)
     try:
         losses = [net.loss_and_grad(x, y, loss), net.loss(x, y, loss)]
-        grads = [g.tobytes() for g in net.input_grads]
+        grads = [g.tobytes() for g in net.input_grads if g is not None]
         return [np.array(losses).tobytes(), net.grads.flat.tobytes(), net.buffers.flat.tobytes(),
                 *grads, *(v.tobytes() for v in _tuple(net.predict(x)))]
     finally:

@@ -91,6 +91,12 @@ class Account(ABC):
         return ONE, {}, None
 
 
+def _gradients(node: Node, ctx: Context, dy: Array) -> list[Array]:
+    """Return the gradients of the inputs; zeros for one that has none, such as integers."""
+    dxs, _ = node.op.backward(ctx, dy)
+    return [np.zeros(x.shape) if dx is None else dx for x, dx in zip(ctx.inputs, dxs, strict=True)]
+
+
 # ---- one element from one element ------------------------------------------------------------------------------------
 
 
@@ -108,7 +114,7 @@ class Pointwise(Account):
 
     def maps(self, node: Node, ctx: Context, rows: Array) -> list[LocalMap]:
         assert ctx.output is not None
-        dxs, _ = node.op.backward(ctx, np.ones_like(ctx.output))
+        dxs = _gradients(node, ctx, np.ones_like(ctx.output))
         return [Elementwise(np.arange(dx[rows].size), dx[rows].ravel()) for dx in dxs]
 
     def forward(self, trace: Trace, at: Place) -> Formula:
@@ -136,7 +142,7 @@ class Masked(Pointwise):
         ctx = trace.contexts[at.tensor]
         one = np.zeros_like(trace.values[at.tensor])
         one[at.sample].flat[at.index] = 1
-        (slopes,), _ = node_of(at.tensor).op.backward(ctx, one)
+        (slopes,) = _gradients(node_of(at.tensor), ctx, one)
         return {**trace.operands(at), "m": trace.named(at, "m", float(slopes[at.sample].flat[at.index]))}
 
 
@@ -154,7 +160,7 @@ class Moved(Account):
     def _places(self, node: Node, ctx: Context, shape: tuple[int, ...], inputs: tuple[Array, ...]) -> list[Array]:
         """Return where each element of each input goes: the backward rule, given places for a gradient."""
         part = Context(training=ctx.training, inputs=inputs)
-        return [p.ravel() for p in node.op.backward(part, np.arange(prod(shape)).reshape(shape))[0]]
+        return [p.ravel() for p in _gradients(node, part, np.arange(prod(shape)).reshape(shape))]
 
     def _in_a_sample(self, trace: Trace, tensor: Tensor) -> list[Array]:
         node = node_of(tensor)
@@ -382,7 +388,7 @@ class Opaque(Account):
             part = dy[rows]
             part.flat[target] = 1
             dy[rows] = part
-            for entries, dx in zip(found, node.op.backward(ctx, dy)[0], strict=True):
+            for entries, dx in zip(found, _gradients(node, ctx, dy), strict=True):
                 slopes = dx[rows].ravel()
                 here = np.flatnonzero(slopes)
                 entries.append((here, np.full(here.size, target), slopes[here]))

@@ -15,6 +15,7 @@ from fastbp.ops.concat import ConcatOp
 from fastbp.ops.custom import PythonOp
 from fastbp.ops.dropout import DropoutOp
 from fastbp.ops.elementwise import AddOp, MulOp
+from fastbp.ops.embedding import EmbeddingOp
 from fastbp.ops.flatten import FlattenOp
 from fastbp.ops.layer_norm import LayerNormOp
 from fastbp.ops.linear import LinearOp
@@ -166,6 +167,8 @@ ACCOUNTS: dict[type, Account] = {
     # arithmetic
     AddOp: Pointwise(Rules(same("@a + @b"), (ONE, ONE)), "s"),
     MulOp: Pointwise(Rules(Rule("@a · @b", r"@a \cdot @b"), (same("@b"), same("@a"))), "m"),
+    # none
+    EmbeddingOp: Opaque("ids choose rows of a table"),
     # none: users' own
     PythonOp: Opaque("a layer of your own brings no formulas"),
     act.ActivationOp: Pointwise(_unknown, "h"),

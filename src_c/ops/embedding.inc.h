@@ -1,0 +1,104 @@
+/* embedding: y = rows of W, by their ids; the twin of fastbp/ops/embedding.py.
+ *
+ * Node: x[0] ids (rows, n) of int64, each at least 0 and below N, as fbp_feed_integers sees to; y, dy (rows, n, C); p[0] W
+ * (N, C). dim[0] n, dim[1] N, dim[2] C, dim[3] the id whose y is 0 and whose row gets no gradient, or -1. Units are rows
+ * of W.
+ *
+ *   forward           copies rows of W
+ *   backward_reduce   one unit: sorts the places of ids by id. save[0] ends (N,), save[1] order (rows, n), of int64: the
+ *                     places of id v are order[ends[v - 1]] to order[ends[v] - 1], in order
+ *   gradient          dW of the units: the sum of dy over the places of each id, 0 where there are none. If the node
+ *                     updates and there is an update, W as well
+ */
+
+static void KERNEL(embedding_forward)(T *y /* (R, C) */, const T *W /* (N, C) */, const int64_t *ids /* (R,) */,
+                                      int64_t R, int64_t N, int64_t C)
+{
+    (void)N;
+    for (int64_t r = 0; r < R; r++) memcpy(y + r * C, W + ids[r] * C, (size_t)C * sizeof(T));
+}
+
+/* In the order of the rows: the same bits as by sorted places. */
+static void KERNEL(embedding_backward)(T *dW /* (N, C) */, const T *dy /* (R, C) */, const int64_t *ids /* (R,) */,
+                                       int64_t R, int64_t N, int64_t C)
+{
+    memset(dW, 0, (size_t)(N * C) * sizeof(T));
+    for (int64_t r = 0; r < R; r++) {
+        T *row = dW + ids[r] * C;
+        for (int64_t j = 0; j < C; j += VL) {
+            const V sum = FN(v_load_up_to)(row + j, C - j) + FN(v_load_up_to)(dy + r * C + j, C - j);
+            FN(v_store_up_to)(row + j, sum, C - j);
+        }
+    }
+}
+
+/* Counting sort: it keeps the order of equal ids. */
+static void FN(sort_places)(int64_t *ends /* (N,) */, int64_t *order /* (R,) */, const int64_t *ids, int64_t R, int64_t N)
+{
+    memset(ends, 0, (size_t)N * sizeof(int64_t));
+    for (int64_t r = 0; r < R; r++) ends[ids[r]]++;
+    for (int64_t v = 0, begin = 0; v < N; v++) {
+        const int64_t count = ends[v];
+        ends[v] = begin;
+        begin += count;
+    }
+    for (int64_t r = 0; r < R; r++) order[ends[ids[r]]++] = r;
+}
+
+/* row = the sum of the rows of dy at so many places, four vectors of columns at a time */
+static void FN(sum_of_places)(T *row /* (C,) */, const T *dy /* (R, C) */, const int64_t *places, int64_t count,
+                              int64_t C)
+{
+    int64_t j = 0;
+    for (; j + 4 * VL <= C; j += 4 * VL) {
+        V sum[4] = {{0}};
+        for (int64_t i = 0; i < count; i++) {
+            FBP_UNROLL
+            for (int v = 0; v < 4; v++) sum[v] += FN(v_load)(dy + places[i] * C + j + v * VL);
+        }
+        FBP_UNROLL
+        for (int v = 0; v < 4; v++) FN(v_store)(row + j + v * VL, sum[v]);
+    }
+    for (; j < C; j += VL) {
+        V sum = {0};
+        for (int64_t i = 0; i < count; i++) sum += FN(v_load_up_to)(dy + places[i] * C + j, C - j);
+        FN(v_store_up_to)(row + j, sum, C - j);
+    }
+}
+
+static void FN(embedding_forward_rows)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
+{
+    (void)run; (void)scratch;
+    const int64_t n = node->dim[0], C = node->dim[2];
+    const int64_t R = (hi - lo) * n, padding = node->dim[3], *ids = (const int64_t *)node->x[0] + lo * n;
+    T *y = (T *)node->y + lo * n * C;
+    KERNEL(embedding_forward)(y, node->p[0], ids, R, node->dim[1], C);
+    for (int64_t r = 0; r < R && padding >= 0; r++)
+        if (ids[r] == padding) memset(y + r * C, 0, (size_t)C * sizeof(T));
+}
+
+static void FN(embedding_sort)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
+{
+    (void)lo; (void)hi; (void)scratch;
+    FN(sort_places)(node->save[0], node->save[1], node->x[0], run->rows * node->dim[0], node->dim[1]);
+}
+
+static void FN(embedding_gradient)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
+{
+    (void)scratch;
+    const int64_t C = node->dim[2], *ends = node->save[0], *order = node->save[1];
+    T *dW = node->dp[0], *W = node->p[0];
+    if (!dW) return;
+    for (int64_t v = lo; v < hi; v++) {
+        const int64_t begin = v ? ends[v - 1] : 0;
+        FN(sum_of_places)(dW + v * C, node->dy, order + begin, v == node->dim[3] ? 0 : ends[v] - begin, C);
+    }
+    if (node->fusion.updates && run->update)
+        fbp_update_piece(run->update, W + lo * C, dW + lo * C, (hi - lo) * C, node->decay[0]);
+}
+
+static const fbp_phases FN(embedding_phases) = {
+    .forward = FN(embedding_forward_rows),
+    .backward_reduce = FN(embedding_sort),
+    .gradient = FN(embedding_gradient),
+};
