@@ -16,6 +16,7 @@ class Activation(Layer):
     """An activation layer: applies one op, without parameters, to one input of any shape."""
 
     op_class: ClassVar[type[Op]]
+    any_inputs = ((1,),)
 
     def __init__(self, *, name: str | None = None) -> None:
         super().__init__(name=name)

@@ -1,20 +1,25 @@
 """What every layer is: hyperparameters, and how they lower to ops.
 
-A layer is a description. It holds no arrays and knows no network: called on tensors it adds nodes to the graph and
-returns the tensor they make. Calling one layer twice shares its parameters.
+A layer is a description, and knows no network: called on tensors it adds nodes to the graph and returns the tensor they
+make. Calling one layer twice shares its parameters. Run by itself, on arrays, it has parameters of its own.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 from fastbp.core.checks import flag
+from fastbp.core.vector import Vector
 from fastbp.core.words import Worded
 from fastbp.graph.graph import Call, Initializer, Parameter, Tensor, apply
 from fastbp.graph.tensor import Symbol
-from fastbp.ops.base import Op, Shape
+from fastbp.layers.alone import Alone
+from fastbp.ops.base import Array, Op, Shape
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 class Layer(Worded, ABC):
@@ -36,6 +41,8 @@ class Layer(Worded, ABC):
     }
     reads_hyperparameters_late: ClassVar[bool] = False
     """Whether what is assigned to hyperparameters of a layer in use has an effect."""
+    any_inputs: ClassVar[tuple[Shape, ...]] = ()
+    """For a layer whose parameters do not depend on its inputs: sample shapes of some that fit."""
 
     def __init__(self, *, name: str | None = None, trainable: bool = True) -> None:
         if name is not None and (not isinstance(name, str) or not name or "." in name):
@@ -51,6 +58,8 @@ class Layer(Worded, ABC):
                                  f"network anew with {name}={value!r}, and take over what was learnt by "
                                  "new.load_state_dict(old.state_dict())")
         super().__setattr__(name, value)
+        if "_alone" in self.__dict__:
+            self._by_itself().forget_graphs()
 
     def _fixed(self) -> set[str]:
         return {"name", "trainable", *(() if self.reads_hyperparameters_late else self.hyperparameters())}
@@ -61,7 +70,7 @@ class Layer(Worded, ABC):
         for t in tensors:
             if not isinstance(t, Tensor):
                 raise TypeError(f"{self!r}: called on {type(t).__name__}; expected tensors, as fb.Input(…) gives. "
-                                "To run a layer on numbers, put it in a fb.Sequential")
+                                "To run a layer on numbers, call its forward")
         out = self.lower(*tensors)
         self._used = True
         if out.node is not None and out.node.owner is self and out.call is None:
@@ -75,6 +84,148 @@ class Layer(Worded, ABC):
     def hyperparameters(self) -> dict[str, Any]:
         """Return the arguments that make an equal layer."""
         return {}
+
+    # ---- a layer by itself, on arrays ------------------------------------------------------------------------------
+
+    def forward(self, *xs: ArrayLike, training: bool = False) -> Array:
+        """Return the layer's output for a batch, and keep what `backward` needs.
+
+        A layer that runs by itself has parameters of its own (`params`), whatever networks it is part of. It runs by
+        the functions of :mod:`fastbp.kernels`, and in NumPy where there are none: a :class:`~fastbp.CustomLayer`, a
+        :class:`~fastbp.Lambda`.
+
+        Parameters
+        ----------
+        *xs : arrays (B, …)
+            One for each input of the layer. Arrays of float32 or float64 keep their dtype; other numbers become
+            float32.
+        training : bool, default False
+            Whether dropout drops, with other random numbers at every call, and batch normalisation uses the statistics
+            of the batch.
+
+        Returns
+        -------
+        array (B, …)
+            It may be a view of x, or x itself, where nothing is computed.
+
+        Raises
+        ------
+        ValueError
+            For shapes that do not fit.
+        TypeError
+            For what is no array of real numbers, and for another dtype than that of the parameters.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastbp as fb
+        >>> relu = fb.ReLU()
+        >>> relu.forward(np.array([[-1.0, 2.0]]))
+        array([[0., 2.]])
+        >>> relu.backward(np.array([[5.0, 7.0]]))
+        array([[0., 7.]])
+        """
+        return self._by_itself().forward(xs, training)
+
+    def backward(self, dy: ArrayLike) -> Any:
+        """Return the gradient of the input, and write those of the parameters into `grads`.
+
+        Parameters
+        ----------
+        dy : array of the shape of the output
+            The gradient of whatever is to be minimised, for the batch of the last `forward`.
+
+        Returns
+        -------
+        array of the shape of x, or a tuple of them for several inputs
+
+        Raises
+        ------
+        RuntimeError
+            Without a preceding `forward`.
+        ValueError, TypeError
+            For another shape or dtype than the output's.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastbp as fb
+        >>> affine = fb.Linear(2, 1, weight_init=fb.Ones())
+        >>> affine.forward(np.array([[1.0, 2.0]]))
+        array([[3.]])
+        >>> affine.backward(np.array([[10.0]]))
+        array([[10., 10.]])
+        >>> affine.grads["weight"]
+        array([[10.],
+               [20.]])
+        """
+        dxs = self._by_itself().backward(dy)
+        return dxs[0] if len(dxs) == 1 else dxs
+
+    def build(self, *shapes: int | Shape, seed: int | None = None, dtype: str | None = None) -> Self:
+        """Give the layer new parameters of its own.
+
+        Parameters
+        ----------
+        *shapes : tuple of int, or int
+            Of one sample of each input. Where they are left out, the layer's arguments or the first `forward` tell.
+        seed : int, optional
+            Decides the parameters, and dropout; drawn when left out. A :class:`~fastbp.Sequential` of this layer alone
+            begins with the same ones.
+        dtype : {"float32", "float64"}, optional
+            Where it is left out, that of the first input.
+
+        Returns
+        -------
+        Layer
+            Itself.
+
+        Examples
+        --------
+        >>> import fastbp as fb
+        >>> layer = fb.Linear(3, 2).build(seed=0)
+        >>> layer.params
+        {'weight': (3, 2), 'bias': (2,)}
+        """
+        if dtype not in (None, "float32", "float64"):
+            raise ValueError(f'{self!r}: dtype is {dtype!r}; expected "float32" or "float64"')
+        alone = Alone(self, seed)
+        if shapes or dtype is not None:
+            alone.build([s if isinstance(s, tuple | list) else (s,) for s in shapes] or self._input_shapes(),
+                        dtype or "float32")
+        self.__dict__["_alone"] = alone
+        return self
+
+    @property
+    def params(self) -> Vector:
+        """The parameters of the layer by itself, by role: ``layer.params["weight"]``, ``layer.params.flat``."""
+        return self._vectors()[0]
+
+    @property
+    def grads(self) -> Vector:
+        """Their gradients, from the last `backward`, likewise; 0 where the layer is not trainable."""
+        return self._vectors()[1]
+
+    @property
+    def state(self) -> Vector:
+        """What is not trained, likewise: running statistics."""
+        return self._vectors()[2]
+
+    def _by_itself(self) -> Alone:
+        return cast(Alone, self.__dict__.get("_alone") or self.build().__dict__["_alone"])
+
+    def _vectors(self) -> tuple[Vector, Vector, Vector]:
+        alone = self._by_itself()
+        if alone.vectors is None:
+            alone.build(self._input_shapes(), "float32")
+        return cast("tuple[Vector, Vector, Vector]", alone.vectors)
+
+    def _input_shapes(self) -> Sequence[Shape]:
+        """Return sample shapes of inputs that will do to make the parameters."""
+        if self.any_inputs:
+            return self.any_inputs
+        raise RuntimeError(f"{self!r}: has no parameters of its own yet, as their shapes depend on the input; call "
+                           "forward(x) or build(shape) first")
 
     @property
     def output_features(self) -> int | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,6 +58,13 @@ class CustomLayer(Layer):
 
     reads_hyperparameters_late = True
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name in ("forward", "backward"):
+            rule = getattr(cls, name)
+            if not hasattr(rule, "_is_either"):
+                setattr(cls, name, _either(rule, getattr(Layer, name)))
+
     def output_shape(self, *shapes: Shape) -> Shape:
         """Return the shape of an output sample; that of the first input, unless overridden."""
         return shapes[0]
@@ -76,8 +85,11 @@ class CustomLayer(Layer):
         return "real"
 
     @abstractmethod
-    def forward(self, ctx: Context, *xs: Array, **params: Array) -> Array:
+    def forward(self, ctx: Context, *xs: Array, **params: Array) -> Array:  # type: ignore[override]
         """Return the output for a batch.
+
+        Written with a context as its first argument, and called without one it runs the layer by itself:
+        ``layer.forward(x)``, and then ``layer.backward(dy)``, as any layer's.
 
         Parameters
         ----------
@@ -89,7 +101,7 @@ class CustomLayer(Layer):
         """
 
     @abstractmethod
-    def backward(self, ctx: Context, dy: Array) -> Any:
+    def backward(self, ctx: Context, dy: Array) -> Any:  # type: ignore[override]
         """Return the gradient of the input and, where there are parameters, a dict with theirs: ``dx, {"weight": dW}``.
 
         With several inputs, dx is a tuple of one gradient for each.
@@ -139,3 +151,15 @@ class CustomLayer(Layer):
         x = tuple(rng.standard_normal(s) if d == "real" else rng.integers(0, 2, s)
                   for s, d in zip(sizes, dtypes, strict=True))
         return gradcheck(net, x, rng.standard_normal((rows, *out.shape)), HalfSquaredError(), **options)
+
+
+def _either(rule: Callable[..., Any], by_itself: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method that is the user's rule for a context, and runs the layer by itself for arrays."""
+    @wraps(rule)
+    def method(self: CustomLayer, *args: Any, **options: Any) -> Any:
+        if "ctx" in options or args and isinstance(args[0], Context):
+            return rule(self, *args, **options)
+        return by_itself(self, *args, **options)
+
+    method._is_either = True  # type: ignore[attr-defined]
+    return method

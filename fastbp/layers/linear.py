@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastbp.core.checks import count, flag
 from fastbp.graph.graph import Initializer, Tensor
 from fastbp.layers.base import Layer, checked_initializer, one_input
+from fastbp.ops.base import Shape
 from fastbp.ops.linear import LinearOp
 from fastbp.optim.initializers import KaimingUniform, Zeros
 
@@ -75,6 +77,9 @@ class Linear(Layer):
                              "than can be addressed; use a smaller layer")
         return self.apply(LinearOp(features, self.out_features, self.bias), x,
                           initializers={"weight": self.weight_init, "bias": self.bias_init})
+
+    def _input_shapes(self) -> Sequence[Shape]:
+        return super()._input_shapes() if self.in_features is None else [(self.in_features,)]
 
     def hyperparameters(self) -> dict[str, Any]:
         return {"in_features": self.in_features, "out_features": self.out_features, "bias": self.bias}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastbp.core.checks import count, number
 from fastbp.graph.graph import Tensor
 from fastbp.layers.base import Layer, one_input
-from fastbp.ops.base import Op
+from fastbp.ops.base import Op, Shape
 from fastbp.ops.batch_norm import BatchNormOp
 from fastbp.ops.layer_norm import LayerNormOp
 from fastbp.optim.initializers import Ones, Zeros
@@ -22,6 +23,9 @@ class _Normalization(Layer):
 
     def _op(self, features: int) -> Op:
         raise NotImplementedError
+
+    def _input_shapes(self) -> Sequence[Shape]:
+        return super()._input_shapes() if self.features is None else [(self.features,)]
 
     def lower(self, *inputs: Tensor) -> Tensor:
         x = one_input(self, inputs)

@@ -16,6 +16,8 @@ from fastbp.ops.flatten import FlattenOp
 class Add(Layer):
     """The sum of two or more tensors of one shape: ``y = a + b + …``."""
 
+    any_inputs = ((1,), (1,))
+
     def __init__(self, *, name: str | None = None) -> None:
         super().__init__(name=name)
 
@@ -25,6 +27,8 @@ class Add(Layer):
 
 class Multiply(Layer):
     """The elementwise product of two or more tensors of one shape: ``y = a · b · …``."""
+
+    any_inputs = ((1,), (1,))
 
     def __init__(self, *, name: str | None = None) -> None:
         super().__init__(name=name)
@@ -43,6 +47,8 @@ class Concat(Layer):
     name : str, optional
     """
 
+    any_inputs = ((1,), (1,))
+
     def __init__(self, axis: int = -1, *, name: str | None = None) -> None:
         super().__init__(name=name)
         self.axis = _sample_axis(axis)
@@ -56,6 +62,8 @@ class Concat(Layer):
 
 class Flatten(Layer):
     """All axes but the batch as one: (B, H, W, C) → (B, H·W·C)."""
+
+    any_inputs = ((1,),)
 
     def __init__(self, *, name: str | None = None) -> None:
         super().__init__(name=name)
@@ -75,6 +83,8 @@ class Dropout(Layer):
         From 0 up to, but not including, 1.
     name : str, optional
     """
+
+    any_inputs = ((1,),)
 
     def __init__(self, rate: float = 0.5, *, name: str | None = None) -> None:
         super().__init__(name=name)

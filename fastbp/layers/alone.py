@@ -1,0 +1,185 @@
+"""A layer by itself: parameters, gradients, and what its last forward pass left for backward.
+
+A layer is a description, and stays one: what it needs to run on arrays is kept here, made at the first
+``layer.forward(x)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from secrets import randbits
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from fastbp.core.checks import integer, numbered, numbers, real
+from fastbp.core.vector import Vector
+from fastbp.graph.graph import Graph, Input, Parameter, Tensor
+from fastbp.ops.base import Array, Shape
+
+if TYPE_CHECKING:
+    from fastbp.engine.walk import Walk
+
+_FLOATS = {np.dtype(name): name for name in ("float32", "float64")}
+
+
+class Lowers(Protocol):
+    """What is asked of a layer."""
+
+    def lower(self, *inputs: Tensor) -> Tensor: ...
+
+
+class Alone:
+    """What one layer has when it runs by itself.
+
+    Parameters
+    ----------
+    layer : Layer
+    seed : int, optional
+        Decides the initial parameters and random numbers; drawn when left out.
+    """
+
+    def __init__(self, layer: Lowers, seed: Any = None) -> None:
+        number = integer(seed)
+        if seed is not None and (number is None or not 0 <= number < 2**64):
+            raise ValueError(f"{layer!r}: seed is {seed!r}; expected an integer from 0 to 2**64 - 1, or None")
+        self.seed = randbits(63) if number is None else number
+        self._layer = layer
+        self._step = 0
+        self._walks: dict[tuple[Shape, ...], Walk] = {}
+        self._last: tuple[Walk, Array, tuple[Array, ...]] | None = None
+        self._vectors: tuple[Vector, Vector, Vector] | None = None
+        self._dtype: str | None = None
+        self._roles: tuple[dict[str, Parameter], dict[str, Parameter]] = ({}, {})
+        self._arrays: dict[Parameter, Array] = {}
+        self._grads: dict[Parameter, Array] = {}
+
+    @property
+    def vectors(self) -> tuple[Vector, Vector, Vector] | None:
+        """Parameters, gradients and state, by role; None before they are made."""
+        return self._vectors
+
+    def forget_graphs(self) -> None:
+        """Have hyperparameters read anew; parameters stay."""
+        self._walks.clear()
+
+    def build(self, shapes: Sequence[Shape], dtype: str) -> Walk:
+        """Make what inputs of these sample shapes need; parameters, the first time."""
+        layer = self._layer
+        for name, shape in zip(_names(shapes), shapes, strict=True):
+            if not shape or 0 in shape:
+                raise ValueError(f"{layer!r}: {name} has shape {_batch(shape)}; expected (B, …), a batch of samples that "
+                                 "are not empty")
+        inputs = [Input(*shape) for shape in shapes]
+        graph = Graph(inputs, [layer.lower(*inputs)])
+        if self._vectors is None:
+            self._initialize(graph, dtype)
+        for parameter in (*graph.parameters.values(), *graph.buffers.values()):
+            if parameter not in self._arrays:
+                had = {p.role: p.shape for p in self._arrays}
+                raise ValueError(f"{layer!r}: x has shape {_batch(shapes[0])}, for which {parameter.role} would have "
+                                 f"shape {parameter.shape}; it has {had.get(parameter.role)}. Make another layer for "
+                                 "it, or call build() for new parameters")
+        from fastbp.engine.walk import Walk
+        self._walks[tuple(shapes)] = walk = Walk(graph, self._arrays, self._grads, self.seed)
+        return walk
+
+    def _initialize(self, graph: Graph, dtype: str) -> None:
+        rng = np.random.default_rng(self.seed)
+        self._roles = _by_role(graph.parameters), _by_role(graph.buffers)
+        params, grads, state = (Vector({role: p.shape for role, p in self._roles[i].items()}, dtype) for i in (0, 0, 1))
+        for vector, symbols in ((params, self._roles[0]), (state, self._roles[1])):
+            for role, parameter in symbols.items():
+                values = np.asarray(parameter.initializer(parameter.shape, rng, dtype))
+                if values.shape != parameter.shape:
+                    raise ValueError(f"{self._layer!r}: the initializer of {role} gave shape {values.shape}; expected "
+                                     f"{parameter.shape}")
+                vector[role][...] = values
+        self._vectors = params, grads, state
+        self._dtype = dtype if self._roles[0] or self._roles[1] else None
+        self._link()
+
+    def _link(self) -> None:
+        """Note where the values and gradients of each parameter are."""
+        if self._vectors is not None:
+            params, grads, state = self._vectors
+            self._arrays = {p: vector[role] for vector, symbols in zip((params, state), self._roles, strict=True)
+                            for role, p in symbols.items()}
+            self._grads = {p: grads[role] for role, p in self._roles[0].items() if p.trainable}
+
+    def __getstate__(self) -> dict[str, Any]:
+        made_anew: dict[str, Any] = {"_walks": {}, "_last": None, "_arrays": {}, "_grads": {}}
+        return self.__dict__ | made_anew
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._link()
+
+    def forward(self, xs: tuple[Any, ...], training: bool) -> Array:
+        arrays, dtype = xs, _FLOATS.get(xs[0].dtype) if len(xs) == 1 and type(xs[0]) is np.ndarray else None
+        if dtype is None or dtype != (self._dtype or dtype):
+            arrays = self._inputs(xs)
+            dtype = _FLOATS[arrays[0].dtype]
+        shapes = tuple([x.shape[1:] for x in arrays])
+        walk = self._walks.get(shapes) or self.build(shapes, dtype)
+        if training:
+            walk.check_training(len(arrays[0]))
+        y = walk.forward(arrays, training, self._step, dtype)
+        self._step += training
+        self._last = walk, y, arrays
+        return y
+
+    def backward(self, dy: Any) -> tuple[Array, ...]:
+        if self._last is None:
+            raise RuntimeError(f"{self._layer!r}: backward: no forward pass to go back through; call forward(x) first")
+        walk, y, arrays = self._last
+        if type(dy) is not np.ndarray or dy.dtype != y.dtype:
+            dy = self._converted("dy", dy, _FLOATS[y.dtype], "as the output has")
+        if dy.shape != y.shape:
+            raise ValueError(f"{self._layer!r}: dy has shape {dy.shape}; expected {y.shape}, as the output of the last "
+                             "forward has")
+        return tuple([np.zeros_like(x) if dx is None else dx
+                      for dx, x in zip(walk.backward(dy), arrays, strict=True)])
+
+    def _inputs(self, xs: tuple[Any, ...]) -> tuple[Array, ...]:
+        """Check inputs, and bring them to one dtype: that of the parameters, or of the first one."""
+        if not xs:
+            raise TypeError(f"{self._layer!r}: forward got no array; expected at least 1")
+        names, dtype, why = _names(xs), self._dtype, "as its parameters have"
+        arrays: list[Array] = []
+        for name, x in zip(names, xs, strict=True):
+            array = self._converted(name, x, dtype, why)
+            if dtype is None:
+                dtype, why = _FLOATS[array.dtype], f"as {name} has"
+            if not array.ndim:
+                raise ValueError(f"{self._layer!r}: {name} is a single number; expected (B, …), a batch of samples")
+            if arrays and len(array) != len(arrays[0]):
+                raise ValueError(f"{self._layer!r}: {name} has {len(array)} rows; expected {len(arrays[0])}, as x[0] has")
+            arrays.append(array)
+        return tuple(arrays)
+
+    def _converted(self, name: str, values: Any, dtype: str | None, why: str) -> Array:
+        """Return numbers of a dtype, or of a float one if it is None; what is float must have it."""
+        label = f"{self._layer!r}: {name}"
+        array = real(label, values)
+        if dtype is None:
+            dtype = _FLOATS.get(array.dtype, "float32")
+        if _FLOATS.get(array.dtype, dtype) != dtype:
+            raise TypeError(f"{label} has dtype {array.dtype}; expected {dtype}, {why}: {name}.astype(\"{dtype}\")")
+        return numbers(label, array, dtype)
+
+
+def _by_role(parameters: dict[str, Parameter]) -> dict[str, Parameter]:
+    """Name parameters by their roles; those of layers within a layer keep their full names."""
+    named: dict[str, Parameter] = {}
+    for name, parameter in parameters.items():
+        named[name if parameter.role in named else parameter.role] = parameter
+    return named
+
+
+def _names(xs: Sequence[Any]) -> list[str]:
+    return numbered("x", len(xs))
+
+
+def _batch(shape: Shape) -> str:
+    return f"(B, {', '.join(map(str, shape))})" if shape else "(B,)"
