@@ -41,7 +41,7 @@ def main() -> None:
 
         # The generator: the critic should take its points for real. dx is how each point would have to move.
         points = generator.forward(noise(rng, n), training=True)
-        generator_loss = critic.loss_and_grad(points, np.full(n, REAL), loss)
+        generator_loss = critic.loss_and_grad(points, np.full(n, REAL), loss, input_grads=True)
         (dx,) = critic.input_grads
         generator.backward(dx)
         improve_generator.step(generator)

@@ -302,6 +302,8 @@ void fbp_run_program(const fbp_program *program, const fbp_run *run);
 double fbp_total_loss(double *const *row_losses, const int64_t *loss_rows, int64_t n_losses, int64_t rows);
 /* Runs mini-batches until all are done (FBP_OK), `seconds` have passed (FBP_PAUSED), or something went wrong. */
 fbp_status fbp_run_loop(fbp_loop *loop, double seconds);
+/* One update from the gradients that are there: looked at, clipped, and used by the program `finish`. */
+fbp_status fbp_run_update(fbp_loop *loop, double lr);
 
 /* Entries of steps that belong to no op: */
 /* rows of x[0], dim[0] bytes each, as run->order and run->first say, to y; nothing if run->in_place */

@@ -180,6 +180,20 @@ static void clip(const fbp_loop *loop)
                                   loop->clip_norm / norm);
 }
 
+static fbp_status update_parameters(fbp_loop *loop, double lr)
+{
+    fbp_update_plan *u = loop->run.update;
+    if (loop->check_gradients) {
+        if (!all_within_limit(loop)) return FBP_ERROR_GRADIENT;
+        clip(loop);
+    }
+    u->hyper[0] = lr;
+    u->hyper[1] += 1;
+    u->begin(u->hyper);
+    fbp_run_program(loop->finish, &loop->run);
+    return __atomic_load_n(&u->bad, __ATOMIC_RELAXED) ? FBP_ERROR_PARAMETER : FBP_OK;
+}
+
 static fbp_status run_mini_batch(fbp_loop *loop)
 {
     fbp_run *run = &loop->run;
@@ -194,17 +208,9 @@ static fbp_status run_mini_batch(fbp_loop *loop)
     const double loss = fbp_total_loss(loop->row_losses, loop->loss_rows, loop->n_losses, run->rows);
     loop->losses[loop->position] = loss;
     if (!isfinite(loss)) return FBP_ERROR_LOSS;
-    if (!run->update) return FBP_OK;
-    if (loop->check_gradients) {
-        if (!all_within_limit(loop)) return FBP_ERROR_GRADIENT;
-        clip(loop);
-    }
-    run->update->hyper[0] = loop->learning_rates[loop->position];
-    run->update->hyper[1] += 1;
-    run->update->begin(run->update->hyper);
-    fbp_run_program(loop->finish, run);
-    run->step += 1;
-    return __atomic_load_n(&run->update->bad, __ATOMIC_RELAXED) ? FBP_ERROR_PARAMETER : FBP_OK;
+    const fbp_status status = update_parameters(loop, loop->learning_rates[loop->position]);
+    if (status != FBP_ERROR_GRADIENT) run->step += 1;
+    return status;
 }
 
 /* Seconds; read from a clock of some milliseconds where that is cheaper. */
@@ -236,6 +242,14 @@ fbp_status fbp_run_loop(fbp_loop *loop, double seconds)
     /* as a network converges, gradients and the optimizer's averages of them become subnormal, which is slow */
     const uint64_t mode = fbp_flush_subnormals(1);
     const fbp_status status = run_mini_batches(loop, seconds);
+    fbp_set_float_mode(mode);
+    return status;
+}
+
+fbp_status fbp_run_update(fbp_loop *loop, double lr)
+{
+    const uint64_t mode = fbp_flush_subnormals(1);
+    const fbp_status status = update_parameters(loop, lr);
     fbp_set_float_mode(mode);
     return status;
 }

@@ -62,7 +62,7 @@ class Backend(Protocol):
     def __init__(self, memory: Memory) -> None: ...
 
     def forward(self, inputs: Sequence[Array], training: bool) -> tuple[Array, ...]:
-        """Return the outputs."""
+        """Return the outputs. Each training pass, here and below, draws random numbers of its own."""
 
     def backward(self, dys: Sequence[Array]) -> tuple[Array | None, ...]:
         """After forward in training: fill the gradients of the parameters, and return those of the inputs.
@@ -75,6 +75,15 @@ class Backend(Protocol):
 
     def loss_and_grad(self, data: Data, input_grads: bool = False) -> tuple[float, tuple[Array | None, ...]]:
         """Return the loss and, where asked for, the gradients of the inputs; fill those of the parameters."""
+
+    def evaluate(self, data: Data, batch_size: int, outputs: bool) -> tuple[list[Array], tuple[Array, ...]] | None:
+        """Return the loss of each batch of rows, for each loss, and where asked for the outputs for all rows.
+
+        None where there is no faster way than to compute the losses from the outputs.
+        """
+
+    def apply(self, update: Update, lr: float) -> None:
+        """Take one step from the gradients that are there. Raises NonFiniteError; nothing is changed then."""
 
     def train(self, data: Data, update: Update, order: Array | None, batch_size: int, learning_rates: Array,
               losses: Array, on_progress: Progress | None = None) -> None:

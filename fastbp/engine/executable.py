@@ -6,14 +6,15 @@ Everything that enters is checked and converted here, once; a backend sees only 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
 from fastbp.core.checks import count, integer, integers, numbered, numbers
-from fastbp.core.errors import NonFiniteError
 from fastbp.core.vector import Vector
 from fastbp.engine.backend import Backend, Data, Progress, Update
 from fastbp.engine.function_loss import Objective
@@ -33,7 +34,17 @@ DTYPES = ("float32", "float64")
 # Functions that are remembered as losses, each with its graph and plans.
 _MOST_OBJECTIVES = 8
 # What a copy from a pickle makes for itself.
-_MADE_ANEW = ("_backend", "_forward_rows", "input_grads", "_objectives")
+_MADE_ANEW = ("_backend", "_forward_rows", "_input_grads", "_pass", "_objectives")
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """A pass forward and backward that was not asked for the gradients of the inputs, in case they are read."""
+
+    data: Data
+    loss: float
+    step: int
+    draws: int
 
 
 class Executable:
@@ -78,7 +89,8 @@ class Executable:
         self._backend = _make_backend(self.backend, self.memory)
         self._objectives: dict[Any, Objective] = {}
         self._forward_rows: int | None = None
-        self.input_grads: tuple[Array | None, ...] = ()
+        self._input_grads: tuple[Array | None, ...] = ()
+        self._pass: _Pass | None = None
 
     def _initial(self, name: str, parameter: Parameter, rng: np.random.Generator) -> Array:
         values = np.asarray(parameter.initializer(parameter.shape, rng, self.dtype))
@@ -113,6 +125,51 @@ class Executable:
     def buffers(self, values: Any) -> None:
         raise AttributeError(_fixed("buffers"))
 
+    @property
+    def input_grads(self) -> tuple[Array | None, ...]:
+        """The gradient of each input, from the last backward pass.
+
+        Where :meth:`loss_and_grad` was not asked for them, it is run once more when they are read.
+
+        Raises
+        ------
+        RuntimeError
+            If the parameters, or the arrays, have changed since then.
+        """
+        if self._pass is not None:
+            self._input_grads, self._pass = self._found_late(self._pass), None
+        return self._input_grads
+
+    def _found_late(self, done: _Pass) -> tuple[Array | None, ...]:
+        grads, buffers = self.grads.flat.copy(), self.buffers.flat.copy()
+        with self.memory.held(done.draws):
+            loss, found = self._runner(done.data).loss_and_grad(done.data, input_grads=True)
+        self.grads.flat, self.buffers.flat = grads, buffers
+        if self.memory.step != done.step or not np.array_equal(loss, done.loss, equal_nan=True):
+            raise RuntimeError("input_grads: loss_and_grad was not asked for the gradients of the inputs, and the "
+                               "parameters, or the arrays, have changed since; call loss_and_grad(…, input_grads=True)")
+        return found
+
+    @contextmanager
+    def fixed_dropout(self) -> Iterator[None]:
+        """Let dropout draw the same mask in every training pass: ``with net.fixed_dropout(): …``
+
+        Each training pass by hand draws a mask of its own otherwise; training by a :class:`~fastbp.Trainer` does so
+        always. A function of the parameters whose gradient is compared with its differences, or that a line search
+        goes along, must not change from call to call. The first pass of a copy made meanwhile draws the same mask, too.
+
+        Examples
+        --------
+        >>> import fastbp as fb
+        >>> net = fb.Sequential(fb.Linear(2, 3), fb.Dropout(0.5), seed=0)
+        >>> with net.fixed_dropout():
+        ...     masks = [net.forward([[1.0, 2.0]], training=True) == 0 for _ in range(2)]
+        >>> bool((masks[0] == masks[1]).all())
+        True
+        """
+        with self.memory.held():
+            yield
+
     # ---- running ------------------------------------------------------------------------------------------------
 
     def forward(self, x: Any, training: bool = False) -> Any:
@@ -122,7 +179,8 @@ class Executable:
         ----------
         x : array of shape (B, *input shape), or a tuple of them for several inputs
         training : bool, default False
-            Whether dropout drops and batch normalisation uses the statistics of the batch. Needed for `backward`.
+            Whether dropout drops, another mask each time, and batch normalisation uses the statistics of the batch.
+            Needed for `backward`.
 
         Returns
         -------
@@ -170,7 +228,8 @@ class Executable:
             if len(d) != self._forward_rows:
                 raise ValueError(f"dy has {len(d)} rows; expected {self._forward_rows}, as in the last forward")
         before = self.grads.flat.copy() if accumulate else 0.0
-        self.input_grads = dxs = self._backend.backward(dys)
+        self._input_grads = dxs = self._backend.backward(dys)
+        self._pass = None
         if accumulate:
             self.grads.flat += before
         return self._unpack(dxs, self._single_input)
@@ -224,12 +283,14 @@ class Executable:
         return self._runner(data).loss(data, training)
 
     def loss_and_grad(self, x: Any, y: Any, loss: Any, sample_weight: ArrayLike | None = None, *,
-                      accumulate: bool = False) -> float:
+                      accumulate: bool = False, input_grads: bool = False) -> float:
         """Run forward and backward in training mode: return the loss and fill ``net.grads``.
 
-        The gradients of the inputs are in ``net.input_grads``, a tuple with one array for each input. Parameters as
-        in :meth:`loss`; ``accumulate=True`` adds to the gradients that are there. For the gradient of the mean over
-        n batches of one size, accumulate them and divide: ``net.grads.flat /= n``.
+        Parameters as in :meth:`loss`; ``accumulate=True`` adds to the gradients that are there. For the gradient of the
+        mean over n batches of one size, accumulate them and divide: ``net.grads.flat /= n``.
+
+        With ``input_grads=True`` the gradients of the inputs are computed too. They are in ``net.input_grads``, a tuple
+        with one array for each input. Without it, reading them runs the pass once more.
 
         Examples
         --------
@@ -245,7 +306,7 @@ class Executable:
         self._check_training(data.rows)
         self._forward_rows = None
         before = self.grads.flat.copy() if accumulate else 0.0
-        value, self.input_grads = self._runner(data).loss_and_grad(data, input_grads=True)
+        value = self._run_back(data, input_grads)
         if accumulate:
             self.grads.flat += before
         return value
@@ -253,6 +314,8 @@ class Executable:
     def value_and_grad(self, theta: ArrayLike, x: Any, y: Any, loss: Any,
                        sample_weight: ArrayLike | None = None) -> tuple[float, Array]:
         """Return the loss and its gradient as a function of all parameters in one vector: for any optimizer.
+
+        With dropout it is another function in each call; :meth:`fixed_dropout` makes it the same one.
 
         Parameters
         ----------
@@ -285,8 +348,13 @@ class Executable:
         self._check_training(data.rows)
         self.params.flat = theta
         self._forward_rows = None
-        value, _ = self._runner(data).loss_and_grad(data)
-        return value, self.grads.flat.astype(np.float64)
+        return self._run_back(data), self.grads.flat.astype(np.float64)
+
+    def _run_back(self, data: Data, input_grads: bool = False) -> float:
+        """Run forward and backward, and remember what the gradients of the inputs can be found from."""
+        value, self._input_grads = self._runner(data).loss_and_grad(data, input_grads)
+        self._pass = None if input_grads else _Pass(data, value, self.memory.step, self.memory.draws)
+        return value
 
     def _train(self, data: Data, update: Update, order: Array | None, batch_size: int, learning_rates: Array,
                losses: Array, on_progress: Progress | None = None) -> None:
@@ -299,6 +367,8 @@ class Executable:
     def _release(self) -> None:
         """Let go of the data that was trained on last."""
         self._backend.release()
+        for objective in self._objectives.values():
+            objective.release()
 
     def _quick_step(self, x: Any, y: Any, loss: Any, update: Update, lr: float) -> float | None:
         """Take a step on arrays that fit as they are; None where they do not, or where anything is unusual."""
@@ -307,10 +377,7 @@ class Executable:
 
     def _apply_update(self, update: Update, lr: float) -> None:
         """Update the parameters once from ``net.grads``; ``optimizer.step(net)`` is the convenient form of it."""
-        bad = update.apply(self.params.flat, self.grads.flat, lr)
-        if bad is not None:
-            raise NonFiniteError(update.step, f"{self.memory.parameter_at(bad)} after the update")
-        self.memory.step += 1
+        self._backend.apply(update, lr)
 
     # ---- state --------------------------------------------------------------------------------------------------
 
@@ -355,7 +422,7 @@ class Executable:
         other._set_up(self.graph, _dtype_name(dtype or self.dtype), compute_dtype, self.seed, backend or self.backend)
         other.params.flat[...] = self.params.flat
         other.buffers.flat[...] = self.buffers.flat
-        other.memory.step = self.memory.step
+        other.memory.go_on_from(self.memory)
         return other
 
     def __copy__(self) -> Self:
@@ -395,15 +462,14 @@ class Executable:
             checked = function.all_targets(y, self.graph.outputs, self.dtype, rows)
             if not self._single_output or not function.returns_gradient(self.graph.outputs, checked):
                 weight = None if sample_weight is None else function.sample_weights(sample_weight, rows, self.dtype)
-                return Data(inputs, losses, checked, weight)
+                return _held(inputs, losses, checked, weight)
             losses = (function.custom,)
         targets = self._several("y", y, self._single_output, len(losses))
         names = numbered("y", len(losses))
         checked = [one.targets(t, out.shape, self.dtype, rows, name)
                    for one, t, out, name in zip(losses, targets, self.graph.outputs, names, strict=True)]
         weights = [one.sample_weights(sample_weight, rows, self.dtype) for one in losses if sample_weight is not None]
-        return Data([a.view() for a in inputs], losses, [t.view() for t in checked],
-                    weights[0].view() if weights else None)
+        return _held(inputs, losses, checked, weights[0] if weights else None)
 
     def _losses(self, loss: Any) -> tuple[Loss, ...]:
         """Check that there is a loss for each output, and that it fits."""
@@ -421,17 +487,33 @@ class Executable:
             one.check_output(t.shape)
         return tuple(losses)
 
-    def _loss_of(self, data: Data, batch_size: int) -> float:
-        """Return the loss of checked data, outside of training: in batches where it is a mean over their rows."""
-        runner = self._runner(data)
+    def _evaluate(self, data: Data, batch_size: int, outputs: bool) -> tuple[float, tuple[Array, ...]]:
+        """Return the loss of checked data outside of training and, where asked for, the outputs."""
         self._forward_rows = None
+        if isinstance(data.losses[0], FunctionLoss):
+            y = self._outputs(data.inputs, batch_size) if outputs else ()
+            return self._loss_of(data, batch_size), y
+        found = self._backend.evaluate(data, batch_size, outputs)
+        pairs = list(zip(data.losses, data.targets, strict=True))
+        if found is None:
+            y = self._outputs(data.inputs, batch_size)
+            with np.errstate(all="ignore"):
+                return sum(loss.value(o, t, loss.row_weights(t, data.sample_weight))
+                           for o, (loss, t) in zip(y, pairs, strict=True)), y
+        batches = [data.take(slice(i, i + batch_size)) for i in range(0, data.rows, batch_size)]
+        weights = [[loss.total_weight(b.targets[i], b.sample_weight) for b in batches]
+                   for i, (loss, _) in enumerate(pairs)]
+        return sum(_average(each, w) for each, w in zip(found[0], weights, strict=True)), found[1]
+
+    def _loss_of(self, data: Data, batch_size: int) -> float:
+        """Return the loss that a function makes of data: in batches where it is a mean over their rows."""
+        runner = self._runner(data)
         parts = [slice(i, i + batch_size) for i in range(0, data.rows, batch_size)]
         if len(parts) == 1 or not (isinstance(runner, Objective) and runner.is_mean):
             return runner.loss(data, False)
         batches = [data.take(rows) for rows in parts]
         weights = [b.rows if b.sample_weight is None else float(b.sample_weight.sum()) for b in batches]
-        losses = [runner.loss(b, False) for b in batches]
-        return float(np.average(losses, weights=weights)) if any(weights) else 0.0
+        return _average([runner.loss(b, False) for b in batches], weights)
 
     def _runner(self, data: Data) -> Backend | Objective:
         """Return what runs the network to the loss of the data."""
@@ -497,6 +579,17 @@ class Executable:
         for node in self.graph.nodes:
             if not node.op.on_arrays:
                 node.op.check_training_rows(rows * prod(node.inputs[0].shape[:-1]))
+
+
+def _held(inputs: Sequence[Array], losses: Sequence[Loss], targets: Sequence[Array], weight: Array | None) -> Data:
+    """Return data whose shapes nobody else can change: views of arrays that may be the user's own."""
+    return Data([a.view() for a in inputs], losses, [t.view() for t in targets],
+                None if weight is None else weight.view())
+
+
+def _average(values: Any, weights: Sequence[float]) -> float:
+    """Return the weighted mean; 0 where nothing weighs anything."""
+    return float(np.average(values, weights=weights)) if any(weights) else 0.0
 
 
 def _as_tuple(role: str, tensors: Any) -> tuple[Tensor, ...]:

@@ -64,6 +64,7 @@ class Objective:
         self.memory = memory.over(self.graph)
         self._inputs = net.inputs
         self.backend = make_backend(self.memory)
+        self._given: tuple[Data, Data] | None = None
 
     def loss(self, data: Data, training: bool) -> float:
         """Return the loss."""
@@ -84,10 +85,18 @@ class Objective:
         self.memory.grads.flat[...] = 0         # of parameters that the loss does not depend on
         self.backend.train(self.data(data), update, order, batch_size, learning_rates, losses, on_progress)
 
+    def release(self) -> None:
+        """Let go of the data that was trained on last."""
+        self._given = None
+        self.backend.release()
+
     def data(self, data: Data) -> Data:
         """Return the data of this graph: targets and weights among the inputs."""
-        arrays = [*data.inputs, *data.targets, *data.weights]
-        return Data([arrays[i] for i in self._fed], (self._loss,), [no_targets(data.rows, self.memory.dtype)])
+        if self._given is None or self._given[0] is not data:
+            arrays = [*data.inputs, *data.targets, *data.weights]
+            made = Data([arrays[i] for i in self._fed], (self._loss,), [no_targets(data.rows, self.memory.dtype)])
+            self._given = data, made
+        return self._given[1]
 
 
 def _leaves(tensor: Tensor) -> set[Tensor]:

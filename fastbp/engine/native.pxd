@@ -182,6 +182,7 @@ cdef extern from "fastbp.h" nogil:
     void fbp_run_program(const fbp_program *program, const fbp_run *run)
     double fbp_total_loss(double **row_losses, const int64_t *loss_rows, int64_t n_losses, int64_t rows)
     fbp_status fbp_run_loop(fbp_loop *loop, double seconds)
+    fbp_status fbp_run_update(fbp_loop *loop, double lr)
     void fbp_feed_rows(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch) noexcept
     void fbp_feed_integers(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch) noexcept
     void fbp_update_units(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch) noexcept

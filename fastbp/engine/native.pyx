@@ -38,6 +38,11 @@ cdef object _hold(object array):
     return PyWeakref_NewRef(array, None)
 
 
+def has_optimizer(optimizer) -> bool:
+    """Return whether there is a kernel for what an optimizer does."""
+    return optimizer.has_twin and fbp_find_optimizer(optimizer.name.encode()) >= 0
+
+
 class Status:
     """What ``Plan.advance`` returns first."""
 
@@ -199,13 +204,21 @@ cdef class Plan(Structs):
         """Let go of the arrays that were fed: feed others before the next run."""
         self.fed = self._sources = None
 
-    def run(self, str name, int64_t rows, bint training) -> None:
-        """Run one program once, on rows 0, 1, … of what is fed."""
+    def run(self, str name, int64_t rows, bint training, uint64_t key=0, int64_t first=0, bint in_place=False) -> None:
+        """Run one program once, on some rows of what is fed: where they are, if it is to be and can be.
+
+        In training, random numbers are keyed by the network's seed and ``key``.
+        """
         cdef fbp_run run
+        cdef int64_t i
         cdef const fbp_program *program = self._program(name)
         memset(&run, 0, sizeof(run))
-        run.rows, run.training = rows, training
-        run.seed, run.step = self._memory.seed, self._memory.step
+        run.rows, run.first, run.training, run.seed, run.step = rows, first, training, self._memory.seed, key
+        run.in_place = in_place and not self.lowering.calls_back
+        if run.in_place:
+            self._point_at_sources()
+            for i in range(self.n_direct):
+                self.direct[i].place[0] = self.direct[i].source + first * self.direct[i].row_bytes
         self.failed, run.failed = 0, &self.failed
         with nogil:
             fbp_run_program(program, &run)
@@ -224,6 +237,11 @@ cdef class Plan(Structs):
     def total_loss(self, int64_t rows) -> float:
         """Return the loss of the last run."""
         return fbp_total_loss(self.row_losses, self.loss_rows, len(self.lowering.loss_nodes), rows)
+
+    def losses(self, int64_t rows) -> list:
+        """Return each of the losses of the last run."""
+        return [fbp_total_loss(&self.row_losses[i], &self.loss_rows[i], 1, rows)
+                for i in range(<int64_t> len(self.lowering.loss_nodes))]
 
     # ---- the quick ways: for contiguous arrays of numbers that fit --------------------------------------------------
 
@@ -359,11 +377,39 @@ cdef class Plan(Structs):
 
     def begin(self, update, order, int64_t n_rows, int64_t batch_size, learning_rates, losses, bint checked) -> None:
         """Set up a loop over mini-batches; the arrays must live as long as it runs."""
+        memset(&self.loop, 0, sizeof(self.loop))
+        self._set_update(update, "finish")
+        self.loop.program = self._program("run")
+        self.loop.row_losses, self.loop.loss_rows = self.row_losses, self.loss_rows
+        self.loop.n_losses = len(self.lowering.loss_nodes)
+        self.loop.run.seed, self.loop.run.step, self.loop.run.training = self._memory.seed, self._memory.step, 1
+        self.loop.run.order = NULL if order is None else <const int64_t *> _address(order)
+        self._point_at_sources()
+        self.loop.direct, self.loop.n_direct = self.direct, self.n_direct
+        self.loop.run.in_place = order is None and not self.lowering.calls_back
+        self.loop.check_gradients, self.loop.gradient_limit = checked, INFINITY
+        self.loop.n_rows, self.loop.batch_size = n_rows, batch_size
+        self.loop.learning_rates = <const double *> _address(learning_rates)
+        self.loop.losses = <double *> _address(losses)
+
+    def apply(self, update, double lr, double limit) -> int:
+        """Take one step from the gradients that are there, if they are all within the limit; return the status."""
+        cdef fbp_status status
+        memset(&self.loop, 0, sizeof(self.loop))
+        self._set_update(update, "update")
+        self.loop.check_gradients, self.loop.gradient_limit = 1, limit
+        with nogil:
+            status = fbp_run_update(&self.loop, lr)
+        return <int> status
+
+    cdef int _set_update(self, update, str program) except -1:
+        """Tell the loop how parameters are updated, by which program."""
         cdef fbp_update_plan *u = &self.update
         cdef int32_t number = fbp_find_optimizer(update.optimizer.name.encode())
         cdef int i
-        if number < 0:
-            raise ValueError(f'the optimizer {update.optimizer.name!r} has no native kernel; use backend="reference"')
+        if number < 0 or not update.optimizer.has_twin:
+            raise ValueError(f'the optimizer {type(update.optimizer).__name__} has no native kernel for its update(); '
+                             'use backend="reference"')
         update.check(self._memory)
         self._state = tuple(update.state)      # kept alive, whatever becomes of those
         memset(u, 0, sizeof(self.update))
@@ -379,23 +425,11 @@ cdef class Plan(Structs):
             u.state[i] = <char *> _address(state)
         u.item_size = self._real.itemsize
         self._set_decay(update)
-        memset(&self.loop, 0, sizeof(self.loop))
         self._set_segments(update)
-        self.loop.table, self.loop.dtype = _table, self.dtype
-        self.loop.program, self.loop.finish = self._program("run"), self._program("finish")
-        self.loop.row_losses, self.loop.loss_rows = self.row_losses, self.loss_rows
-        self.loop.n_losses = len(self.lowering.loss_nodes)
-        self.loop.run.seed, self.loop.run.step, self.loop.run.training = self._memory.seed, self._memory.step, 1
+        self.loop.table, self.loop.dtype, self.loop.finish = _table, self.dtype, self._program(program)
         self.loop.run.update = u
-        self.loop.run.order = NULL if order is None else <const int64_t *> _address(order)
-        self._point_at_sources()
-        self.loop.direct, self.loop.n_direct = self.direct, self.n_direct
-        self.loop.run.in_place = order is None and not self.lowering.calls_back
-        self.loop.check_gradients, self.loop.gradient_limit = checked, INFINITY
         self.loop.clip_norm, self.loop.clip_value = update.clip_norm or 0, update.clip_value or 0
-        self.loop.n_rows, self.loop.batch_size = n_rows, batch_size
-        self.loop.learning_rates = <const double *> _address(learning_rates)
-        self.loop.losses = <double *> _address(losses)
+        return 0
 
     cdef int _set_hyper(self, optimizer) except -1:
         """Tell the update the optimizer's own numbers."""

@@ -13,9 +13,19 @@ from fastbp.core.errors import NonFiniteError
 from fastbp.engine.backend import Data, Progress
 from fastbp.engine.lowering import Lowering
 from fastbp.engine.fusion import fused
-from fastbp.engine.native import Gate, Plan, Status, check_op, find_instruction, has_bfloat16, isa, op_phases
+from fastbp.engine.native import (
+    Gate,
+    Plan,
+    Status,
+    check_op,
+    find_instruction,
+    has_bfloat16,
+    has_optimizer,
+    isa,
+    op_phases,
+)
 from fastbp.engine.plan_parts import Buffer, LossSpec, PlanStep, Purpose
-from fastbp.engine.reference import first_bad_tensor, mini_batch
+from fastbp.engine.reference import apply_update, first_bad_tensor, mini_batch
 from fastbp.graph.graph import Tensor
 from fastbp.graph.memory import Memory
 from fastbp.objectives.losses import Loss
@@ -38,7 +48,7 @@ class NativeBackend:
                              '(to load a file: compute_dtype="float32"), or use backend="reference"')
         self._memory, self._graph, self._gate = memory, fused(memory.graph, find_instruction), Gate()
         self._plans: dict[Purpose, Plan] = {}
-        self._last: tuple[Plan, int] | None = None
+        self._last: tuple[Plan, int, int] | None = None
         self._inference: Plan | None = None
         self._training: Plan | None = None
         self._stepping: tuple[Plan, Loss, Update, float, tuple[float, float]] | None = None
@@ -54,7 +64,7 @@ class NativeBackend:
                     plan.run("prepare", rows, True)
                 elif not plan.lowering.calls_back:
                     self._inference = plan
-                self._run(plan, "forward", rows, training)
+                self._run(plan, "forward", rows, training, self._key(training))
             return tuple(plan.view(plan.lowering.values[t], t.shape, rows).copy() for t in self._graph.outputs)
 
     def quick_forward(self, x: Any) -> Array | None:
@@ -62,28 +72,76 @@ class NativeBackend:
 
     def backward(self, dys: Sequence[Array]) -> tuple[Array | None, ...]:
         assert self._last is not None
-        plan, rows = self._last
+        plan, rows, key = self._last
         with self._gate:
             for tensor, dy in zip(self._graph.outputs, dys, strict=True):
                 if tensor in plan.lowering.grads:
                     plan.write(plan.lowering.grads[tensor], np.ascontiguousarray(dy))
             self._memory.grads.flat[...] = 0
             plan.run("prepare", rows, True)
-            plan.run("backward", rows, True)
+            plan.run("backward", rows, True, key)
             return self._input_grads(plan, rows)
 
     def loss(self, data: Data, training: bool) -> float:
         with self._gate:
             plan = self._plan(self._purpose(data), data.rows)
             with _fed(plan, _sources(data)):
-                self._run(plan, "run", data.rows, training)
+                self._run(plan, "run", data.rows, training, self._key(training))
             return float(plan.total_loss(data.rows))
 
     def loss_and_grad(self, data: Data, input_grads: bool = False) -> tuple[float, tuple[Array | None, ...]]:
         with self._gate:
-            plan = self._loss_and_grad(data, input_grads)
+            plan = self._loss_and_grad(data, input_grads, self._memory.draw())
             grads = self._input_grads(plan, data.rows) if input_grads else ()
             return plan.total_loss(data.rows), grads
+
+    def evaluate(self, data: Data, batch_size: int, outputs: bool) -> tuple[list[Array], tuple[Array, ...]] | None:
+        purpose = self._purpose(data)
+        if any(spec.loss is not None for spec in purpose.losses):
+            return None     # functions of the user's look at all rows at once
+        rows, size = data.rows, min(batch_size, data.rows)
+        results = tuple(np.empty((rows, *t.shape), self._memory.dtype) for t in self._graph.outputs if outputs)
+        losses = []
+        with self._gate:
+            plan = self._plan(purpose, size)
+            places = [plan.lowering.values[t] for t in self._graph.outputs]
+            with _fed(plan, _sources(data)):
+                for first in range(0, rows, size):
+                    count = min(size, rows - first)
+                    plan.run("run", count, False, first=first, in_place=True)
+                    losses.append(plan.losses(count))
+                    for result, place, t in zip(results, places, self._graph.outputs, strict=False):
+                        result[first:first + count] = plan.view(place, t.shape, count)
+            self._last = None
+        return list(np.transpose(losses)), results
+
+    def apply(self, update: Update, lr: float) -> None:
+        if not has_optimizer(update.optimizer):
+            apply_update(self._memory, update, lr)
+            return
+        light = lr <= _tame_rate(update)
+        with self._gate:
+            plan, self._stepping = self._update_plan(), None
+            status = plan.apply(update, lr, _TAME_GRADIENT[self._memory.dtype]) if light else Status.ERROR_GRADIENT
+            if status == Status.ERROR_GRADIENT:
+                self._apply_carefully(plan, update, lr)
+            update.step += 1
+            self._memory.step += 1
+
+    def _apply_carefully(self, plan: Plan, update: Update, lr: float) -> None:
+        """Take one step, and undo it where it makes a parameter that is not finite."""
+        arrays = [self._memory.params.flat, *update.state]
+        before = [a.copy() for a in arrays]
+        status = plan.apply(update, lr, inf)
+        if status == Status.OK:
+            return
+        if status == Status.ERROR_GRADIENT:
+            bad = next(n for n, g in self._memory.grads.items() if not np.isfinite(g).all())
+            raise NonFiniteError(update.step, f"the gradient of {bad}")
+        spoilt = bad_parameter(self._memory)
+        for array, values in zip(arrays, before, strict=True):
+            array[...] = values
+        raise NonFiniteError(update.step, spoilt)
 
     def train(self, data: Data, update: Update, order: Array | None, batch_size: int, learning_rates: Array,
               losses: Array, on_progress: Progress | None = None) -> None:
@@ -160,16 +218,27 @@ class NativeBackend:
             plan.feed(_sources(data), data)
         return plan
 
-    def _run(self, plan: Plan, program: str, rows: int, training: bool) -> None:
-        plan.run(program, rows, training)
-        self._last = plan, rows
+    def _update_plan(self) -> Plan:
+        """Return a plan that can update all parameters from their gradients."""
+        for purpose, plan in self._plans.items():
+            if purpose.backward and not purpose.updates:
+                return plan
+        return self._plan(Purpose(backward=True), 1)
 
-    def _loss_and_grad(self, data: Data, input_grads: bool) -> Plan:
+    def _key(self, training: bool) -> int:
+        """Return what the random numbers of a pass by hand are keyed by."""
+        return self._memory.draw() if training else self._memory.step
+
+    def _run(self, plan: Plan, program: str, rows: int, training: bool, key: int) -> None:
+        plan.run(program, rows, training, key)
+        self._last = plan, rows, key
+
+    def _loss_and_grad(self, data: Data, input_grads: bool, key: int) -> Plan:
         plan = self._plan(self._purpose(data, backward=True, input_grads=input_grads), data.rows)
         with _fed(plan, _sources(data)):
             plan.run("prepare", data.rows, True)
             self._memory.grads.flat[...] = 0
-            self._run(plan, "run", data.rows, True)
+            self._run(plan, "run", data.rows, True, key)
         return plan
 
     def _input_grads(self, plan: Plan, rows: int) -> tuple[Array | None, ...]:
@@ -186,14 +255,14 @@ class NativeBackend:
     def _kept(self, what: str) -> dict[str, Array]:
         if self._last is None:
             return {}
-        plan, rows = self._last
+        plan, rows, _ = self._last
         kept: dict[Tensor, Buffer] = getattr(plan.lowering, what)
         return {self._graph.names[t]: plan.whole(b, t.shape_of(rows)) for t, b in kept.items()}
 
     def _first_bad(self, data: Data) -> str:
         """Run the mini-batch that went wrong once more, and look through it; nothing is changed."""
         buffers = self._memory.buffers.flat.copy()
-        self._loss_and_grad(data, input_grads=True)
+        self._loss_and_grad(data, True, self._memory.step)
         name = first_bad_tensor(self._memory, data, self.values(), self.gradients())
         self._memory.buffers.flat[...] = buffers
         return name
@@ -226,7 +295,7 @@ class _TrainingRun:
             status = self._run(1, None, inf)
         bad = None
         if status != Status.OK:
-            bad = self._done, self._bad_parameter() if status == Status.ERROR_PARAMETER else ""
+            bad = self._done, bad_parameter(self._memory) if status == Status.ERROR_PARAMETER else ""
             self.undone = not self._repeat(saved, bad[0])
         self._count()
         return bad
@@ -272,11 +341,10 @@ class _TrainingRun:
             array[...] = values
         self._plan.run("prepare", 0, True)
 
-    def _bad_parameter(self) -> str:
-        for name, p in self._memory.params.items():
-            if not np.isfinite(p).all():
-                return f"{name} after the update"
-        return ""
+
+def bad_parameter(memory: Memory) -> str:
+    """Return what an update spoilt."""
+    return next((f"{n} after the update" for n, p in memory.params.items() if not np.isfinite(p).all()), "")
 
 
 def _tame_rate(update: Update) -> float:
@@ -309,7 +377,8 @@ def _programs(low: Lowering) -> dict[str, list[PlanStep]]:
     if not s.losses:
         if not s.backward:
             return {"forward": low.forward}
-        return {"forward": low.forward, "prepare": low.prepare, "backward": low.backward + low.gradients}
+        return {"forward": low.forward, "prepare": low.prepare, "backward": low.backward + low.gradients,
+                "update": low.updates}
     run = low.first + low.forward + low.loss
     if not s.backward:
         return {"run": run}
@@ -317,5 +386,6 @@ def _programs(low: Lowering) -> dict[str, list[PlanStep]]:
     if not s.updates:
         run, late = run + late, []
     # finish_last is for a mini-batch after which "prepare" runs before anything else does
-    return {"prepare": low.prepare, "run": run, "finish": late + low.updates + low.refresh(),
-            "finish_last": late + low.updates}
+    programs = {"prepare": low.prepare, "run": run, "finish": late + low.updates + low.refresh(),
+                "finish_last": late + low.updates}
+    return programs if s.updates else programs | {"update": low.updates}

@@ -30,6 +30,9 @@ class ReferenceBackend:
         self._gradients: dict[Tensor, Array] = {}
 
     def forward(self, inputs: Sequence[Array], training: bool) -> tuple[Array, ...]:
+        return self._forward(inputs, training, self._memory.draw() if training else self._memory.step)
+
+    def _forward(self, inputs: Sequence[Array], training: bool, key: int) -> tuple[Array, ...]:
         values: dict[Tensor, Array] = dict(zip(self._graph.inputs, inputs, strict=True))
         contexts: dict[Tensor, Context] = {}
         rows, places = len(inputs[0]), self._graph.places
@@ -39,7 +42,7 @@ class ReferenceBackend:
                 if node is None:
                     continue
                 ctx = Context(training, tuple(values[t] for t in node.inputs), seed=self._memory.seed,
-                              step=self._memory.step, node=index if node.key is None else places.get(node.key, index),
+                              step=key, node=index if node.key is None else places.get(node.key, index),
                               compute_dtype=self._memory.compute_dtype, rows=rows, dtype=self._memory.dtype,
                               params=self._named(node.params, self._memory.params),
                               buffers=self._named(node.buffers, self._memory.buffers))
@@ -69,8 +72,17 @@ class ReferenceBackend:
         return self._losses(data, self.forward(data.inputs, training))[0]
 
     def loss_and_grad(self, data: Data, input_grads: bool = False) -> tuple[float, tuple[Array | None, ...]]:
-        loss, dys = self._losses(data, self.forward(data.inputs, training=True))
+        return self._loss_and_grad(data, self._memory.draw())
+
+    def _loss_and_grad(self, data: Data, key: int) -> tuple[float, tuple[Array | None, ...]]:
+        loss, dys = self._losses(data, self._forward(data.inputs, True, key))
         return loss, self.backward(dys)
+
+    def evaluate(self, data: Data, batch_size: int, outputs: bool) -> None:
+        return None
+
+    def apply(self, update: Update, lr: float) -> None:
+        apply_update(self._memory, update, lr)
 
     def train(self, data: Data, update: Update, order: Array | None, batch_size: int, learning_rates: Array,
               losses: Array, on_progress: Progress | None = None) -> None:
@@ -105,7 +117,7 @@ class ReferenceBackend:
         return first_bad_tensor(self._memory, data, self.values(), self.gradients())
 
     def _step(self, i: int, data: Data, update: Update, lr: float) -> float:
-        loss, _ = self.loss_and_grad(data)
+        loss, _ = self._loss_and_grad(data, self._memory.step)
         if not np.isfinite(loss) or not np.isfinite(self._memory.grads.flat).all():
             raise NonFiniteError(i, self.first_bad_tensor(data), data, lr)
         bad = update.apply(self._memory.params.flat, self._memory.grads.flat, lr)
@@ -152,6 +164,17 @@ def mini_batch(number: int, rows: int, order: Array | None, batch_size: int) -> 
     epoch, at = divmod(number, -(-per_epoch // batch_size))
     part = slice(at * batch_size, min((at + 1) * batch_size, per_epoch))
     return part if order is None else order[epoch, part]
+
+
+def apply_update(memory: Memory, update: Update, lr: float) -> None:
+    """Update the parameters once from the gradients; raise NonFiniteError where something is not finite."""
+    for name, gradient in memory.grads.items():
+        if not np.isfinite(gradient).all():
+            raise NonFiniteError(update.step, f"the gradient of {name}")
+    bad = update.apply(memory.params.flat, memory.grads.flat, lr)
+    if bad is not None:
+        raise NonFiniteError(update.step, f"{memory.parameter_at(bad)} after the update")
+    memory.step += 1
 
 
 def first_bad_tensor(memory: Memory, data: Data, values: dict[str, Array], gradients: dict[str, Array]) -> str:

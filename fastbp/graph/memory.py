@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
 from fastbp.core.vector import Vector
 from fastbp.graph.graph import Graph
+
+# Draws are numbered from here on, and updates from 0: the two never share a key.
+_BY_HAND = 1 << 63
+
+
+@dataclass
+class _Clock:
+    """What the random numbers are keyed by, one for all graphs over a memory."""
+
+    step: int = 0
+    draws: int = 0
+    held: bool = False
 
 
 class Memory:
@@ -15,7 +31,7 @@ class Memory:
     dtype : str
         ``"float32"`` or ``"float64"``.
     seed : int
-        Keys the random numbers of dropout, together with ``step``.
+        Keys the random numbers of dropout, together with the number of the update or of the draw.
     compute_dtype : str, optional
         What linear layers multiply in: dtype, or ``"bfloat16"`` with float32.
 
@@ -24,6 +40,8 @@ class Memory:
     params, grads, buffers : Vector
     step : int
         Updates of the parameters so far.
+    draws : int
+        Training passes outside of training so far.
     """
 
     def __init__(self, graph: Graph, dtype: str, seed: int = 0, compute_dtype: str = "") -> None:
@@ -31,16 +49,49 @@ class Memory:
         self.params = Vector({n: p.shape for n, p in graph.parameters.items()}, dtype)
         self.grads = Vector({n: p.shape for n, p in graph.parameters.items()}, dtype)
         self.buffers = Vector({n: p.shape for n, p in graph.buffers.items()}, dtype)
-        self._clock = [0]
+        self._clock = _Clock()
 
     @property
     def step(self) -> int:
-        """Updates of the parameters so far."""
-        return self._clock[0]
+        """Updates of the parameters so far. The random numbers of training are keyed by it."""
+        return self._clock.step
 
     @step.setter
     def step(self, step: int) -> None:
-        self._clock[0] = step
+        self._clock.step = step
+
+    @property
+    def draws(self) -> int:
+        """Training passes outside of training so far."""
+        return self._clock.draws
+
+    @draws.setter
+    def draws(self, draws: int) -> None:
+        self._clock.draws = draws
+
+    def go_on_from(self, other: Memory) -> None:
+        """Draw what another memory would draw from now on."""
+        self.step, self.draws = other.step, other.draws - other._clock.held
+
+    def draw(self) -> int:
+        """Return what keys the random numbers of a training pass by hand: another one each time, unless held."""
+        if not self._clock.held:
+            self.draws += 1
+        return _BY_HAND + self.draws
+
+    @contextmanager
+    def held(self, draw: int | None = None) -> Iterator[None]:
+        """Let all training passes by hand draw the same random numbers: those of a given draw, or of the next one."""
+        clock, before = self._clock, replace(self._clock)
+        if draw is not None:
+            clock.draws = draw
+        elif not clock.held:
+            clock.draws = before.draws = before.draws + 1
+        clock.held = True
+        try:
+            yield
+        finally:
+            clock.draws, clock.held = before.draws, before.held
 
     def over(self, graph: Graph) -> Memory:
         """Return the same memory for another graph, whose parameters and buffers are among those of this one."""

@@ -57,7 +57,8 @@ class FunctionLoss(Loss):
             if not array.ndim or len(array) != rows:
                 has = f"{len(array)} rows" if array.ndim else "a single number"
                 raise ValueError(f"{name} has {has}; expected {rows} row{'s' * (rows != 1)}, as x has")
-            array = np.ascontiguousarray(array, np.int64 if array.dtype.kind in "iu" else dtype)
+            whole = array.dtype.kind in "iu"  # a copy then: it may say which elements are taken
+            array = np.array(array, np.int64, order="C") if whole else np.ascontiguousarray(array, dtype)
             # without it, (B, 1) - (B,) would be (B, B)
             single = len(given) == len(outputs) == 1 and array.ndim == 1 and prod(outputs[0].shape) == 1
             arrays.append(finite(name, array.reshape(rows, *outputs[0].shape) if single else array))

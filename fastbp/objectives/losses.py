@@ -37,24 +37,37 @@ class Loss(Worded, ABC):
     name: ClassVar[str]
     """The loss's name in C."""
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        # a class that has a formula of its own for value and gradient together has it for the value, too
+        if vars(cls).keys() & {"rows", "value_and_gradient"} and not vars(cls).keys() & {"values", "value"}:
+            cls.value = Loss._value_of_both  # type: ignore[method-assign]
+
     @abstractmethod
     def rows(self, x: Array, target: Array) -> tuple[Array, Array]:
         """Return ℓ (R,) of each row and dℓ/dx (R, D); x is (R, D), target as :meth:`targets` gives it."""
 
-    def value_and_gradient(self, y_pred: Array, target: Array, row_weights: Array) -> tuple[float, Array]:
-        """Return the loss and its gradient.
+    def values(self, x: Array, target: Array) -> Array:
+        """Return ℓ (R,) of each row, as :meth:`rows` does."""
+        return self.rows(x, target)[0]
+
+    def value(self, y_pred: Array, target: Array, row_weights: Array) -> float:
+        """Return the loss.
 
         Parameters
         ----------
         y_pred : array (B, *output shape)
         target : array, as :meth:`targets` gives it
         row_weights : array (R,), as :meth:`row_weights` gives it
-
-        Returns
-        -------
-        float
-        array of the shape and dtype of y_pred
         """
+        each = self.values(y_pred.reshape(len(row_weights), -1), target)
+        return float(np.dot(row_weights, each.astype(np.float64)))
+
+    def _value_of_both(self, y_pred: Array, target: Array, row_weights: Array) -> float:
+        return self.value_and_gradient(y_pred, target, row_weights)[0]
+
+    def value_and_gradient(self, y_pred: Array, target: Array, row_weights: Array) -> tuple[float, Array]:
+        """Return the loss and its gradient, of the shape and dtype of y_pred; parameters as in :meth:`value`."""
         each, gradient = self.rows(y_pred.reshape(len(row_weights), -1), target)
         value = float(np.dot(row_weights, each.astype(np.float64)))
         dy = gradient * row_weights.astype(y_pred.dtype)[:, None]
@@ -70,9 +83,18 @@ class Loss(Worded, ABC):
         """Return the weight of each row before they are made to sum to 1."""
         return np.ones(len(target)) if sample_weight is None else sample_weight.astype(np.float64)
 
+    def total_weight(self, target: Array, sample_weight: Array | None) -> float:
+        """Return what so many rows count for beside others: the sum of their weights."""
+        return float(self.unnormalized_weights(target, sample_weight).sum())
+
     def accuracy(self, y_pred: Array, target: Array, sample_weight: Array | None) -> float | None:
         """Return the (weighted) share of right decisions, or None for a loss that decides nothing."""
         return None
+
+    @property
+    def decides(self) -> bool:
+        """Whether the loss has an accuracy."""
+        return type(self).accuracy is not Loss.accuracy
 
     # ---- what the backends are told --------------------------------------------------------------------------------
 
@@ -177,8 +199,10 @@ class MSE(Loss):
     name: ClassVar[str] = "mse"
 
     def rows(self, x: Array, target: Array) -> tuple[Array, Array]:
-        e = x - target.reshape(x.shape)
-        return np.square(e).mean(axis=1), e * (2.0 / x.shape[1])
+        return self.values(x, target), (x - target.reshape(x.shape)) * (2.0 / x.shape[1])
+
+    def values(self, x: Array, target: Array) -> Array:
+        return _means(np.square(x - target.reshape(x.shape)))
 
 
 @dataclass(frozen=True)
@@ -191,8 +215,11 @@ class HalfSquaredError(Loss):
     name: ClassVar[str] = "half_squared_error"
 
     def rows(self, x: Array, target: Array) -> tuple[Array, Array]:
-        e = x - target.reshape(x.shape)
-        return 0.5 * np.square(e).sum(axis=1), e
+        return self.values(x, target), x - target.reshape(x.shape)
+
+    def values(self, x: Array, target: Array) -> Array:
+        each: Array = 0.5 * np.square(x - target.reshape(x.shape)).sum(axis=1)
+        return each
 
 
 @dataclass(frozen=True)
@@ -205,8 +232,10 @@ class MAE(Loss):
     name: ClassVar[str] = "mae"
 
     def rows(self, x: Array, target: Array) -> tuple[Array, Array]:
-        e = x - target.reshape(x.shape)
-        return np.abs(e).mean(axis=1), np.sign(e) * (1.0 / x.shape[1])
+        return self.values(x, target), np.sign(x - target.reshape(x.shape)) * (1.0 / x.shape[1])
+
+    def values(self, x: Array, target: Array) -> Array:
+        return _means(np.abs(x - target.reshape(x.shape)))
 
 
 @dataclass(frozen=True)
@@ -229,9 +258,12 @@ class Huber(Loss):
 
     def rows(self, x: Array, target: Array) -> tuple[Array, Array]:
         e = x - target.reshape(x.shape)
-        size = np.abs(e)
+        return self.values(x, target), np.clip(e, -self.delta, self.delta) * (1.0 / x.shape[1])
+
+    def values(self, x: Array, target: Array) -> Array:
+        size = np.abs(x - target.reshape(x.shape))
         m = np.minimum(size, self.delta)
-        return (m * (size - 0.5 * m)).mean(axis=1), np.clip(e, -self.delta, self.delta) * (1.0 / x.shape[1])
+        return _means(m * (size - 0.5 * m))
 
     def _attrs(self) -> tuple[float, ...]:
         return (self.delta,)
@@ -280,8 +312,12 @@ class Quantile(Loss):
     def rows(self, x: Array, target: Array) -> tuple[Array, Array]:
         q = np.asarray(self._quantiles, x.dtype)
         e = target.reshape(x.shape) - x
-        gradient = np.where(e > 0, -q, np.where(e < 0, 1 - q, e))
-        return np.maximum(q * e, (q - 1) * e).mean(axis=1), gradient * (1.0 / x.shape[1])
+        return self.values(x, target), np.where(e > 0, -q, np.where(e < 0, 1 - q, e)) * (1.0 / x.shape[1])
+
+    def values(self, x: Array, target: Array) -> Array:
+        q = np.asarray(self._quantiles, x.dtype)
+        e = target.reshape(x.shape) - x
+        return _means(np.maximum(q * e, (q - 1) * e))
 
     @property
     def _quantiles(self) -> tuple[float, ...]:
@@ -302,8 +338,10 @@ class PoissonNLL(Loss):
     domain = (0, inf)
 
     def rows(self, x: Array, target: Array) -> tuple[Array, Array]:
-        y, rate = target.reshape(x.shape), np.exp(x)
-        return (rate - y * x).mean(axis=1), (rate - y) * (1.0 / x.shape[1])
+        return self.values(x, target), (np.exp(x) - target.reshape(x.shape)) * (1.0 / x.shape[1])
+
+    def values(self, x: Array, target: Array) -> Array:
+        return _means(np.exp(x) - target.reshape(x.shape) * x)
 
 
 @dataclass(frozen=True)
@@ -324,12 +362,20 @@ class GaussianNLL(Loss):
                              "log-variances")
 
     def rows(self, x: Array, target: Array) -> tuple[Array, Array]:
+        _, scale, r = self._parts(x, target)
+        gradient = np.concatenate([-r * scale, 0.5 * (1 - r * r)], axis=1)
+        return self.values(x, target), gradient * (1.0 / r.shape[1])
+
+    def values(self, x: Array, target: Array) -> Array:
+        log_variance, _, r = self._parts(x, target)
+        return _means(0.5 * (log_variance + r * r))
+
+    def _parts(self, x: Array, target: Array) -> tuple[Array, Array, Array]:
+        """Return s, exp(-s/2) and r."""
         half = x.shape[1] // 2
         mean, log_variance = x[:, :half], x[:, half:]
         scale = np.exp(-0.5 * log_variance)
-        r = (target.reshape(mean.shape) - mean) * scale
-        gradient = np.concatenate([-r * scale, 0.5 * (1 - r * r)], axis=1)
-        return (0.5 * (log_variance + r * r)).mean(axis=1), gradient * (1.0 / half)
+        return log_variance, scale, (target.reshape(mean.shape) - mean) * scale
 
     def _target_shape(self, out_shape: Shape) -> Shape:
         return (out_shape[0] // 2,)
@@ -365,11 +411,18 @@ class BinaryCrossEntropy(Loss):
                              f"{shape[-1]}, as the network's output is {_batch(shape)}")
 
     def rows(self, x: Array, target: Array) -> tuple[Array, Array]:
-        y = target.reshape(x.shape)
-        positive, negative = y * np.asarray(self._constants(target.shape[1:]) or 1, x.dtype), 1 - y
-        each = positive * np.logaddexp(0, -x) + negative * np.logaddexp(0, x)
+        positive, negative = self._shares(x, target)
         gradient = negative * _sigmoid(x) - positive * _sigmoid(-x)
-        return each.mean(axis=1), gradient * (1.0 / x.shape[1])
+        return self.values(x, target), gradient * (1.0 / x.shape[1])
+
+    def values(self, x: Array, target: Array) -> Array:
+        positive, negative = self._shares(x, target)
+        return _means(positive * np.logaddexp(0, -x) + negative * np.logaddexp(0, x))
+
+    def _shares(self, x: Array, target: Array) -> tuple[Array, Array]:
+        """Return p y and 1 - y."""
+        y = target.reshape(x.shape)
+        return y * np.asarray(self._constants(target.shape[1:]) or 1, x.dtype), 1 - y
 
     def accuracy(self, y_pred: Array, target: Array, sample_weight: Array | None) -> float | None:
         right = (y_pred > 0) == (target >= 0.5)
@@ -422,14 +475,18 @@ class CrossEntropy(Loss):
                              f"as the network's output is {_batch(shape)}")
 
     def rows(self, x: Array, target: Array) -> tuple[Array, Array]:
-        shifted = x - x.max(axis=1, keepdims=True)
-        powers = np.exp(shifted)
+        powers = np.exp(x - x.max(axis=1, keepdims=True))
+        q = self._distribution(x, target)
         total = powers.sum(axis=1, keepdims=True)
-        surprise = np.log(total) - shifted
+        return self.values(x, target), powers / total * q.sum(axis=1, keepdims=True) - q
+
+    def values(self, x: Array, target: Array) -> Array:
+        shifted = x - x.max(axis=1, keepdims=True)
+        surprise = np.log(np.exp(shifted).sum(axis=1, keepdims=True)) - shifted
         q = self._distribution(x, target)
         # A class that the target rules out costs nothing, even where its surprise is infinite.
-        each = np.multiply(q, surprise, where=q != 0, out=np.zeros_like(x)).sum(axis=1)
-        return each, powers / total * q.sum(axis=1, keepdims=True) - q
+        each: Array = np.multiply(q, surprise, where=q != 0, out=np.zeros_like(x)).sum(axis=1)
+        return each
 
     def _distribution(self, x: Array, target: Array) -> Array:
         if _is_labels(target):
@@ -510,6 +567,12 @@ def _is_labels(target: Array) -> bool:
 def _mean(right: Array, sample_weight: Array | None) -> float:
     each = right.reshape(len(right), -1).mean(axis=1)
     return float(np.average(each, weights=sample_weight)) if sample_weight is None or sample_weight.any() else 0.0
+
+
+def _means(each: Array) -> Array:
+    """Return the mean of each row."""
+    means: Array = each.mean(axis=1)
+    return means
 
 
 def _sigmoid(x: Array) -> Array:

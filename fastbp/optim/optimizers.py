@@ -19,7 +19,6 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from fastbp.core.checks import flag, number
-from fastbp.core.errors import NonFiniteError
 from fastbp.core.vector import aligned_copy, aligned_zeros
 from fastbp.core.words import Worded
 from fastbp.graph.memory import Memory
@@ -146,6 +145,13 @@ class Optimizer(Worded, ABC):
     """The optimizer's name in C."""
     state_names: ClassVar[tuple[str, ...]]
     """What it remembers: the vectors of ``Update.state``, all zero at first."""
+    has_twin: ClassVar[bool] = False
+    """Whether C has the formula: a class that overrides :meth:`update` and has no name of its own does not."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "update" in vars(cls) or "name" in vars(cls):
+            cls.has_twin = "name" in vars(cls)
 
     def __init__(self, lr: float | Schedule, weight_decay: float, decay_bias: bool) -> None:
         self.lr = lr
@@ -199,9 +205,6 @@ class Optimizer(Worded, ABC):
         array([[2.]])
         """
         update = self.update_of(net)
-        for tensor, gradient in net.memory.grads.items():
-            if not np.isfinite(gradient).all():
-                raise NonFiniteError(update.step, f"the gradient of {tensor}")
         net._apply_update(update, float(self.lr.rates(update.step, 1)[0]))
 
     def update_of(self, net: Trained) -> Update:

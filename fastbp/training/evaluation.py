@@ -11,7 +11,6 @@ import numpy as np
 from fastbp.core.checks import finite_inputs
 from fastbp.engine.backend import Data
 from fastbp.engine.executable import Executable
-from fastbp.objectives.functions import FunctionLoss
 from fastbp.ops.base import Array
 
 Metric = Callable[[Any, Any], Any]
@@ -31,20 +30,17 @@ def evaluate(net: Executable, data: Data, metrics: Mapping[str, Metric], batch_s
     rows : array, optional
         How errors number the rows of the data.
     """
-    outputs = net._outputs(data.inputs, batch_size)
-    result = {"loss": 0.0}
-    each = zip(data.losses, outputs, data.targets, strict=False)
-    if isinstance(data.losses[0], FunctionLoss):
-        result["loss"], each = net._loss_of(data, batch_size), zip()
-    with np.errstate(all="ignore"):
-        for i, (loss, y_pred, target) in enumerate(each):
-            weights = loss.row_weights(target, data.sample_weight)
-            result["loss"] += loss.value_and_gradient(y_pred, target, weights)[0]
-            accuracy = loss.accuracy(y_pred, target, data.sample_weight)
-            if accuracy is not None:
-                result["accuracy" if len(outputs) == 1 else f"accuracy_{i}"] = accuracy
-    if not isfinite(result["loss"]):
+    deciding = [i for i, loss in enumerate(data.losses) if loss.decides]
+    total, outputs = net._evaluate(data, batch_size, bool(metrics or deciding))
+    if not isfinite(total):
         finite_inputs(data.inputs, rows)
+    result = {"loss": total}
+    for i in deciding:
+        accuracy = data.losses[i].accuracy(outputs[i], data.targets[i], data.sample_weight)
+        if accuracy is not None:
+            result["accuracy" if len(data.losses) == 1 else f"accuracy_{i}"] = accuracy
+    if not metrics:
+        return result
     pair: tuple[Any, Any] = (tuple(data.targets), outputs)
     if len(outputs) == len(data.targets) == 1:
         pair = data.targets[0], outputs[0]

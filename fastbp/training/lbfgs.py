@@ -140,8 +140,9 @@ class _Minimisation:
         start = self._accepted = self._net.params.flat.astype(np.float64)
         before = [(vector, vector.flat.copy()) for vector in (self._net.grads, self._net.buffers)]
         try:
-            result = minimize(self._evaluate, start, method="L-BFGS-B", jac=True, options=options,
-                              callback=self._after_iteration)
+            with self._net.fixed_dropout():
+                result = minimize(self._evaluate, start, method="L-BFGS-B", jac=True, options=options,
+                                  callback=self._after_iteration)
             if not np.isfinite(result.fun):
                 raise self._diverged("The network holds the parameters of the last iteration.")
             self._accepted = result.x

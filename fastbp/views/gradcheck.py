@@ -332,11 +332,19 @@ def gradcheck(net: Any, x: Any, y: Any, loss: Any, sample_weight: Any = None, *,
                          "loss, with no slope to compare with; check a copy that does not: "
                          f'net.copy(compute_dtype="{net.dtype}")')
     work = net.copy(dtype="float64", backend=net.backend)
-    names = [work.graph.names[t] for t in work.graph.inputs]
     batch = work._data(x, y, loss, sample_weight)
     batch = replace(batch, inputs=[a.copy() for a in batch.inputs])
+    with work.fixed_dropout():
+        return _gradcheck(work, batch, eps, tolerance, directions, inputs, max_entries, np.random.default_rng(seed))
+
+
+def _gradcheck(work: Any, batch: Any, eps: float | None, tolerance: float, directions: int | None, inputs: bool,
+               max_entries: int | None, rng: np.random.Generator) -> GradcheckReport:
+    """Check the gradients of a network for checked data; it changes both, and puts them back."""
+    names = [work.graph.names[t] for t in work.graph.inputs]
     buffers = work.buffers.flat.copy()
-    work.loss_and_grad(x, y, loss, sample_weight)
+    work._check_training(batch.rows)
+    work._run_back(batch, input_grads=True)
 
     def evaluate() -> float:
         work.buffers.flat[...] = buffers
@@ -348,7 +356,6 @@ def gradcheck(net: Any, x: Any, y: Any, loss: Any, sample_weight: Any = None, *,
     moved = {**trained, **(real if inputs else {})}
     gradients = {**work.grads, **{n: g for n, (_, g) in named.items() if g is not None}}
     analytic = {n: g.copy() for n, g in gradients.items()}
-    rng = np.random.default_rng(seed)
     prober = _Prober(evaluate, [*trained.values(), *real.values()], tolerance, eps, rng)
     checks, kinks = [], []
     for name, array in moved.items():

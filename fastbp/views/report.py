@@ -264,9 +264,9 @@ def verify(net: Executable, x: Any, y: Any, loss: Any, sample_weight: ArrayLike 
     loss      0.0e+00
     """
     own, reference = net.copy(), net.copy(dtype="float64", compute_dtype="float64", backend="reference")
-    values = own.loss_and_grad(x, y, loss, sample_weight), reference.loss_and_grad(x, y, loss, sample_weight)
+    mine, true = (one.loss_and_grad(x, y, loss, sample_weight, input_grads=True) for one in (own, reference))
     rows = tuple(_compare(own, reference, tensor) for tensor in net.graph.tensors)
-    return VerifyReport(rows, *values, backend=net.backend, dtype=net.compute_dtype,
+    return VerifyReport(rows, mine, true, backend=net.backend, dtype=net.compute_dtype,
                         tolerance=TOLERANCES[net.compute_dtype])
 
 

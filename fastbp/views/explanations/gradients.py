@@ -186,7 +186,8 @@ class _Weight:
             return seen[-1]
 
         h = CENTRAL_STEP * max(1.0, abs(before))
-        with np.errstate(all="ignore"):
+        memory = run.net.memory
+        with np.errstate(all="ignore"), memory.held(memory.draws):
             numerical = float(numerical_gradient(loss_at, [before])[0])
         weight[self.index] = before
         above, below = seen
