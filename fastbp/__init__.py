@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fastbp.core import forks as _forks  # noqa: F401  first: it watches the imports that follow
 from fastbp.core.errors import DivergenceError, FormatError, NonFiniteError
 from fastbp.engine.cpu import CpuInfo, cpu_info, get_num_threads, set_num_threads
+from fastbp.engine.loss_kernels import value_and_gradient as _by_kernels
 from fastbp.graph import random, special
 from fastbp.graph.grad import grad, jvp
 from fastbp.graph.graph import Input
@@ -98,6 +99,9 @@ __all__ = [
     "get_num_threads", "grad", "gradcheck", "jvp", "kernels", "load", "numerical_gradient", "plots", "random",
     "schedules", "set_num_threads", "special", "stop_gradient",
 ]
+
+# Losses stand below the engine, whose kernels they run by when they are called on arrays.
+Loss.by_kernels = staticmethod(_by_kernels)
 
 # Imported when they are asked for: what many programs never need, and what needs an extra. Each with its
 # module, which may be the thing itself.

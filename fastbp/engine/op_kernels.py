@@ -50,7 +50,7 @@ def rule_of(op: Op) -> Rule:
 
 def has_kernels(op: Op) -> bool:
     """Whether an op runs by kernels. An op from elsewhere, whatever its name, has none."""
-    return type(op) in _RULES or isinstance(op, ActivationOp) and type(op).__module__ == ActivationOp.__module__
+    return type(op) in _RULES or (isinstance(op, ActivationOp) and type(op).__module__ == ActivationOp.__module__)
 
 
 def _in_numpy(op: Op) -> Rule:

@@ -1,7 +1,7 @@
 """A graph walked op by op on arrays: forward, and backward in reverse order.
 
-What a plan does in one go, and :mod:`fastbp.engine.reference` in NumPy, done with a kernel for each op. It serves layers
-that run by themselves, where little is computed at a time: all that can be looked up before is.
+What a plan does in one go, and :mod:`fastbp.engine.reference` in NumPy, is done with a kernel for each op. This serves
+layers that run by themselves, where little is computed at a time: all that can be looked up before is.
 """
 
 from __future__ import annotations

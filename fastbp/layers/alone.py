@@ -68,8 +68,8 @@ class Alone:
         layer = self._layer
         for name, shape in zip(_names(shapes), shapes, strict=True):
             if not shape or 0 in shape:
-                raise ValueError(f"{layer!r}: {name} has shape {_batch(shape)}; expected (B, …), a batch of samples that "
-                                 "are not empty")
+                raise ValueError(f"{layer!r}: {name} has shape {_batch(shape)}; expected (B, …), a batch of samples "
+                                 "that are not empty")
         inputs = [Input(*shape) for shape in shapes]
         graph = Graph(inputs, [layer.lower(*inputs)])
         if self._vectors is None:
@@ -154,7 +154,8 @@ class Alone:
             if not array.ndim:
                 raise ValueError(f"{self._layer!r}: {name} is a single number; expected (B, …), a batch of samples")
             if arrays and len(array) != len(arrays[0]):
-                raise ValueError(f"{self._layer!r}: {name} has {len(array)} rows; expected {len(arrays[0])}, as x[0] has")
+                raise ValueError(f"{self._layer!r}: {name} has {len(array)} rows; expected {len(arrays[0])}, as "
+                                 f"{names[0]} has")
             arrays.append(array)
         return tuple(arrays)
 

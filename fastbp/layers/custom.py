@@ -157,7 +157,7 @@ def _either(rule: Callable[..., Any], by_itself: Callable[..., Any]) -> Callable
     """Return a method that is the user's rule for a context, and runs the layer by itself for arrays."""
     @wraps(rule)
     def method(self: CustomLayer, *args: Any, **options: Any) -> Any:
-        if "ctx" in options or args and isinstance(args[0], Context):
+        if "ctx" in options or (args and isinstance(args[0], Context)):
             return rule(self, *args, **options)
         return by_itself(self, *args, **options)
 

@@ -23,10 +23,11 @@ import numpy as np
 
 from fastbp.core.checks import finite, number, numbers, real
 from fastbp.core.words import Worded
+from fastbp.objectives.on_arrays import OnArrays
 from fastbp.ops.base import Array, Native, Shape
 
 
-class Loss(Worded, ABC):
+class Loss(OnArrays, Worded, ABC):
     """A loss. Subclasses are frozen dataclasses that give :meth:`rows`, the loss and gradient of each row alone."""
 
     words: ClassVar[Mapping[str, str]] = {
