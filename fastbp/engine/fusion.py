@@ -2,8 +2,8 @@
 
 Neighbouring ops that work row by row become one node with a short program (``program.py``), where nothing else needs
 what lies between them. Its backward pass is the chain rule from graph to graph, compiled in the same way: each scalar
-function's derivative comes from the one table in ``ops/scalar.py``. A product with a parameter becomes the linear op that
-it is. What is left is called in NumPy.
+function's derivative comes from the one table in ``ops/scalar.py``. A product with a parameter becomes the linear op
+that it is. What is left is called in NumPy.
 """
 
 from __future__ import annotations
@@ -285,5 +285,4 @@ def _is_free(t: Tensor) -> bool:
 
 def _fits(sources: list[Tensor]) -> bool:
     """Whether one node has room for so many inputs, and can read them."""
-    return 0 < len(sources) <= _MOST_INPUTS and any(s.rows for s in sources) \
-        and all(s.dtype == "real" or (s.rows and s.dtype == "int64") for s in sources)
+    return len(sources) <= _MOST_INPUTS and all(s.dtype == "real" or (s.rows and s.dtype == "int64") for s in sources)

@@ -11,8 +11,8 @@ import numpy as np
 
 from fastbp.core.errors import NonFiniteError
 from fastbp.engine.backend import Data, Progress
-from fastbp.engine.lowering import Lowering
 from fastbp.engine.fusion import fused
+from fastbp.engine.lowering import Lowering
 from fastbp.engine.native import (
     Gate,
     Plan,

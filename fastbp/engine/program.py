@@ -2,8 +2,8 @@
 
 The machine that runs them stands in ``src_c/ops/expression.inc.h``: its registers are strips, a few rows of a tensor
 each, that stay in the first-level cache. Here tensors become registers and ops instructions. A subexpression that
-occurs twice is computed once; what depends on no row is computed once for all; a strip that is not needed any more makes
-room for another.
+occurs twice is computed once; what depends on no row is computed once for all; a strip that is not needed any more
+makes room for another.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _CHEAP = {"add", "sub", "mul", "neg", "square", "abs", "max", "min", "clip", "wh
           "greater_equal", "equal", "not_equal", "and", "or", "xor", "not", "sign", "fma"}
 _BY_LIBM = {"pow", "exp2", "log2", "log10", "sin", "cos", "tan", "arctan", "sinh", "cosh", "erf", "floor", "ceil",
             "rint"}
-_UNARY_ON_INTEGERS = {"less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "where"}
+_ON_INTEGERS = {"less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "where"}
 
 
 @dataclass(eq=False)
@@ -177,7 +177,7 @@ class Compiler:
         return self._known[key]
 
     def _without_rows(self, x: Value, has_rows: bool, t: Tensor) -> Value:
-        """Return an operand with as many axes as a row of t has at the most: a whole array may have one of rows, of 1."""
+        """Return an operand with no more axes than a row of t: a whole array may have one, of 1, for the rows."""
         if not has_rows and t.rows and len(x.shape) == len(t.whole_shape):
             return Value(x.register, x.shape[1:])
         return x
@@ -294,8 +294,8 @@ class Compiler:
             source = register
             register = self._new(prod(value.shape), once=False)
             steps = (0,) * len(value.shape) if source.splat else _steps(value.shape)
-            self._code.append(Instruction("move", register, [source], _moves(value.shape, steps, _steps(value.shape), 0, 0,
-                                                                             source)))
+            rest = _moves(value.shape, steps, _steps(value.shape), 0, 0, source)
+            self._code.append(Instruction("move", register, [source], rest))
         register.kind, register.which, register.pinned = kind, which, True
         taken.add(id(register))
 
@@ -362,8 +362,8 @@ def can_run(t: Tensor, find: Callable[[str], int]) -> bool:
     op, has_rows = node.op, bool(node.inputs) and node.inputs[0].rows
     function = function_of(op)
     if function is not None:
-        whole = t.dtype == "int64" or (any(s.dtype == "int64" for s in node.inputs)
-                                       and function not in _UNARY_ON_INTEGERS)
+        whole = t.dtype == "int64" or (any(s.dtype == "int64" and not _is_number(s) for s in node.inputs)
+                                       and function not in _ON_INTEGERS)
         return find(function) >= 0 and not whole and all(s.rows or _fits_in_a_row(s, t) for s in node.inputs)
     if isinstance(op, ConstantOp):
         return op.values.dtype.kind == "f" or not op.values.ndim
@@ -388,6 +388,10 @@ def can_run(t: Tensor, find: Callable[[str], int]) -> bool:
     if isinstance(op, PadOp):
         return not has_rows or op.widths[0] == (0, 0)
     return False
+
+
+def _is_number(t: Tensor) -> bool:
+    return t.node is not None and isinstance(t.node.op, ConstantOp) and not t.node.op.values.ndim
 
 
 def _fits_in_a_row(s: Tensor, t: Tensor) -> bool:
@@ -418,8 +422,8 @@ def _moves(sizes: Sequence[int], source: Sequence[int], target: Sequence[int], s
         raise NotImplementedError("a move over more than four axes")
     joined = [(1, 0, 0)] * (4 - len(joined)) + joined
     apart = 0 if register.kind in (WHOLE_X, CONSTANT) or register.splat else register.width
-    return [*(j[0] for j in joined), *(j[1] for j in joined), *(j[2] for j in joined), source_start, target_start, apart,
-            0]
+    sizes, source, target = zip(*joined, strict=True)
+    return [*sizes, *source, *target, source_start, target_start, apart, 0]
 
 
 def _view(shape: Shape, key: Any) -> tuple[int, list[int], Shape]:

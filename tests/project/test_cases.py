@@ -44,7 +44,8 @@ def _of(rows: object) -> set[type]:
 LISTS = {
     "OPS": (_kinds(Op) - _kinds(Expression) - {PythonOp}, _of(c.op for c in cases.OPS.values()) - {ScalarOp}),
     "LAYERS": (_kinds(fb.Layer) - {fb.layers.Activation}, _of(c.make() for c in cases.LAYERS.values())),
-    "LOSSES": (_kinds(fb.Loss) - {fb.CustomLoss, FunctionLoss, RowSum, TotalLoss}, _of(c.loss for c in cases.LOSSES.values())),
+    "LOSSES": (_kinds(fb.Loss) - {fb.CustomLoss, FunctionLoss, RowSum, TotalLoss},
+               _of(c.loss for c in cases.LOSSES.values())),
     "OPTIMIZERS": (_kinds(fb.Optimizer), _of(make() for make in cases.OPTIMIZERS.values())),
     "SCHEDULES": (_kinds(fb.Schedule), _of(make() for make in cases.SCHEDULES.values())),
     "INITIALIZERS": ({c for _, c in inspect.getmembers(initializers, inspect.isclass)
