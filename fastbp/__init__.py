@@ -22,6 +22,7 @@ from fastbp.layers import (
     CustomLayer,
     Dropout,
     Flatten,
+    GroupedLinear,
     HardSwish,
     Identity,
     Lambda,
@@ -32,7 +33,10 @@ from fastbp.layers import (
     Mish,
     Multiply,
     Parameter,
+    Periodic,
+    PiecewiseLinear,
     ReLU,
+    Scale,
     Sigmoid,
     SiLU,
     Softmax,
@@ -71,8 +75,10 @@ from fastbp.optim.initializers import (
 from fastbp.optim.optimizers import SGD, Adagrad, Adam, AdamW, Lion, Optimizer, RMSprop
 from fastbp.optim.schedules import (
     ConstantSchedule,
+    CosineCycles,
     CosineDecay,
     ExponentialDecay,
+    FlatCosine,
     MultiStepDecay,
     OneCycle,
     ReduceOnPlateau,
@@ -85,23 +91,25 @@ from fastbp.training.trainer import Trainer
 from fastbp.views.gradcheck import GradcheckReport, gradcheck, numerical_gradient
 
 __all__ = [
-    "ELU", "GELU", "MAE", "MSE", "SELU", "SGD", "Adagrad", "Adam", "AdamW", "Add", "BatchNorm",
-    "BinaryCrossEntropy", "Concat", "Constant", "ConstantSchedule", "CosineDecay", "CpuInfo", "CrossEntropy",
-    "CustomLayer", "CustomLoss", "DivergenceError", "Dropout", "ExponentialDecay", "Flatten", "FormatError",
-    "GaussianNLL", "GradcheckReport", "HalfSquaredError", "HardSwish", "History", "Huber", "Identity", "Input",
-    "KaimingNormal", "KaimingUniform", "LBFGSResult", "Lambda", "Layer", "LayerNorm", "LeCunNormal", "LeCunUniform",
-    "LeakyReLU", "Linear", "Lion", "Loss", "Mish", "MultiStepDecay", "Multiply", "Network", "NonFiniteError",
-    "Normal", "OneCycle", "Ones", "Optimizer", "Orthogonal", "Parameter", "PoissonNLL", "Quantile", "RMSprop",
-    "ReLU", "ReduceOnPlateau", "Schedule", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "StepDecay",
+    "ELU", "GELU", "MAE", "MSE", "SELU", "SGD", "Adagrad", "Adam", "AdamW", "Add", "BatchNorm", "BinaryCrossEntropy",
+    "Concat", "Constant", "ConstantSchedule", "CosineCycles", "CosineDecay", "CpuInfo", "CrossEntropy", "CustomLayer",
+    "CustomLoss", "DivergenceError", "Dropout", "ExponentialDecay", "FlatCosine", "Flatten", "FormatError",
+    "GaussianNLL", "GradcheckReport", "GroupedLinear", "HalfSquaredError", "HardSwish", "History", "Huber", "Identity",
+    "Input", "KaimingNormal", "KaimingUniform", "LBFGSResult", "Lambda", "Layer", "LayerNorm", "LeCunNormal",
+    "LeCunUniform", "LeakyReLU", "Linear", "Lion", "Loss", "Mish", "MultiStepDecay", "Multiply", "Network",
+    "NonFiniteError", "Normal", "OneCycle", "Ones", "Optimizer", "Orthogonal", "Parameter", "Periodic",
+    "PiecewiseLinear", "PoissonNLL", "Quantile", "RMSprop", "ReLU", "ReduceOnPlateau", "Scale", "Schedule",
+    "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "StepDecay", "TabularClassifier", "TabularRegressor",
     "Tanh", "Trainer", "Uniform", "XavierNormal", "XavierUniform", "Zeros", "callbacks", "cpu_info", "datasets",
-    "fit_lbfgs", "from_torch", "get_num_threads", "grad", "gradcheck", "jvp", "kernels", "load",
-    "numerical_gradient", "plots", "random", "schedules", "set_num_threads", "special", "stop_gradient",
+    "fit_lbfgs", "from_torch", "get_num_threads", "grad", "gradcheck", "jvp", "kernels", "load", "numerical_gradient",
+    "plots", "random", "schedules", "set_num_threads", "special", "stop_gradient",
 ]
 
 # Imported when they are asked for: what many programs never need, and what needs an extra. Each with its
 # module, which may be the thing itself.
 _LATE = {
     "LBFGSResult": "training.lbfgs", "MLPClassifier": "estimators", "MLPRegressor": "estimators",
+    "TabularClassifier": "estimators", "TabularRegressor": "estimators",
     "datasets": "datasets", "fit_lbfgs": "training.lbfgs", "from_torch": "files.pytorch", "kernels": "engine.kernels",
     "load": "files.networks", "plots": "views.plots",
 }
@@ -111,6 +119,8 @@ if TYPE_CHECKING:
     from fastbp.engine import kernels as kernels
     from fastbp.estimators import MLPClassifier as MLPClassifier
     from fastbp.estimators import MLPRegressor as MLPRegressor
+    from fastbp.estimators import TabularClassifier as TabularClassifier
+    from fastbp.estimators import TabularRegressor as TabularRegressor
     from fastbp.files.networks import load as load
     from fastbp.files.pytorch import from_torch as from_torch
     from fastbp.training.lbfgs import LBFGSResult as LBFGSResult

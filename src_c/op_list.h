@@ -151,6 +151,12 @@ FBP_KERNEL(concat_forward, (FBP_OUT(T, y, (R, na + nb)), FBP_IN(T, a, (R, na)), 
 FBP_KERNEL(concat_backward, (FBP_OUT_OR_NULL(T, da, (R, na)), FBP_OUT_OR_NULL(T, db, (R, nb)),
                              FBP_IN(T, dy, (R, na + nb)), FBP_SIZE(R), FBP_SIZE(na), FBP_SIZE(nb)))
 
+/* columns of tables, and members of ensembles */
+FBP_OP(scale)
+FBP_OP(grouped_linear)
+FBP_OP(periodic)
+FBP_OP(piecewise_linear)
+
 /* losses: row_loss[r] = weight[r] * l(x[r], target[r]), and its gradient dx; the weights of all rows sum to 1, and hold
  * the class weights already. Means are over the D columns, t is the target, e = x - t. */
 #define FBP_LOSS(name, target, constants, attr)                                                                     \
