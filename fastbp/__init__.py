@@ -24,6 +24,7 @@ from fastbp.layers import (
     Dropout,
     Embedding,
     Flatten,
+    GroupedLinear,
     HardSwish,
     Identity,
     Lambda,
@@ -34,7 +35,10 @@ from fastbp.layers import (
     Mish,
     Multiply,
     Parameter,
+    Periodic,
+    PiecewiseLinear,
     ReLU,
+    Scale,
     Sigmoid,
     SiLU,
     Softmax,
@@ -73,8 +77,10 @@ from fastbp.optim.initializers import (
 from fastbp.optim.optimizers import SGD, Adagrad, Adam, AdamW, Lion, Optimizer, RMSprop
 from fastbp.optim.schedules import (
     ConstantSchedule,
+    CosineCycles,
     CosineDecay,
     ExponentialDecay,
+    FlatCosine,
     MultiStepDecay,
     OneCycle,
     ReduceOnPlateau,
@@ -88,16 +94,17 @@ from fastbp.views.gradcheck import GradcheckReport, gradcheck, numerical_gradien
 
 __all__ = [
     "ELU", "GELU", "MAE", "MSE", "SELU", "SGD", "Adagrad", "Adam", "AdamW", "Add", "BatchNorm", "BinaryCrossEntropy",
-    "Concat", "Constant", "ConstantSchedule", "CosineDecay", "CpuInfo", "CrossEntropy", "CustomLayer", "CustomLoss",
-    "DivergenceError", "Dropout", "Embedding", "ExponentialDecay", "Flatten", "FormatError", "GaussianNLL",
-    "GradcheckReport", "HalfSquaredError", "HardSwish", "History", "Huber", "Identity", "Input", "KaimingNormal",
-    "KaimingUniform", "LBFGSResult", "Lambda", "Layer", "LayerNorm", "LeCunNormal", "LeCunUniform", "LeakyReLU",
-    "Linear", "Lion", "Loss", "Mish", "MultiStepDecay", "Multiply", "Network", "NonFiniteError", "Normal", "OneCycle",
-    "Ones", "Optimizer", "Orthogonal", "Parameter", "PoissonNLL", "Quantile", "RMSprop", "ReLU", "ReduceOnPlateau",
-    "Schedule", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "StepDecay", "Tanh", "Trainer", "Uniform",
-    "XavierNormal", "XavierUniform", "Zeros", "callbacks", "cpu_info", "datasets", "fit_lbfgs", "from_torch",
-    "get_num_threads", "grad", "gradcheck", "jvp", "kernels", "load", "numerical_gradient", "plots", "random",
-    "schedules", "set_num_threads", "special", "stop_gradient",
+    "Concat", "Constant", "ConstantSchedule", "CosineCycles", "CosineDecay", "CpuInfo", "CrossEntropy", "CustomLayer",
+    "CustomLoss", "DivergenceError", "Dropout", "Embedding", "ExponentialDecay", "FlatCosine", "Flatten", "FormatError",
+    "GaussianNLL", "GradcheckReport", "GroupedLinear", "HalfSquaredError", "HardSwish", "History", "Huber", "Identity",
+    "Input", "KaimingNormal", "KaimingUniform", "LBFGSResult", "Lambda", "Layer", "LayerNorm", "LeCunNormal",
+    "LeCunUniform", "LeakyReLU", "Linear", "Lion", "Loss", "Mish", "MultiStepDecay", "Multiply", "Network",
+    "NonFiniteError", "Normal", "OneCycle", "Ones", "Optimizer", "Orthogonal", "Parameter", "Periodic",
+    "PiecewiseLinear", "PoissonNLL", "Quantile", "RMSprop", "ReLU", "ReduceOnPlateau", "Scale", "Schedule",
+    "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "StepDecay", "TabularClassifier", "TabularRegressor",
+    "Tanh", "Trainer", "Uniform", "XavierNormal", "XavierUniform", "Zeros", "callbacks", "cpu_info", "datasets",
+    "fit_lbfgs", "from_torch", "get_num_threads", "grad", "gradcheck", "jvp", "kernels", "load", "numerical_gradient",
+    "plots", "random", "schedules", "set_num_threads", "special", "stop_gradient",
 ]
 
 # Losses stand below the engine, whose kernels they run by when they are called on arrays.
@@ -107,6 +114,7 @@ Loss.by_kernels = staticmethod(_by_kernels)
 # module, which may be the thing itself.
 _LATE = {
     "LBFGSResult": "training.lbfgs", "MLPClassifier": "estimators", "MLPRegressor": "estimators",
+    "TabularClassifier": "estimators", "TabularRegressor": "estimators",
     "datasets": "datasets", "fit_lbfgs": "training.lbfgs", "from_torch": "files.pytorch", "kernels": "engine.kernels",
     "load": "files.networks", "plots": "views.plots",
 }
@@ -116,6 +124,8 @@ if TYPE_CHECKING:
     from fastbp.engine import kernels as kernels
     from fastbp.estimators import MLPClassifier as MLPClassifier
     from fastbp.estimators import MLPRegressor as MLPRegressor
+    from fastbp.estimators import TabularClassifier as TabularClassifier
+    from fastbp.estimators import TabularRegressor as TabularRegressor
     from fastbp.files.networks import load as load
     from fastbp.files.pytorch import from_torch as from_torch
     from fastbp.training.lbfgs import LBFGSResult as LBFGSResult

@@ -11,6 +11,7 @@
 #define FASTBP_H
 
 #include <stdint.h>
+#include <string.h>
 
 typedef enum {
     FBP_OK = 0,
@@ -95,6 +96,7 @@ typedef struct fbp_node {
     void *p[FBP_MOST_PARAMETERS];      /* parameters, in the order that the Python twin's `native` gives their roles */
     void *dp[FBP_MOST_PARAMETERS];     /* their gradients; NULL when frozen */
     double decay[FBP_MOST_PARAMETERS]; /* their weight decay, for whoever updates them */
+    double rate[FBP_MOST_PARAMETERS];  /* and what the learning rate is multiplied by */
     void *buffer[FBP_MOST_BUFFERS];    /* state that is not trained, likewise: running statistics */
     void *save[FBP_MOST_SAVES];        /* kept from forward for backward; of the kind that `native` says */
     void *prepared;                    /* what the phase prepare makes of the parameters, or NULL */
@@ -147,11 +149,20 @@ typedef struct fbp_run {
 typedef void (*fbp_entry)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch);
 
 /* Update n parameters from p on, whose gradients are at g; any thread may do any piece. */
-static inline void fbp_update_piece(fbp_update_plan *u, void *p, const void *g, int64_t n, double weight_decay)
+static inline void fbp_update_piece(fbp_update_plan *u, void *p, const void *g, int64_t n, double weight_decay,
+                                    double rate)
 {
     const int64_t at = (char *)p - u->parameters;
     void *const state[FBP_MOST_STATES] = {u->state[0] ? u->state[0] + at : 0, u->state[1] ? u->state[1] + at : 0};
-    if (u->update(p, state, g, n, u->hyper, weight_decay)) __atomic_store_n(&u->bad, 1, __ATOMIC_RELAXED);
+    double hyper[sizeof u->hyper / sizeof u->hyper[0]];
+    const double *numbers = u->hyper;
+    if (rate != 1) {
+        memcpy(hyper, u->hyper, sizeof hyper);
+        hyper[0] *= rate;
+        u->begin(hyper);
+        numbers = hyper;
+    }
+    if (u->update(p, state, g, n, numbers, weight_decay)) __atomic_store_n(&u->bad, 1, __ATOMIC_RELAXED);
 }
 
 typedef enum { FBP_OVER_ROWS = 0, FBP_OVER_UNITS = 1 } fbp_domain;

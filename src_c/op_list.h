@@ -163,6 +163,11 @@ FBP_KERNEL(embedding_forward, (FBP_OUT(T, y, (R, C)), FBP_IN(T, W, (N, C)), FBP_
 /* dW[v] = sum of dy[r] over the rows with ids[r] = v */
 FBP_KERNEL(embedding_backward, (FBP_OUT(T, dW, (N, C)), FBP_IN(T, dy, (R, C)), FBP_LABELS(ids, (R), N), FBP_SIZE(R),
                                 FBP_SIZE(N), FBP_SIZE(C)))
+/* columns of tables, and members of ensembles */
+FBP_OP(scale)
+FBP_OP(grouped_linear)
+FBP_OP(periodic)
+FBP_OP(piecewise_linear)
 
 /* losses: row_loss[r] = weight[r] * l(x[r], target[r]), and its gradient dx; the weights of all rows sum to 1, and hold
  * the class weights already. Means are over the D columns, t is the target, e = x - t. */

@@ -133,7 +133,7 @@ void fbp_update_units(const fbp_node *node, const fbp_run *run, int64_t lo, int6
     (void)scratch;
     const int64_t size = run->update->item_size;
     fbp_update_piece(run->update, (char *)node->p[0] + lo * size, (const char *)node->dp[0] + lo * size, hi - lo,
-                     node->decay[0]);
+                     node->decay[0], node->rate[0]);
 }
 
 double fbp_total_loss(double *const *row_losses, const int64_t *loss_rows, int64_t n_losses, int64_t rows)

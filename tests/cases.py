@@ -23,9 +23,13 @@ from fastbp.ops.dropout import DropoutOp
 from fastbp.ops.elementwise import AddOp, MulOp
 from fastbp.ops.embedding import EmbeddingOp
 from fastbp.ops.flatten import FlattenOp
+from fastbp.ops.grouped_linear import GroupedLinearOp
 from fastbp.ops.layer_norm import LayerNormOp
 from fastbp.ops.linear import LinearOp
+from fastbp.ops.periodic import PeriodicOp
+from fastbp.ops.piecewise_linear import PiecewiseLinearOp
 from fastbp.ops.scalar import ScalarOp
+from fastbp.ops.scale import ScaleOp
 from fastbp.ops.softmax import SoftmaxOp
 
 Array = Any
@@ -162,6 +166,15 @@ OPS: dict[str, OpCase] = {
     "mul": OpCase(MulOp(), _TWO),
     "concat": OpCase(ConcatOp(), ((2, 3), (2, 4))),
     "concat, axis 1": OpCase(ConcatOp(1), ((2, 3), (4, 3))),
+    "scale": OpCase(ScaleOp((5,)), ((2, 5),)),
+    "scale, two axes": OpCase(ScaleOp((3, 5)), ((2, 3, 5),)),
+    "scale, members": OpCase(ScaleOp((5,), 3), ((5,),)),
+    "grouped_linear": OpCase(GroupedLinearOp(3, 5, 2), ((3, 5),)),
+    "grouped_linear, no bias": OpCase(GroupedLinearOp(2, 3, 1, bias=False), ((4, 2, 3),)),
+    "periodic": OpCase(PeriodicOp(5, 4, 3), _ONE, (-0.5, 0.5)),
+    "periodic, members": OpCase(PeriodicOp(3, 2, 6), ((2, 3),), (-0.5, 0.5)),
+    "piecewise_linear": OpCase(PiecewiseLinearOp(5, 4, 3), _ONE, (-0.93, 4.91)),
+    "piecewise_linear, members": OpCase(PiecewiseLinearOp(3, 1, 2), ((2, 3),)),
     "sub": OpCase(ScalarOp("sub"), _TWO),
     "div": OpCase(ScalarOp("div"), _TWO, _POSITIVE),
     "neg": OpCase(ScalarOp("neg"), _ONE),
@@ -204,6 +217,13 @@ LAYERS: dict[str, LayerCase] = {
     "Multiply": LayerCase(fb.Multiply, _TWO),
     "Multiply, four": LayerCase(fb.Multiply, (*_TWO, *_TWO)),
     "Concat": LayerCase(fb.Concat, ((3,), (4,))),
+    "Scale": LayerCase(fb.Scale, _ONE),
+    "Scale, two axes": LayerCase(lambda: fb.Scale(axes=2), ((2, 3),)),
+    "Scale, members": LayerCase(lambda: fb.Scale(members=3, weight_init=fb.Normal()), _ONE),
+    "GroupedLinear": LayerCase(lambda: fb.GroupedLinear(2), ((3, 5),)),
+    "GroupedLinear, no bias": LayerCase(lambda: fb.GroupedLinear(2, bias=False), ((2, 3, 4),)),
+    "Periodic": LayerCase(lambda: fb.Periodic(4, 2), _ONE),
+    "PiecewiseLinear": LayerCase(lambda: fb.PiecewiseLinear(3, 2, weight_init=fb.Normal()), _ONE),
     "Concat, axis 1": LayerCase(lambda: fb.Concat(axis=1), ((2, 3), (1, 3), (4, 3))),
 }
 
@@ -246,6 +266,8 @@ SCHEDULES: dict[str, Callable[[], fb.Schedule]] = {
     "MultiStepDecay": lambda: fb.MultiStepDecay(0.1, milestones=[2, 5]),
     "ExponentialDecay": lambda: fb.ExponentialDecay(0.1, factor=0.9),
     "CosineDecay": lambda: fb.CosineDecay(0.1, steps=20, warmup=5, final_lr=0.001),
+    "CosineCycles": lambda: fb.CosineCycles(0.1, steps=20),
+    "FlatCosine": lambda: fb.FlatCosine(0.1, steps=20),
     "OneCycle": lambda: fb.OneCycle(0.1, steps=20),
     "ReduceOnPlateau": lambda: fb.ReduceOnPlateau(0.1, patience=1),
 }

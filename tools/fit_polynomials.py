@@ -111,6 +111,14 @@ def normal_tail(t: Any) -> Any:
     return (u + mpf("1.25")) * mp.erfc(u / mp.sqrt(2)) / 2 * mp.exp(u * u / 2)
 
 
+def turn_rest(z: Any) -> Any:
+    """sin(2 π q) / q, where z = q^2"""
+    if z < mpf("1e-20"):
+        return 2 * mp.pi * (1 - 4 * mp.pi**2 * z / 6)
+    q = mp.sqrt(z)
+    return mp.sin(2 * mp.pi * q) / q
+
+
 def fits() -> list[Fit]:
     ln2_half = mp.log(2) / 2 * mpf("1.0001")
     log_end = ((mp.sqrt(2) - 1) / (mp.sqrt(2) + 1)) ** 2 * mpf("1.0001")
@@ -126,6 +134,8 @@ def fits() -> list[Fit]:
 
     return [Fit("exp", "float32", exp_rest, exp_scale, -ln2_half, ln2_half, 4),
             Fit("exp", "float64", exp_rest, exp_scale, -ln2_half, ln2_half, 9),
+            Fit("turn", "float32", turn_rest, turn_rest, mpf(0), mpf(1) / 16, 4),
+            Fit("turn", "float64", turn_rest, turn_rest, mpf(0), mpf(1) / 16, 8),
             Fit("log", "float32", log_rest, log_scale, mpf(0), log_end, 2),
             Fit("log", "float64", log_rest, log_scale, mpf(0), log_end, 6),
             Fit("normal", "float32", normal_tail, normal_tail, mpf(-1), tail_end("14.5"), 9),

@@ -55,6 +55,7 @@ cdef extern from "fastbp.h" nogil:
         void *p[FBP_MOST_PARAMETERS]
         void *dp[FBP_MOST_PARAMETERS]
         double decay[FBP_MOST_PARAMETERS]
+        double rate[FBP_MOST_PARAMETERS]
         void *buffer[FBP_MOST_BUFFERS]
         void *save[FBP_MOST_SAVES]
         void *prepared

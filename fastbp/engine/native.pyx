@@ -443,15 +443,15 @@ cdef class Plan(Structs):
         return 0
 
     def _set_decay(self, update):
-        """Tell the nodes that update parameters the weight decay of each."""
+        """Tell the nodes that update parameters the weight decay of each, and the factor of its learning rate."""
         cdef fbp_node *n
-        decay = {name: s.weight_decay for s in update.segments for name, at in self._memory.params.offsets.items()
+        found = {name: (s.weight_decay, s.rate) for s in update.segments for name, at in self._memory.params.offsets.items()
                  if s.offset <= at < s.offset + s.length}
         for number, node in enumerate(self._node_list):
             for i, place in enumerate(node.p):
                 if isinstance(place, NetworkArray):
                     n = &self.nodes[<int64_t> number]
-                    n.decay[<int> i] = decay.get(place.name, 0.0)
+                    n.decay[<int> i], n.rate[<int> i] = found.get(place.name, (0.0, 1.0))
 
     def _set_segments(self, update):
         """Keep the stretches of the parameter vector whose gradients are looked at and clipped."""

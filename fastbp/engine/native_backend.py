@@ -354,7 +354,8 @@ def _tame_rate(update: Update) -> float:
     decay = max((s.weight_decay for s in update.segments), default=0.0)
     if decay > 1:  # times a parameter it may be infinite, whatever the rate
         return -1.0
-    return min(_TAME_RATE, _TAME_DECAY / decay) if decay else _TAME_RATE
+    rate = max((s.rate for s in update.segments), default=1.0)
+    return min(_TAME_RATE, _TAME_DECAY / decay if decay else _TAME_RATE) / max(rate, 1.0)
 
 
 @contextmanager

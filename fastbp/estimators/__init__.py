@@ -12,5 +12,7 @@ except ImportError:
 
 from fastbp.estimators.classifier import MLPClassifier
 from fastbp.estimators.regressor import MLPRegressor
+from fastbp.estimators.tabular.tabular_classifier import TabularClassifier
+from fastbp.estimators.tabular.tabular_regressor import TabularRegressor
 
-__all__ = ["MLPClassifier", "MLPRegressor"]
+__all__ = ["MLPClassifier", "MLPRegressor", "TabularClassifier", "TabularRegressor"]

@@ -23,9 +23,10 @@ from fastbp.layers.function import Lambda, Parameter
 from fastbp.layers.linear import Linear
 from fastbp.layers.normalization import BatchNorm, LayerNorm
 from fastbp.layers.structure import Add, Concat, Dropout, Flatten, Multiply
+from fastbp.layers.tables import GroupedLinear, Periodic, PiecewiseLinear, Scale
 
 __all__ = [
     "ELU", "GELU", "SELU", "Activation", "Add", "BatchNorm", "Concat", "CustomLayer", "Dropout", "Embedding", "Flatten",
-    "HardSwish", "Identity", "Lambda", "Layer", "LayerNorm", "LeakyReLU", "Linear", "Mish", "Multiply", "Parameter",
-    "ReLU", "SiLU", "Sigmoid", "Softmax", "Softplus", "Tanh",
+    "GroupedLinear", "HardSwish", "Identity", "Lambda", "Layer", "LayerNorm", "LeakyReLU", "Linear", "Mish", "Multiply",
+    "Parameter", "Periodic", "PiecewiseLinear", "ReLU", "Scale", "SiLU", "Sigmoid", "Softmax", "Softplus", "Tanh",
 ]

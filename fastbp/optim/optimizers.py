@@ -36,11 +36,15 @@ class Trained(Protocol):
 
 @dataclass(frozen=True)
 class Segment:
-    """Neighbouring parameters that are updated alike: ``flat[offset:offset + length]``."""
+    """Neighbouring parameters that are updated alike: ``flat[offset:offset + length]``.
+
+    ``rate`` is what the learning rate is multiplied by.
+    """
 
     offset: int
     length: int
     weight_decay: float
+    rate: float = 1.0
 
 
 @dataclass
@@ -85,8 +89,8 @@ class Update:
             self._clip(grads)
             for s in self.segments:
                 part = slice(s.offset, s.offset + s.length)
-                self.optimizer.update(params[part], grads[part], tuple(v[part] for v in self.state), lr,
-                                      self.step + 1, s.weight_decay)
+                self.optimizer.update(params[part], grads[part], tuple(v[part] for v in self.state),
+                                      lr * s.rate, self.step + 1, s.weight_decay)
         bad = ~np.isfinite(params)
         if bad.any():
             params[...] = before[0]

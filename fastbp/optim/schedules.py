@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import cos, inf, isnan, pi
+from math import cos, inf, isnan, log2, pi
 from typing import Any
 
 import numpy as np
@@ -237,6 +237,76 @@ class CosineDecay(Schedule):
         if step < self.warmup:
             return self.lr * (step + 1) / self.warmup
         return _cosine(self.lr, self.final_lr, (step - self.warmup) / (self.steps - self.warmup))
+
+
+@dataclass(frozen=True)
+class CosineCycles(Schedule):
+    """Cosine waves from 0 to `lr` and back, each twice as long as the one before.
+
+    ``η(t) = lr (1 - cos 2π log₂(1 + (2ᶜ - 1) t / steps)) / 2`` over c cycles, 0 from `steps` on. The ends of cycles are
+    good places to stop. "coslog4" of Holzmüller et al. (2024), https://arxiv.org/abs/2407.04491, for 4 cycles.
+
+    Parameters
+    ----------
+    lr : float
+    steps : int
+        Updates in all.
+    cycles : int, default 4
+
+    Examples
+    --------
+    >>> schedule = CosineCycles(0.1, steps=15)
+    >>> [round(schedule(t), 3) for t in (0, 1, 2, 3, 5, 7, 11, 15)]
+    [0.0, 0.0, 0.094, 0.0, 0.095, 0.0, 0.093, 0.0]
+    """
+
+    lr: float
+    steps: int
+    cycles: int = 4
+
+    def __post_init__(self) -> None:
+        _rate(self, "lr", self.lr)
+        for name in ("steps", "cycles"):
+            object.__setattr__(self, name, count("CosineCycles", name, getattr(self, name)))
+
+    def __call__(self, step: int) -> float:
+        if step >= self.steps:
+            return 0.0
+        return self.lr * 0.5 * (1 - cos(2 * pi * log2(1 + (2**self.cycles - 1) * step / self.steps)))
+
+    def ends(self) -> list[float]:
+        """Return where cycles end, as shares of all steps."""
+        return [(2**c - 1) / (2**self.cycles - 1) for c in range(1, self.cycles + 1)]
+
+
+@dataclass(frozen=True)
+class FlatCosine(Schedule):
+    """`lr` for the first half of the steps, then half a cosine wave down to 0.
+
+    ``η(t) = lr`` up to half of the steps, then ``lr (1 + cos π (2 t / steps - 1)) / 2``.
+
+    Parameters
+    ----------
+    lr : float
+    steps : int
+
+    Examples
+    --------
+    >>> schedule = FlatCosine(0.1, steps=8)
+    >>> [round(schedule(t), 3) for t in (0, 4, 6, 8)]
+    [0.1, 0.1, 0.05, 0.0]
+    """
+
+    lr: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        _rate(self, "lr", self.lr)
+        object.__setattr__(self, "steps", count("FlatCosine", "steps", self.steps))
+
+    def __call__(self, step: int) -> float:
+        t = min(step / self.steps, 1.0)
+        return self.lr if t <= 0.5 else self.lr * 0.5 * (1 + cos(pi * (2 * t - 1)))
 
 
 @dataclass(frozen=True)

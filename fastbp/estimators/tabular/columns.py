@@ -1,0 +1,244 @@
+"""Tables as columns: from pandas and polars frames, arrays and mappings to numbers, dates and categories.
+
+A column of numbers or dates holds float64, NaN where it is missing, dates as days since 1970. A column of categories
+holds the number of each row's level, -1 where it is missing, beside the levels as text: frames keep categories that way
+themselves, so that nothing is done row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import Any, Literal
+
+import numpy as np
+
+from fastbp.ops.base import Array
+
+Kind = Literal["number", "date", "category"]
+
+_MICROSECONDS_A_DAY = 86_400e6
+_SECONDS_A_DAY = 86_400.0
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    Attributes
+    ----------
+    name : str
+    kind : {"number", "date", "category"}
+    values : array (N,)
+        float64, or for categories the int64 number of the level.
+    levels : tuple of str
+        Of categories, each once.
+    declared : bool
+        Whether the frame itself says that it holds categories: not text or truth values alone.
+    """
+
+    name: str
+    kind: Kind
+    values: Array
+    levels: tuple[str, ...] = ()
+    declared: bool = False
+
+    def take(self, rows: Array) -> Column:
+        """Return some rows of it."""
+        return Column(self.name, self.kind, self.values[rows], self.levels, self.declared)
+
+    def as_category(self) -> Column:
+        """Return the column with each of its numbers as a level."""
+        if self.kind == "category":
+            return self
+        missing = np.isnan(self.values)
+        found, codes = np.unique(self.values[~missing], return_inverse=True)
+        values = np.full(len(self.values), -1, np.int64)
+        values[~missing] = codes
+        return Column(self.name, "category", values, tuple(level_of(v) for v in found.tolist()), True)
+
+
+def level_of(value: Any) -> str:
+    """Return what stands for a value among levels: numbers that are whole without a point, so that 2 and 2.0 are one.
+
+    >>> level_of(2.0), level_of(2), level_of("02"), level_of(True), level_of(2**60 + 1)
+    ('2', '2', '02', 'True', '1152921504606846977')
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float | np.floating) and float(value).is_integer() and abs(value) < 2**53:
+        return str(int(value))
+    return str(value)
+
+
+def columns_of(X: Any, names: Sequence[str] | None = None) -> list[Column]:
+    """Return the columns of a pandas or polars frame, a mapping of names to arrays, or a 2-d array.
+
+    Parameters
+    ----------
+    X : frame, mapping or array
+    names : sequence of str, optional
+        What the columns of an array are called; ``x0``, ``x1``, … by default.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For what is no table, for columns of a kind that is not known, and for infinite numbers.
+
+    Examples
+    --------
+    >>> [(c.name, c.kind) for c in columns_of({"size": [1.5, None], "city": ["Bern", "Lima"]})]
+    [('size', 'number'), ('city', 'category')]
+    """
+    if isinstance(X, Mapping):
+        found = [_column(str(name), values) for name, values in X.items()]
+    elif hasattr(X, "columns") and hasattr(X, "iloc"):
+        found = [_column(str(name), X.iloc[:, i]) for i, name in enumerate(X.columns)]
+    elif hasattr(X, "columns") and hasattr(X, "get_column"):
+        found = [_column(name, X.get_column(name)) for name in X.columns]
+    else:
+        array = X if isinstance(X, np.ndarray) else np.asarray(X)
+        if array.ndim != 2:
+            raise ValueError(f"X has {array.ndim} axes; expected a table of rows and columns. Reshape your data: "
+                             "X.reshape(-1, 1) for one column, X.reshape(1, -1) for one row")
+        names = names or [f"x{i}" for i in range(array.shape[1])]
+        found = [_column(name, array[:, i]) for name, i in zip(names, range(array.shape[1]), strict=True)]
+    seen: set[str] = set()
+    for column in found:
+        if column.name in seen:
+            raise ValueError(f"X has two columns called {column.name!r}; expected a name for each")
+        seen.add(column.name)
+        check_finite(column)
+    return found
+
+
+def check_finite(column: Column) -> None:
+    """Raise ValueError for infinite numbers."""
+    if column.kind != "category" and np.isinf(column.values).any():
+        row = int(np.isinf(column.values).argmax())
+        raise ValueError(f"column {column.name!r} has {column.values[row]} in row {row}; expected finite numbers "
+                         "(infinity or a value too large for dtype('float64')): correct it, or leave it empty")
+
+
+def _column(name: str, values: Any) -> Column:
+    if hasattr(values, "cat") and hasattr(values, "dtype") and str(values.dtype) == "category":
+        return _pandas_category(name, values)
+    if hasattr(values, "to_physical"):
+        return _polars(name, values)
+    if hasattr(values, "array") and hasattr(values, "isna"):
+        return _pandas(name, values)
+    return _plain(name, np.asarray(values) if not isinstance(values, list | tuple) else _as_array(values))
+
+
+def _as_array(values: Sequence[Any]) -> Array:
+    """Return a list as an array that holds what it held: NumPy would make text of numbers beside text."""
+    if any(isinstance(v, str) or v is None for v in values):
+        array = np.empty(len(values), object)
+        array[:] = values
+        return array
+    return np.asarray(values)
+
+
+def _pandas_category(name: str, values: Any) -> Column:
+    codes = np.asarray(values.cat.codes, np.int64)
+    return _declared(name, codes, [level_of(v) for v in values.cat.categories.tolist()])
+
+
+def _declared(name: str, codes: Array, levels: list[str]) -> Column:
+    """Return a column of categories whose levels may come twice once they are text."""
+    order: dict[str, int] = {}
+    number = np.array([order.setdefault(level, len(order)) for level in levels] or [0], np.int64)
+    return Column(name, "category", np.where(codes >= 0, number[codes], -1), tuple(order), True)
+
+
+def _pandas(name: str, values: Any) -> Column:
+    kind = getattr(values.dtype, "kind", "O")
+    if kind == "M":
+        if getattr(values.dt, "tz", None) is not None:
+            values = values.dt.tz_convert("UTC").dt.tz_localize(None)
+        return _plain(name, values.to_numpy().astype("datetime64[us]"))
+    if kind in "iuf" and not isinstance(values.dtype, np.dtype):
+        return _plain(name, values.to_numpy(np.float64, na_value=np.nan))
+    if kind == "b" and not isinstance(values.dtype, np.dtype):
+        return _plain(name, values.to_numpy(object, na_value=None))
+    return _plain(name, values.to_numpy())
+
+
+def _polars(name: str, values: Any) -> Column:
+    dtype = str(values.dtype)
+    if dtype.startswith(("Categorical", "Enum")):
+        codes = values.to_physical().cast(_int64(values)).fill_null(-1).to_numpy()
+        return _declared(name, codes, values.cat.get_categories().to_list())
+    if dtype in ("String", "Utf8", "Boolean", "Object", "Null"):
+        return _plain(name, _as_array([None, *values.to_list()])[1:])
+    if dtype.startswith(("Date", "Datetime")):
+        return _plain(name, values.to_numpy().astype("datetime64[us]"))
+    if dtype.startswith("Decimal"):
+        return _plain(name, np.array([np.nan if v is None else float(v) for v in values.to_list()]))
+    if dtype.startswith(("Int", "UInt", "Float")):
+        return _plain(name, values.to_numpy())
+    raise TypeError(f"column {name!r} has the type {dtype}; expected numbers, text, categories, truth values or dates")
+
+
+def _int64(values: Any) -> Any:
+    from polars import Int64  # whoever hands in a polars frame has polars
+    return Int64
+
+
+def _plain(name: str, values: Array) -> Column:
+    """Return a column from a NumPy array."""
+    if values.ndim != 1:
+        raise ValueError(f"column {name!r} has {values.ndim} axes; expected one value a row")
+    kind = values.dtype.kind
+    if kind == "b":
+        return Column(name, "category", values.astype(np.int64), ("False", "True"))
+    if kind in "iuf":
+        return Column(name, "number", values.astype(np.float64))
+    if kind == "M":
+        days = values.astype("datetime64[us]").astype(np.int64) / _MICROSECONDS_A_DAY
+        return Column(name, "date", np.where(np.isnat(values), np.nan, days))
+    if kind in "US":
+        return _category(name, values.tolist())
+    if kind == "O":
+        return _objects(name, values)
+    if kind == "c":
+        raise ValueError(f"Complex data not supported: column {name!r} has complex numbers; expected real ones")
+    raise TypeError(f"column {name!r} has the type {values.dtype}; expected numbers, text, categories, truth values or "
+                    "dates")
+
+
+def _missing(value: Any) -> bool:
+    return value is None or value != value or type(value).__name__ in ("NAType", "NaTType")  # noqa: PLR0124
+
+
+def _objects(name: str, values: Array) -> Column:
+    """Return a column from Python objects: numbers or dates if all are, else categories."""
+    given = [None if type(v).__name__ in ("NAType", "NaTType") or (isinstance(v, float) and v != v) else v
+             for v in values.tolist()]
+    kinds = {type(v) for v in given if v is not None}
+    if not kinds or all(issubclass(k, int | float | Decimal | np.integer | np.floating) and not issubclass(k, bool)
+                        for k in kinds):
+        return Column(name, "number", np.array([np.nan if v is None else float(v) for v in given], np.float64))
+    if all(issubclass(k, date | np.datetime64) for k in kinds):
+        # a time zone is taken away by pandas alone: a date of Python that has one is brought to UTC here
+        return _plain(name, np.array([_without_zone(v) for v in given], "datetime64[us]"))
+    wrong = next((k for k in kinds if not issubclass(k, str | bool | int | float | np.bool_ | np.number | bytes | date)),
+                 None)
+    if wrong is not None:
+        raise TypeError(f"column {name!r}: argument must be a string or a number, got {wrong.__name__!r}; expected "
+                        "numbers, text, categories, truth values or dates")
+    return _category(name, given)
+
+
+def _without_zone(value: Any) -> Any:
+    if getattr(value, "tzinfo", None) is not None:
+        return (value - value.utcoffset()).replace(tzinfo=None)
+    return value
+
+
+def _category(name: str, values: Iterable[Any]) -> Column:
+    order: dict[str, int] = {}
+    codes = [-1 if v is None else order.setdefault(level_of(v), len(order)) for v in values]
+    return Column(name, "category", np.array(codes, np.int64), tuple(order))

@@ -1,0 +1,156 @@
+r"""The network for tables: an ensemble whose members share all weights but an adapter and a head each.
+
+Columns are embedded (:class:`~fastbp.Periodic` with the number itself beside it, :class:`~fastbp.PiecewiseLinear`), put
+side by side with flags, multiplied by the member's own factors, and go through a few linear layers; each member has a
+head. Gorishniy, Kotelnikov and Babenko (2025), https://arxiv.org/abs/2410.24210, call that TabM-mini.
+
+Two graphs have the same parameters: in training each member sees rows of its own, so that inputs are (B, K, D); in
+prediction all see the same row, (B, D).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any
+
+import numpy as np
+
+from fastbp.estimators.tabular.schema import Encoded
+from fastbp.graph.graph import Input, Tensor
+from fastbp.layers.activations import Activation
+from fastbp.layers.linear import Linear
+from fastbp.layers.structure import Concat, Dropout
+from fastbp.layers.tables import GroupedLinear, Periodic, PiecewiseLinear, Scale
+from fastbp.network import Network
+from fastbp.ops.base import Array, Context
+from fastbp.optim.initializers import Zeros
+
+SAMPLE_ROWS = 1024
+"""Rows that the scale of initial weights is measured on."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What the network looks like.
+
+    Attributes
+    ----------
+    numbers, flags, bins : int
+        Columns of each, and the most bins.
+    outputs, members : int
+    hidden : tuple of int
+    activation : Activation layer
+    periodic, piecewise : bool
+        How numbers are embedded.
+    frequencies, waves, sigma, pieces
+        Sizes of the embeddings: see the layers.
+    dropout : float
+    """
+
+    numbers: int
+    flags: int
+    bins: int
+    outputs: int
+    members: int = 8
+    hidden: tuple[int, ...] = (128, 128, 128)
+    activation: type[Activation] = Activation
+    periodic: bool = True
+    piecewise: bool = True
+    frequencies: int = 16
+    waves: int = 3
+    sigma: float = 0.1
+    pieces: int = 4
+    dropout: float = 0.15
+
+    def inputs(self, rows: Encoded) -> Sequence[Array]:
+        """Return what of the rows the network takes, in the order of its inputs."""
+        return list(array for array, used in ((rows.numbers, self.numbers), (rows.places, self.numbers and
+                                                                              self.piecewise),
+                                               (rows.flags, self.flags)) if used)
+
+    def network(self, training: bool, seed: int, bf16: bool = False) -> Network:
+        """Return the graph for training, or that for prediction."""
+        lead = (self.members,) if training else ()
+        inputs: list[Tensor] = []
+        features: list[Tensor] = []
+        if self.numbers:
+            inputs.append(Input(*lead, self.numbers))
+            features.append(inputs[-1])
+            if self.periodic:
+                features.append(Periodic(self.frequencies, self.waves, self.sigma, name="periodic")(inputs[-1]))
+            if self.piecewise:
+                inputs.append(Input(*lead, self.numbers))
+                features.append(PiecewiseLinear(self.bins, self.pieces, name="bins")(inputs[-1]))
+        if self.flags:
+            inputs.append(Input(*lead, self.flags))
+            features.append(inputs[-1])
+        x = features[0] if len(features) == 1 else Concat()(*features)
+        x = (Scale(axes=2, name="adapter") if training else Scale(self.members, name="adapter"))(x)
+        for i, width in enumerate(self.hidden):
+            x = self.activation()(Linear(None, width, name=f"hidden{i}")(x))
+            if self.dropout and training:
+                x = Dropout(self.dropout)(x)
+        y = GroupedLinear(self.outputs, weight_init=Zeros(), name="heads")(x)
+        return Network(tuple(inputs), y, seed=seed, compute_dtype="bfloat16" if bf16 else None)
+
+
+def initialise(net: Network, architecture: Architecture, rows: Encoded, rng: np.random.Generator) -> None:
+    """Set the first parameters of a network for training by what some rows look like on their way.
+
+    Weights are drawn so that each neuron has variance 1 over the rows, biases so that its zero lies among them: minus a
+    random convex combination of the values of five rows. Holzmüller et al. (2024), https://arxiv.org/abs/2407.04491.
+    """
+    rows = rows.take(rng.permutation(len(rows))[:SAMPLE_ROWS])
+    params = net.params
+    x = _features(net, architecture, rows)
+    adapter = rng.standard_normal(params["adapter.weight"].shape)
+    params["adapter.weight"][...] = adapter
+    h = x[:, None] * adapter
+    for i in range(len(architecture.hidden)):
+        weight, bias = params[f"hidden{i}.weight"], params[f"hidden{i}.bias"]
+        drawn = rng.standard_normal(weight.shape)
+        z = h.reshape(-1, len(drawn)) @ drawn
+        spread = z.std(axis=0) + 1e-6
+        z /= spread
+        weight[...] = drawn / spread
+        share = rng.exponential(size=(5, z.shape[1]))
+        picked = z[rng.integers(0, len(z), (5, z.shape[1])), np.arange(z.shape[1])]
+        bias[...] = -(picked * share).sum(axis=0) / share.sum(axis=0)
+        op = architecture.activation.op_class()
+        h = op.forward(Context(), z + bias)
+
+
+def _features(net: Network, architecture: Architecture, rows: Encoded) -> Array:
+    """Return the embedded columns of some rows, (N, D)."""
+    parts: list[Array] = []
+    if architecture.numbers:
+        parts.append(rows.numbers)
+        for name, given in (("periodic", rows.numbers), ("bins", rows.places)):
+            op = next((n.op for n in net.graph.nodes if n.owner.name == name), None)
+            if op is not None:
+                roles = {key.split(".")[1]: value for key, value in net.params.items() if key.startswith(f"{name}.")}
+                parts.append(op.forward(Context(), given, **roles))
+    if architecture.flags:
+        parts.append(rows.flags)
+    return np.concatenate(parts, axis=1).astype(np.float64)
+
+
+def rates(net: Network) -> dict[str, float]:
+    """Return what the learning rate is multiplied by for each parameter.
+
+    Weights move by one over the root of their inputs, as in the neural tangent parametrisation; embeddings, biases and
+    adapters have factors of their own.
+    """
+    own = {"periodic": 0.1, "bins": 0.1, "adapter": 6.0}
+    found = {}
+    for name, p in net.params.items():
+        layer, role = name.split(".")
+        found[name] = own[layer] if layer in own else 0.1 if role == "bias" else 1 / sqrt(p.shape[-2])
+    return found
+
+
+def stacked(arrays: Sequence[Array], orders: Array) -> tuple[Any, ...]:
+    """Return rows in an order for each member: (N, D) and (N, K) give (N, K, D)."""
+    return tuple(np.ascontiguousarray(a[orders]) for a in arrays)

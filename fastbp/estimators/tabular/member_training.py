@@ -1,0 +1,166 @@
+"""Training for tables: several networks, each on all rows but those it holds out, cycle by cycle, side by side.
+
+A :class:`Run` is one network in training; after each epoch it keeps its parameters and what it says of the rows held
+out. Taken together those rows are many: they say when to stop, and which epochs are kept (:mod:`selection`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from fastbp.estimators.tabular.member_network import Architecture, initialise, rates, stacked
+from fastbp.estimators.tabular.schema import Encoded, Schema
+from fastbp.network import Network
+from fastbp.objectives.losses import Loss
+from fastbp.ops.base import Array
+from fastbp.optim.optimizers import AdamW, Segment
+from fastbp.optim.schedules import ConstantSchedule, CosineCycles, FlatCosine, Schedule
+from fastbp.training.callbacks import Callback, Logs
+from fastbp.training.trainer import Trainer
+
+PREDICTED_ROWS = 1024
+
+Combine = Callable[[Array], Array]
+"""From what members say, (N, members, outputs), to what is meant, (N, …)."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """How long and how fast.
+
+    Attributes
+    ----------
+    epochs, batch_size : int
+    learning_rate, weight_decay, beta2 : float
+    schedule : {"coslog4", "flat_cos", "constant"}
+    shared_batches : bool
+        Whether all members see the same rows, as sample weights need.
+    bf16 : bool
+        Whether to multiply in bfloat16.
+    deadline : float or None
+        When to stop, as ``time.perf_counter`` counts.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    beta2: float
+    schedule: str = "coslog4"
+    shared_batches: bool = False
+    bf16: bool = False
+    deadline: float | None = None
+
+    def rates(self, updates: int) -> Schedule:
+        """Return the learning rate over all updates."""
+        if self.schedule == "constant":
+            return ConstantSchedule(self.learning_rate)
+        return (CosineCycles if self.schedule == "coslog4" else FlatCosine)(self.learning_rate, updates)
+
+    def cycles(self) -> list[int]:
+        """Return how many epochs each cycle has."""
+        if self.schedule != "coslog4":
+            return [self.epochs]
+        ends = sorted({max(round(end * self.epochs), 1) for end in CosineCycles(1.0, 1).ends()})
+        return np.diff([0, *ends]).tolist()
+
+    def late(self) -> bool:
+        """Whether time is up."""
+        return self.deadline is not None and perf_counter() >= self.deadline
+
+
+class Run(Callback):
+    """One network in training.
+
+    Parameters
+    ----------
+    architecture : Architecture
+    schema : Schema
+        What made the rows.
+    training : Training
+    rows, held_out : Encoded
+    targets : array (N, …)
+        Of the rows trained on, as the loss wants them for one member.
+    loss : Loss
+    weights : array (N,), optional
+        Sample weights; all members see the same rows then.
+    combine : callable
+    seed : int
+
+    Attributes
+    ----------
+    epochs : list of array
+        The parameters after each.
+    said : list of array
+        What is meant for the rows held out, after each.
+    losses : list of float
+    """
+
+    def __init__(self, architecture: Architecture, schema: Schema, training: Training, rows: Encoded, targets: Array,
+                 held_out: Encoded, loss: Loss, weights: Array | None, combine: Combine, seed: int) -> None:
+        self.architecture, self.schema, self.training = architecture, schema, training
+        self._held_out, self._combine, self._weights = held_out, combine, weights
+        self.epochs: list[Array] = []
+        self.said: list[Array] = []
+        self.losses: list[float] = []
+        rng = np.random.default_rng(seed)
+        net = architecture.network(True, seed, training.bf16)
+        self._predictor = architecture.network(False, seed)
+        initialise(net, architecture, rows, rng)
+        self._size = min(training.batch_size, len(rows))
+        schedule = training.rates(training.epochs * -(-len(rows) // self._size))
+        self._trainer = Trainer(net, loss, AdamW(schedule, 0.9, training.beta2, weight_decay=0.0))
+        orders = _orders(len(rows), architecture.members, training.shared_batches, rng)
+        y = np.ascontiguousarray(targets[orders])
+        self._inputs, self._targets = stacked(architecture.inputs(rows), orders), \
+            y if y.dtype.kind == "i" else y[..., None]
+
+    def advance(self, epochs: int) -> None:
+        """Train for some more epochs, or until time is up.
+
+        Raises
+        ------
+        DivergenceError
+        """
+        self._trainer.fit(self._inputs, self._targets, epochs=epochs, batch_size=self._size, callbacks=[self],
+                          sample_weight=self._weights, progress=False)
+
+    def on_epoch_begin(self, trainer: Any, epoch: int) -> None:
+        decay = self.training.weight_decay
+        if decay:
+            decay = FlatCosine(decay, self.training.epochs)(epoch - 1)
+        offsets, factors = trainer.net.params.offsets, rates(trainer.net)
+        trainer.update.segments[:] = [
+            Segment(offsets[name], p.size, 0.0 if name.endswith("bias") else decay, factors[name])
+            for name, p in trainer.net.params.items()]
+
+    def on_epoch_end(self, trainer: Any, epoch: int, logs: Logs) -> None:
+        self._predictor.params.flat[...] = trainer.net.params.flat
+        self.epochs.append(trainer.net.params.flat.copy())
+        self.said.append(self._combine(outputs_of(self._predictor, self.architecture, self._held_out)))
+        self.losses.append(float(logs["loss"]))
+        if self.training.late():
+            trainer.stop = True
+
+    def network(self, epoch: int) -> Network:
+        """Return the network for prediction as it was after an epoch, counted from 0."""
+        net = self._predictor.copy()
+        net.params.flat[...] = self.epochs[epoch]
+        return net
+
+
+def outputs_of(net: Network, architecture: Architecture, rows: Encoded) -> Array:
+    """Return what a network for prediction says, (N, members, outputs)."""
+    return np.asarray(net.predict(architecture.inputs(rows), batch_size=PREDICTED_ROWS))
+
+
+def _orders(rows: int, members: int, shared: bool, rng: np.random.Generator) -> Array:
+    """Return which row each member sees where another sees its own: (N, members)."""
+    if shared:
+        return np.repeat(np.arange(rows)[:, None], members, axis=1)
+    return np.stack([rng.permutation(rows) for _ in range(members)], axis=1)

@@ -1,0 +1,397 @@
+"""What both estimators for tables share: parameters, columns, folds, training and prediction."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import inf
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_feature_names, _check_n_features, check_array, check_is_fitted
+
+from fastbp.core.checks import count, number
+from fastbp.core.errors import DivergenceError
+from fastbp.engine.cpu import cpu_info, get_num_threads, set_num_threads
+from fastbp.estimators.tabular.columns import Column, columns_of
+from fastbp.estimators.tabular.member_network import Architecture
+from fastbp.estimators.tabular.member_training import Run, Training, outputs_of
+from fastbp.estimators.tabular.schema import Encoded, Schema
+from fastbp.estimators.tabular.selection import Score, chosen
+from fastbp.layers import activations
+from fastbp.network import Network
+from fastbp.objectives.losses import Loss
+from fastbp.ops.base import Array
+
+ACTIVATIONS = {"relu": activations.ReLU, "selu": activations.SELU, "mish": activations.Mish, "gelu": activations.GELU,
+               "silu": activations.SiLU}
+EMBEDDINGS = ("auto", "both", "periodic", "piecewise", "none")
+SCHEDULES = ("coslog4", "flat_cos", "constant")
+BINS = 24
+LEAST_ROWS = 2
+EMBEDDED_COLUMNS = 256
+"""More columns of numbers than this are not embedded by "auto"."""
+
+
+ATTEMPTS = 3
+"""After a divergence training begins anew with a quarter of the learning rate, this many times in all."""
+MOST_EPOCHS_KEPT = 4
+
+
+@dataclass
+class Member:
+    """What is kept of the training of one network: a network for prediction for each epoch that counts."""
+
+    schema: Schema
+    architecture: Architecture
+    nets: list[Network]
+
+
+class BaseTabular(BaseEstimator, ABC):  # type: ignore[misc]
+    """What :class:`TabularClassifier` and :class:`TabularRegressor` share."""
+
+    def _take(self, parameters: dict[str, Any]) -> None:
+        for name, value in parameters.items():
+            setattr(self, name, value)
+
+    # ---- what the two estimators differ in -----------------------------------------------------------------------------
+
+    @abstractmethod
+    def _check_targets(self, y: Any) -> Array:
+        """Return what is trained on, one row a row; sets what predictions need."""
+
+    @abstractmethod
+    def _outputs(self) -> int:
+        """Return how many numbers a member gives."""
+
+    @abstractmethod
+    def _levels_by(self, targets: Array) -> Array:
+        """Return what categories are told apart by, (N, T)."""
+
+    @abstractmethod
+    def _loss(self) -> Loss:
+        """Return what is minimised."""
+
+    @abstractmethod
+    def _strata(self, targets: Array) -> Array | None:
+        """Return what rows are held out in proportion to, or None."""
+
+    @abstractmethod
+    def _meant(self, outputs: Array) -> Array:
+        """Return what is predicted where members give (N, members, outputs)."""
+
+    @abstractmethod
+    def _score_held_out(self, said: Array, targets: Array, weights: Array | None) -> float:
+        """Return how bad predictions are."""
+
+    @abstractmethod
+    def _settle(self, said: Array, targets: Array) -> None:
+        """Take note of predictions for rows held out."""
+
+    # ---- fit -------------------------------------------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+        """Fit to a table.
+
+        Parameters
+        ----------
+        X : pandas or polars frame, mapping of names to columns, or array of shape (n_samples, n_features)
+        y : array of shape (n_samples,)
+        sample_weight : array of shape (n_samples,), optional
+            Rows of weight 0 are left out.
+
+        Returns
+        -------
+        self
+        """
+        start = perf_counter()
+        self._check_parameters()
+        columns = self._columns(X, reset=True)
+        rows = len(columns[0].values)
+        targets = self._check_targets(y)
+        if len(targets) != rows:
+            raise ValueError(f"Found input variables with inconsistent numbers of samples: X has {rows} rows, y has "
+                             f"{len(targets)}; expected as many")
+        weights = _weights(sample_weight, rows)
+        if weights is not None and not weights.all():
+            kept = np.flatnonzero(weights)
+            columns, targets, weights = [c.take(kept) for c in columns], targets[kept], weights[kept]
+            rows = len(kept)
+        if rows < LEAST_ROWS:
+            raise ValueError(f"{type(self).__name__}: X has {rows} sample; expected a minimum of {LEAST_ROWS}")
+        deadline = None if self.time_limit is None else start + self.time_limit
+        with self._threads():
+            self._fit_folds(columns, targets, weights, deadline)
+        return self
+
+    def _fit_folds(self, columns: list[Column], targets: Array, weights: Array | None, deadline: float | None) -> None:
+        random = check_random_state(self.random_state)
+        seed = int(random.randint(2**31 - 1))
+        folds = held_out_rows(len(targets), self._folds(len(targets)), self.validation_fraction, self._strata(targets),
+                              seed)
+        for attempt in range(ATTEMPTS):
+            runs = [self._run(columns, targets, weights, held_out, seed + i, deadline, 0.25**attempt)
+                    for i, held_out in enumerate(folds)]
+            try:
+                runs, scores = self._train(runs, folds, targets, weights)
+                break
+            except DivergenceError:
+                if attempt == ATTEMPTS - 1:
+                    raise
+        self._keep(runs, folds, targets, weights)
+        self.scores_, self.n_iter_ = scores, len(scores)
+
+    def _run(self, columns: list[Column], targets: Array, weights: Array | None, held_out: Array, seed: int,
+             deadline: float | None, slower: float) -> Run:
+        """Return the training of one network on all rows but those held out."""
+        inside = np.setdiff1d(np.arange(len(targets)), held_out)
+        if not len(inside):
+            inside = held_out
+        y = targets[inside]
+        schema, rows = Schema.of([c.take(inside) for c in columns], self._levels_by(y), bins=BINS,
+                                 max_one_hot=self.max_one_hot, seed=seed)
+        others = schema.encode({c.name: c.take(held_out) for c in columns}, len(held_out))
+        if not schema.plans:
+            rows, others = _constant(len(inside)), _constant(len(held_out))
+        return Run(self._architecture(schema, rows), schema,
+                   self._training(len(inside), weights is not None, deadline, slower), rows, y, others, self._loss(),
+                   None if weights is None else weights[inside], self._meant, seed)
+
+    def _train(self, runs: list[Run], folds: list[Array], targets: Array,
+               weights: Array | None) -> tuple[list[Run], list[float]]:
+        """Train all networks cycle by cycle; return those that have come to an epoch, and the score after each."""
+        training, scores = runs[0].training, []
+        for cycle in training.cycles():
+            before = min(scores, default=inf)
+            for run in runs:
+                if not training.late() or not run.epochs:
+                    run.advance(cycle)
+            done = min(len(run.epochs) for run in runs)
+            score = self._scorer(folds, targets, weights)
+            while len(scores) < done:
+                epoch = len(scores)
+                scores.append(score(np.concatenate([run.said[epoch] for run in runs])))
+                if self.verbose:
+                    loss = np.mean([run.losses[epoch] for run in runs])
+                    print(f"epoch {epoch + 1}/{training.epochs}   loss {loss:.4f}   held out {scores[-1]:.4f}")
+            if training.late() or (self.early_stopping and min(scores) >= before):
+                break
+        return runs, scores
+
+    def _scorer(self, folds: list[Array], targets: Array, weights: Array | None) -> Score:
+        rows = np.concatenate(folds)
+        return lambda said: self._score_held_out(said, targets[rows], None if weights is None else weights[rows])
+
+    def _keep(self, runs: list[Run], folds: list[Array], targets: Array, weights: Array | None) -> None:
+        """Keep the networks of the epochs that say best, together, what the rows held out are."""
+        done = min(len(run.epochs) for run in runs)
+        candidates = [np.concatenate([run.said[epoch] for run in runs]) for epoch in range(done)]
+        epochs = chosen(candidates, self._scorer(folds, targets, weights), MOST_EPOCHS_KEPT)
+        self.members_ = [Member(run.schema, run.architecture, [run.network(e) for e in sorted(set(epochs))])
+                         for run in runs]
+        counts = np.unique(epochs, return_counts=True)[1]
+        self._shares, self.epochs_ = counts / counts.sum(), [e + 1 for e in epochs]
+        self._settle(np.mean([candidates[e] for e in epochs], axis=0), targets[np.concatenate(folds)])
+
+    def _architecture(self, schema: Schema, rows: Encoded) -> Architecture:
+        numbers = rows.numbers.shape[1]
+        embedding = self.numeric_embedding
+        if embedding == "auto":
+            embedding = "both" if numbers <= EMBEDDED_COLUMNS else "none"
+        return Architecture(numbers, rows.flags.shape[1], schema.bins, self._outputs(), self.n_members,
+                            _sizes(self.hidden_layer_sizes), self._activation(), embedding in ("both", "periodic"),
+                            embedding in ("both", "piecewise"), dropout=self.dropout)
+
+    def _training(self, rows: int, shared: bool, deadline: float | None, slower: float) -> Training:
+        size = self.batch_size
+        if size == "auto":
+            size = int(np.clip(2 ** round(np.log2(max(rows / 24, 1))), 32, 256))
+        rate = 0.04 if self.learning_rate_init == "auto" else self.learning_rate_init
+        return Training(self.max_iter, size, rate * slower, self.weight_decay, self.beta_2, self.learning_rate, shared,
+                        cpu_info().bfloat16, deadline)
+
+    def _folds(self, rows: int) -> int:
+        return min(self.n_folds, rows)
+
+    def _activation(self) -> Any:
+        return ACTIVATIONS["selu" if self.activation == "auto" else self.activation]
+
+    # ---- predict ---------------------------------------------------------------------------------------------------------
+
+    def _said(self, X: Any) -> list[Array]:
+        """Return what each network says, averaged over the epochs kept: (N, …) for each of them."""
+        check_is_fitted(self, "members_")
+        columns = self._columns(X, reset=False)
+        table, rows = {c.name: c for c in columns}, len(columns[0].values)
+        said = []
+        with self._threads():
+            for member in self.members_:
+                encoded = member.schema.encode(table, rows) if member.schema.plans else _constant(rows)
+                said.append(sum(share * self._meant(outputs_of(net, member.architecture, encoded))
+                                for share, net in zip(self._shares, member.nets, strict=True)))
+        return said
+
+    # ---- the border --------------------------------------------------------------------------------------------------------
+
+    def _columns(self, X: Any, reset: bool) -> list[Column]:
+        named = (isinstance(X, Mapping) or hasattr(X, "columns")) and not hasattr(X, "tocsr")
+        if not named:
+            X = self._array(X)
+        columns = columns_of(X)
+        if not columns:
+            raise ValueError(f"0 feature(s) (shape=({len(X)}, 0)) while a minimum of 1 is required.")
+        if any(len(c.values) != len(columns[0].values) for c in columns):
+            raise ValueError("X has columns of different lengths; expected one value a row in each")
+        if not len(columns[0].values):
+            raise ValueError(f"Found array with 0 sample(s) (shape=(0, {len(columns)})) while a minimum of 1 is "
+                             f"required by {type(self).__name__}.")
+        if reset:
+            return self._learn_columns(X, columns, named)
+        return self._known_columns(X, columns, named)
+
+    def _array(self, X: Any) -> Array:
+        array = check_array(X, dtype=None, ensure_all_finite=False, ensure_min_samples=0, ensure_min_features=0,
+                            estimator=self, input_name="X")
+        if array.dtype.kind == "c":
+            raise ValueError("Complex data not supported: X has complex numbers; expected real ones")
+        return np.asarray(array)
+
+    def _learn_columns(self, X: Any, columns: list[Column], named: bool) -> list[Column]:
+        _check_n_features(self, np.empty((1, len(columns))), reset=True)
+        if isinstance(X, Mapping):
+            self.feature_names_in_ = np.array([c.name for c in columns], object)
+        else:
+            _check_feature_names(self, X, reset=True)
+        self._names = [c.name for c in columns]
+        self._categorical = _chosen(self.categorical_features, self._names)
+        return [c.as_category() if c.name in self._categorical else c for c in columns]
+
+    def _known_columns(self, X: Any, columns: list[Column], named: bool) -> list[Column]:
+        """Bring the columns into the order of fit: by name where there are names."""
+        if not named or not hasattr(self, "feature_names_in_"):
+            _check_n_features(self, np.empty((1, len(columns))), reset=False)
+            return [Column(name, c.kind, c.values, c.levels, c.declared)
+                    for name, c in zip(self._names, columns, strict=True)]
+        given = {c.name: c for c in columns}
+        missing = [name for name in self._names if name not in given]
+        if missing:
+            raise ValueError(f"X lacks the columns {_listed(missing)}, which {type(self).__name__} was fitted with; it "
+                             f"has {_listed(list(given))}")
+        return [given[name] for name in self._names]
+
+    @contextmanager
+    def _threads(self) -> Any:
+        if self.n_threads is None:
+            yield
+            return
+        before = get_num_threads()
+        set_num_threads(self.n_threads)
+        try:
+            yield
+        finally:
+            set_num_threads(before)
+
+    def _check_parameters(self) -> None:
+        owner = type(self).__name__
+        for name in ("n_members", "max_iter", "n_folds"):
+            count(owner, name, getattr(self, name))
+        number(owner, "dropout", self.dropout, "a number from 0 to below 1", lambda v: 0 <= v < 1)
+        number(owner, "validation_fraction", self.validation_fraction, "a number between 0 and 1", lambda v: 0 < v < 1)
+        number(owner, "weight_decay", self.weight_decay, "a number of at least 0", lambda v: 0 <= v < inf)
+        number(owner, "beta_2", self.beta_2, "a number from 0 to below 1", lambda v: 0 <= v < 1)
+        if self.learning_rate_init != "auto":
+            number(owner, "learning_rate_init", self.learning_rate_init, 'a number above 0, or "auto"', lambda v: v > 0)
+        if self.batch_size != "auto":
+            count(owner, "batch_size", self.batch_size)
+        if self.time_limit is not None:
+            number(owner, "time_limit", self.time_limit, "seconds above 0, or None", lambda v: v > 0)
+        for name, among in (("numeric_embedding", EMBEDDINGS), ("learning_rate", SCHEDULES),
+                            ("activation", ("auto", *ACTIVATIONS)), ("early_stopping", ("cycle", False))):
+            given = getattr(self, name)
+            if given not in among:
+                raise ValueError(f"{owner}: {name} is {given!r}; expected one of {', '.join(map(repr, among))}")
+        _sizes(self.hidden_layer_sizes)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        tags.input_tags.string = True
+        tags.non_deterministic = False
+        return tags
+
+
+def _constant(rows: int) -> Encoded:
+    """Return rows where no column is of use: a flag that is always there."""
+    nothing = np.empty((rows, 0), np.float32)
+    return Encoded(nothing, nothing, np.ones((rows, 1), np.float32))
+
+
+def _sizes(given: Any) -> tuple[int, ...]:
+    sizes = (given,) if isinstance(given, int | np.integer) else tuple(given)
+    return tuple(count("hidden_layer_sizes", f"entry {i}", size) for i, size in enumerate(sizes))
+
+
+def _weights(given: Any, rows: int) -> Array | None:
+    if given is None:
+        return None
+    weights = np.asarray(given, np.float64)
+    if weights.shape != (rows,):
+        raise ValueError(f"sample_weight has shape {weights.shape}; expected ({rows},), one weight a row")
+    if not np.isfinite(weights).all() or (weights < 0).any():
+        raise ValueError("sample_weight has negative or non-finite entries; expected numbers of at least 0")
+    if not weights.any():
+        raise ValueError("all entries of sample_weight are zero; expected a weight above 0 for some rows")
+    return weights
+
+
+def _chosen(given: Any, names: list[str]) -> set[str]:
+    """Return the names of columns that are categories whatever they hold."""
+    if given is None or (isinstance(given, str) and given == "from_dtype"):
+        return set()
+    entries = list(given)
+    if all(isinstance(e, bool | np.bool_) for e in entries) and len(entries) == len(names):
+        return {name for name, yes in zip(names, entries, strict=True) if yes}
+    found = set()
+    for e in entries:
+        if isinstance(e, str) and e in names:
+            found.add(e)
+        elif isinstance(e, int | np.integer) and not isinstance(e, bool) and -len(names) <= e < len(names):
+            found.add(names[e])
+        else:
+            raise ValueError(f"categorical_features has {e!r}; expected names or numbers of columns, or a truth value "
+                             f"for each; X has {_listed(names)}")
+    return found
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:10])) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+def held_out_rows(rows: int, folds: int, fraction: float, strata: Array | None, seed: int) -> list[Array]:
+    """Return the rows that each fold holds out: of one fold a share, of several equal parts; each class in proportion.
+
+    A class with one row is trained on.
+    """
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(rows)
+    if strata is not None:
+        order = order[np.argsort(strata[order], kind="stable")]
+    if folds > 1:
+        parts = [np.sort(order[i::folds]) for i in range(folds)]
+        return [p for p in parts if 0 < len(p) < rows]
+    held_out = max(1, round(rows * fraction)) if rows > 1 else 0
+    # every so many of those in order, so that each class is there in proportion
+    at = np.floor((np.arange(held_out) + rng.random()) * rows / held_out).astype(int)
+    chosen = order[np.minimum(at, rows - 1)]
+    if strata is not None:
+        counts = np.bincount(strata)
+        chosen = chosen[counts[strata[chosen]] > 1]
+    if not len(chosen):
+        chosen = order[:1]
+    return [np.sort(chosen)]
