@@ -94,7 +94,7 @@ static void FN(embedding_gradient)(const fbp_node *node, const fbp_run *run, int
         FN(sum_of_places)(dW + v * C, node->dy, order + begin, v == node->dim[3] ? 0 : ends[v] - begin, C);
     }
     if (node->fusion.updates && run->update)
-        fbp_update_piece(run->update, W + lo * C, dW + lo * C, (hi - lo) * C, node->decay[0]);
+        fbp_update_piece(run->update, W + lo * C, dW + lo * C, (hi - lo) * C, node->decay[0], node->rate[0]);
 }
 
 static const fbp_phases FN(embedding_phases) = {
