@@ -16,15 +16,26 @@ from fastbp.graph.special import stop_gradient
 from fastbp.layers import (
     ELU,
     GELU,
+    GLU,
+    GRU,
+    LSTM,
+    RNN,
     SELU,
     Add,
+    AvgPool1d,
+    AvgPool2d,
     BatchNorm,
     Concat,
+    Conv1d,
+    Conv2d,
+    ConvTranspose2d,
     CustomLayer,
     Dropout,
     Embedding,
     Flatten,
+    GlobalAvgPool,
     GroupedLinear,
+    GroupNorm,
     HardSwish,
     Identity,
     Lambda,
@@ -32,18 +43,31 @@ from fastbp.layers import (
     LayerNorm,
     LeakyReLU,
     Linear,
+    MaxPool1d,
+    MaxPool2d,
     Mish,
+    MultiHeadAttention,
     Multiply,
     Parameter,
     Periodic,
+    Permute,
     PiecewiseLinear,
+    Positions,
+    PReLU,
     ReLU,
+    Reshape,
+    Residual,
+    RMSNorm,
     Scale,
     Sigmoid,
     SiLU,
     Softmax,
     Softplus,
+    SwiGLU,
     Tanh,
+    TransformerDecoderLayer,
+    TransformerEncoderLayer,
+    Upsample,
 )
 from fastbp.network import Network, Sequential
 from fastbp.objectives.custom import CustomLoss
@@ -93,18 +117,22 @@ from fastbp.training.trainer import Trainer
 from fastbp.views.gradcheck import GradcheckReport, gradcheck, numerical_gradient
 
 __all__ = [
-    "ELU", "GELU", "MAE", "MSE", "SELU", "SGD", "Adagrad", "Adam", "AdamW", "Add", "BatchNorm", "BinaryCrossEntropy",
-    "Concat", "Constant", "ConstantSchedule", "CosineCycles", "CosineDecay", "CpuInfo", "CrossEntropy", "CustomLayer",
-    "CustomLoss", "DivergenceError", "Dropout", "Embedding", "ExponentialDecay", "FlatCosine", "Flatten", "FormatError",
-    "GaussianNLL", "GradcheckReport", "GroupedLinear", "HalfSquaredError", "HardSwish", "History", "Huber", "Identity",
-    "Input", "KaimingNormal", "KaimingUniform", "LBFGSResult", "Lambda", "Layer", "LayerNorm", "LeCunNormal",
-    "LeCunUniform", "LeakyReLU", "Linear", "Lion", "Loss", "Mish", "MultiStepDecay", "Multiply", "Network",
-    "NonFiniteError", "Normal", "OneCycle", "Ones", "Optimizer", "Orthogonal", "Parameter", "Periodic",
-    "PiecewiseLinear", "PoissonNLL", "Quantile", "RMSprop", "ReLU", "ReduceOnPlateau", "Scale", "Schedule",
-    "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "StepDecay", "TabularClassifier", "TabularRegressor",
-    "Tanh", "Trainer", "Uniform", "XavierNormal", "XavierUniform", "Zeros", "callbacks", "cpu_info", "datasets",
-    "fit_lbfgs", "from_torch", "get_num_threads", "grad", "gradcheck", "jvp", "kernels", "load", "numerical_gradient",
-    "plots", "random", "schedules", "set_num_threads", "special", "stop_gradient",
+    "ELU", "GELU", "GLU", "GRU", "LSTM", "MAE", "MSE", "RNN", "SELU", "SGD", "Adagrad", "Adam", "AdamW", "Add",
+    "AvgPool1d", "AvgPool2d", "BatchNorm", "BinaryCrossEntropy", "Concat", "Constant", "ConstantSchedule", "Conv1d",
+    "Conv2d", "ConvTranspose2d", "CosineCycles", "CosineDecay", "CpuInfo", "CrossEntropy", "CustomLayer", "CustomLoss",
+    "DivergenceError", "Dropout", "Embedding", "ExponentialDecay", "FlatCosine", "Flatten", "FormatError",
+    "GaussianNLL", "GlobalAvgPool", "GradcheckReport", "GroupNorm", "GroupedLinear", "HalfSquaredError", "HardSwish",
+    "History", "Huber", "Identity", "Input", "KaimingNormal", "KaimingUniform", "LBFGSResult", "Lambda", "Layer",
+    "LayerNorm", "LeCunNormal", "LeCunUniform", "LeakyReLU", "Linear", "Lion", "Loss", "MaxPool1d", "MaxPool2d",
+    "Mish", "MultiHeadAttention", "MultiStepDecay", "Multiply", "Network", "NetworkClassifier", "NetworkRegressor",
+    "NonFiniteError", "Normal", "OneCycle", "Ones", "Optimizer", "Orthogonal", "PReLU", "Parameter", "Periodic",
+    "Permute", "PiecewiseLinear", "PoissonNLL", "Positions", "Quantile", "RMSNorm", "RMSprop", "ReLU",
+    "ReduceOnPlateau", "Reshape", "Residual", "Scale", "Schedule", "Sequential", "SiLU", "Sigmoid", "Softmax",
+    "Softplus", "StepDecay", "SwiGLU", "TabularClassifier", "TabularRegressor", "Tanh", "Trainer",
+    "TransformerDecoderLayer", "TransformerEncoderLayer", "Uniform", "Upsample", "XavierNormal", "XavierUniform",
+    "Zeros", "callbacks", "cpu_info", "datasets", "fit_lbfgs", "from_torch", "get_num_threads", "grad", "gradcheck",
+    "jvp", "kernels", "load", "numerical_gradient", "plots", "random", "schedules", "set_num_threads", "special",
+    "stop_gradient",
 ]
 
 # Losses stand below the engine, whose kernels they run by when they are called on arrays.
@@ -115,6 +143,7 @@ Loss.by_kernels = staticmethod(_by_kernels)
 _LATE = {
     "LBFGSResult": "training.lbfgs", "MLPClassifier": "estimators", "MLPRegressor": "estimators",
     "TabularClassifier": "estimators", "TabularRegressor": "estimators",
+    "NetworkClassifier": "estimators", "NetworkRegressor": "estimators",
     "datasets": "datasets", "fit_lbfgs": "training.lbfgs", "from_torch": "files.pytorch", "kernels": "engine.kernels",
     "load": "files.networks", "plots": "views.plots",
 }
@@ -124,6 +153,8 @@ if TYPE_CHECKING:
     from fastbp.engine import kernels as kernels
     from fastbp.estimators import MLPClassifier as MLPClassifier
     from fastbp.estimators import MLPRegressor as MLPRegressor
+    from fastbp.estimators import NetworkClassifier as NetworkClassifier
+    from fastbp.estimators import NetworkRegressor as NetworkRegressor
     from fastbp.estimators import TabularClassifier as TabularClassifier
     from fastbp.estimators import TabularRegressor as TabularRegressor
     from fastbp.files.networks import load as load

@@ -136,6 +136,26 @@ FBP_KERNEL(layer_norm_backward_weight, (FBP_OUT(T, dweight, (C)), FBP_OUT(T, dbi
                                         FBP_IN(T, x, (R, C)), FBP_IN(T, mean, (R)), FBP_IN(T, rstd, (R)),
                                         FBP_SIZE(R), FBP_SIZE(C)))
 
+FBP_OP(conv)
+FBP_OP(max_pool)
+FBP_OP(avg_pool)
+FBP_OP(global_avg_pool)
+FBP_OP(rnn)
+FBP_OP(gru)
+FBP_OP(lstm)
+FBP_OP(attention)
+FBP_OP(rms_norm)
+FBP_OP(glu)
+FBP_OP(swiglu)
+FBP_OP(slice)
+FBP_OP(positions)
+FBP_OP(rotary)
+FBP_OP(conv_transpose)
+FBP_OP(group_norm)
+FBP_OP(prelu)
+FBP_OP(permute)
+FBP_OP(upsample)
+
 FBP_OP(add)
 /* y = a + b */
 FBP_KERNEL(add_forward, (FBP_OUT(T, y, (n)), FBP_IN(T, a, (n)), FBP_IN(T, b, (n)), FBP_SIZE(n)))

@@ -16,21 +16,36 @@ import fastbp as fb
 from fastbp import schedules
 from fastbp.graph.graph import Tensor
 from fastbp.ops import activations
+from fastbp.ops.attention import AttentionOp
 from fastbp.ops.base import Op
 from fastbp.ops.batch_norm import BatchNormOp
 from fastbp.ops.concat import ConcatOp
+from fastbp.ops.conv import ConvOp
+from fastbp.ops.conv_transpose import ConvTransposeOp
 from fastbp.ops.dropout import DropoutOp
 from fastbp.ops.elementwise import AddOp, MulOp
 from fastbp.ops.embedding import EmbeddingOp
 from fastbp.ops.flatten import FlattenOp
+from fastbp.ops.glu import GLUOp, SwiGLUOp
+from fastbp.ops.group_norm import GroupNormOp
 from fastbp.ops.grouped_linear import GroupedLinearOp
 from fastbp.ops.layer_norm import LayerNormOp
 from fastbp.ops.linear import LinearOp
 from fastbp.ops.periodic import PeriodicOp
 from fastbp.ops.piecewise_linear import PiecewiseLinearOp
+from fastbp.ops.pool import AvgPoolOp, GlobalAvgPoolOp, MaxPoolOp
+from fastbp.ops.positions import PositionsOp
+from fastbp.ops.prelu import PReLUOp
+from fastbp.ops.recurrent import GRUOp, LSTMOp, RNNOp
+from fastbp.ops.reshape import PermuteOp, ReshapeOp
+from fastbp.ops.rms_norm import RMSNormOp
+from fastbp.ops.rotary import RotaryOp
 from fastbp.ops.scalar import ScalarOp
 from fastbp.ops.scale import ScaleOp
+from fastbp.ops.slice import SliceOp
 from fastbp.ops.softmax import SoftmaxOp
+from fastbp.ops.upsample import UpsampleOp
+from fastbp.ops.window import Window
 
 Array = Any
 Shape = tuple[int, ...]
@@ -136,6 +151,11 @@ def _counts(*shape: int) -> Callable[[np.random.Generator, int], Array]:
 _ONE: tuple[Shape, ...] = ((5,),)
 _TWO: tuple[Shape, ...] = ((5,), (5,))
 _POSITIVE = (0.5, 2.0)
+_PLAIN = Window((3,), (1,), ((0, 0),), (1,))
+_STRIDED = Window((2, 3), (2, 1), ((1, 0), (0, 2)), (1, 2))
+_SAME = Window((3, 2), (2, 2), "same", (1, 1))
+_DISJOINT = Window((2, 2), (2, 2), ((0, 0), (0, 0)), (1, 1))
+_OVERLAPPING = Window((3, 2), (2, 1), ((1, 1), (0, 1)), (1, 1), ceil_mode=True)
 
 OPS: dict[str, OpCase] = {
     "linear": OpCase(LinearOp(5, 3), ((5,),)),
@@ -185,6 +205,45 @@ OPS: dict[str, OpCase] = {
     "sin": OpCase(ScalarOp("sin"), _ONE),
     "cos": OpCase(ScalarOp("cos"), _ONE),
     "max": OpCase(ScalarOp("max"), _TWO),
+    "conv": OpCase(ConvOp(2, 3, _PLAIN), ((5, 2),)),
+    "conv, image, strided, dilated": OpCase(ConvOp(2, 3, _STRIDED, bias=False), ((5, 6, 2),)),
+    "conv, image, same, groups": OpCase(ConvOp(4, 6, _SAME, groups=2), ((5, 6, 4),)),
+    "conv, image, depthwise": OpCase(ConvOp(3, 3, _STRIDED, groups=3), ((4, 6, 3),)),
+    "conv_transpose": OpCase(ConvTransposeOp(2, 3, _STRIDED, (1, 0)), ((3, 4, 2),)),
+    "conv_transpose, same, groups": OpCase(ConvTransposeOp(4, 2, _SAME, (0, 0), 2, bias=False), ((3, 2, 4),)),
+    "max_pool": OpCase(MaxPoolOp(_DISJOINT), ((4, 5, 3),)),
+    "max_pool, sequence": OpCase(MaxPoolOp(Window((2,), (1,), ((1, 0),), (2,))), ((6, 3),)),
+    "max_pool, overlapping": OpCase(MaxPoolOp(_OVERLAPPING), ((5, 4, 3),)),
+    "avg_pool": OpCase(AvgPoolOp(_DISJOINT), ((4, 5, 3),)),
+    "avg_pool, overlapping": OpCase(AvgPoolOp(_OVERLAPPING), ((5, 4, 3),)),
+    "avg_pool, padding left out": OpCase(AvgPoolOp(_OVERLAPPING, count_include_pad=False), ((5, 4, 3),)),
+    "global_avg_pool": OpCase(GlobalAvgPoolOp(), ((2, 3, 4),)),
+    "upsample": OpCase(UpsampleOp((2, 3)), ((2, 3, 2),)),
+    "upsample, linear": OpCase(UpsampleOp((3,), "linear"), ((4, 2),)),
+    "reshape": OpCase(ReshapeOp((-1, 4)), ((2, 3, 2),)),
+    "permute": OpCase(PermuteOp((3, 1, 2)), ((2, 3, 4),)),
+    "prelu": OpCase(PReLUOp(5), _ONE),
+    "prelu, one slope": OpCase(PReLUOp(1), ((2, 5),)),
+    "glu": OpCase(GLUOp(), ((6,),)),
+    "swiglu": OpCase(SwiGLUOp(), ((2, 6),)),
+    "rms_norm": OpCase(RMSNormOp(5), _ONE),
+    "rms_norm, sequence": OpCase(RMSNormOp(5, eps=1e-3), ((2, 5),)),
+    "group_norm": OpCase(GroupNormOp(2, 4), ((2, 3, 4),)),
+    "rnn": OpCase(RNNOp(3), ((4, 3),)),
+    "rnn, relu, reverse": OpCase(RNNOp(3, reverse=True, initial=True, nonlinearity="relu"), ((4, 3), (3,))),
+    "gru": OpCase(GRUOp(3), ((4, 9),)),
+    "gru, initial, state": OpCase(GRUOp(3, initial=True, state=True), ((4, 9), (3,))),
+    "gru, reverse, no bias": OpCase(GRUOp(3, reverse=True, bias=False), ((4, 9),)),
+    "lstm": OpCase(LSTMOp(3), ((4, 12),)),
+    "lstm, initial, state": OpCase(LSTMOp(3, initial=True, state=True), ((4, 12), (3,), (3,))),
+    "lstm, reverse": OpCase(LSTMOp(3, reverse=True), ((4, 12),)),
+    "slice": OpCase(SliceOp(1, 1, 3), ((4, 2),)),
+    "attention": OpCase(AttentionOp(2, 2, 3), ((4, 18),)),
+    "attention, causal, shared keys": OpCase(AttentionOp(4, 2, 2, causal=True), ((5, 16),)),
+    "attention, cross, additive mask": OpCase(AttentionOp(2, 1, 2, cross=True, attn_mask=True),
+                                              ((3, 4), (5, 4), (3, 5))),
+    "rotary": OpCase(RotaryOp(2, 4), ((5, 10),)),
+    "positions": OpCase(PositionsOp(6), ((4, 3),)),
 }
 
 LAYERS: dict[str, LayerCase] = {
@@ -209,6 +268,40 @@ LAYERS: dict[str, LayerCase] = {
     "BatchNorm, image": LayerCase(lambda: fb.BatchNorm(3, momentum=0.2), ((2, 2, 3),)),
     "LayerNorm": LayerCase(fb.LayerNorm, _ONE),
     "Lambda": LayerCase(lambda: fb.Lambda(lambda x: np.tanh(x[:, ::-1]) * x + x.mean(axis=0)), _ONE),
+    "RMSNorm": LayerCase(fb.RMSNorm, _ONE),
+    "GroupNorm": LayerCase(lambda: fb.GroupNorm(2, eps=1e-3), ((2, 3, 4),)),
+    "GLU": LayerCase(fb.GLU, ((4,),)),
+    "SwiGLU": LayerCase(fb.SwiGLU, ((2, 4),)),
+    "PReLU": LayerCase(lambda: fb.PReLU(5, init=0.1), _ONE),
+    "Conv1d": LayerCase(lambda: fb.Conv1d(2, 3, 3, padding=((2, 0),), dilation=2), ((5, 2),)),
+    "Conv2d": LayerCase(lambda: fb.Conv2d(2, 3, (2, 3), stride=2, padding=1), ((4, 5, 2),)),
+    "Conv2d, same, groups": LayerCase(lambda: fb.Conv2d(None, 4, 3, padding="same", groups=2, bias=False),
+                                      ((4, 5, 2),)),
+    "ConvTranspose2d": LayerCase(lambda: fb.ConvTranspose2d(2, 3, 3, stride=2, padding=1, output_padding=1),
+                                 ((3, 2, 2),)),
+    "MaxPool1d": LayerCase(lambda: fb.MaxPool1d(2), ((5, 2),)),
+    "MaxPool2d": LayerCase(lambda: fb.MaxPool2d(3, stride=2, padding=1), ((5, 4, 2),)),
+    "AvgPool1d": LayerCase(lambda: fb.AvgPool1d(2, stride=1), ((5, 2),)),
+    "AvgPool2d": LayerCase(lambda: fb.AvgPool2d((2, 3), padding=1, count_include_pad=False), ((5, 4, 2),)),
+    "GlobalAvgPool": LayerCase(fb.GlobalAvgPool, ((2, 3, 4),)),
+    "Upsample": LayerCase(lambda: fb.Upsample((2, 1), mode="bilinear"), ((2, 3, 2),)),
+    "Reshape": LayerCase(lambda: fb.Reshape(2, -1), ((2, 3, 2),)),
+    "Permute": LayerCase(lambda: fb.Permute(2, 1), ((2, 3),)),
+    "Residual": LayerCase(lambda: fb.Residual(fb.Linear(5, 3), fb.Tanh(), fb.Linear(3, 5)), _ONE),
+    "RNN": LayerCase(lambda: fb.RNN(2, 3, nonlinearity="relu"), ((4, 2),)),
+    "GRU": LayerCase(lambda: fb.GRU(None, 3, bidirectional=True), ((4, 2),)),
+    "GRU, initial state": LayerCase(lambda: fb.GRU(2, 3, num_layers=2, return_sequences=False), ((4, 2), (2, 3))),
+    "LSTM": LayerCase(lambda: fb.LSTM(2, 3, num_layers=2, dropout=0.3), ((4, 2),)),
+    "LSTM, last step": LayerCase(lambda: fb.LSTM(2, 3, bidirectional=True, bias=False, return_sequences=False),
+                                 ((4, 2),)),
+    "MultiHeadAttention": LayerCase(lambda: fb.MultiHeadAttention(4, 2, is_causal=True, rotary=True), ((5, 4),)),
+    "MultiHeadAttention, cross": LayerCase(lambda: fb.MultiHeadAttention(None, 4, num_kv_heads=2), ((3, 8), (5, 4))),
+    "MultiHeadAttention, mask": LayerCase(lambda: fb.MultiHeadAttention(4, 2, attn_mask=True), ((3, 4), (3, 3))),
+    "Positions": LayerCase(lambda: fb.Positions(6), ((4, 3),)),
+    "TransformerEncoderLayer": LayerCase(lambda: fb.TransformerEncoderLayer(4, 2, 6), ((3, 4),)),
+    "TransformerEncoderLayer, norm first": LayerCase(
+        lambda: fb.TransformerEncoderLayer(4, 2, 6, 0.0, "gelu", True, is_causal=True), ((3, 4),)),
+    "TransformerDecoderLayer": LayerCase(lambda: fb.TransformerDecoderLayer(4, 2, 6), ((3, 4), (5, 4))),
     "Flatten": LayerCase(fb.Flatten, ((2, 3, 2),)),
     "Embedding": LayerCase(lambda: fb.Embedding(7, 5), ((3,),), "int64"),
     "Embedding, padding": LayerCase(lambda: fb.Embedding(4, 18, padding_idx=-3), ((2, 3),), "int64"),

@@ -1,4 +1,4 @@
-"""``python -m fastbp train``: train a network on a table or on the handwritten digits, test it, and keep it.
+"""``python -m fastbp train``: train a network on a table or on images, test it, and keep it.
 
 The table's part is in ``train_table.py``.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import shlex
 from argparse import SUPPRESS, ArgumentParser, Namespace
+from collections.abc import Callable
 from importlib.util import find_spec
-from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -18,14 +18,16 @@ from tqdm import tqdm
 
 import fastbp as fb
 from fastbp.commands.arguments import positive_float, positive_int, seed
+from fastbp.commands.models import MODELS
 from fastbp.core.checks import file_to_write
-from fastbp.datasets import load_digits
-from fastbp.network import Sequential
+from fastbp.datasets import load_digits, load_fashion_mnist
+from fastbp.datasets.base import Dataset
 from fastbp.ops.base import Array
 from fastbp.training.callbacks import Lambda
 from fastbp.training.trainer import Trainer
 
 DIGITS = "digits"
+IMAGES: dict[str, Callable[[], Dataset]] = {DIGITS: load_digits, "fashion-mnist": load_fashion_mnist}
 SUFFIXES = (".npz", ".safetensors")
 
 
@@ -33,6 +35,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("table", nargs="?", type=Path, metavar="TABLE", default=DIGITS,
                         help="a .csv or .parquet file, or digits: the handwritten digits that ship with fastbp")
+    parser.add_argument("--data", choices=sorted(IMAGES), default=SUPPRESS,
+                        help="images instead of a table: digits, or fashion-mnist (28 × 28, as Debian's package "
+                        "dataset-fashion-mnist has them)")
+    parser.add_argument("--model", choices=sorted(MODELS), default="mlp",
+                        help="what is trained on images: linear layers, LeNet-5, or a small residual network")
     parser.add_argument("--target", metavar="COLUMN", default=SUPPRESS, help="the column of the table to be predicted")
     parser.add_argument("--task", choices=("auto", "classification", "regression"), default="auto",
                         help="what the target is; auto finds out")
@@ -53,27 +60,34 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     """Train, test, print, save."""
     if str(args.table) != DIGITS:
+        if "data" in args or args.model != "mlp":
+            raise ValueError("--data and --model are for images, and a table is given; leave them or the table out")
         from fastbp.commands import train_table
         train_table.run(args)
         return
     if "target" in args:
         raise ValueError("--target is given without a table; write: python -m fastbp train table.csv --target …")
-    _train_on_digits(Namespace(**{"epochs": 40, "batch_size": 32, "output": Path(f"{DIGITS}{_default_suffix()}"),
-                                  **vars(args)}))
+    name = getattr(args, "data", DIGITS)
+    epochs, batch_size = (40, 32) if name == DIGITS else (5, 64)
+    _train_on_images(name, Namespace(**{"epochs": epochs, "batch_size": batch_size,
+                                        "output": Path(f"{name}{_default_suffix()}"), **vars(args)}))
 
 
-def _train_on_digits(args: Namespace) -> None:
+def _train_on_images(name: str, args: Namespace) -> None:
     _check_output(args.output)
-    data = load_digits()
-    net = _network(data.x_train.shape[1], args.hidden, len(data.class_names), args.seed, args.backend)
+    data = IMAGES[name]()
+    net = _network(data, args)
+    shape = net.graph.inputs[0].shape
+    x_train, x_test = data.x_train.reshape(-1, *shape), data.x_test.reshape(-1, *shape)
     trainer = Trainer(net, fb.CrossEntropy(), fb.Adam(lr=args.lr))
-    print(f"digits: {len(data.x_train)} training images, {len(data.x_test)} test images")
-    print(f"network: {' - '.join(map(str, [data.x_train.shape[1], *args.hidden, len(data.class_names)]))}, ReLU, "
+    print(f"{name}: {len(data.x_train)} training images, {len(data.x_test)} test images")
+    widths = [data.x_train.shape[1], *args.hidden, len(data.class_names)]
+    print(f"network: {' - '.join(map(str, widths)) + ', ReLU' if args.model == 'mlp' else args.model}, "
           f"{net.params.flat.size:,} parameters, {args.backend} backend")
     start = perf_counter()
     stopped = False
     try:
-        trainer.fit(data.x_train, data.y_train, epochs=args.epochs, batch_size=args.batch_size,
+        trainer.fit(x_train, data.y_train, epochs=args.epochs, batch_size=args.batch_size,
                     callbacks=[Lambda(on_epoch_end=_report(args.epochs))])
     except KeyboardInterrupt:
         if not len(trainer.history):
@@ -83,7 +97,7 @@ def _train_on_digits(args: Namespace) -> None:
     _save(net.state_dict(), args.output)
     if stopped:
         print(f"stopped by Ctrl-C after {epochs} of {args.epochs} epochs")
-    predicted = net.predict(data.x_test).argmax(axis=1)
+    predicted = net.predict(x_test).argmax(axis=1)
     print(f"\ntest accuracy {np.mean(predicted == data.y_test):.2%} after {epochs} "
           f"epoch{'s' * (epochs != 1)} in {seconds:.2f} s "
           f"({epochs * len(data.x_train) / seconds:,.0f} images/s)\n")
@@ -111,10 +125,10 @@ def confusion_table(actual: Array, predicted: Array, names: tuple[str, ...]) -> 
     return "\n".join(lines)
 
 
-def _network(inputs: int, hidden: list[int], outputs: int, seed: int, backend: Any) -> Sequential:
-    widths = [inputs, *hidden]
-    layers = [layer for pair in pairwise(widths) for layer in (fb.Linear(*pair), fb.ReLU())]
-    return Sequential(*layers, fb.Linear(widths[-1], outputs), seed=seed, backend=backend)
+def _network(data: Dataset, args: Namespace) -> fb.Network:
+    x = fb.Input(data.x_train.shape[1]) if args.model == "mlp" else fb.Input(*data.image_shape, 1)
+    y = MODELS[args.model](x, len(data.class_names), args.hidden)
+    return fb.Network(x, y, seed=args.seed, backend=args.backend)
 
 
 def _report(epochs: int) -> Any:

@@ -147,7 +147,8 @@ class Lowering:
                 self._apply_activation(node, t, out)
             if t.node.op.calls_back:
                 key = self._index.get(t.node.key or t, node.id)
-                self._python[t] = PythonNode(t, key, node.x, self.values[t], self._names_of(t.node))
+                self._python[t] = PythonNode(t, key, node.x, self.values[t], self._names_of(t.node),
+                                             self._compute_dtype)
                 node.call = self._python[t].forward
                 self._unit_step(self.forward, node, "call")
             self._unit_step(self.forward, node, "forward_reduce")

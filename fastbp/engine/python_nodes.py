@@ -1,4 +1,4 @@
-"""Nodes of a plan that call back into Python: layers and losses of the user's own.
+"""Nodes of a plan that call back into Python: layers and losses of the user's own, and ops without a C twin.
 
 A node looks at the whole batch through views of the plan's memory, and so cuts a tile's way through the net in two. The
 other nodes cost what they always do.
@@ -17,12 +17,13 @@ from fastbp.ops.base import Array, Context, Shape
 
 
 class PythonNode:
-    """One use of a Python op: forward, then backward, on the same context."""
+    """One use of an op that NumPy does: forward, then backward, on the same context."""
 
-    def __init__(self, t: Tensor, number: int, x: Sequence[Place], y: Buffer, names: dict[str, dict[str, str]]) -> None:
+    def __init__(self, t: Tensor, number: int, x: Sequence[Place], y: Buffer, names: dict[str, dict[str, str]],
+                 compute_dtype: str) -> None:
         assert t.node is not None
         self._node, self._number, self._tensor = t.node, number, t
-        self._x, self._y, self._names = x, y, names
+        self._x, self._y, self._names, self._compute_dtype = x, y, names, compute_dtype
         self._ctx = Context()
         self.dy: Place = None
         self.dx: Sequence[Place] = ()
@@ -36,7 +37,7 @@ class PythonNode:
         params = {role: plan.memory.params[name] for role, name in self._names["params"].items()}
         buffers = {role: plan.memory.buffers[name] for role, name in self._names["buffers"].items()}
         ctx = Context(training, inputs, params=params, buffers=buffers, seed=seed, step=step, node=self._number,
-                      rows=rows, dtype=plan.memory.dtype)
+                      rows=rows, dtype=plan.memory.dtype, compute_dtype=self._compute_dtype)
         y = _whole(plan, self._y, self._tensor, rows)
         y[...] = self._node.op.forward(ctx, *ctx.inputs, **ctx.params)
         ctx.output = y

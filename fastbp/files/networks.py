@@ -105,6 +105,8 @@ def describe(net: Network) -> dict[str, Any]:
             places[id(layer)] = len(layers)
             layers.append(_describe_layer(layer, graph.layer_name(layer)))
         calls.append({"layer": places[id(layer)], "inputs": [_number(numbers, t) for t in tensor.call.inputs]})
+        if tensor.call.method != "__call__":
+            calls[-1].update(method=tensor.call.method, output=tensor.call.output)
         numbers[tensor] = len(numbers)
     return {"type": "Sequential" if isinstance(net, Sequential) else "Network", "dtype": net.dtype,
             "compute_dtype": net.compute_dtype, "seed": net.seed,
@@ -127,9 +129,16 @@ def _number(numbers: Mapping[Tensor, int], tensor: Tensor) -> int:
 
 def _describe_layer(layer: Layer, name: str) -> dict[str, Any]:
     label = type(layer).__name__
-    arguments = {k: plain(f"{label}: {k}", v) for k, v in layer.hyperparameters().items()}
+    arguments = {k: _argument(f"{label}: {k}", v) for k, v in layer.hyperparameters().items()}
     return {"type": label, "name": name, "named": layer.name is not None, "trainable": layer.trainable,
             "arguments": arguments}
+
+
+def _argument(name: str, value: Any) -> Any:
+    """Return an argument of a layer as JSON takes it: layers that it is made of are described in their turn."""
+    if isinstance(value, tuple) and value and all(isinstance(v, Layer) for v in value):
+        return {"layers": [_describe_layer(v, v.name or "") for v in value]}
+    return plain(name, value)
 
 
 def plain(name: str, value: Any) -> Any:
@@ -176,9 +185,17 @@ def _graph(d: Any, known: Mapping[str, type[Layer]]) -> tuple[Graph, tuple[Layer
     inputs = tuple(tensors)
     layers = [_layer(entry, known) for entry in d["layers"]]
     chain = []
+    made: dict[tuple[Any, ...], tuple[Tensor, ...]] = {}
     for call in d["calls"]:
         layer = layers[whole(call["layer"])]
-        tensors.append(layer(*(tensors[whole(i)] for i in call["inputs"])))
+        given = tuple(tensors[whole(i)] for i in call["inputs"])
+        if "method" not in call:
+            tensors.append(layer(*given))
+        else:
+            key = (layer, *given)
+            if key not in made:
+                made[key] = _method(layer, call["method"])(*given)
+            tensors.append(made[key][whole(call["output"])])
         chain.append(layer)
     names = [(layer, _text(entry["name"])) for layer, entry in zip(layers, d["layers"], strict=True)]
     return Graph(inputs, [tensors[whole(i)] for i in d["outputs"]], names), tuple(chain)
@@ -190,8 +207,19 @@ def _layer(entry: Any, known: Mapping[str, type[Layer]]) -> Layer:
         options["name"] = _text(entry["name"])
     if entry["trainable"] is not True:
         options["trainable"] = False
-    layer: Layer = find("layer", _text(entry["type"]), known, "layers")(**options)
+    parts: list[Layer] = []
+    if isinstance(options.get("layers"), dict):
+        parts = [_layer(part, known) for part in options.pop("layers")["layers"]]
+    layer: Layer = find("layer", _text(entry["type"]), known, "layers")(*parts, **options)
     return layer
+
+
+def _method(layer: Layer, name: Any) -> Callable[..., tuple[Tensor, ...]]:
+    """Return the method by which a layer makes several tensors, or raise ValueError."""
+    method: Callable[..., tuple[Tensor, ...]] | None = getattr(layer, "with_state", None)
+    if name != "with_state" or method is None:
+        raise ValueError(f"its description calls {name!r} of {layer!r}, which there is not")
+    return method
 
 
 def _check_tensors(graph: Graph, dtype: str, tensors: Mapping[str, Array]) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.core.checks import file_to_write
+from fastbp.files.onnx_nodes import lower
 from fastbp.graph.graph import Node, Tensor
 from fastbp.ops import activations as acts
 from fastbp.ops.base import Array, Op
@@ -62,10 +63,10 @@ _WITH_ATTRIBUTES: dict[type[Op], tuple[str, Callable[[Any], dict[str, Any]]]] = 
 def export(net: Network, path: str | PathLike[str]) -> None:
     """Write a network to an ONNX file; ``net.to_onnx(path)``."""
     file = file_to_write("to_onnx: path", path)
-    file.write_bytes(_Exporter(net).model().SerializeToString())
+    file.write_bytes(Exporter(net).model().SerializeToString())
 
 
-class _Exporter:
+class Exporter:
     """Collects the nodes and constants of one network."""
 
     def __init__(self, net: Network) -> None:
@@ -75,7 +76,8 @@ class _Exporter:
             raise ImportError("to_onnx needs onnx; install it with: pip install 'fastbp[onnx]'") from None
         self._onnx, self._net = onnx, net
         self._nodes: list[Any] = []
-        self._constants: dict[str, Array] = {}
+        self.constants: dict[str, Array] = {}
+        """Arrays of the model, by name."""
 
     def model(self) -> Any:
         """Return the model, checked."""
@@ -83,7 +85,7 @@ class _Exporter:
         for tensor in graph.tensors:
             if tensor.node is not None:
                 self._lower(tensor, tensor.node)
-        constants = [onnx.numpy_helper.from_array(a, n) for n, a in self._constants.items()]
+        constants = [onnx.numpy_helper.from_array(a, n) for n, a in self.constants.items()]
         body = onnx.helper.make_graph(self._nodes, "fastbp", [self._value(t) for t in graph.inputs],
                                       [self._value(t) for t in graph.outputs], constants)
         model = onnx.helper.make_model(body, producer_name="fastbp", ir_version=IR_VERSION,
@@ -120,7 +122,7 @@ class _Exporter:
                       output, axis=-1, epsilon=node.op.eps)
         elif isinstance(node.op, BatchNormOp):
             self._batch_norm(node, node.op, inputs[0], output)
-        else:
+        elif not lower(self, node, inputs, output):
             raise ValueError(f"to_onnx: {output!r} is made by {node.owner or node.op!r}, which ONNX has nothing for; "
                              "leave it out, or write it with other layers")
 
@@ -143,15 +145,28 @@ class _Exporter:
                                    for p in [node.params["weight"], node.params["bias"],
                                              node.buffers["running_mean"], node.buffers["running_var"]])
         scale = weight / np.sqrt(var + op.eps)
-        self._constants[f"{output}.scale"] = scale.astype(self._net.dtype)
-        self._constants[f"{output}.shift"] = (bias - mean * scale).astype(self._net.dtype)
+        self.constants[f"{output}.scale"] = scale.astype(self._net.dtype)
+        self.constants[f"{output}.shift"] = (bias - mean * scale).astype(self._net.dtype)
         self._add("Mul", [x, f"{output}.scale"], f"{output}.scaled")
         self._add("Add", [f"{output}.scaled", f"{output}.shift"], output)
 
+    @property
+    def dtype(self) -> str:
+        """The network's."""
+        return self._net.dtype
+
+    def values(self, node: Node, role: str) -> Array:
+        """Return the values of a node's parameter."""
+        return self._net.params[self._net.graph.parameter_name(node.params[role])]
+
     def _parameter(self, node: Node, role: str) -> str:
         name = self._net.graph.parameter_name(node.params[role])
-        self._constants[name] = np.ascontiguousarray(self._net.params[name])
+        self.constants[name] = np.ascontiguousarray(self._net.params[name])
         return name
 
+    def add(self, kind: str, inputs: list[str], outputs: list[str], **attributes: Any) -> None:
+        """Add a node that makes tensors of these names."""
+        self._nodes.append(self._onnx.helper.make_node(kind, inputs, outputs, name=outputs[0], **attributes))
+
     def _add(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> None:
-        self._nodes.append(self._onnx.helper.make_node(kind, inputs, [output], name=output, **attributes))
+        self.add(kind, inputs, [output], **attributes)

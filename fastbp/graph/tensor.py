@@ -81,10 +81,15 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """One use of one layer: what its description is saved as, whatever ops it lowers to."""
+    """One use of one layer: what its description is saved as, whatever ops it lowers to.
+
+    A layer that makes several tensors has a method for it; ``output`` says which of them this is.
+    """
 
     layer: Any
     inputs: tuple[Tensor, ...]
+    method: str = "__call__"
+    output: int = 0
 
 
 class _NumPy(NDArrayOperatorsMixin):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from fastbp.core.checks import number
+from fastbp.core.checks import count, number
 from fastbp.graph.graph import Tensor
 from fastbp.layers.base import Layer, one_input
 from fastbp.ops import activations as ops
 from fastbp.ops.base import Op
+from fastbp.ops.glu import GLUOp, SwiGLUOp
+from fastbp.ops.prelu import PReLUOp
 from fastbp.ops.softmax import SoftmaxOp
+from fastbp.optim.initializers import Constant
 
 
 class Activation(Layer):
@@ -139,3 +142,49 @@ class Softmax(Activation):
     """
 
     op_class = SoftmaxOp
+
+
+class GLU(Activation):
+    """``y = a σ(b)``, a and b the halves of the last axis. Dauphin et al. (2017), https://arxiv.org/abs/1612.08083."""
+
+    op_class = GLUOp
+
+
+class SwiGLU(Activation):
+    """``y = a σ(a) b``, a and b the halves of the last axis: a SiLU that gates. Shazeer (2020),
+    https://arxiv.org/abs/2002.05202.
+    """
+
+    op_class = SwiGLUOp
+
+
+class PReLU(Layer):
+    """``y = x`` for x > 0, else ``weight * x``, with slopes that are learnt.
+
+    He et al. (2015), https://arxiv.org/abs/1502.01852.
+
+    Parameters
+    ----------
+    num_parameters : int, default 1
+        One slope for all, or one for each channel (the last axis).
+    init : float, default 0.25
+        What the slopes start at.
+    name, trainable
+        As in :class:`~fastbp.layers.base.Layer`.
+    """
+
+    def __init__(self, num_parameters: int = 1, init: float = 0.25, *, name: str | None = None,
+                 trainable: bool = True) -> None:
+        super().__init__(name=name, trainable=trainable)
+        self.num_parameters = count("PReLU", "num_parameters", num_parameters)
+        self.init = number("PReLU", "init", init, "a finite number", lambda _: True)
+
+    def lower(self, *inputs: Tensor) -> Tensor:
+        x = one_input(self, inputs)
+        if self.num_parameters not in (1, x.shape[-1]):
+            raise ValueError(f"{self!r}: x has {x.shape[-1]} channels in its last axis; expected "
+                             f"{self.num_parameters}, as num_parameters says, or num_parameters=1")
+        return self.apply(PReLUOp(self.num_parameters), x, initializers={"weight": Constant(self.init)})
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return {"num_parameters": self.num_parameters, "init": self.init}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 
 from fastbp.core.checks import flag
 from fastbp.core.vector import Vector
@@ -20,6 +20,8 @@ from fastbp.ops.base import Array, Op, Shape
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
+
+L = TypeVar("L", bound="Layer")
 
 
 class Layer(Worded, ABC):
@@ -50,6 +52,7 @@ class Layer(Worded, ABC):
         self.name = name
         self.trainable = flag(type(self).__name__, "trainable", trainable)
         self._known: dict[tuple[str, Shape], Parameter] = {}
+        self._whole: tuple[Layer, str] | None = None
         self._used = False
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -73,7 +76,7 @@ class Layer(Worded, ABC):
                                 "To run a layer on numbers, call its forward")
         out = self.lower(*tensors)
         self._used = True
-        if out.node is not None and out.node.owner is self and out.call is None:
+        if self._whole is None and out.node is not None and out.node.owner is self and out.call is None:
             out.call = Call(self, tensors)
         return out if all(a is b for a, b in zip(tensors, inputs, strict=True)) else Symbol(out)
 
@@ -242,15 +245,44 @@ class Layer(Worded, ABC):
 
     def parameter(self, role: str, shape: Shape, initializer: Initializer, trainable: bool = True) -> Parameter:
         """Return the layer's parameter of this role and shape: the same one at every call."""
+        if self._whole is not None:
+            whole, part = self._whole
+            return whole.parameter(f"{part}.{role}", shape, initializer, trainable and self.trainable)
         return self._known.setdefault((role, shape), Parameter(role, shape, initializer, trainable and self.trainable))
 
-    def apply(self, op: Op, *inputs: Tensor, initializers: dict[str, Initializer] | None = None) -> Tensor:
-        """Add one op to the graph, with parameters and buffers as the op wants them."""
+    def apply(self, op: Op, *inputs: Tensor, initializers: dict[str, Initializer] | None = None,
+              names: dict[str, str] | None = None) -> Tensor:
+        """Add one op to the graph, with parameters and buffers as the op wants them.
+
+        ``names`` says what the layer calls parameters, where that is not what the op calls them.
+        """
         shapes = [t.shape for t in inputs]
-        start = initializers or {}
-        params = {r: self.parameter(r, s, start[r]) for r, s in op.parameter_shapes(*shapes).items()}
-        buffers = {r: self.parameter(r, s, start[r], False) for r, s in op.buffer_shapes(*shapes).items()}
-        return apply(op, *inputs, owner=self, params=params, buffers=buffers)
+        start, called = initializers or {}, names or {}
+        params = {r: self.parameter(called.get(r, r), s, start[r]) for r, s in op.parameter_shapes(*shapes).items()}
+        buffers = {r: self.parameter(called.get(r, r), s, start[r], False)
+                   for r, s in op.buffer_shapes(*shapes).items()}
+        return apply(op, *inputs, owner=self._owner, params=params, buffers=buffers)
+
+    @property
+    def _owner(self) -> Layer:
+        """What owns the nodes that this layer makes: itself, or the layer that it is a part of."""
+        return self if self._whole is None else self._whole[0]._owner
+
+    def part(self, role: str, layer: L) -> L:
+        """Make a layer a part of this one, which then owns its nodes and has its parameters as ``"<role>.<its own>"``.
+
+        Call it in the constructor, and the part in ``lower``.
+
+        Raises
+        ------
+        ValueError
+            If the layer is part of something already.
+        """
+        if layer._whole is not None or layer._used:
+            raise ValueError(f"{type(self).__name__}: {layer!r} is part of another layer or network already; give each "
+                             "a layer of its own")
+        layer._whole = self, role
+        return layer
 
 
 def one_input(layer: Layer, inputs: tuple[Tensor, ...]) -> Tensor:

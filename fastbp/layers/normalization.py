@@ -1,4 +1,4 @@
-"""Batch and layer normalisation."""
+"""Batch, layer, root-mean-square and group normalisation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from fastbp.graph.graph import Tensor
 from fastbp.layers.base import Layer, one_input
 from fastbp.ops.base import Op, Shape
 from fastbp.ops.batch_norm import BatchNormOp
+from fastbp.ops.group_norm import GroupNormOp
 from fastbp.ops.layer_norm import LayerNormOp
+from fastbp.ops.rms_norm import RMSNormOp
 from fastbp.optim.initializers import Ones, Zeros
 
 
@@ -91,3 +93,64 @@ class LayerNorm(_Normalization):
 
     def hyperparameters(self) -> dict[str, Any]:
         return {"features": self.features, "eps": self.eps}
+
+
+class RMSNorm(_Normalization):
+    r"""Root-mean-square normalisation over the last axis, sample by sample.
+
+    ``y = x / √(mean(x²) + eps) * weight``. Zhang and Sennrich (2019), https://arxiv.org/abs/1910.07467.
+
+    Parameters
+    ----------
+    features : int, optional
+        Size of the last axis; learnt when left out.
+    eps : float, default 1e-6
+    name, trainable
+        As in :class:`~fastbp.layers.base.Layer`. Weight starts at ones.
+    """
+
+    def __init__(self, features: int | None = None, eps: float = 1e-6, *, name: str | None = None,
+                 trainable: bool = True) -> None:
+        super().__init__(features, eps, name, trainable)
+
+    def _op(self, features: int) -> Op:
+        return RMSNormOp(features, self.eps)
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return {"features": self.features, "eps": self.eps}
+
+
+class GroupNorm(_Normalization):
+    r"""Normalisation of groups of channels, over them and every axis between batch and channels, sample by sample.
+
+    ``y = (x - mean) / √(var + eps) * weight + bias``. Wu and He (2018), https://arxiv.org/abs/1803.08494.
+
+    Parameters
+    ----------
+    num_groups : int
+        A divisor of the channels.
+    features : int, optional
+        Channels, the size of the last axis; learnt when left out.
+    eps : float, default 1e-5
+    name, trainable
+        As in :class:`~fastbp.layers.base.Layer`. Weight starts at ones, bias at zeros.
+
+    Raises
+    ------
+    ValueError
+        If num_groups does not divide the channels.
+    """
+
+    def __init__(self, num_groups: int, features: int | None = None, eps: float = 1e-5, *, name: str | None = None,
+                 trainable: bool = True) -> None:
+        super().__init__(features, eps, name, trainable)
+        self.num_groups = count("GroupNorm", "num_groups", num_groups)
+
+    def _op(self, features: int) -> Op:
+        if features % self.num_groups:
+            raise ValueError(f"{self!r}: num_groups is {self.num_groups}, which does not divide the {features} "
+                             "channels of x; expected a divisor")
+        return GroupNormOp(self.num_groups, features, self.eps)
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return {"num_groups": self.num_groups, "features": self.features, "eps": self.eps}

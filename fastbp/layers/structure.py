@@ -1,7 +1,8 @@
-"""Layers that join, reshape or thin out: Add, Multiply, Concat, Flatten, Dropout."""
+"""Layers that join, reshape or thin out: Add, Multiply, Concat, Residual, Flatten, Reshape, Permute, Dropout."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastbp.core.checks import integer, number
@@ -11,6 +12,7 @@ from fastbp.ops.concat import ConcatOp
 from fastbp.ops.dropout import DropoutOp
 from fastbp.ops.elementwise import AddOp, MulOp
 from fastbp.ops.flatten import FlattenOp
+from fastbp.ops.reshape import PermuteOp, ReshapeOp
 
 
 class Add(Layer):
@@ -60,6 +62,48 @@ class Concat(Layer):
         return {"axis": self.axis}
 
 
+class Residual(Layer):
+    """A chain of layers beside a way that goes past it: ``y = x + layers(x)``.
+
+    He et al. (2016), https://arxiv.org/abs/1512.03385.
+
+    Parameters
+    ----------
+    *layers : Layer
+        The last one must give the shape of x. Their parameters are the residual layer's: ``"<name>.0.weight"``.
+    name, trainable
+        As in :class:`~fastbp.layers.base.Layer`.
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> net = fb.Sequential(fb.Input(4), fb.Residual(fb.Linear(4, 8), fb.ReLU(), fb.Linear(8, 4)), seed=0)
+    >>> list(net.params)
+    ['0.0.weight', '0.0.bias', '0.2.weight', '0.2.bias']
+    """
+
+    def __init__(self, *layers: Layer, name: str | None = None, trainable: bool = True) -> None:
+        super().__init__(name=name, trainable=trainable)
+        for i, layer in enumerate(layers):
+            if not isinstance(layer, Layer):
+                raise TypeError(f"Residual: layer {i} is {layer!r}; expected a layer such as fb.ReLU()")
+        if not layers:
+            raise ValueError("Residual: no layers given; expected at least one, such as fb.Linear(4, 4)")
+        self.layers = tuple(self.part(str(i), layer) for i, layer in enumerate(layers))
+
+    def lower(self, *inputs: Tensor) -> Tensor:
+        x = y = one_input(self, inputs)
+        for layer in self.layers:
+            y = layer(y)
+        return self.apply(AddOp(), x, y)
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return {"layers": self.layers}
+
+    def __repr__(self) -> str:
+        return f"Residual({', '.join(map(repr, self.layers))})"
+
+
 class Flatten(Layer):
     """All axes but the batch as one: (B, H, W, C) → (B, H·W·C)."""
 
@@ -70,6 +114,86 @@ class Flatten(Layer):
 
     def lower(self, *inputs: Tensor) -> Tensor:
         return self.apply(FlattenOp(), one_input(self, inputs))
+
+
+class Reshape(Layer):
+    """``y = x`` under another shape: no element moves.
+
+    Parameters
+    ----------
+    shape, *more : int
+        Of one sample, the batch axis left out; one size may be -1, for what is left. A tuple is taken as well.
+    name : str, optional
+
+    Raises
+    ------
+    ValueError
+        For sizes that are none, or a shape of another number of elements.
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> fb.Reshape(28, 28, 1)(fb.Input(784)).shape, fb.Reshape(-1, 4)(fb.Input(3, 8)).shape
+    ((28, 28, 1), (6, 4))
+    """
+
+    def __init__(self, shape: int | Sequence[int], *more: int, name: str | None = None) -> None:
+        super().__init__(name=name)
+        given = (*(shape if isinstance(shape, tuple | list) else (shape,)), *more)
+        sizes = [integer(n) for n in given]
+        if not sizes or any(n is None or (n < 1 and n != -1) for n in sizes) or sizes.count(-1) > 1:
+            raise ValueError(f"Reshape: shape is {given}; expected the sizes of one sample, positive integers, one of "
+                             "which may be -1")
+        self.shape = tuple(n for n in sizes if n is not None)
+
+    def lower(self, *inputs: Tensor) -> Tensor:
+        return self.apply(ReshapeOp(self.shape), one_input(self, inputs))
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return {"shape": self.shape}
+
+    def __repr__(self) -> str:
+        return f"Reshape({', '.join(map(str, self.shape))})"
+
+
+class Permute(Layer):
+    """The axes of a sample in another order: axis i of y is axis ``dims[i - 1]`` of x.
+
+    Parameters
+    ----------
+    dims, *more : int
+        The axes 1, 2, … of x, each once; the batch, axis 0, stays first and is left out.
+    name : str, optional
+
+    Raises
+    ------
+    ValueError
+        For anything else, or an x of another number of axes.
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> fb.Permute(2, 3, 1)(fb.Input(3, 32, 32)).shape      # channels to the end
+    (32, 32, 3)
+    """
+
+    def __init__(self, dims: int | Sequence[int], *more: int, name: str | None = None) -> None:
+        super().__init__(name=name)
+        given = (*(dims if isinstance(dims, tuple | list) else (dims,)), *more)
+        axes = [integer(d) for d in given]
+        if not axes or sorted(a or 0 for a in axes) != list(range(1, len(axes) + 1)):
+            raise ValueError(f"Permute: dims is {given}; expected the axes 1 to {max(len(axes), 1)} in the order "
+                             "wanted, each once; the batch, axis 0, is left out")
+        self.dims = tuple(a for a in axes if a is not None)
+
+    def lower(self, *inputs: Tensor) -> Tensor:
+        return self.apply(PermuteOp(self.dims), one_input(self, inputs))
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return {"dims": self.dims}
+
+    def __repr__(self) -> str:
+        return f"Permute({', '.join(map(str, self.dims))})"
 
 
 class Dropout(Layer):

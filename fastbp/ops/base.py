@@ -162,7 +162,7 @@ class Op(ABC):
     has_native: ClassVar[bool] = True
     """Whether it has a C twin; if not, networks that use it run on the reference backend."""
     calls_back: ClassVar[bool] = False
-    """Whether plans call its rules in Python, instead of a C twin."""
+    """Whether plans call its rules in Python, instead of a C twin: they are a user's own, or it has none yet."""
     on_arrays: ClassVar[bool] = False
     """Whether it works on whole arrays, their batch axis among the others (:mod:`fastbp.ops.expression`)."""
     mixes_rows: ClassVar[bool] = False

@@ -146,3 +146,19 @@ def test_the_model_of_a_cpu_without_a_name(tmp_path):
     (tmp_path / "cpuinfo").write_text("processor : 0\nmodel name\t: Some CPU\n")
     assert _model(tmp_path / "cpuinfo") == "Some CPU"
     assert _model(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("model", ["lenet", "resnet"])
+def test_convolutional_networks_on_images(capsys, tmp_path, model):
+    status, out, _ = run(capsys, "train", "--data", "digits", "--model", model, "--epochs", 8, "--output",
+                         tmp_path / "p.npz")
+    assert status == 0
+    assert f"network: {model}, " in out
+    assert float(re.search(r"test accuracy ([\d.]+)%", out)[1]) >= 93
+
+
+def test_a_table_has_no_model(capsys, tmp_path):
+    (tmp_path / "table.csv").write_text("a,b\n1,2\n")
+    status, _, error = run(capsys, "train", tmp_path / "table.csv", "--model", "lenet")
+    assert status != 0
+    assert "--data and --model are for images" in error

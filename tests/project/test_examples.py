@@ -88,3 +88,26 @@ def test_own_pieces():
     assert text.count("gradients agree") == 2
     losses = [float(v) for v in re.findall(r": loss ([\d.]+)", text)]
     assert losses[0] < 0.1 * losses[1]
+
+
+@pytest.mark.parametrize("model", ["lenet", "resnet"])
+def test_images(model, tmp_path):
+    text = run("images.py", "--model", model, "--epochs", "8", "--folder", str(tmp_path))
+    (accuracy,) = re.findall(r"test accuracy ([\d.]+)%", text)
+    assert float(accuracy) > 94
+
+
+@pytest.mark.parametrize("model", ["transformer", "gru"])
+def test_characters(model):
+    text = run("characters.py", "--model", model)
+    bits = [float(b) for b in re.findall(r"([\d.]+) bits", text)]
+    assert bits[0] > 4
+    assert bits[-1] < 1
+    (written,) = re.findall(r"writes: (.*)", text, re.DOTALL)
+    assert any(word in written for word in ("better", "than", "implicit", "explicit"))
+
+
+def test_forecast():
+    pytest.importorskip("statsmodels", reason="statsmodels is not installed: pip install statsmodels")
+    errors = [float(e) for e in re.findall(r"error ([\d.]+)", run("forecast.py"))]
+    assert errors[0] < 0.85 * min(errors[1:])

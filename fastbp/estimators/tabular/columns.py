@@ -210,7 +210,7 @@ def _plain(name: str, values: Array) -> Column:
 
 
 def _missing(value: Any) -> bool:
-    return value is None or value != value or type(value).__name__ in ("NAType", "NaTType")  # noqa: PLR0124
+    return value is None or value != value or type(value).__name__ in ("NAType", "NaTType")
 
 
 def _objects(name: str, values: Array) -> Column:

@@ -9,17 +9,31 @@ from typing import Any
 
 from fastbp.ops import activations as act
 from fastbp.ops import scalar
+from fastbp.ops.attention import AttentionOp
 from fastbp.ops.base import Op
 from fastbp.ops.batch_norm import BatchNormOp
 from fastbp.ops.concat import ConcatOp
+from fastbp.ops.conv import ConvOp
+from fastbp.ops.conv_transpose import ConvTransposeOp
 from fastbp.ops.custom import PythonOp
 from fastbp.ops.dropout import DropoutOp
 from fastbp.ops.elementwise import AddOp, MulOp
 from fastbp.ops.embedding import EmbeddingOp
 from fastbp.ops.flatten import FlattenOp
+from fastbp.ops.glu import GLUOp, SwiGLUOp
+from fastbp.ops.group_norm import GroupNormOp
 from fastbp.ops.layer_norm import LayerNormOp
 from fastbp.ops.linear import LinearOp
+from fastbp.ops.pool import AvgPoolOp, GlobalAvgPoolOp, MaxPoolOp
+from fastbp.ops.positions import PositionsOp
+from fastbp.ops.prelu import PReLUOp
+from fastbp.ops.recurrent import GRUOp, LSTMOp, RNNOp
+from fastbp.ops.reshape import PermuteOp, ReshapeOp
+from fastbp.ops.rms_norm import RMSNormOp
+from fastbp.ops.rotary import RotaryOp
+from fastbp.ops.slice import SliceOp
 from fastbp.ops.softmax import SoftmaxOp
+from fastbp.ops.upsample import UpsampleOp
 from fastbp.views.explanations.accounts import (
     Account,
     Affine,
@@ -164,6 +178,27 @@ ACCOUNTS: dict[type, Account] = {
     # elements in another place
     FlattenOp: Moved("f"),
     ConcatOp: Moved("c"),
+    # images and sequences: sums of products over windows, steps and heads
+    ConvOp: Opaque("a convolution is a sum over windows, which is not written out"),
+    ConvTransposeOp: Opaque("a transposed convolution is a sum over windows, which is not written out"),
+    MaxPoolOp: Opaque("the largest value of a window is not written out"),
+    AvgPoolOp: Opaque("the mean of a window is not written out"),
+    GlobalAvgPoolOp: Opaque("the mean over all positions is not written out"),
+    UpsampleOp: Opaque("interpolation is not written out"),
+    RNNOp: Opaque("steps in time are not written out"),
+    GRUOp: Opaque("steps in time are not written out"),
+    LSTMOp: Opaque("steps in time are not written out"),
+    AttentionOp: Opaque("attention is not written out"),
+    RotaryOp: Opaque("turns by position are not written out"),
+    PositionsOp: Opaque("vectors of positions are not written out"),
+    GLUOp: Opaque("gates are not written out"),
+    SwiGLUOp: Opaque("gates are not written out"),
+    PReLUOp: Opaque("learnt slopes are not written out"),
+    RMSNormOp: Opaque("normalisation by the root of a mean square is not written out"),
+    GroupNormOp: Opaque("normalisation of groups is not written out"),
+    ReshapeOp: Moved("f"),
+    PermuteOp: Moved("f"),
+    SliceOp: Moved("f"),
     # arithmetic
     AddOp: Pointwise(Rules(same("@a + @b"), (ONE, ONE)), "s"),
     MulOp: Pointwise(Rules(Rule("@a · @b", r"@a \cdot @b"), (same("@b"), same("@a"))), "m"),
