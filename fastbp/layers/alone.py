@@ -116,8 +116,8 @@ class Alone:
         self._link()
 
     def forward(self, xs: tuple[Any, ...], training: bool) -> Array:
-        arrays, dtype = xs, _FLOATS.get(xs[0].dtype) if len(xs) == 1 and type(xs[0]) is np.ndarray else None
-        if dtype is None or dtype != (self._dtype or dtype):
+        arrays, dtype = xs, self._dtype_of(xs)
+        if dtype is None:
             arrays = self._inputs(xs)
             dtype = _FLOATS[arrays[0].dtype]
         shapes = tuple([x.shape[1:] for x in arrays])
@@ -140,6 +140,18 @@ class Alone:
                              "forward has")
         return tuple([np.zeros_like(x) if dx is None else dx
                       for dx, x in zip(walk.backward(dy), arrays, strict=True)])
+
+    def _dtype_of(self, xs: tuple[Any, ...]) -> str | None:
+        """Return the dtype of inputs that fit as they are; None for others."""
+        dtype = self._dtype
+        for x in xs:
+            if type(x) is not np.ndarray:
+                return None
+            own = _FLOATS.get(x.dtype)
+            if own is None or (dtype is not None and own != dtype) or x.shape[:1] != xs[0].shape[:1]:
+                return None
+            dtype = own
+        return dtype if xs else None
 
     def _inputs(self, xs: tuple[Any, ...]) -> tuple[Array, ...]:
         """Check inputs, and bring them to one dtype: that of the parameters, or of the first one."""
