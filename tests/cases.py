@@ -25,7 +25,7 @@ from fastbp.ops.embedding import EmbeddingOp
 from fastbp.ops.flatten import FlattenOp
 from fastbp.ops.grouped_linear import GroupedLinearOp
 from fastbp.ops.layer_norm import LayerNormOp
-from fastbp.ops.linear import LinearOp
+from fastbp.ops.linear import LinearBackOp, LinearOp
 from fastbp.ops.periodic import PeriodicOp
 from fastbp.ops.piecewise_linear import PiecewiseLinearOp
 from fastbp.ops.scalar import ScalarOp
@@ -140,6 +140,8 @@ _POSITIVE = (0.5, 2.0)
 OPS: dict[str, OpCase] = {
     "linear": OpCase(LinearOp(5, 3), ((5,),)),
     "linear, no bias, sequence": OpCase(LinearOp(5, 3, bias=False), ((2, 5),)),
+    "linear_back": OpCase(LinearBackOp(5, 3), ((3,),)),
+    "linear_back, sequence": OpCase(LinearBackOp(5, 3), ((2, 3),)),
     "identity": OpCase(activations.IdentityOp(), _ONE),
     "relu": OpCase(activations.ReLUOp(), _ONE),
     "leaky_relu": OpCase(activations.LeakyReLUOp(0.1), _ONE),
