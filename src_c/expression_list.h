@@ -49,8 +49,10 @@ FBP_INSTRUCTION(xor)
 FBP_INSTRUCTION(not)
 FBP_INSTRUCTION(isnan)
 FBP_INSTRUCTION(isfinite)
-/* fma: a b + c */
+/* a b + c, a b - c, c - a b, each rounded once */
 FBP_INSTRUCTION(fma)
+FBP_INSTRUCTION(fms)
+FBP_INSTRUCTION(fnma)
 /* whole numbers read as numbers of the dtype */
 FBP_INSTRUCTION(load_integers)
 FBP_INSTRUCTION(move)

@@ -30,7 +30,7 @@ from fastbp.ops.glu import GLUOp, SwiGLUOp
 from fastbp.ops.group_norm import GroupNormOp
 from fastbp.ops.grouped_linear import GroupedLinearOp
 from fastbp.ops.layer_norm import LayerNormOp
-from fastbp.ops.linear import LinearOp
+from fastbp.ops.linear import LinearBackOp, LinearOp
 from fastbp.ops.periodic import PeriodicOp
 from fastbp.ops.piecewise_linear import PiecewiseLinearOp
 from fastbp.ops.pool import AvgPoolOp, GlobalAvgPoolOp, MaxPoolOp
@@ -160,6 +160,8 @@ _OVERLAPPING = Window((3, 2), (2, 1), ((1, 1), (0, 1)), (1, 1), ceil_mode=True)
 OPS: dict[str, OpCase] = {
     "linear": OpCase(LinearOp(5, 3), ((5,),)),
     "linear, no bias, sequence": OpCase(LinearOp(5, 3, bias=False), ((2, 5),)),
+    "linear_back": OpCase(LinearBackOp(5, 3), ((3,),)),
+    "linear_back, sequence": OpCase(LinearBackOp(5, 3), ((2, 3),)),
     "identity": OpCase(activations.IdentityOp(), _ONE),
     "relu": OpCase(activations.ReLUOp(), _ONE),
     "leaky_relu": OpCase(activations.LeakyReLUOp(0.1), _ONE),

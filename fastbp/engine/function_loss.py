@@ -23,6 +23,7 @@ from fastbp.objectives.functions import (
     per_row,
     placeholder,
 )
+from fastbp.objectives.losses import Loss
 from fastbp.ops.base import Array
 
 
@@ -52,7 +53,8 @@ class Objective:
         total = loss.tensor(net.outputs, fixed, None if weight is None else stop_gradient(weight))
         self.is_mean = weighted or is_mean_of_rows(total)
         rows = per_row(total)
-        self.tensor, self._loss = (total, TotalLoss()) if rows is None else (rows, RowSum())
+        self.tensor = total if rows is None else rows
+        self._loss: Loss = TotalLoss() if rows is None else RowSum()
         feeds = [*net.inputs, *symbols, *([] if weight is None else [weight])]
         needed = _leaves(self.tensor)
         self._fed = [i for i, t in enumerate(feeds) if t in needed]

@@ -43,7 +43,7 @@ _MOST_ROWS = 256
 # The longest vector, in numbers: what a splat takes, and where strips start.
 _VECTOR = 16
 _CHEAP = {"add", "sub", "mul", "neg", "square", "abs", "max", "min", "clip", "where", "less", "less_equal", "greater",
-          "greater_equal", "equal", "not_equal", "and", "or", "xor", "not", "sign", "fma"}
+          "greater_equal", "equal", "not_equal", "and", "or", "xor", "not", "sign"}
 _BY_LIBM = {"pow", "exp2", "log2", "log10", "sin", "cos", "tan", "arctan", "sinh", "cosh", "erf", "floor", "ceil",
             "rint"}
 _ON_INTEGERS = {"less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "where"}
@@ -300,6 +300,7 @@ class Compiler:
         taken.add(id(register))
 
     def _numbers(self, find: Callable[[str], int]) -> list[int]:
+        self._code = _merged(self._code)
         rows, elements = self._place_strips()
         number = {id(r): i for i, r in enumerate(self._registers)}
         code: list[int] = []
@@ -346,11 +347,53 @@ class Compiler:
         return end
 
 
+def _merged(code: list[Instruction]) -> list[Instruction]:
+    """Return the code with a product that is only added, or a number that is only negated, as part of what uses it."""
+    reads: dict[int, int] = {}
+    for instruction in code:
+        for r in instruction.operands:
+            reads[id(r)] = reads.get(id(r), 0) + 1
+    made: dict[int, Instruction] = {}
+    gone: set[int] = set()
+
+    def inner(r: Register, name: str, width: int) -> Instruction | None:
+        before = made.get(id(r))
+        fits = before is not None and before.name == name and reads[id(r)] == 1 and r.kind == SCRATCH and not r.once
+        return before if fits and r.width == width else None
+
+    for instruction in code:
+        if instruction.name in ("add", "sub") and not instruction.target.once:
+            _merge(instruction, inner, gone)
+        made[id(instruction.target)] = instruction
+    return [i for i in code if id(i) not in gone]
+
+
+def _merge(instruction: Instruction, inner: Callable[[Register, str, int], Instruction | None], gone: set[int]) -> None:
+    """Take what is negated, and one product, into a sum or a difference."""
+    width = instruction.target.width
+    a, b = instruction.operands
+    negated = inner(b, "neg", width)
+    if negated is not None:
+        gone.add(id(negated))
+        instruction.name = "sub" if instruction.name == "add" else "add"
+        b = negated.operands[0]
+    elif instruction.name == "add" and (negated := inner(a, "neg", width)) is not None:
+        gone.add(id(negated))
+        instruction.name, a, b = "sub", b, negated.operands[0]
+    instruction.operands = [a, b]
+    for product, other, name in ((inner(a, "mul", width), b, "fma" if instruction.name == "add" else "fms"),
+                                 (inner(b, "mul", width), a, "fma" if instruction.name == "add" else "fnma")):
+        if product is not None:
+            gone.add(id(product))
+            instruction.name, instruction.operands = name, [*product.operands, other]
+            return
+
+
 def function_of(op: Op) -> str | None:
     """Return the scalar function that an op applies element by element, or None."""
     if isinstance(op, ScalarOp):
         return op.function
-    return {AddOp: "add", MulOp: "mul"}.get(type(op))
+    return "add" if isinstance(op, AddOp) else "mul" if isinstance(op, MulOp) else None
 
 
 def can_run(t: Tensor, find: Callable[[str], int]) -> bool:

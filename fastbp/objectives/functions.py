@@ -177,7 +177,7 @@ def _rows_of(t: Tensor, depends: dict[Tensor, bool]) -> Any:
     """Return an array (B, *t's shape) that adds up to t over its rows, or None."""
     node = t.node
     if not depends[t]:
-        return np.broadcast_to(Symbol(t) / B, (B, *t.shape))  # type: ignore[arg-type]
+        return np.broadcast_to(Symbol(t) / B, (B, *t.shape))
     if node is None or t.rows or B in t.shape:
         return None
     op, xs = node.op, node.inputs

@@ -77,27 +77,28 @@ static FBP_INLINE V FN(v_sign)(V a)
 /* Element by element: n numbers of d from those of a, b and c; sa, sb, sc are 0 for a splat, else 1. */
 #define FBP_ELEMENTS(A, B, C, value)                                                                                   \
     {                                                                                                                  \
-        int64_t i = 0;                                                                                                 \
-        for (; i + VL <= n; i += VL) {                                                                                 \
-            const V a = A ? FN(v_load)(pa + i * sa) : (V){0}, b = B ? FN(v_load)(pb + i * sb) : (V){0},                \
-                    c = C ? FN(v_load)(pc + i * sc) : (V){0};                                                          \
+        for (; n >= VL; n -= VL, d += VL) {                                                                            \
+            const V a = A ? FN(v_load)(pa) : (V){0}, b = B ? FN(v_load)(pb) : (V){0}, c = C ? FN(v_load)(pc) : (V){0}; \
             (void)a; (void)b; (void)c;                                                                                 \
-            FN(v_store)(d + i, value);                                                                                 \
+            FN(v_store)(d, value);                                                                                     \
+            if (A) pa += sa * VL;                                                                                      \
+            if (B) pb += sb * VL;                                                                                      \
+            if (C) pc += sc * VL;                                                                                      \
         }                                                                                                              \
-        if (i < n) {                                                                                                   \
-            const V a = A ? FN(v_load_n)(pa + i * sa, n - i) : (V){0}, b = B ? FN(v_load_n)(pb + i * sb, n - i) : (V){0}, \
-                    c = C ? FN(v_load_n)(pc + i * sc, n - i) : (V){0};                                                 \
+        if (n) {                                                                                                       \
+            const V a = A ? FN(v_load_n)(pa, n) : (V){0}, b = B ? FN(v_load_n)(pb, n) : (V){0},                        \
+                    c = C ? FN(v_load_n)(pc, n) : (V){0};                                                              \
             (void)a; (void)b; (void)c;                                                                                 \
-            FN(v_store_n)(d + i, value, n - i);                                                                        \
+            FN(v_store_n)(d, value, n);                                                                                \
         }                                                                                                              \
-        return 1;                                                                                                      \
+        return;                                                                                                        \
     }
 #define FBP_UNARY(name, value) case FBP_DO_##name: FBP_ELEMENTS(1, 0, 0, value)
 #define FBP_BINARY(name, value) case FBP_DO_##name: FBP_ELEMENTS(1, 1, 0, value)
 #define FBP_TERNARY(name, value) case FBP_DO_##name: FBP_ELEMENTS(1, 1, 1, value)
 
-static int FN(expression_elements)(int64_t instruction, T *d, const T *pa, int64_t sa, const T *pb, int64_t sb,
-                                   const T *pc, int64_t sc, int64_t n)
+static void FN(expression_elements)(int64_t instruction, T *d, const T *pa, int64_t sa, const T *pb, int64_t sb,
+                                    const T *pc, int64_t sc, int64_t n)
 {
     switch (instruction) {
         FBP_BINARY(add, a + b)
@@ -105,6 +106,8 @@ static int FN(expression_elements)(int64_t instruction, T *d, const T *pa, int64
         FBP_BINARY(mul, a * b)
         FBP_BINARY(div, a / b)
         FBP_TERNARY(fma, FN(v_fma)(a, b, c))
+        FBP_TERNARY(fms, FN(v_fma)(a, b, -c))
+        FBP_TERNARY(fnma, FN(v_fma)(-a, b, c))
         FBP_UNARY(neg, -a)
         FBP_UNARY(square, a * a)
         FBP_UNARY(reciprocal, 1 / a)
@@ -150,7 +153,7 @@ static int FN(expression_elements)(int64_t instruction, T *d, const T *pa, int64
         FBP_UNARY(floor, FN(v_floor)(a, a))
         FBP_UNARY(ceil, FN(v_ceil)(a, a))
         FBP_UNARY(rint, FN(v_rint)(a, a))
-        default: return 0;
+        default: return;
     }
 }
 #undef FBP_ELEMENTS
