@@ -19,12 +19,12 @@ from fastbp.ops.base import Array
 class TabularClassifier(ClassifierMixin, BaseTabular):
     """Networks for tables with a class to predict: frames as they are, good results with no parameter set."""
 
-    def __init__(self, *, n_members: int = 1, hidden_layer_sizes: Any = (128, 128, 128), activation: str = "auto",
+    def __init__(self, *, n_members: int = 1, hidden_layer_sizes: Any = (96, 96, 96), activation: str = "auto",
                  numeric_embedding: str = "auto", categorical_features: Any = "from_dtype", max_one_hot: int = 8,
                  max_iter: int = 32, batch_size: Any = "auto", learning_rate: str = "coslog4",
-                 learning_rate_init: Any = "auto", beta_2: float = 0.95, dropout: float = 0.15,
+                 learning_rate_init: Any = "auto", beta_2: float = 0.95, dropout: float = 0.1,
                  weight_decay: float = 0.02, label_smoothing: float = 0.0, validation_fraction: float = 0.2,
-                 n_folds: int = 8, early_stopping: Any = "cycle", scoring: str = "auto", class_weight: Any = None,
+                 n_folds: Any = "auto", early_stopping: Any = "cycle", scoring: str = "auto", class_weight: Any = None,
                  time_limit: float | None = None, random_state: Any = None, n_threads: Any = None,
                  verbose: bool = False) -> None:
         self._take({k: v for k, v in locals().items() if k not in ("self", "__class__")})
