@@ -19,20 +19,20 @@ from fastbp.core.errors import DivergenceError
 from fastbp.engine.cpu import cpu_info, get_num_threads, set_num_threads
 from fastbp.estimators.tabular.columns import Column, columns_of
 from fastbp.estimators.tabular.committee import Committee, Fold, constant
-from fastbp.estimators.tabular.member_network import Architecture
+from fastbp.estimators.tabular import model_file
+from fastbp.estimators.tabular.member_network import ACTIVATIONS, Architecture
+from fastbp.estimators.tabular.plain_data import Plain
 from fastbp.estimators.tabular.member_training import Run, Training
 from fastbp.estimators.tabular.schema import Encoded, Schema
 from fastbp.estimators.tabular.selection import Score, chosen
-from fastbp.layers import activations
 from fastbp.objectives.losses import Loss
 from fastbp.ops.base import Array
 
-ACTIVATIONS = {"relu": activations.ReLU, "selu": activations.SELU, "mish": activations.Mish, "gelu": activations.GELU,
-               "silu": activations.SiLU}
 EMBEDDINGS = ("auto", "both", "periodic", "piecewise", "none")
 SCHEDULES = ("coslog4", "flat_cos", "constant")
 BINS = 48
 LEAST_ROWS = 2
+VERSION = 1
 EMBEDDED_COLUMNS = 256
 """More columns of numbers than this are not embedded by "auto"."""
 
@@ -224,6 +224,71 @@ class BaseTabular(BaseEstimator, ABC):  # type: ignore[misc]
         with self._threads():
             return self.committee_.means({c.name: c for c in columns}, len(columns[0].values), self._meant)
 
+    # ---- files -----------------------------------------------------------------------------------------------------------
+
+    def save(self, path: Any) -> None:
+        """Write all that predicting needs to one safetensors file, replacing it in one go; :meth:`load` reads it.
+
+        Parameters
+        ----------
+        path : path
+
+        Raises
+        ------
+        ImportError
+            Without safetensors (``pip install 'fastbp[save]'``).
+        OSError
+            If it cannot be written; what was there stays.
+        """
+        check_is_fitted(self, "committee_")
+        parameters = {k: v for k, v in self.get_params(deep=False).items() if _is_plain(v)}
+        model_file.save({"kind": type(self).__name__, "version": VERSION, "parameters": parameters,
+                         "columns": self._names, "named": hasattr(self, "feature_names_in_"),
+                         "categorical": sorted(self._categorical), "epochs": self.epochs_, "scores": self.scores_,
+                         **self._described()}, self.committee_, path)
+
+    @classmethod
+    def load(cls, path: Any) -> Any:
+        """Return the estimator that :meth:`save` wrote.
+
+        Raises
+        ------
+        FormatError
+            For a file that is truncated, altered, of another kind of estimator, or not one at all.
+        ImportError, OSError
+            As :func:`fastbp.load` does.
+        """
+        d, committee = model_file.load(path)
+        d["version"].whole(1, VERSION)
+        if d["kind"].text() != cls.__name__:
+            raise d["kind"].wrong(repr(cls.__name__))
+        estimator = cls()
+        known = estimator.get_params(deep=False)
+        estimator.set_params(**{k: tuple(v.value) if isinstance(v.value, list) else v.value
+                                for k, v in d["parameters"].entries(lambda v: v).items() if k in known and _is_plain(v.value)})
+        estimator.committee_ = committee
+        estimator._names = d["columns"].items(Plain.text)
+        estimator.n_features_in_ = len(estimator._names)
+        if d["named"].flag():
+            estimator.feature_names_in_ = np.array(estimator._names, object)
+        missing = {name for fold in committee.folds for name in fold.schema.names} - set(estimator._names)
+        if missing or len(set(estimator._names)) < len(estimator._names):
+            raise d["columns"].wrong("each column once, those of the schema among them")
+        estimator._categorical = set(d["categorical"].items(Plain.text))
+        estimator.epochs_ = d["epochs"].items(lambda e: e.whole(1))
+        estimator.scores_ = d["scores"].items(Plain.number)
+        estimator.n_iter_ = len(estimator.scores_)
+        estimator._restore(d)
+        return estimator
+
+    @abstractmethod
+    def _described(self) -> dict[str, Any]:
+        """Return what else predictions need, as JSON takes it."""
+
+    @abstractmethod
+    def _restore(self, d: Plain) -> None:
+        """Take back what :meth:`_described` gave, or raise FormatError."""
+
     # ---- the border --------------------------------------------------------------------------------------------------------
 
     def _columns(self, X: Any, reset: bool) -> list[Column]:
@@ -314,6 +379,13 @@ class BaseTabular(BaseEstimator, ABC):  # type: ignore[misc]
         tags.input_tags.string = True
         tags.non_deterministic = False
         return tags
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether JSON holds a parameter."""
+    if isinstance(value, list | tuple):
+        return all(_is_plain(v) for v in value)
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def _sizes(given: Any) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _assert_all_finite
 
+from fastbp.estimators.tabular.plain_data import Plain
 from fastbp.estimators.tabular.tabular import BaseTabular
 from fastbp.objectives.losses import CrossEntropy, Loss
 from fastbp.ops.base import Array
@@ -73,6 +74,27 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
 
     def _settle(self, said: Array, targets: Array) -> None:
         del self._labels
+
+    def _described(self) -> dict[str, Any]:
+        return {"classes": self.classes_.tolist(), "labels": self.classes_.dtype.str}
+
+    def _restore(self, d: Plain) -> None:
+        classes = d["classes"].items(_label)
+        try:
+            dtype = np.dtype(d["labels"].text())
+            self.classes_ = np.array(classes, dtype)
+        except (TypeError, ValueError, OverflowError):
+            raise d["labels"].wrong("the dtype of the classes") from None
+        if dtype.kind not in "OUSbiuf" or self.classes_.tolist() != classes or len(set(classes)) < len(classes):
+            raise d["classes"].wrong("labels, each once, of the dtype that is given")
+        if len(classes) < 2 or any(f.architecture.outputs != len(classes) for f in self.committee_.folds):
+            raise d["classes"].wrong("as many classes as the networks have outputs")
+
+
+def _label(d: Plain) -> Any:
+    if not isinstance(d.value, str | int | float):
+        raise d.wrong("a label")
+    return d.value
 
 
 def softmax(x: Array) -> Array:
