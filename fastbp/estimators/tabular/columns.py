@@ -169,8 +169,8 @@ def _pandas(name: str, values: Any) -> Column:
 def _polars(name: str, values: Any) -> Column:
     dtype = str(values.dtype)
     if dtype.startswith(("Categorical", "Enum")):
-        codes = values.to_physical().cast(_int64(values)).fill_null(-1).to_numpy()
-        return _declared(name, codes, values.cat.get_categories().to_list())
+        column = _category(name, values.cast(_text_of_polars()).to_list())
+        return Column(name, "category", column.values, column.levels, True)
     if dtype in ("String", "Utf8", "Boolean", "Object", "Null"):
         return _plain(name, _as_array([None, *values.to_list()])[1:])
     if dtype.startswith(("Date", "Datetime")):
@@ -182,9 +182,9 @@ def _polars(name: str, values: Any) -> Column:
     raise TypeError(f"column {name!r} has the type {dtype}; expected numbers, text, categories, truth values or dates")
 
 
-def _int64(values: Any) -> Any:
-    from polars import Int64  # whoever hands in a polars frame has polars
-    return Int64
+def _text_of_polars() -> Any:
+    from polars import String  # whoever hands in a polars frame has polars
+    return String
 
 
 def _plain(name: str, values: Array) -> Column:

@@ -19,7 +19,7 @@ import numpy as np
 
 from fastbp.estimators.tabular.schema import Encoded
 from fastbp.graph.graph import Input, Tensor
-from fastbp.layers.activations import Activation
+from fastbp.layers.activations import GELU, SELU, Activation, Mish, ReLU, SiLU
 from fastbp.layers.linear import Linear
 from fastbp.layers.structure import Concat, Dropout
 from fastbp.layers.tables import GroupedLinear, Periodic, PiecewiseLinear, Scale
@@ -27,6 +27,7 @@ from fastbp.network import Network
 from fastbp.ops.base import Array, Context
 from fastbp.optim.initializers import Zeros
 
+ACTIVATIONS: dict[str, type[Activation]] = {"relu": ReLU, "selu": SELU, "mish": Mish, "gelu": GELU, "silu": SiLU}
 SAMPLE_ROWS = 1024
 """Rows that the scale of initial weights is measured on."""
 
@@ -55,7 +56,7 @@ class Architecture:
     outputs: int
     members: int = 8
     hidden: tuple[int, ...] = (128, 128, 128)
-    activation: type[Activation] = Activation
+    activation: type[Activation] = SELU
     periodic: bool = True
     piecewise: bool = True
     frequencies: int = 16
@@ -69,6 +70,19 @@ class Architecture:
         return list(array for array, used in ((rows.numbers, self.numbers), (rows.places, self.numbers and
                                                                               self.piecewise),
                                                (rows.flags, self.flags)) if used)
+
+    def parameters(self) -> int:
+        """Return how many parameters the network has."""
+        width = self.flags + self.numbers * (1 + self.waves * self.periodic + self.pieces * self.piecewise)
+        count = self.members * width
+        if self.numbers and self.periodic:
+            count += self.numbers * (self.frequencies * (2 + self.waves) + self.waves)
+        if self.numbers and self.piecewise:
+            count += self.numbers * self.bins * self.pieces
+        for hidden in self.hidden:
+            count += (width + 1) * hidden
+            width = hidden
+        return count + self.members * (width + 1) * self.outputs
 
     def network(self, training: bool, seed: int, bf16: bool = False) -> Network:
         """Return the graph for training, or that for prediction."""
@@ -118,7 +132,7 @@ def initialise(net: Network, architecture: Architecture, rows: Encoded, rng: np.
         share = rng.exponential(size=(5, z.shape[1]))
         picked = z[rng.integers(0, len(z), (5, z.shape[1])), np.arange(z.shape[1])]
         bias[...] = -(picked * share).sum(axis=0) / share.sum(axis=0)
-        op = architecture.activation.op_class()
+        op = next(node.op for node in net.graph.nodes if node.op.derivative_from)
         h = op.forward(Context(), z + bias)
 
 

@@ -6,13 +6,13 @@ out. Taken together those rows are many: they say when to stop, and which epochs
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
+from fastbp.estimators.tabular.committee import Combine, outputs_of
 from fastbp.estimators.tabular.member_network import Architecture, initialise, rates, stacked
 from fastbp.estimators.tabular.schema import Encoded, Schema
 from fastbp.network import Network
@@ -22,11 +22,6 @@ from fastbp.optim.optimizers import AdamW, Segment
 from fastbp.optim.schedules import ConstantSchedule, CosineCycles, FlatCosine, Schedule
 from fastbp.training.callbacks import Callback, Logs
 from fastbp.training.trainer import Trainer
-
-PREDICTED_ROWS = 1024
-
-Combine = Callable[[Array], Array]
-"""From what members say, (N, members, outputs), to what is meant, (N, …)."""
 
 
 @dataclass(frozen=True)
@@ -152,11 +147,6 @@ class Run(Callback):
         net = self._predictor.copy()
         net.params.flat[...] = self.epochs[epoch]
         return net
-
-
-def outputs_of(net: Network, architecture: Architecture, rows: Encoded) -> Array:
-    """Return what a network for prediction says, (N, members, outputs)."""
-    return np.asarray(net.predict(architecture.inputs(rows), batch_size=PREDICTED_ROWS))
 
 
 def _orders(rows: int, members: int, shared: bool, rng: np.random.Generator) -> Array:

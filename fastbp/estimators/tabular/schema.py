@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from math import isfinite
 from typing import Any
 
 import numpy as np
 
 from fastbp.estimators.tabular.columns import Column
+from fastbp.estimators.tabular.plain_data import Plain
 from fastbp.ops.base import Array
 
 FLAG = 2 / np.sqrt(1 + (2 / 3) ** 2)
@@ -26,6 +28,8 @@ FLAG = 2 / np.sqrt(1 + (2 / 3) ** 2)
 CLIP = 3.0
 FARTHEST = 1e9
 MOST_LEVELS = 256
+MOST_EDGES = 4097
+DATE_PARTS = ("value", "month", "weekday", "hour")
 LEAST_ROWS = 2
 """Levels of fewer rows have no flag of their own."""
 FOLDS = 5
@@ -83,6 +87,16 @@ class NumberCode:
         if not (isfinite(scale) and scale > 0):
             return None
         return cls(center, scale, _edges(present, bins))
+
+    @classmethod
+    def read(cls, d: Plain) -> NumberCode:
+        """Return it from what :meth:`Schema.to_dict` made, or raise FormatError."""
+        code = cls(d["center"].number(), d["scale"].number(), tuple(d["edges"].items(Plain.number)))
+        if code.scale <= 0:
+            raise d["scale"].wrong("a number above 0")
+        if not 2 <= len(code.edges) <= MOST_EDGES or any(a >= b for a, b in pairwise(code.edges)):
+            raise d["edges"].wrong(f"rising numbers, 2 to {MOST_EDGES} of them")
+        return code
 
     def encode(self, values: Array) -> tuple[Array, Array]:
         """Return numbers and places."""
@@ -143,6 +157,21 @@ class NumberPlan:
         if not codes and not gaps:
             return "has the same value in every row"
         return cls(column.name, column.kind, codes, gaps)
+
+    @classmethod
+    def read(cls, d: Plain) -> NumberPlan:
+        """Return it from what :meth:`Schema.to_dict` made, or raise FormatError."""
+        kind = d["kind"].one_of({"number": "number", "date": "date"})
+        allowed = {part: part for part in (("value",) if kind == "number" else DATE_PARTS)}
+        codes = d["codes"].items(lambda c: (c["part"].one_of(allowed), NumberCode.read(c["code"])))
+        if len({part for part, _ in codes}) < len(codes):
+            raise d["codes"].wrong("each part once")
+        return cls(d["name"].text(), kind, tuple(codes), d["gaps"].flag())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON takes it."""
+        return {"type": "number", "name": self.name, "kind": self.kind, "gaps": self.gaps,
+                "codes": [{"part": part, "code": asdict(code)} for part, code in self.codes]}
 
     def encode(self, column: Column) -> tuple[list[Array], list[Array], list[Array]]:
         """Return its numbers, places and flags."""
@@ -219,6 +248,26 @@ class CategoryPlan:
     known: tuple[str | None, ...] = ()
     means: tuple[tuple[float, ...], ...] = ()
     codes: tuple[NumberCode | None, ...] = ()
+
+    @classmethod
+    def read(cls, d: Plain) -> CategoryPlan:
+        """Return it from what :meth:`Schema.to_dict` made, or raise FormatError."""
+        def level(v: Plain) -> str | None:
+            return v.or_none(Plain.text)
+        levels, known = (tuple(d[key].items(level)) for key in ("levels", "known"))
+        for key, found in (("levels", levels), ("known", known)):
+            if len(set(found)) < len(found):
+                raise d[key].wrong("each level once")
+        plan = cls(d["name"].text(), levels, d["usual"].whole(-1, len(levels) - 1), known,
+                   tuple(tuple(m) for m in d["means"].items(lambda m: m.items(Plain.number))),
+                   tuple(d["codes"].items(lambda c: c.or_none(NumberCode.read))))
+        if len(plan.means) != (len(known) + 1 if known else 0) or any(len(m) != len(plan.codes) for m in plan.means):
+            raise d["means"].wrong("means of each known level, and one more")
+        return plan
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON takes it."""
+        return {"type": "category", **asdict(self)}
 
     def places_of(self, column: Column, among: Sequence[str | None]) -> Array:
         """Return the place of each row's level, or -1."""
@@ -329,8 +378,29 @@ class Schema:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON takes it."""
-        return {"columns": [{"type": type(plan).__name__, **asdict(plan)} for plan in self.plans],
-                "unused": self.unused}
+        return {"columns": [plan.to_dict() for plan in self.plans], "unused": self.unused}
+
+    @classmethod
+    def read(cls, d: Plain) -> Schema:
+        """Return it from what :meth:`to_dict` made, or raise FormatError."""
+        kinds = {"number": NumberPlan.read, "category": CategoryPlan.read}
+        plans: list[Plan] = d["columns"].items(lambda c: c["type"].one_of(kinds)(c))
+        schema = cls(tuple(plans), d["unused"].entries(Plain.text))
+        if len({*schema.names, *schema.unused}) < len(plans) + len(schema.unused):
+            raise d["columns"].wrong("each column once")
+        return schema
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """How many numbers and flags it makes of a row."""
+        numbers = flags = 0
+        for plan in self.plans:
+            if isinstance(plan, NumberPlan):
+                numbers, flags = numbers + len(plan.codes), flags + plan.gaps
+            else:
+                numbers += sum(code is not None for code in plan.codes)
+                flags += len(plan.levels) - (len(plan.levels) == 2 and plan.usual >= 0)
+        return numbers, flags
 
 
 def _joined(made: list[tuple[list[Array], list[Array], list[Array]]], rows: int) -> Encoded:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from math import inf
 from time import perf_counter
 from typing import Any
@@ -19,37 +18,30 @@ from fastbp.core.checks import count, number
 from fastbp.core.errors import DivergenceError
 from fastbp.engine.cpu import cpu_info, get_num_threads, set_num_threads
 from fastbp.estimators.tabular.columns import Column, columns_of
-from fastbp.estimators.tabular.member_network import Architecture
-from fastbp.estimators.tabular.member_training import Run, Training, outputs_of
+from fastbp.estimators.tabular.committee import Committee, Fold, constant
+from fastbp.estimators.tabular import model_file
+from fastbp.estimators.tabular.member_network import ACTIVATIONS, Architecture
+from fastbp.estimators.tabular.plain_data import Plain
+from fastbp.estimators.tabular.member_training import Run, Training
 from fastbp.estimators.tabular.schema import Encoded, Schema
 from fastbp.estimators.tabular.selection import Score, chosen
-from fastbp.layers import activations
-from fastbp.network import Network
 from fastbp.objectives.losses import Loss
 from fastbp.ops.base import Array
 
-ACTIVATIONS = {"relu": activations.ReLU, "selu": activations.SELU, "mish": activations.Mish, "gelu": activations.GELU,
-               "silu": activations.SiLU}
 EMBEDDINGS = ("auto", "both", "periodic", "piecewise", "none")
 SCHEDULES = ("coslog4", "flat_cos", "constant")
-BINS = 24
+BINS = 48
 LEAST_ROWS = 2
+VERSION = 1
 EMBEDDED_COLUMNS = 256
 """More columns of numbers than this are not embedded by "auto"."""
 
 
+SMALL_ROWS = 5000
+"""So few rows have more folds."""
 ATTEMPTS = 3
 """After a divergence training begins anew with a quarter of the learning rate, this many times in all."""
 MOST_EPOCHS_KEPT = 4
-
-
-@dataclass
-class Member:
-    """What is kept of the training of one network: a network for prediction for each epoch that counts."""
-
-    schema: Schema
-    architecture: Architecture
-    nets: list[Network]
 
 
 class BaseTabular(BaseEstimator, ABC):  # type: ignore[misc]
@@ -157,7 +149,7 @@ class BaseTabular(BaseEstimator, ABC):  # type: ignore[misc]
                                  max_one_hot=self.max_one_hot, seed=seed)
         others = schema.encode({c.name: c.take(held_out) for c in columns}, len(held_out))
         if not schema.plans:
-            rows, others = _constant(len(inside)), _constant(len(held_out))
+            rows, others = constant(len(inside)), constant(len(held_out))
         return Run(self._architecture(schema, rows), schema,
                    self._training(len(inside), weights is not None, deadline, slower), rows, y, others, self._loss(),
                    None if weights is None else weights[inside], self._meant, seed)
@@ -192,10 +184,10 @@ class BaseTabular(BaseEstimator, ABC):  # type: ignore[misc]
         done = min(len(run.epochs) for run in runs)
         candidates = [np.concatenate([run.said[epoch] for run in runs]) for epoch in range(done)]
         epochs = chosen(candidates, self._scorer(folds, targets, weights), MOST_EPOCHS_KEPT)
-        self.members_ = [Member(run.schema, run.architecture, [run.network(e) for e in sorted(set(epochs))])
-                         for run in runs]
-        counts = np.unique(epochs, return_counts=True)[1]
-        self._shares, self.epochs_ = counts / counts.sum(), [e + 1 for e in epochs]
+        kept, counts = np.unique(epochs, return_counts=True)
+        self.committee_ = Committee([Fold(run.schema, run.architecture, [run.network(e) for e in kept.tolist()])
+                                     for run in runs], counts / counts.sum())
+        self.epochs_ = [e + 1 for e in epochs]
         self._settle(np.mean([candidates[e] for e in epochs], axis=0), targets[np.concatenate(folds)])
 
     def _architecture(self, schema: Schema, rows: Encoded) -> Architecture:
@@ -211,12 +203,14 @@ class BaseTabular(BaseEstimator, ABC):  # type: ignore[misc]
         size = self.batch_size
         if size == "auto":
             size = int(np.clip(2 ** round(np.log2(max(rows / 24, 1))), 32, 256))
-        rate = 0.04 if self.learning_rate_init == "auto" else self.learning_rate_init
+        rate = 0.06 if self.learning_rate_init == "auto" else self.learning_rate_init
         return Training(self.max_iter, size, rate * slower, self.weight_decay, self.beta_2, self.learning_rate, shared,
                         cpu_info().bfloat16, deadline)
 
     def _folds(self, rows: int) -> int:
-        return min(self.n_folds, rows)
+        if self.n_folds == "auto":
+            return min(8 if rows <= SMALL_ROWS else 5, rows)
+        return min(int(self.n_folds), rows)
 
     def _activation(self) -> Any:
         return ACTIVATIONS["selu" if self.activation == "auto" else self.activation]
@@ -224,17 +218,76 @@ class BaseTabular(BaseEstimator, ABC):  # type: ignore[misc]
     # ---- predict ---------------------------------------------------------------------------------------------------------
 
     def _said(self, X: Any) -> list[Array]:
-        """Return what each network says, averaged over the epochs kept: (N, …) for each of them."""
-        check_is_fitted(self, "members_")
+        """Return what each fold's networks mean, (N, …)."""
+        check_is_fitted(self, "committee_")
         columns = self._columns(X, reset=False)
-        table, rows = {c.name: c for c in columns}, len(columns[0].values)
-        said = []
         with self._threads():
-            for member in self.members_:
-                encoded = member.schema.encode(table, rows) if member.schema.plans else _constant(rows)
-                said.append(sum(share * self._meant(outputs_of(net, member.architecture, encoded))
-                                for share, net in zip(self._shares, member.nets, strict=True)))
-        return said
+            return self.committee_.means({c.name: c for c in columns}, len(columns[0].values), self._meant)
+
+    # ---- files -----------------------------------------------------------------------------------------------------------
+
+    def save(self, path: Any) -> None:
+        """Write all that predicting needs to one safetensors file, replacing it in one go; :meth:`load` reads it.
+
+        Parameters
+        ----------
+        path : path
+
+        Raises
+        ------
+        ImportError
+            Without safetensors (``pip install 'fastbp[save]'``).
+        OSError
+            If it cannot be written; what was there stays.
+        """
+        check_is_fitted(self, "committee_")
+        parameters = {k: v for k, v in self.get_params(deep=False).items() if _is_plain(v)}
+        model_file.save({"kind": type(self).__name__, "version": VERSION, "parameters": parameters,
+                         "columns": self._names, "named": hasattr(self, "feature_names_in_"),
+                         "categorical": sorted(self._categorical), "epochs": self.epochs_, "scores": self.scores_,
+                         **self._described()}, self.committee_, path)
+
+    @classmethod
+    def load(cls, path: Any) -> Any:
+        """Return the estimator that :meth:`save` wrote.
+
+        Raises
+        ------
+        FormatError
+            For a file that is truncated, altered, of another kind of estimator, or not one at all.
+        ImportError, OSError
+            As :func:`fastbp.load` does.
+        """
+        d, committee = model_file.load(path)
+        d["version"].whole(1, VERSION)
+        if d["kind"].text() != cls.__name__:
+            raise d["kind"].wrong(repr(cls.__name__))
+        estimator = cls()
+        known = estimator.get_params(deep=False)
+        estimator.set_params(**{k: tuple(v.value) if isinstance(v.value, list) else v.value
+                                for k, v in d["parameters"].entries(lambda v: v).items() if k in known and _is_plain(v.value)})
+        estimator.committee_ = committee
+        estimator._names = d["columns"].items(Plain.text)
+        estimator.n_features_in_ = len(estimator._names)
+        if d["named"].flag():
+            estimator.feature_names_in_ = np.array(estimator._names, object)
+        missing = {name for fold in committee.folds for name in fold.schema.names} - set(estimator._names)
+        if missing or len(set(estimator._names)) < len(estimator._names):
+            raise d["columns"].wrong("each column once, those of the schema among them")
+        estimator._categorical = set(d["categorical"].items(Plain.text))
+        estimator.epochs_ = d["epochs"].items(lambda e: e.whole(1))
+        estimator.scores_ = d["scores"].items(Plain.number)
+        estimator.n_iter_ = len(estimator.scores_)
+        estimator._restore(d)
+        return estimator
+
+    @abstractmethod
+    def _described(self) -> dict[str, Any]:
+        """Return what else predictions need, as JSON takes it."""
+
+    @abstractmethod
+    def _restore(self, d: Plain) -> None:
+        """Take back what :meth:`_described` gave, or raise FormatError."""
 
     # ---- the border --------------------------------------------------------------------------------------------------------
 
@@ -298,8 +351,10 @@ class BaseTabular(BaseEstimator, ABC):  # type: ignore[misc]
 
     def _check_parameters(self) -> None:
         owner = type(self).__name__
-        for name in ("n_members", "max_iter", "n_folds"):
+        for name in ("n_members", "max_iter"):
             count(owner, name, getattr(self, name))
+        if self.n_folds != "auto":
+            count(owner, "n_folds", self.n_folds)
         number(owner, "dropout", self.dropout, "a number from 0 to below 1", lambda v: 0 <= v < 1)
         number(owner, "validation_fraction", self.validation_fraction, "a number between 0 and 1", lambda v: 0 < v < 1)
         number(owner, "weight_decay", self.weight_decay, "a number of at least 0", lambda v: 0 <= v < inf)
@@ -326,10 +381,11 @@ class BaseTabular(BaseEstimator, ABC):  # type: ignore[misc]
         return tags
 
 
-def _constant(rows: int) -> Encoded:
-    """Return rows where no column is of use: a flag that is always there."""
-    nothing = np.empty((rows, 0), np.float32)
-    return Encoded(nothing, nothing, np.ones((rows, 1), np.float32))
+def _is_plain(value: Any) -> bool:
+    """Whether JSON holds a parameter."""
+    if isinstance(value, list | tuple):
+        return all(_is_plain(v) for v in value)
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def _sizes(given: Any) -> tuple[int, ...]:

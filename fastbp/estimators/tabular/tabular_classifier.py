@@ -11,6 +11,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _assert_all_finite
 
+from fastbp.estimators.tabular.plain_data import Plain
 from fastbp.estimators.tabular.tabular import BaseTabular
 from fastbp.objectives.losses import CrossEntropy, Loss
 from fastbp.ops.base import Array
@@ -19,12 +20,12 @@ from fastbp.ops.base import Array
 class TabularClassifier(ClassifierMixin, BaseTabular):
     """Networks for tables with a class to predict: frames as they are, good results with no parameter set."""
 
-    def __init__(self, *, n_members: int = 1, hidden_layer_sizes: Any = (128, 128, 128), activation: str = "auto",
+    def __init__(self, *, n_members: int = 1, hidden_layer_sizes: Any = (96, 96, 96), activation: str = "auto",
                  numeric_embedding: str = "auto", categorical_features: Any = "from_dtype", max_one_hot: int = 8,
                  max_iter: int = 32, batch_size: Any = "auto", learning_rate: str = "coslog4",
-                 learning_rate_init: Any = "auto", beta_2: float = 0.95, dropout: float = 0.15,
+                 learning_rate_init: Any = "auto", beta_2: float = 0.95, dropout: float = 0.1,
                  weight_decay: float = 0.02, label_smoothing: float = 0.0, validation_fraction: float = 0.2,
-                 n_folds: int = 8, early_stopping: Any = "cycle", scoring: str = "auto", class_weight: Any = None,
+                 n_folds: Any = "auto", early_stopping: Any = "cycle", scoring: str = "auto", class_weight: Any = None,
                  time_limit: float | None = None, random_state: Any = None, n_threads: Any = None,
                  verbose: bool = False) -> None:
         self._take({k: v for k, v in locals().items() if k not in ("self", "__class__")})
@@ -73,6 +74,27 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
 
     def _settle(self, said: Array, targets: Array) -> None:
         del self._labels
+
+    def _described(self) -> dict[str, Any]:
+        return {"classes": self.classes_.tolist(), "labels": self.classes_.dtype.str}
+
+    def _restore(self, d: Plain) -> None:
+        classes = d["classes"].items(_label)
+        try:
+            dtype = np.dtype(d["labels"].text())
+            self.classes_ = np.array(classes, dtype)
+        except (TypeError, ValueError, OverflowError):
+            raise d["labels"].wrong("the dtype of the classes") from None
+        if dtype.kind not in "OUSbiuf" or self.classes_.tolist() != classes or len(set(classes)) < len(classes):
+            raise d["classes"].wrong("labels, each once, of the dtype that is given")
+        if len(classes) < 2 or any(f.architecture.outputs != len(classes) for f in self.committee_.folds):
+            raise d["classes"].wrong("as many classes as the networks have outputs")
+
+
+def _label(d: Plain) -> Any:
+    if not isinstance(d.value, str | int | float):
+        raise d.wrong("a label")
+    return d.value
 
 
 def softmax(x: Array) -> Array:
