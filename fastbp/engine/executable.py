@@ -440,7 +440,7 @@ class Executable:
         self._start()
 
     def __repr__(self) -> str:
-        shapes = " → ".join("(" + ", ".join(["B", *map(str, t.shape)]) + ")"
+        shapes = " → ".join("(" + ", ".join(["B", *map(str, t.shape)]) + ")" + " int64" * (t.dtype == "int64")
                             for t in (*self.graph.inputs, *self.graph.outputs))
         dtype = self.dtype + (f" multiplied in {self.compute_dtype}" if self.compute_dtype != self.dtype else "")
         return f"{type(self).__name__}({shapes}, {self.params.flat.size:,} parameters, {dtype}, {self.backend})"
@@ -548,8 +548,11 @@ class Executable:
     def _integers(self, name: str, values: Any, t: Tensor) -> Array:
         array = self._fitting(name, integers(name, values), t.shape)
         below = self.graph.below.get(t)
-        if below is not None and array.size and not (array.min() >= 0 and array.max() < below):
-            at = tuple(int(i) for i in np.argwhere((array < 0) | (array >= below))[0])
+        if below is None:
+            return array
+        wrong = (array < 0) | (array >= below)
+        if wrong.any():
+            at = tuple(int(i) for i in np.argwhere(wrong)[0])
             raise ValueError(f"{name} has {array[at]} in row {at[0]}; expected integers from 0 to {below - 1}, as the "
                              "network reads them")
         return array

@@ -126,10 +126,10 @@ def _join(above: _Place, below: _Place) -> None:
 def _describe(graph: Graph, t: Tensor) -> tuple[tuple[str, str], str]:
     end = "end" if t.node is None or t in graph.outputs else ""
     if t.node is None:
-        return (graph.names[t], shape_text(t.shape)), end
+        return (graph.names[t], shape_text(t)), end
     label = _label(t.node.owner) if t.node.owner else t.node.op.name
     name = graph.layer_name(t.node.owner)
-    small = f"{name} · {shape_text(t.shape)}"
+    small = f"{name} · {shape_text(t)}"
     params = t.node.params.values()
     if params:
         size = sum(prod(p.shape) for p in params)

@@ -47,13 +47,15 @@ def memory_text(size: int) -> str:
     return f"{amount:.0f} {units[0]}" if units[0] == "B" else f"{amount:.1f} {units[0]}"
 
 
-def shape_text(shape: tuple[int, ...]) -> str:
-    """Return a sample shape with the batch axis.
+def shape_text(t: Tensor) -> str:
+    """Return a tensor's shape with the batch axis, and what it holds if not real numbers.
 
-    >>> shape_text((28, 28, 1))
-    '(B, 28, 28, 1)'
+    >>> from fastbp.graph.graph import Input
+    >>> shape_text(Input(28, 28, 1)), shape_text(Input(3, dtype="int64"))
+    ('(B, 28, 28, 1)', '(B, 3) int64')
     """
-    return f"({', '.join(map(str, ('B', *shape)))})"
+    dtype = "" if t.dtype == "real" else f" {t.dtype}"
+    return f"({', '.join(map(str, ('B', *t.shape)))}){dtype}"
 
 
 def summary(net: Executable) -> str:
@@ -88,7 +90,7 @@ def summary_rows(net: Executable) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [("tensor", "layer", "shape", "parameters")]
     for tensor in graph.tensors:
         rows.append((graph.names[tensor], "" if tensor.node is None else repr(tensor.node.owner or tensor.node.op),
-                     shape_text(tensor.shape), _parameters_text(graph, tensor, counted)))
+                     shape_text(tensor), _parameters_text(graph, tensor, counted)))
     return rows
 
 
