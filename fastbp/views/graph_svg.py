@@ -96,11 +96,11 @@ def _ranks(graph: Graph) -> list[list[_Place]]:
     depth: dict[Tensor, int] = {}
     for t in graph.tensors:
         depth[t] = 1 + max((depth[s] for s in t.node.inputs), default=-1) if t.node else 0
-    for t in reversed(graph.tensors):  # inputs stand just above what uses them first
+    first_use: dict[Tensor, int] = {}
+    for t in graph.tensors:
         for source in t.node.inputs if t.node else ():
-            if source.node is None:
-                depth[source] = min(depth[source] or depth[t], depth[t])
-    depth |= {t: max(depth[t] - 1, 0) for t in graph.inputs}
+            first_use[source] = min(first_use.get(source, depth[t]), depth[t])
+    depth |= {t: first_use.get(t, 1) - 1 for t in graph.tensors if not depth[t]}  # just above what uses them first
     ranks: list[list[_Place]] = [[] for _ in range(max(depth.values()) + 1)]
     places = {t: _Place(*_describe(graph, t)) for t in graph.tensors}
     passing: dict[tuple[Tensor, int], _Place] = {}
@@ -127,9 +127,10 @@ def _describe(graph: Graph, t: Tensor) -> tuple[tuple[str, str], str]:
     end = "end" if t.node is None or t in graph.outputs else ""
     if t.node is None:
         return (graph.names[t], shape_text(t)), end
-    label = _label(t.node.owner) if t.node.owner else t.node.op.name
-    name = graph.layer_name(t.node.owner)
-    small = f"{name} · {shape_text(t)}"
+    if t.node.owner is None:
+        return (t.node.op.name, shape_text(t)), end
+    label = _label(t.node.owner)
+    small = f"{graph.layer_name(t.node.owner)} · {shape_text(t)}"
     params = t.node.params.values()
     if params:
         size = sum(prod(p.shape) for p in params)

@@ -47,15 +47,16 @@ def memory_text(size: int) -> str:
     return f"{amount:.0f} {units[0]}" if units[0] == "B" else f"{amount:.1f} {units[0]}"
 
 
-def shape_text(t: Tensor) -> str:
-    """Return a tensor's shape with the batch axis, and what it holds if not real numbers.
+def shape_text(tensor: Tensor) -> str:
+    """Return the shape of a tensor, with B for the number of rows, and what it holds if not real numbers.
 
     >>> from fastbp.graph.graph import Input
     >>> shape_text(Input(28, 28, 1)), shape_text(Input(3, dtype="int64"))
     ('(B, 28, 28, 1)', '(B, 3) int64')
     """
-    dtype = "" if t.dtype == "real" else f" {t.dtype}"
-    return f"({', '.join(map(str, ('B', *t.shape)))}){dtype}"
+    shape = tensor.whole_shape
+    dtype = "" if tensor.dtype == "real" else f" {tensor.dtype}"
+    return f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)}){dtype}"
 
 
 def summary(net: Executable) -> str:
@@ -89,9 +90,16 @@ def summary_rows(net: Executable) -> list[tuple[str, ...]]:
     graph, counted = net.graph, set[str]()
     rows: list[tuple[str, ...]] = [("tensor", "layer", "shape", "parameters")]
     for tensor in graph.tensors:
-        rows.append((graph.names[tensor], "" if tensor.node is None else repr(tensor.node.owner or tensor.node.op),
-                     shape_text(tensor), _parameters_text(graph, tensor, counted)))
+        rows.append((graph.names[tensor], _made_by(tensor), shape_text(tensor),
+                     _parameters_text(graph, tensor, counted)))
     return rows
+
+
+def _made_by(tensor: Tensor) -> str:
+    """Return the layer that makes a tensor or, where none does, the formula."""
+    if tensor.node is None:
+        return ""
+    return tensor.node.op.formula() if tensor.node.owner is None else repr(tensor.node.owner)
 
 
 def summary_totals(net: Executable) -> list[str]:
@@ -100,11 +108,17 @@ def summary_totals(net: Executable) -> list[str]:
     total = net.params.flat.size
     trained = sum(prod(p.shape) for p in graph.parameters.values() if p.trainable)
     share = "all trained" if trained == total else f"{trained:,} of them trained"
-    values = sum(prod(t.shape) for t in graph.tensors if t.node is not None and not t.node.op.is_view)
+    values = sum(_per_row(t) for t in graph.tensors if t.node is not None and not t.node.op.is_view)
     lines = [f"parameters: {total:,}, {share}, {memory_text(total * item)}, and as much for their gradients"]
     if net.buffers.flat.size:
         lines.append(f"running statistics: {net.buffers.flat.size:,}, {memory_text(net.buffers.flat.size * item)}")
     return [*lines, f"values: {memory_text(values * item)} for each row of a batch"]
+
+
+def _per_row(tensor: Tensor) -> int:
+    """Return how many elements a tensor has for each row of a batch."""
+    sizes = [s for s in tensor.whole_shape if isinstance(s, int)]
+    return prod(sizes) if len(sizes) < len(tensor.whole_shape) else 0
 
 
 def _parameters_text(graph: Graph, tensor: Tensor, counted: set[str]) -> str:
@@ -266,9 +280,9 @@ def verify(net: Executable, x: Any, y: Any, loss: Any, sample_weight: ArrayLike 
     loss      0.0e+00
     """
     own, reference = net.copy(), net.copy(dtype="float64", compute_dtype="float64", backend="reference")
-    mine, true = (one.loss_and_grad(x, y, loss, sample_weight, input_grads=True) for one in (own, reference))
+    values = own.loss_and_grad(x, y, loss, sample_weight), reference.loss_and_grad(x, y, loss, sample_weight)
     rows = tuple(_compare(own, reference, tensor) for tensor in net.graph.tensors)
-    return VerifyReport(rows, mine, true, backend=net.backend, dtype=net.compute_dtype,
+    return VerifyReport(rows, *values, backend=net.backend, dtype=net.compute_dtype,
                         tolerance=TOLERANCES[net.compute_dtype])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -54,6 +55,21 @@ values: 196 B for each row of a batch"""
     (0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (3 * 2**20, "3.0 MiB"), (2**40, "1.0 TiB"), (2**52, "4096.0 TiB")])
 def test_memory_text(size: int, text: str) -> None:
     assert memory_text(size) == text
+
+
+def test_a_function_as_a_layer_is_shown_op_by_op() -> None:
+    layer = fb.Lambda(lambda x: (x.T * np.array([2.0, 3.0, 4.0, 5.0])[:, None]).T - x.mean(axis=0))
+    net = fb.Sequential(fb.Linear(3, 4), layer, **OPTIONS)
+    rows = {line.split("  ")[0]: line for line in net.summary().splitlines()}
+    assert rows["transpose"] == "transpose    y = x with its axes in another order  (4, B)           0"
+    assert rows["constant"].split() == ["constant", "y", "=", "c", "(4,", "1)", "0"]
+    assert rows["mean"].endswith("(4,)             0")
+    assert "values: 80 B for each row of a batch" in net.summary()      # five of four float32 numbers
+    assert "y = mean(x) over axes 0" in net._repr_html_()
+    svg = ElementTree.fromstring(net.to_svg())
+    texts = [t.text for t in svg.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts.count("transpose") == 2
+    assert texts.count("(4, B)") == 2
 
 
 # ---- verify ----------------------------------------------------------------------------------------------------------

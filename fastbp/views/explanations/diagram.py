@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 
@@ -29,7 +28,7 @@ Ends = list[list[tuple[Box, Tensor | None]]]
 class Asked:
     """The parameter that is asked for: the unit it acts on, its value and gradient, and what it is multiplied with.
 
-    Without a source it gets a box of its own.
+    Multiplied with nothing ("asked") it gets a box of its own.
     """
 
     unit: str
@@ -58,18 +57,19 @@ class _Drawing:
         self.elements = {t: self._shown(t, needed.get(self.box(t, 0).partition("-")[0], set())) for t in self.depths}
 
     def place(self, tensor: Tensor, element: int) -> Place:
-        return Place(tensor, self.sample, element)
+        return Place(tensor, self.sample if tensor.rows else 0, element)
 
     def box(self, tensor: Tensor, element: int) -> str:
         return self.trace.box(self.place(tensor, element))
 
     def _shown(self, tensor: Tensor, needed: set[int]) -> list[int]:
         """Return which elements of a tensor are drawn."""
-        values = np.asarray(self.trace.values[tensor][self.sample], float).ravel()
+        at = self.sample if tensor.rows else 0
+        values = np.asarray(self.trace.values[tensor][at], float).ravel()
         if len(values) <= WHOLE:
             return list(range(len(values)))
         gradients = self.trace.gradients.get(tensor)
-        gradient = np.zeros(1) if gradients is None else np.asarray(gradients[self.sample], float).ravel()
+        gradient = np.zeros(1) if gradients is None else np.asarray(gradients[at], float).ravel()
         weight = np.nan_to_num(np.abs(values * gradient))
         largest = [int(i) for i in np.argsort(-weight, kind="stable") if int(i) not in needed]
         chosen = [*sorted(needed, key=lambda i: -weight[i])[:WHOLE], *largest]
@@ -81,14 +81,14 @@ class _Drawing:
         for tensor, depth in self.depths.items():
             boxes, more = columns[depth]
             boxes += [self._drawn(tensor, i) for i in self.elements[tensor]]
-            columns[depth] = boxes, more + prod(tensor.shape) - len(self.elements[tensor])
+            columns[depth] = boxes, more + self.trace.size(tensor) - len(self.elements[tensor])
         return columns
 
     def _drawn(self, tensor: Tensor, element: int) -> Box:
         at = self.place(tensor, element)
         name, quantity = self.trace.box(at), self.trace.quantity(at)
         constant = tensor in self.trace.constants
-        kind = "constant" if constant else "input" if tensor.node is None else "unit"
+        kind = "constant" if constant else "unit" if tensor.node is not None and tensor.node.inputs else "input"
         wanted = not constant and self.trace.values[tensor].dtype.kind == "f"
         gradient = self.trace.gradient(at) if wanted else None
         return Box(name, quantity.symbol, quantity.value, gradient, kind, name in self.on_chain)
@@ -130,15 +130,16 @@ def build(trace: Trace, sample: int, paths: Iterable[Path], ends: Ends,
     asked : Asked, optional
     """
     factors = [f for p in paths for f in p.factors]
-    links = {f.edge: f.value for f in factors}
+    links = {f.edge: f.value for f in factors if f.edge}
     on_chain = {box for f in factors for box in (f.box, f.source_box) if box}
     drawing = _Drawing(trace, sample, links, on_chain, asked)
     columns, edges = drawing.columns(), drawing.edges()
-    if asked is not None and not asked.source:
+    if asked is not None and asked.source == "asked":
         depth = next(d for d, (boxes, _) in enumerate(columns) if any(b.id == asked.unit for b in boxes))
-        columns[depth - 1][0].append(Box("asked", asked.weight.symbol, asked.weight.value, asked.gradient, "weight",
-                                         chain=True))
-        edges.append(Edge("asked", asked.unit, local=links.get(edge_name("asked", asked.unit, 0), 1.0)))
+        if depth:       # at depth 0 the unit is the parameter itself
+            columns[depth - 1][0].append(Box("asked", asked.weight.symbol, asked.weight.value, asked.gradient, "weight",
+                                             chain=True))
+            edges.append(Edge("asked", asked.unit, local=links.get(edge_name("asked", asked.unit, 0), 1.0)))
     for column in ends:
         before = [box.id for box in columns[-1][0]]
         columns.append(([box for box, _ in column], 0))
@@ -154,11 +155,11 @@ def _depths(trace: Trace) -> dict[Tensor, int]:
     first_use: dict[Tensor, int] = {}
     exponents: set[Tensor] = set()
     for t in trace.graph.tensors:
-        depths[t] = 1 + max(depths[s] for s in t.node.inputs) if t.node else 0
-        if t.node is not None:
-            for s in t.node.inputs:
-                first_use[s] = min(first_use.get(s, depths[t]), depths[t])
-            if t.node.op.name == "pow":
-                exponents.add(t.node.inputs[1])
-    depths |= {t: first_use.get(t, 1) - 1 for t in trace.graph.inputs}
+        inputs = t.node.inputs if t.node else ()
+        depths[t] = 1 + max((depths[s] for s in inputs), default=-1)
+        for s in inputs:
+            first_use[s] = min(first_use.get(s, depths[t]), depths[t])
+        if t.node is not None and t.node.op.name == "pow":
+            exponents.add(t.node.inputs[1])
+    depths |= {t: max(first_use.get(t, 1) - 1, 0) for t in trace.graph.tensors if not (t.node and t.node.inputs)}
     return {t: d for t, d in depths.items() if not (t in trace.constants and t in exponents)}

@@ -7,7 +7,7 @@ is read off that run. The network itself is not touched.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import isfinite, prod
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,16 @@ import numpy as np
 from fastbp.core.checks import count
 from fastbp.engine.backend import Data
 from fastbp.engine.executable import Executable
+from fastbp.engine.function_loss import Objective
 from fastbp.engine.reference import ReferenceBackend
 from fastbp.graph.graph import Tensor
 from fastbp.ops.base import Array
+from fastbp.ops.sources import ConstantOp
 from fastbp.views.explanations.diagram import Asked, build
 from fastbp.views.explanations.explanation import Explanation
 from fastbp.views.explanations.names import Names
 from fastbp.views.explanations.op_table import account_of
-from fastbp.views.explanations.output_loss import Losses
+from fastbp.views.explanations.output_loss import Losses, WholeLoss
 from fastbp.views.explanations.parts import Check, Derivation, Diagram, Factor, Note, Path, Stage, Update, Use
 from fastbp.views.explanations.paths import Paths, Route
 from fastbp.views.explanations.phrases import Language, language
@@ -50,7 +52,7 @@ def explain(net: Executable, x: Any, y: Any, loss: Any, *, weight: str, lr: floa
     value, gradient = asked.quantity.value, asked.gradient
     found = Explanation(
         Quantity(Symbol("E"), run.losses.total), asked.quantity, f"{name}[{', '.join(map(str, index))}]", gradient,
-        uses, asked.use_count, asked.path_count(uses), run.data.rows, stages, asked.check(),
+        uses, asked.use_count, asked.path_count(uses), run.given.rows, stages, asked.check(),
         Update(float(lr), value, value - float(lr) * gradient), diagram, (), lang)
     return replace(found, notes=tuple(asked.notes(found))).shown(digits=digits)
 
@@ -60,37 +62,51 @@ class _Run:
 
     def __init__(self, net: Executable, x: Any, y: Any, loss: Any, sample_weight: Any) -> None:
         self.own, self.net = net, net.copy(dtype="float64", compute_dtype="float64", backend="reference")
-        self.data = self.net._data(x, y, loss, sample_weight)
-        self.net._check_training(self.data.rows)
-        self.backend = ReferenceBackend(self.net.memory)
+        self.given = self.net._data(x, y, loss, sample_weight)
+        self.net._check_training(self.given.rows)
+        whole = self.net._runner(self.given)
+        if isinstance(whole, Objective):
+            self.graph, self.data, memory = whole.graph, whole.data(self.given), whole.memory
+        else:
+            self.graph, self.data, memory = self.net.graph, self.given, self.net.memory
+        self.backend = ReferenceBackend(memory)
         total, _ = self.backend.loss_and_grad(self.data)
-        self.graph = self.net.graph
+        self.mixed = any(account_of(n.op).spans(n) for n in self.graph.nodes)
+        self.trace = self._trace()
+        self.losses = WholeLoss(self.trace, total) if isinstance(whole, Objective) else \
+            Losses(self.trace, self.data, total)
+        self._finders: dict[int, Paths] = {}
+
+    def _trace(self) -> Trace:
         by_name = {n: t for t, n in self.graph.names.items()}
         values, gradients = ({by_name[n]: a for n, a in arrays.items()}
                              for arrays in (self.backend.values(), self.backend.gradients()))
-        self.mixed = any(account_of(n.op).mixes_rows for n in self.graph.nodes)
-        self.names = Names(self.graph, samples=self.mixed)
-        self.trace = Trace(self.graph, self.backend.contexts(), values, gradients, self.names)
-        self.losses = Losses(self.trace, self.data, total)
-        self._finders: dict[int, Paths] = {}
+        own = set(self.net.graph.inputs)
+        letters: dict[Tensor, str] = {}
+        if self.graph is not self.net.graph:
+            letters = {**dict.fromkeys(self.net.graph.outputs, "o"), **dict.fromkeys(self.graph.outputs, "E"),
+                       **{t: "ρ" if t.name == "sample_weight" else "t" for t in self.graph.inputs if t not in own}}
+        constants = {t: float(values[t].item()) for t in self.graph.tensors if t.node is not None
+                     and isinstance(t.node.op, ConstantOp) and values[t].size == 1}
+        rows = self.given.rows
+        self.names = Names(self.graph, self.mixed and rows > 1, rows, letters, constants, self.net.graph)
+        return Trace(self.graph, self.backend.contexts(), values, gradients, self.names, frozenset(constants))
 
     def finder(self, sample: int) -> Paths:
-        """Return the search for paths from elements of a sample; of all samples where they mix."""
+        """Return the search for paths from elements of a sample; of the whole batch where samples mix."""
         key = 0 if self.mixed else sample
         if key not in self._finders:
-            rows = np.arange(self.data.rows) if self.mixed else np.array([sample])
-            seeds = {o.tensor: o.seed for o in self.losses.outputs}
-            self._finders[key] = Paths(self.graph, self.trace.contexts, rows, seeds, maps_of)
+            self._finders[key] = Paths(self.trace, None if self.mixed else np.array([sample]), self.losses.seeds,
+                                       maps_of)
         return self._finders[key]
 
     def flat(self, at: Place) -> int:
         """Return where an element stands among those that the search for paths counts."""
-        return at.index + (at.sample * _size(at.tensor) if self.mixed else 0)
+        return self.trace.flat(at) if self.mixed else at.index
 
     def place(self, tensor: Tensor, element: int, sample: int) -> Place:
         """Return the element that the search for paths counts so."""
-        size = _size(tensor)
-        return Place(tensor, element // size if self.mixed else sample, element % size)
+        return self.trace.place(tensor, element) if self.mixed else Place(tensor, sample, element)
 
     def gradient_of_own(self, name: str, index: tuple[int, ...]) -> tuple[float, str]:
         """Return what the network's own backend and dtype give, and which these are."""
@@ -98,7 +114,8 @@ class _Run:
         if (self.own.backend, self.own.dtype) == ("reference", "float64"):
             return float(self.net.grads[name][index]), label
         own = self.own.copy()
-        own._backend.loss_and_grad(_in_dtype(self.data, own.dtype))
+        data = _in_dtype(self.given, own.dtype)
+        own._runner(data).loss_and_grad(data)
         return float(own.grads[name][index]), label
 
 
@@ -118,10 +135,12 @@ class _Weight:
 
     def __init__(self, run: _Run, name: str, index: tuple[int, ...]) -> None:
         self.run, self.name, self.index = run, name, index
-        self.parameter = run.graph.parameters[name]
+        self.parameter = run.net.graph.parameters[name]
         self.quantity = Quantity(run.names.parameter(name, index), float(run.net.params[name][index]))
         self.nodes = [self._node(tensor, role) for tensor in run.graph.tensors if tensor.node is not None
                       for role, p in tensor.node.params.items() if p is self.parameter]
+        if not self.nodes:
+            raise ValueError(f"explain: the loss does not depend on {name!r}; its gradient is 0")
         self.gradient = float(sum(n.parts.sum() for n in self.nodes))
         self.use_count = sum(n.parts.size for n in self.nodes)
         self._own = run.gradient_of_own(name, index)
@@ -129,7 +148,9 @@ class _Weight:
     def _node(self, tensor: Tensor, role: str) -> _Node:
         trace = self.run.trace
         slopes, units = account_of(node_of(tensor).op).parameter_slopes(trace, tensor, role, self.index)
-        gradients = trace.gradients[tensor].reshape(self.run.data.rows, -1)[:, units]
+        rows = len(trace.values[tensor])
+        arrived = trace.gradients.get(tensor, np.zeros_like(trace.values[tensor]))
+        gradients = arrived.reshape(rows, -1)[:, units]
         with np.errstate(all="ignore"):
             return _Node(tensor, role, slopes, units, slopes * gradients)
 
@@ -142,35 +163,47 @@ class _Weight:
         shown = np.argsort(-size, kind="stable")[:min(_SAMPLES, terms)]
         shown = shown[size[shown] > 0] if size[shown[0]] > 0 else shown
         each = max(1, terms // len(shown))
+        if self.run.mixed:      # the picture has room for one sample
+            node, sample, _ = self._part(int(shown[0]))
+            self.run.trace.shown = sample if node.tensor.rows else 0
         return tuple(self._use(int(i), each) for i in shown)
 
+    def _part(self, flat: int) -> tuple[_Node, int, int]:
+        """Return the node, sample and position of one use of all."""
+        for node in self.nodes:
+            if flat < node.parts.size:
+                return node, *divmod(flat, len(node.units))
+            flat -= node.parts.size
+        raise AssertionError("there are no more uses")
+
     def _use(self, flat: int, limit: int) -> Use:
-        k = 0
-        while flat >= self.nodes[k].parts.size:
-            flat -= self.nodes[k].parts.size
-            k += 1
-        node, run = self.nodes[k], self.run
-        sample, position = divmod(flat, len(node.units))
+        node, sample, position = self._part(flat)
+        run = self.run
         unit = Place(node.tensor, sample, node.units[position])
         local = parameter_factor(run.trace, unit, node.role, self.index, self.quantity,
                                  float(node.slopes[sample, position]))
         finder, element = run.finder(sample), run.flat(unit)
         paths = tuple(self._path(route, sample, local) for route in finder.largest(node.tensor, element, limit))
         symbol = run.trace.quantity(unit).symbol
-        return Use(sample + 1 if run.data.rows > 1 else 0, position + 1 if len(node.units) > 1 else 0,
-                   str(k + 1) if len(self.nodes) > 1 else "", float(node.parts[sample, position]), paths,
-                   finder.count(node.tensor, element), Quantity(symbol, run.trace.gradient(unit)), symbol, local)
+        return Use(sample + 1 if run.given.rows > 1 and node.tensor.rows else 0,
+                   position + 1 if len(node.units) > 1 else 0,
+                   str(self.nodes.index(node) + 1) if len(self.nodes) > 1 else "", float(node.parts[sample, position]),
+                   paths, finder.count(node.tensor, element), Quantity(symbol, run.trace.gradient(unit)), symbol, local)
 
     def _path(self, route: Route, sample: int, local: Factor) -> Path:
         places = [self.run.place(step.tensor, step.element, sample) for step in route.steps]
         return Path((*self.run.losses.factors(places[-1]), *factors(self.run.trace, route, places), local))
 
     def path_count(self, uses: tuple[Use, ...]) -> int:
-        """Return how many paths there are: as many in each sample."""
-        finder = self.run.finder(max(uses[0].sample - 1, 0))
-        per_sample = sum(finder.count(n.tensor, self.run.flat(Place(n.tensor, 0, u))) for n in self.nodes
-                         for u in n.units)
-        return per_sample * self.run.data.rows
+        """Return how many paths there are: as many in each sample, unless they mix."""
+        run, total = self.run, 0
+        for node in self.nodes:
+            rows = len(node.parts)
+            samples = range(rows) if run.mixed else [max(uses[0].sample - 1, 0)]
+            found = sum(run.finder(s).count(node.tensor, run.flat(Place(node.tensor, s, u)))
+                        for s in samples for u in node.units)
+            total += found if run.mixed else found * rows
+        return total
 
     # ---- the rest of the explanation --------------------------------------------------------------------------------
 
@@ -196,7 +229,7 @@ class _Weight:
     def picture(self, uses: tuple[Use, ...]) -> tuple[Diagram, tuple[Stage, ...]]:
         """Return the diagram of the first use's sample, and the forward pass of the units that it shows."""
         sample = max(uses[0].sample - 1, 0)
-        here = [u for u in uses if u.sample == uses[0].sample]
+        here = uses if self.run.mixed else [u for u in uses if u.sample == uses[0].sample]
         local = here[0].local
         assert local is not None
         diagram, elements = build(self.run.trace, sample, [p for u in here for p in u.paths],
@@ -205,23 +238,23 @@ class _Weight:
         return diagram, self._stages(sample, elements)
 
     def _stages(self, sample: int, elements: dict[Tensor, list[int]]) -> tuple[Stage, ...]:
-        stages = []
+        stages, trace = [], self.run.trace
         for tensor in self.run.graph.tensors:
-            if tensor.node is not None:
-                lines = tuple(line(self.run.trace, Place(tensor, sample, i)) for i in elements[tensor])
+            if tensor.node is not None and tensor not in trace.constants:
+                at = sample if tensor.rows else 0
+                lines = tuple(line(trace, Place(tensor, at, i)) for i in elements.get(tensor, []))
                 label = f"{self.run.graph.names[tensor]}: {tensor.node.op.formula()}"
-                stages.append(Stage(label, lines, _size(tensor) - len(lines)))
-        return (*stages, Stage("loss", self.run.losses.lines(sample)))
+                stages.append(Stage(label, lines, trace.size(tensor) - len(lines)))
+        lines = self.run.losses.lines(sample)
+        return (*stages, Stage("loss", lines)) if lines else tuple(stages)
 
     def notes(self, found: Derivation) -> list[Note]:
         """Return what a reader should know beside the numbers."""
-        losses, notes = self.run.losses, []
-        if self.run.data.rows > 1 and not losses.simple:
-            notes.append(Note("mean" if losses.outputs[0].is_mean else "weighted", {"rows": losses.rows}))
-        for account in (o.account for o in losses.outputs):
-            notes += [Note(key) for key in account.notes]
+        notes = self.run.losses.notes()
         for node in self.run.graph.nodes:
             notes += [Note(key) for key in account_of(node.op).notes]
+        if self.run.names.samples and Note("mixed") not in notes:
+            notes.append(Note("marked"))
         if len(self.nodes) > 1:
             notes.append(Note("shared", {"count": len(self.nodes)}))
         if not self.parameter.trainable:
@@ -231,10 +264,6 @@ class _Weight:
             notes.append(Note("sigma"))
         notes += kink(found.check)
         return [note for i, note in enumerate(notes) if note not in notes[:i]] + _suspicious(found)
-
-
-def _size(tensor: Tensor) -> int:
-    return prod(tensor.shape)
 
 
 def _in_dtype(data: Data, dtype: str) -> Data:

@@ -5,10 +5,11 @@ A new op needs a row; ops of the users' own take the row of the class that they 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from fastbp.ops import activations as act
-from fastbp.ops import scalar
+from fastbp.ops import reduce, reshape, sources, structure
 from fastbp.ops.attention import AttentionOp
 from fastbp.ops.base import Op
 from fastbp.ops.batch_norm import BatchNormOp
@@ -28,23 +29,16 @@ from fastbp.ops.pool import AvgPoolOp, GlobalAvgPoolOp, MaxPoolOp
 from fastbp.ops.positions import PositionsOp
 from fastbp.ops.prelu import PReLUOp
 from fastbp.ops.recurrent import GRUOp, LSTMOp, RNNOp
-from fastbp.ops.reshape import PermuteOp, ReshapeOp
 from fastbp.ops.rms_norm import RMSNormOp
 from fastbp.ops.rotary import RotaryOp
+from fastbp.ops.scalar import ScalarOp
 from fastbp.ops.slice import SliceOp
 from fastbp.ops.softmax import SoftmaxOp
 from fastbp.ops.upsample import UpsampleOp
-from fastbp.views.explanations.accounts import (
-    Account,
-    Affine,
-    Masked,
-    Moved,
-    Normalization,
-    Opaque,
-    Pointwise,
-    Softmax,
-)
+from fastbp.views.explanations.accounts import Account, Opaque
+from fastbp.views.explanations.pointwise import Given, Masked, Moved, OfTable, Pointwise
 from fastbp.views.explanations.rules import ONE, Rule, Rules, named, pieces, same, sided, six
+from fastbp.views.explanations.sums import Affine, Normalization, Reduced, Softmax
 from fastbp.views.explanations.symbols import number, superscript
 
 Values = tuple[float, ...]
@@ -196,41 +190,139 @@ ACCOUNTS: dict[type, Account] = {
     PReLUOp: Opaque("learnt slopes are not written out"),
     RMSNormOp: Opaque("normalisation by the root of a mean square is not written out"),
     GroupNormOp: Opaque("normalisation of groups is not written out"),
-    ReshapeOp: Moved("f"),
-    PermuteOp: Moved("f"),
+    EmbeddingOp: Opaque("ids choose rows of a table"),
+    # elements in another place, of whole arrays
+    reshape.ReshapeOp: Moved("f"),
+    reshape.PermuteOp: Moved("f"),
     SliceOp: Moved("f"),
+    structure.ReshapeOp: Moved(),
+    structure.TransposeOp: Moved(),
+    structure.BroadcastOp: Moved(),
+    structure.IndexOp: Moved(),
+    structure.PlaceOp: Moved(),
+    structure.TakeOp: Moved(),
+    structure.TakeAlongOp: Moved(),
+    structure.JoinOp: Moved(),
+    structure.PadOp: Moved(bare=lambda op: replace(op, constant=0.0)),
+    structure.TakeBackOp: Opaque("where its sums come from is not written out"),
+    structure.TakeAlongBackOp: Opaque("where its sums come from is not written out"),
     # arithmetic
     AddOp: Pointwise(Rules(same("@a + @b"), (ONE, ONE)), "s"),
     MulOp: Pointwise(Rules(Rule("@a · @b", r"@a \cdot @b"), (same("@b"), same("@a"))), "m"),
-    # none
-    EmbeddingOp: Opaque("ids choose rows of a table"),
+    # sums and products of arrays
+    reduce.ReduceOp: Reduced(),
+    reduce.CumsumOp: Opaque("its sums are not written out"),
+    reduce.MatmulOp: Opaque("its sums of products are not written out"),
+    reduce.EinsumOp: Opaque("its sums of products are not written out"),
+    # what expressions begin with, and what they are cut off by
+    sources.ConstantOp: Given("constant"),
+    sources.ParameterOp: Given("parameter", "θ"),
+    sources.RandomOp: Given("random number"),
+    sources.FillOp: Given("constant"),
+    sources.RowsOp: Given("number of rows"),
+    sources.TrainingOp: Given("training"),
+    sources.StopGradientOp: Pointwise(Rules(same("@a"), (ONE,))),
+    sources.CastOp: Pointwise(Rules(same("@a"), (ONE,))),
     # none: users' own
     PythonOp: Opaque("a layer of your own brings no formulas"),
     act.ActivationOp: Pointwise(_unknown, "h"),
-    scalar.ScalarOp: Pointwise(_unknown),
+    ScalarOp: OfTable(_unknown),
     Op: Opaque("an op of your own brings no formulas"),
 }
 
 
-# of the table of scalar functions, by name
+# ---- the table of scalar functions, by name --------------------------------------------------------------------------
+
+
+def _min(op: Op, values: Values, plain: Plain) -> Rules:
+    rules = _max(op, (-values[0], -values[1]), plain)
+    turned = tuple(replace(r, long_text=r.long_text.translate(_TURNED), long_latex=r.long_latex.translate(_TURNED))
+                   for r in rules.derivatives)
+    return Rules(Rule("min(@a, @b)", r"\min(@a, @b)"), turned)
+
+
+_TURNED = str.maketrans("<>", "><")
+
+
+def _clip(op: Op, values: Values, plain: Plain) -> Rules:
+    a, low, high = values
+    text, latex = (("@a < @b", "@a < @b") if a < low else ("@a > @c", "@a > @c") if a > high else
+                   ("@b ≤ @a ≤ @c", r"@b \le @a \le @c"))
+    slopes = (float(low <= a <= high), float(a < low <= high), float(a > high or low > high))
+    return Rules(Rule("min(max(@a, @b), @c)", r"\min(\max(@a, @b), @c)"),
+                 tuple(Rule(six(v), six(v), f"{six(v)} ({text})", rf"{six(v)} \quad ({latex})") for v in slopes))
+
+
+def _where(op: Op, values: Values, plain: Plain) -> Rules:
+    chosen = "b" if values[0] else "c"
+    return Rules(same(f"@{chosen}"), (Rule("0", "0"), *(same(str(int(letter == chosen))) for letter in "bc")))
+
+
+def _written(text: str, latex: str, *slopes: tuple[str, str]) -> OfTable:
+    """Return the row of a function with one formula for it, and one for each derivative."""
+    return OfTable(Rules(Rule(text, latex), tuple(Rule(*slope) for slope in slopes)))
+
+
+def _flat(text: str, latex: str) -> OfTable:
+    """Return the row of a function that has no derivative: it is constant in between its jumps."""
+    return _written(text, latex, ("0", "0"), ("0", "0"))
+
+
+_ONE, _MINUS = ("1", "1"), ("(−1)", "(-1)")
 SCALAR_ACCOUNTS: dict[str, Account] = {
-    "sub": Pointwise(Rules(Rule("@a − @b", "@a - @b"), (ONE, Rule("(−1)", "(-1)")))),
-    "neg": Pointwise(Rules(Rule("−@a", "-@a"), (Rule("(−1)", "(-1)"),))),
-    "div": Pointwise(Rules(
-        Rule("@a / @b", r"\frac{@a}{@b}"),
-        (Rule("(1/@b)", r"\frac{1}{@b}"), Rule("(−@a/@b²)", r"\left(-\frac{@a}{{@b}^2}\right)")))),
-    "pow": Pointwise(_pow),
-    "exp": Pointwise(Rules(Rule("e^(@a)", "e^{@a}"), (Rule("e^(@a)", "e^{@a}"),))),
-    "log": Pointwise(Rules(Rule("ln(@a)", r"\ln(@a)"), (Rule("(1/@a)", r"\frac{1}{@a}"),))),
-    "sqrt": Pointwise(Rules(Rule("√(@a)", r"\sqrt{@a}"), (Rule("1/(2√(@a))", r"\frac{1}{2\sqrt{@a}}"),))),
-    "sin": Pointwise(Rules(Rule("sin(@a)", r"\sin(@a)"), (Rule("cos(@a)", r"\cos(@a)"),))),
-    "cos": Pointwise(Rules(Rule("cos(@a)", r"\cos(@a)"), (Rule("(−sin(@a))", r"(-\sin(@a))"),))),
-    "max": Pointwise(_max),
+    "add": _written("@a + @b", "@a + @b", _ONE, _ONE),
+    "sub": _written("@a − @b", "@a - @b", _ONE, _MINUS),
+    "mul": _written("@a · @b", r"@a \cdot @b", ("@b", "@b"), ("@a", "@a")),
+    "div": _written("@a / @b", r"\frac{@a}{@b}", ("(1/@b)", r"\frac{1}{@b}"),
+                    ("(−@a/@b²)", r"\left(-\frac{@a}{{@b}^2}\right)")),
+    "neg": _written("−@a", "-@a", _MINUS),
+    "pow": OfTable(_pow),
+    "square": _written("@a²", "{@a}^{2}", ("2@a", "2 @a")),
+    "reciprocal": _written("1/@a", r"\frac{1}{@a}", ("(−1/@a²)", r"\left(-\frac{1}{{@a}^2}\right)")),
+    "sqrt": _written("√(@a)", r"\sqrt{@a}", ("1/(2√(@a))", r"\frac{1}{2\sqrt{@a}}")),
+    "exp": _written("e^(@a)", "e^{@a}", ("e^(@a)", "e^{@a}")),
+    "expm1": _written("e^(@a) − 1", "e^{@a} - 1", ("e^(@a)", "e^{@a}")),
+    "exp2": _written("(2)^(@a)", "2^{@a}", ("(2)^(@a) · ln(2)", r"2^{@a} \ln(2)")),
+    "log": _written("ln(@a)", r"\ln(@a)", ("(1/@a)", r"\frac{1}{@a}")),
+    "log1p": _written("ln(1 + @a)", r"\ln(1 + @a)", ("1/(1 + @a)", r"\frac{1}{1 + @a}")),
+    "log2": _written("ln(@a)/ln(2)", r"\log_2(@a)", ("1/(@a · ln(2))", r"\frac{1}{@a \ln(2)}")),
+    "log10": _written("ln(@a)/ln(10)", r"\log_{10}(@a)", ("1/(@a · ln(10))", r"\frac{1}{@a \ln(10)}")),
+    "sin": _written("sin(@a)", r"\sin(@a)", ("cos(@a)", r"\cos(@a)")),
+    "cos": _written("cos(@a)", r"\cos(@a)", ("(−sin(@a))", r"(-\sin(@a))")),
+    "tan": _written("tan(@a)", r"\tan(@a)", ("(1 + @y²)", "(1 + {@y}^2)")),
+    "arctan": _written("arctan(@a)", r"\arctan(@a)", ("1/(1 + @a²)", r"\frac{1}{1 + {@a}^2}")),
+    "sinh": _written("sinh(@a)", r"\sinh(@a)", ("cosh(@a)", r"\cosh(@a)")),
+    "cosh": _written("cosh(@a)", r"\cosh(@a)", ("sinh(@a)", r"\sinh(@a)")),
+    "tanh": _written("tanh(@a)", r"\tanh(@a)", ("(1 − @y²)", "(1 - {@y}^2)")),
+    "erf": _written("erf(@a)", r"\operatorname{erf}(@a)",
+                    ("2/√(π) · e^(−(@a)²)", r"\tfrac{2}{\sqrt{\pi}} \, e^{-(@a)^2}")),
+    "normal_cdf": _written("Φ(@a)", r"\Phi(@a)", ("φ(@a)", r"\varphi(@a)")),
+    "sigmoid": _written("σ(@a)", r"\sigma(@a)", ("@y(1 − @y)", "@y(1 - @y)")),
+    "softplus": _written("ln(1 + e^(@a))", r"\ln(1 + e^{@a})", ("σ(@a)", r"\sigma(@a)")),
+    "logaddexp": _written("ln(e^(@a) + e^(@b))", r"\ln(e^{@a} + e^{@b})", ("σ(@a − @b)", r"\sigma(@a - @b)"),
+                          ("σ(@b − @a)", r"\sigma(@b - @a)")),
+    "abs": _written("|@a|", "|@a|", ("sign(@a)", r"\operatorname{sign}(@a)")),
+    "max": OfTable(_max),
+    "min": OfTable(_min),
+    "clip": OfTable(_clip),
+    "where": OfTable(_where),
+    "mod": _written("@a mod @b", r"@a \bmod @b", _ONE, ("(−floor(@a / @b))", r"(-\lfloor @a / @b \rfloor)")),
+    "sign": _flat("sign(@a)", r"\operatorname{sign}(@a)"),
+    "floor": _flat("floor(@a)", r"\lfloor @a \rfloor"),
+    "ceil": _flat("ceil(@a)", r"\lceil @a \rceil"),
+    "rint": _flat("round(@a)", r"\operatorname{round}(@a)"),
+    "floor_div": _flat("floor(@a / @b)", r"\lfloor @a / @b \rfloor"),
+    "less": _flat("@a < @b", "@a < @b"), "less_equal": _flat("@a ≤ @b", r"@a \le @b"),
+    "greater": _flat("@a > @b", "@a > @b"), "greater_equal": _flat("@a ≥ @b", r"@a \ge @b"),
+    "equal": _flat("@a = @b", "@a = @b"), "not_equal": _flat("@a ≠ @b", r"@a \ne @b"),
+    "and": _flat("@a and @b", r"@a \land @b"), "or": _flat("@a or @b", r"@a \lor @b"),
+    "xor": _flat("@a or @b, not both", r"@a \oplus @b"), "not": _flat("not @a", r"\lnot @a"),
+    "isnan": _flat("@a is NaN", r"@a = \mathrm{NaN}"), "isfinite": _flat("@a is finite", r"|@a| < \infty"),
 }
 
 
 def account_of(op: Op) -> Account:
     """Return the row of an op, or of the nearest class that it derives from."""
-    if isinstance(op, scalar.ScalarOp) and op.function in SCALAR_ACCOUNTS:
+    if isinstance(op, ScalarOp) and op.function in SCALAR_ACCOUNTS:
         return SCALAR_ACCOUNTS[op.function]
     return next(ACCOUNTS[kind] for kind in type(op).__mro__ if kind in ACCOUNTS)

@@ -13,7 +13,7 @@ from fastbp.objectives.custom import CustomLoss
 from fastbp.objectives.losses import CrossEntropy, Loss
 from fastbp.ops.base import Array
 from fastbp.views.explanations.loss_table import LossAccount, account_of
-from fastbp.views.explanations.parts import Box, Factor, Line
+from fastbp.views.explanations.parts import Box, Factor, Line, Note
 from fastbp.views.explanations.rules import ONE, Rule
 from fastbp.views.explanations.symbols import Formula, Quantity, Symbol
 from fastbp.views.explanations.trace import Place, Trace
@@ -120,9 +120,21 @@ class Losses:
         self.simple = len(self.outputs) == 1 and (first.joint or (first.shares.size == 1 and first.shares.item() == 1))
 
     @property
+    def seeds(self) -> dict[Tensor, Array]:
+        """∂E/∂o of each output."""
+        return {o.tensor: o.seed for o in self.outputs}
+
+    @property
     def rows(self) -> int:
         """Rows that the first loss is a mean of."""
         return int(self.outputs[0].shares.size)
+
+    def notes(self) -> list[Note]:
+        """Return what a reader should know of the loss."""
+        notes = [Note(key) for output in self.outputs for key in output.account.notes]
+        if self._batch == 1 or self.simple:
+            return notes
+        return [Note("mean" if self.outputs[0].is_mean else "weighted", {"rows": self.rows}), *notes]
 
     def factors(self, at: Place) -> list[Factor]:
         """Return what leads from E to an element of an output: the share of its row, and the slope of the loss."""
@@ -195,3 +207,32 @@ class Losses:
         if self.outputs[0].is_mean:
             return Formula(f"(1/{self.rows}) · Σₛ Eₛ", rf"\tfrac{{1}}{{{self.rows}}} \textstyle\sum_s E_s")
         return Formula("Σₛ ρₛ · Eₛ", r"\textstyle\sum_s \rho_s E_s")
+
+
+class WholeLoss:
+    """A loss that is a part of the graph: its last tensor is E."""
+
+    def __init__(self, trace: Trace, total: float) -> None:
+        self._trace, self.total = trace, total
+
+    @property
+    def seeds(self) -> dict[Tensor, Array]:
+        """∂E/∂E."""
+        (loss,) = self._trace.graph.outputs
+        return {loss: np.ones_like(self._trace.values[loss][0])}
+
+    def notes(self) -> list[Note]:
+        """Return nothing: all there is to know stands in the graph."""
+        return []
+
+    def factors(self, at: Place) -> list[Factor]:
+        """Return nothing: paths begin with E."""
+        return []
+
+    def boxes(self, sample: int) -> list[list[tuple[Box, Tensor | None]]]:
+        """Return nothing: E is drawn as a part of the graph."""
+        return []
+
+    def lines(self, sample: int) -> tuple[Line, ...]:
+        """Return nothing: E has a stage of its own."""
+        return ()

@@ -41,8 +41,8 @@ class Factor:
 
     @property
     def edge(self) -> str:
-        """The line of the diagram that it belongs to."""
-        return edge_name(self.source_box or "asked", self.box, self.operand)
+        """The line of the diagram that it belongs to; "" for one that is not drawn."""
+        return edge_name(self.source_box, self.box, self.operand) if self.box and self.source_box else ""
 
 
 @dataclass(frozen=True)

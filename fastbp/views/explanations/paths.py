@@ -18,17 +18,18 @@ their logarithms, so that a thousand layers neither vanish nor overflow.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from math import inf, isfinite, log2
 
 import numpy as np
 
-from fastbp.graph.graph import Graph, Node, Tensor
+from fastbp.graph.graph import Node, Tensor
 from fastbp.ops.base import Array, Context
 from fastbp.views.explanations.local_maps import LocalMap, log_size
 from fastbp.views.explanations.parts import product
+from fastbp.views.explanations.trace import Trace
 
 
 @dataclass(frozen=True)
@@ -87,26 +88,24 @@ class Paths:
 
     Parameters
     ----------
-    graph : Graph
-    contexts : dict of Tensor to Context
-        Of the last run, for every tensor that a node made.
-    rows : array of int
-        The samples to look at: one of them, or all where the graph mixes rows.
+    trace : Trace
+    rows : array of int or None
+        The samples to look at; None for whole arrays, where the graph mixes rows.
     seeds : dict of Tensor to array
         The gradient of the loss for each output, of the whole batch.
     maps_of : function of node, context and rows
-        Returns how the node's output depends on each of its inputs.
+        Returns how the node's output depends on each of its inputs, None where it has no derivative.
     """
 
-    def __init__(self, graph: Graph, contexts: dict[Tensor, Context], rows: Array, seeds: dict[Tensor, Array],
-                 maps_of: Callable[[Node, Context, Array], list[LocalMap]]) -> None:
-        self._graph, self._contexts, self._rows, self._maps_of = graph, contexts, rows, maps_of
-        self._seeds = {t: np.asarray(s[rows], float).ravel() for t, s in seeds.items()}
-        self._consumers: dict[Tensor, list[tuple[Tensor, int]]] = {t: [] for t in graph.tensors}
-        for t in graph.tensors:
+    def __init__(self, trace: Trace, rows: Array | None, seeds: dict[Tensor, Array],
+                 maps_of: Callable[[Node, Context, Array | None], list[LocalMap | None]]) -> None:
+        self._trace, self._rows, self._maps_of = trace, rows, maps_of
+        self._seeds = {t: np.asarray(s if rows is None else s[rows], float).ravel() for t, s in seeds.items()}
+        self._consumers: dict[Tensor, list[tuple[Tensor, int]]] = {t: [] for t in trace.graph.tensors}
+        for t in trace.graph.tensors:
             for place, source in enumerate(t.node.inputs if t.node else ()):
                 self._consumers[source].append((t, place))
-        self._maps: dict[Tensor, list[LocalMap]] = {}
+        self._maps: dict[Tensor, list[LocalMap | None]] = {}
         self._potentials: dict[Tensor, Array] = {}
         self._counts: dict[Tensor, Array] = {}
 
@@ -143,8 +142,8 @@ class Paths:
         if tensor in self._seeds:
             seed = float(self._seeds[tensor][element])
             ways.append((_log(seed), visit.to(None, 0, seed)))
-        for consumer, place in self._consumers[tensor]:
-            targets, derivatives = self._maps[consumer][place].edges(element)
+        for consumer, place, local in self._ways(tensor):
+            targets, derivatives = local.edges(element)
             with np.errstate(invalid="ignore"):
                 sizes = _nan_to_largest(log_size(derivatives) + self._potentials[consumer][targets])
             ways += [(float(sizes[i]), visit.to(consumer, int(targets[i]), float(derivatives[i]), place))
@@ -158,7 +157,7 @@ class Paths:
         """Find potentials and counts of a tensor and of all that lies between it and the loss."""
         if start in self._potentials:
             return
-        tensors = self._graph.tensors
+        tensors = self._trace.graph.tensors
         between = {start}
         following = tensors[tensors.index(start):]
         for t in following:
@@ -169,19 +168,27 @@ class Paths:
                 self._add_up(t)
 
     def _add_up(self, tensor: Tensor) -> None:
-        seed = self._seeds.get(tensor)
-        potentials: list[Array] = [] if seed is None else [log_size(seed)]
-        counts: list[Array] = [] if seed is None else [np.ones(len(seed), object)]
+        values = self._trace.values[tensor]
+        size = values.size if self._rows is None else values[self._rows].size
+        potential, count = np.full(size, -inf), np.zeros(size, object)
+        if tensor in self._seeds:
+            potential, count = log_size(self._seeds[tensor]), count + 1
+        for consumer, _, local in self._ways(tensor):
+            with np.errstate(invalid="ignore"):
+                potential = np.maximum(potential, _nan_to_largest(local.best(self._potentials[consumer])))
+            count = count + local.counts(self._counts[consumer])
+        self._potentials[tensor], self._counts[tensor] = potential, count
+
+    def _ways(self, tensor: Tensor) -> Iterator[tuple[Tensor, int, LocalMap]]:
+        """Yield what a tensor enters: the tensor that is made, which operand it is, and how the one depends on it."""
         for consumer, place in self._consumers[tensor]:
             if consumer not in self._maps:
                 assert consumer.node is not None
                 with np.errstate(all="ignore"):
-                    self._maps[consumer] = self._maps_of(consumer.node, self._contexts[consumer], self._rows)
-            with np.errstate(invalid="ignore"):
-                potentials.append(_nan_to_largest(self._maps[consumer][place].best(self._potentials[consumer])))
-            counts.append(self._maps[consumer][place].counts(self._counts[consumer]))
-        self._potentials[tensor] = np.max(potentials, axis=0)
-        self._counts[tensor] = np.sum(counts, axis=0)
+                    self._maps[consumer] = self._maps_of(consumer.node, self._trace.contexts[consumer], self._rows)
+            local = self._maps[consumer][place]
+            if local is not None:
+                yield consumer, place, local
 
 
 def _log(value: float) -> float:

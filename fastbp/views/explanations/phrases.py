@@ -60,6 +60,8 @@ PHRASES: dict[str, dict[str, str]] = {
     "mixed": {"en": "Batch normalisation mixes the samples: a path may pass from one to another. ⟨k⟩ marks sample k.",
               "ko": "배치 정규화는 표본을 섞으므로 경로가 한 표본에서 다른 표본으로 이어질 수 있습니다. ⟨k⟩는 "
                     "k번째 표본입니다."},
+    "marked": {"en": "Samples meet in this computation: ⟨k⟩ marks sample k.",
+               "ko": "이 계산에서는 표본들이 만납니다. ⟨k⟩는 k번째 표본입니다."},
     "shared": {"en": "The layer is used {count} times with the same weights: the gradient is the sum over its uses.",
                "ko": "이 층은 같은 가중치로 {count}번 쓰이므로, 기울기는 쓰인 곳마다 구한 값의 합입니다."},
     "dropout": {"en": "Dropout is at work, as in training: the mask is that of the next step.",

@@ -121,7 +121,7 @@ class ScalarRun:
         self.forward()
         trace = self._trace(self._backward())
         source, target = (trace.quantity(Place(p.tensor, 0, 0)) for p in (variable, self.target))
-        finder = Paths(self.graph, trace.contexts, np.array([0]), {self.target.tensor: np.ones((1, 1))}, maps_of)
+        finder = Paths(trace, np.array([0]), {self.target.tensor: np.ones((1, 1))}, maps_of)
         found = (factors(trace, route, [Place(step.tensor, 0, 0) for step in route.steps])
                  for route in finder.largest(variable.tensor, 0, terms))
         paths = tuple(Path(along) for along in found if along)

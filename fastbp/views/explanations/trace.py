@@ -6,7 +6,9 @@ Networks and scalar expressions share it; all they do not share are the names.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
+
+import numpy as np
 
 from fastbp.graph.graph import Graph, Node, Tensor
 from fastbp.ops.base import Array, Context
@@ -28,7 +30,7 @@ class Naming(Protocol):
 
 @dataclass(frozen=True)
 class Place:
-    """One element of a tensor in the batch: the sample, and the place in the flat sample."""
+    """One element of a tensor: the sample (0 where the batch shares one array), and the place in the flat sample."""
 
     tensor: Tensor
     sample: int
@@ -44,9 +46,14 @@ class Trace:
     graph : Graph
     contexts : dict of Tensor to Context
     values, gradients : dict of Tensor to array (B, *sample shape)
+        An array that the whole batch shares has a first axis of one.
     names : Naming
     constants : set of Tensor
-        Inputs that stand for plain numbers.
+        Those that stand for plain numbers.
+    shown : int or None
+        The sample that the diagram shows, where samples mix.
+    cache : dict of Tensor to anything
+        What accounts find out once.
     """
 
     graph: Graph
@@ -58,9 +65,31 @@ class Trace:
 
     def __post_init__(self) -> None:
         self._numbers = {t: i for i, t in enumerate(self.graph.tensors)}
+        self.values, self.gradients = ({t: a if t.rows else a[None] for t, a in arrays.items()}
+                                       for arrays in (self.values, self.gradients))
+        self.shown: int | None = None
+        self.cache: dict[Tensor, Any] = {}
+
+    def size(self, tensor: Tensor) -> int:
+        """Return how many elements a sample has, or the one array that the whole batch shares."""
+        return int(self.values[tensor][0].size)
+
+    def here(self, tensor: Tensor, index: int) -> Place:
+        """Return an element of the sample that is shown, or of the array that the batch shares."""
+        return Place(tensor, self.shown or 0 if tensor.rows else 0, index)
+
+    def flat(self, at: Place) -> int:
+        """Return where an element stands in the whole array."""
+        return at.sample * self.size(at.tensor) + at.index
+
+    def place(self, tensor: Tensor, element: int) -> Place:
+        """Return the element that stands there in the whole array."""
+        return Place(tensor, *divmod(element, self.size(tensor)))
 
     def box(self, at: Place) -> str:
-        """Return what the diagram calls an element."""
+        """Return what the diagram calls an element; "" for one of another sample than the one that is shown."""
+        if self.shown is not None and at.tensor.rows and at.sample != self.shown:
+            return ""
         return f"t{self._numbers[at.tensor]}-{at.index}"
 
     def quantity(self, at: Place) -> Quantity:
@@ -83,10 +112,20 @@ class Trace:
         name = self.graph.parameter_name(node_of(tensor).params[role])
         return Quantity(self.names.parameter(name, index), float(self.contexts[tensor].params[role][index]))
 
-    def operands(self, at: Place) -> dict[str, Quantity]:
-        """Return the elements of the node's inputs at the same place, as @a, @b, …"""
-        return {letter: self.quantity(Place(t, at.sample, at.index))
-                for letter, t in zip("abcdefgh", node_of(at.tensor).inputs, strict=False)}
+    def parts(self, at: Place) -> list[Place]:
+        """Return the element of each input of a node that stands at the place of one of its output, as NumPy has it."""
+        ctx, node = self.contexts[at.tensor], node_of(at.tensor)
+        assert ctx.output is not None
+        where: tuple[Any, ...] = ()
+        found = []
+        for t, x in zip(node.inputs, ctx.inputs, strict=True):
+            if x.shape == ctx.output.shape:
+                found.append(Place(t, at.sample, at.index))
+                continue
+            where = where or np.unravel_index(self.flat(at), ctx.output.shape)
+            inside = [0 if size == 1 else i for i, size in zip(where[len(where) - x.ndim:], x.shape, strict=True)]
+            found.append(self.place(t, int(np.ravel_multi_index(inside, x.shape)) if inside else 0))
+        return found
 
 
 def node_of(tensor: Tensor) -> Node:

@@ -12,9 +12,16 @@ from fastbp.views.explanations.symbols import Quantity
 from fastbp.views.explanations.trace import Place, Trace, node_of
 
 
-def maps_of(node: Node, ctx: Context, rows: Array) -> list[LocalMap]:
-    """Return how a node's output depends on each of its inputs, for these rows of the batch."""
-    return account_of(node.op).maps(node, ctx, rows)
+def maps_of(node: Node, ctx: Context, rows: Array | None) -> list[LocalMap | None]:
+    """Return how a node's output depends on each of its inputs, for these rows or for the whole batch.
+
+    None stands for an input that no gradient goes to: whole numbers, conditions, what is rounded or stopped.
+    """
+    derived = [node.op.has_gradient(i) and x.dtype.kind == "f" for i, x in enumerate(ctx.inputs)]
+    if not any(derived):
+        return [None] * len(derived)
+    maps = account_of(node.op).maps(node, ctx, rows)
+    return [local if has else None for has, local in zip(derived, maps, strict=True)]
 
 
 def line(trace: Trace, at: Place) -> Line:
@@ -42,6 +49,6 @@ def parameter_factor(trace: Trace, unit: Place, role: str, index: tuple[int, ...
     rule, quantities, source = account_of(node_of(unit.tensor).op).parameter_rule(trace, unit, role, index)
     formula = rule.formula(quantities)
     return Factor(trace.quantity(unit).symbol, weight.symbol, value, formula, formula, trace.box(unit),
-                  "" if source is None else trace.box(source))
+                  "asked" if source is None else trace.box(source))
 
 

@@ -14,7 +14,10 @@ import pytest
 import fastbp as fb
 import fastbp.chainrule as cr
 from fastbp.views.explanations.local_maps import Dense, Elementwise, Grouped, Sparse
+from fastbp.views.explanations.names import Names
 from fastbp.views.explanations.paths import Paths
+from fastbp.views.explanations.trace import Trace
+from fastbp.views.explanations.written import maps_of
 
 OPTIONS = {"dtype": "float64", "seed": 0, "backend": "reference"}
 
@@ -135,8 +138,9 @@ def test_nan_comes_first_and_zero_last():
     net.params["1.weight"] = [[0.0], [np.nan], [2.0]]
     graph = net.graph
     net.forward([[1.0]], training=True)
-    from fastbp.views.explanations.written import maps_of
-    finder = Paths(graph, net._backend.contexts(), np.array([0]), {graph.outputs[0]: np.ones((1, 1))}, maps_of)
+    values = {t: net._backend.values()[name] for t, name in graph.names.items()}
+    trace = Trace(graph, net._backend.contexts(), values, {}, Names(graph))
+    finder = Paths(trace, np.array([0]), {graph.outputs[0]: np.ones((1, 1))}, maps_of)
     found = finder.largest(graph.inputs[0], 0, 3)
     products = [route.product for route in found]
     assert np.isnan(products[0])
