@@ -198,6 +198,8 @@ class NativeBackend:
         for loss, tensor, target in zip(data.losses, self._graph.outputs, data.targets, strict=True):
             kind: Kind = "int64" if target.dtype.kind == "i" else "real"
             name = loss.native_name(target)
+            if name != "python":
+                _check_target(loss, tensor, target)
             specs.append(LossSpec(name, loss.native(tensor.shape, target), target.shape[1:], kind,
                                   loss if name == "python" else None))
         return Purpose(tuple(specs), data.sample_weight is not None, backward, input_grads, updates)
@@ -356,6 +358,14 @@ def _tame_rate(update: Update) -> float:
         return -1.0
     rate = max((s.rate for s in update.segments), default=1.0)
     return min(_TAME_RATE, _TAME_DECAY / decay if decay else _TAME_RATE) / max(rate, 1.0)
+
+
+def _check_target(loss: Loss, tensor: Tensor, target: Array) -> None:
+    """Refuse targets that a class of the user's own made, and that the C twin would read past the end of."""
+    shape, labels = loss.native_target(tensor.shape, target)
+    if target.shape[1:] != shape or (target.dtype.kind == "i") != labels:
+        raise ValueError(f"{loss}: targets() gave an array of shape {target.shape} and dtype {target.dtype}; expected "
+                         f"{(len(target), *shape)} {'integers' if labels else 'real numbers'}")
 
 
 @contextmanager

@@ -107,6 +107,10 @@ class Loss(OnArrays, Worded, ABC):
         """Return the name of the C twin."""
         return self.name
 
+    def native_target(self, out_shape: Shape, target: Array) -> tuple[Shape, bool]:
+        """Return the shape of one row of the targets that the C twin reads, and whether they are labels."""
+        return self._target_shape(out_shape), False
+
     def _attrs(self) -> tuple[float, ...]:
         return ()
 
@@ -520,6 +524,9 @@ class CrossEntropy(Loss):
 
     def native_name(self, target: Array) -> str:
         return "cross_entropy" if _is_labels(target) else "soft_cross_entropy"
+
+    def native_target(self, out_shape: Shape, target: Array) -> tuple[Shape, bool]:
+        return (out_shape[:-1], True) if _is_labels(target) else (out_shape, False)
 
     def plain_domain(self, target: Array) -> tuple[float, float] | None:
         return super().plain_domain(target) if _is_labels(target) else None  # probabilities must sum to 1

@@ -232,6 +232,52 @@ def test_unknown_monitor():
         trainer.fit(x, y, callbacks=[cb.EarlyStopping("val_loss")])
 
 
+@pytest.mark.parametrize(("monitor", "mode"), [
+    (None, "min"), ("loss", "min"), ("val_loss", "min"), ("accuracy", "max"), ("val_accuracy", "max"),
+    ("val_accuracy_0", "max"), ("accuracy_12", "max")])
+def test_fastbps_own_entries_are_known_to_be_better_lower_or_higher(monitor, mode):
+    assert f"mode={mode!r}" in repr(cb.EarlyStopping(monitor))
+    for columns in ([3, 2, 1, 0], [0, 1, 2, 3]):
+        stopping = cb.EarlyStopping(monitor, patience=0, restore_best=False)
+        name = monitor or "val_loss"
+        trainer = early(stopping, epochs=4, **{name: columns})
+        assert (len(trainer.history) == 4) == ((columns[0] > columns[-1]) == (mode == "min"))
+
+
+@pytest.mark.parametrize("monitor", [
+    "val_score", "val_accuracy_", "balanced_accuracy", "val_my_loss", "lr", "loss_0", ""])
+@pytest.mark.parametrize("make", [cb.EarlyStopping, cb.ReduceLROnPlateau,
+                                  lambda **options: cb.ModelCheckpoint("run", **options)],
+                         ids=["EarlyStopping", "ReduceLROnPlateau", "ModelCheckpoint"])
+def test_other_entries_want_a_mode(make, monitor):
+    with pytest.raises(ValueError, match=re.escape(f"monitor is {monitor!r}, of which only you know") + '.*mode="min" or'):
+        make(monitor=monitor)
+    for mode in ("min", "max"):
+        make(monitor=monitor, mode=mode)
+
+
+@each_backend
+def test_early_stopping_by_the_accuracy_of_one_of_several_outputs(backend):
+    h = fb.Input(2)
+    net = fb.Network(h, (fb.Linear(2, 2)(h), fb.Linear(2, 3)(h)), seed=0, backend=backend)
+    trainer = fb.Trainer(net, (fb.CrossEntropy(), fb.CrossEntropy()), fb.SGD(0.5))
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(40, 2)), (rng.integers(0, 2, 40), rng.integers(0, 3, 40))
+    stopping = cb.EarlyStopping("val_accuracy_0", patience=20)
+    history = trainer.fit(x, y, epochs=12, validation_data=(x, y), callbacks=[stopping])
+    assert stopping.best == max(history["val_accuracy_0"])
+    assert trainer.evaluate(x, y)["accuracy_0"] == pytest.approx(stopping.best)
+
+
+@pytest.mark.parametrize("every", [0, -1, 1.5, "1"])
+def test_a_period_that_is_none_is_refused(every):
+    trainer, x, y = regression()
+    note = cb.Lambda()
+    note.every = every
+    with pytest.raises(ValueError, match="Lambda: every is .*; expected a positive integer"):
+        trainer.fit(x, y, callbacks=[note])
+
+
 @pytest.mark.parametrize(("make", "message"), [
     (lambda: cb.EarlyStopping(patience=-1), "EarlyStopping: patience is -1; expected an integer of at least 0"),
     (lambda: cb.EarlyStopping(mode="up"), 'EarlyStopping: mode is \'up\'; expected "min" or "max"'),

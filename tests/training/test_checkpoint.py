@@ -20,6 +20,7 @@ from fastbp.training.callbacks import (
     ReduceLROnPlateau,
     TensorBoard,
 )
+from fastbp.training.checkpoint import TrainingState, load, save
 
 pytest.importorskip("safetensors")
 
@@ -186,6 +187,37 @@ def test_model_checkpoint_keeps_the_best(tmp_path):
     kept = {"best", *(f"{e:02d}-{losses[e - 1]:.2f}" for e in (2, 4))}
     assert {p.name for p in tmp_path.iterdir()} == kept
     assert every.last_path == tmp_path / f"04-{losses[3]:.2f}"
+
+
+def test_the_best_of_several_fits_is_kept(tmp_path):
+    x, y = data()
+    trainer = new_trainer(fb.SGD(0.05))
+    best = ModelCheckpoint(tmp_path / "best", best_only=True)
+    losses = trainer.fit(x, y, epochs=6, callbacks=[best])["loss"]
+    kept = (tmp_path / "best").read_bytes()
+    trainer.lr = 50.0
+    history = trainer.fit(x, y, epochs=2, callbacks=[best])
+    assert min(history["loss"][6:]) > min(losses) == best.best, "the second fit is worse"
+    assert (tmp_path / "best").read_bytes() == kept
+    trainer = fb.Trainer.resume(tmp_path / "best", backend="reference")
+    trainer.lr = 0.05
+    after = trainer.fit(x, y, epochs=20, callbacks=[best])["loss"]
+    assert min(after) < min(losses) > best.best == min(after)
+    assert fb.Trainer.resume(tmp_path / "best", backend="reference").history["loss"][-1] == best.best
+
+
+def test_a_checkpoint_is_made_of_a_plain_state(tmp_path):
+    x, y = data()
+    trainer = new_trainer(clip_norm=1.0)
+    trainer.fit(x, y, epochs=2)
+    state = TrainingState(trainer.net, trainer.loss, trainer.optimizer, 7, trainer.update.state, None, 0.5,
+                          [{"epoch": 1, "loss": 0.25}], [("EarlyStopping", {"best": 0.5})])
+    save(state, tmp_path / "run")
+    found = load(tmp_path / "run", None, None, "reference", ())
+    assert (found.step, found.clip_norm, found.clip_value) == (7, None, 0.5)
+    assert (found.loss, found.history, found.callbacks) == (trainer.loss, state.history, state.callbacks)
+    for array, other in zip(found.arrays, state.arrays, strict=True):
+        np.testing.assert_array_equal(array, other)
 
 
 def test_model_checkpoint_goes_on_with_the_best(tmp_path):
