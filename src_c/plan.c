@@ -131,9 +131,7 @@ void fbp_feed_integers(const fbp_node *node, const fbp_run *run, int64_t lo, int
 void fbp_update_units(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
     (void)scratch;
-    const int64_t size = run->update->item_size;
-    fbp_update_piece(run->update, (char *)node->p[0] + lo * size, (const char *)node->dp[0] + lo * size, hi - lo,
-                     node->decay[0], node->rate[0]);
+    fbp_update_piece(run->update, node, 0, lo, hi - lo);
 }
 
 double fbp_total_loss(double *const *row_losses, const int64_t *loss_rows, int64_t n_losses, int64_t rows)

@@ -87,14 +87,13 @@ static void FN(embedding_gradient)(const fbp_node *node, const fbp_run *run, int
 {
     (void)scratch;
     const int64_t C = node->dim[2], *ends = node->save[0], *order = node->save[1];
-    T *dW = node->dp[0], *W = node->p[0];
+    T *dW = node->dp[0];
     if (!dW) return;
     for (int64_t v = lo; v < hi; v++) {
         const int64_t begin = v ? ends[v - 1] : 0;
         FN(sum_of_places)(dW + v * C, node->dy, order + begin, v == node->dim[3] ? 0 : ends[v] - begin, C);
     }
-    if (node->fusion.updates && run->update)
-        fbp_update_piece(run->update, W + lo * C, dW + lo * C, (hi - lo) * C, node->decay[0], node->rate[0]);
+    if (node->fusion.updates && run->update) fbp_update_piece(run->update, node, 0, lo * C, (hi - lo) * C);
 }
 
 static const fbp_phases FN(embedding_phases) = {

@@ -177,10 +177,8 @@ static void FN(finish_gradient)(const void *context, int64_t i, int64_t rows)
     const FN(weight_block) *block = context;
     const fbp_node *n = block->node;
     const int64_t I = n->dim[1], O = n->dim[2], row = block->first + i;
-    T *W = (T *)n->p[0] + row * O;
-    fbp_update_piece(block->update, W, (const T *)n->dp[0] + row * O, rows * O, n->decay[0],
-                     n->rate[0]);
-    if (n->prepared) FN(transpose_block)((T *)n->prepared + row, I, W, O, rows, O);
+    fbp_update_piece(block->update, n, 0, row * O, rows * O);
+    if (n->prepared) FN(transpose_block)((T *)n->prepared + row, I, (const T *)n->p[0] + row * O, O, rows, O);
 }
 
 /* dW = x^T dy for `rows` rows of W, of which x has the columns, over B rows; e finishes blocks of them. */
@@ -240,7 +238,7 @@ static void FN(linear_gradient_phase)(const fbp_node *n, const fbp_run *run, int
     if (n->dp[0] && lo < hi) FN(linear_gradient_weight)(n, update, n->x[0], n->dy, B, lo, hi, scratch);
     if (n->dp[1] && lo == 0) {
         FN(column_sums)(n->dp[1], n->dy, B, O);
-        if (update) fbp_update_piece(update, n->p[1], n->dp[1], O, n->decay[1], n->rate[1]);
+        if (update) fbp_update_piece(update, n, 1, 0, O);
     }
 }
 
