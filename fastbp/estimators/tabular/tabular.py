@@ -177,7 +177,12 @@ class BaseTabular(BaseEstimator, ABC):  # type: ignore[misc]
 
     def _scorer(self, folds: list[Array], targets: Array, weights: Array | None) -> Score:
         rows = np.concatenate(folds)
-        return lambda said: self._score_held_out(said, targets[rows], None if weights is None else weights[rows])
+        judged = self._judged_by(targets[rows], None if weights is None else weights[rows])
+        return lambda said: self._score_held_out(said, targets[rows], judged)
+
+    def _judged_by(self, targets: Array, weights: Array | None) -> Array | None:
+        """Return how much each row held out counts."""
+        return weights
 
     def _keep(self, runs: list[Run], folds: list[Array], targets: Array, weights: Array | None) -> None:
         """Keep the networks of the epochs that say best, together, what the rows held out are."""
