@@ -126,7 +126,7 @@ def initialise(net: Network, architecture: Architecture, rows: Encoded, rng: np.
         weight, bias = params[f"hidden{i}.weight"], params[f"hidden{i}.bias"]
         drawn = rng.standard_normal(weight.shape)
         z = h.reshape(-1, len(drawn)) @ drawn
-        spread = z.std(axis=0) + 1e-6
+        spread = _spread(z)
         z /= spread
         weight[...] = drawn / spread
         share = rng.exponential(size=(5, z.shape[1]))
@@ -134,6 +134,13 @@ def initialise(net: Network, architecture: Architecture, rows: Encoded, rng: np.
         bias[...] = -(picked * share).sum(axis=0) / share.sum(axis=0)
         op = next(node.op for node in net.graph.nodes if node.op.derivative_from)
         h = op.forward(Context(), z + bias)
+
+
+def _spread(z: Array) -> Array:
+    """Return the standard deviation of each column, or its size where it hardly varies."""
+    spread, size = z.std(axis=0), np.sqrt(np.mean(z**2, axis=0))
+    found = np.where(spread > 1e-3 * size, spread, size)
+    return np.asarray(np.where(found > 0, found, 1.0))
 
 
 def _features(net: Network, architecture: Architecture, rows: Encoded) -> Array:

@@ -37,6 +37,8 @@ EMBEDDED_COLUMNS = 256
 """More columns of numbers than this are not embedded by "auto"."""
 
 
+FEW_NUMBERS, WAVES, PIECES = 24, 1, 2
+"""More columns of numbers than this have narrower embeddings."""
 SMALL_ROWS = 5000
 """So few rows have more folds."""
 ATTEMPTS = 3
@@ -177,7 +179,12 @@ class BaseTabular(BaseEstimator, ABC):  # type: ignore[misc]
 
     def _scorer(self, folds: list[Array], targets: Array, weights: Array | None) -> Score:
         rows = np.concatenate(folds)
-        return lambda said: self._score_held_out(said, targets[rows], None if weights is None else weights[rows])
+        judged = self._judged_by(targets[rows], None if weights is None else weights[rows])
+        return lambda said: self._score_held_out(said, targets[rows], judged)
+
+    def _judged_by(self, targets: Array, weights: Array | None) -> Array | None:
+        """Return how much each row held out counts."""
+        return weights
 
     def _keep(self, runs: list[Run], folds: list[Array], targets: Array, weights: Array | None) -> None:
         """Keep the networks of the epochs that say best, together, what the rows held out are."""
@@ -197,7 +204,8 @@ class BaseTabular(BaseEstimator, ABC):  # type: ignore[misc]
             embedding = "both" if numbers <= EMBEDDED_COLUMNS else "none"
         return Architecture(numbers, rows.flags.shape[1], schema.bins, self._outputs(), self.n_members,
                             _sizes(self.hidden_layer_sizes), self._activation(), embedding in ("both", "periodic"),
-                            embedding in ("both", "piecewise"), dropout=self.dropout)
+                            embedding in ("both", "piecewise"), waves=3 if numbers <= FEW_NUMBERS else WAVES,
+                            pieces=4 if numbers <= FEW_NUMBERS else PIECES, dropout=self.dropout)
 
     def _training(self, rows: int, shared: bool, deadline: float | None, slower: float) -> Training:
         size = self.batch_size

@@ -48,7 +48,7 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
-            raise ValueError(f"TabularClassifier: y has 1 class, {self.classes_[0]!r}; expected at least two")
+            raise ValueError(f"TabularClassifier: y has 1 class, {self.classes_.tolist()[0]!r}; expected at least two")
         return np.asarray(labels, np.int64)
 
     def _outputs(self) -> int:
@@ -59,14 +59,21 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         return one_hot[:, 1:] if len(self.classes_) == 2 else one_hot
 
     def _loss(self) -> Loss:
-        weights = None
-        if self.class_weight is not None:
-            weights = compute_class_weight(self.class_weight, classes=self.classes_, y=self.classes_[self._labels]).tolist()
+        weights = None if self.class_weight is None else self._class_weights().tolist()
         return CrossEntropy(self.label_smoothing, weights)
 
     def _strata(self, targets: Array) -> Array | None:
         self._labels = targets
         return targets
+
+    def _judged_by(self, targets: Array, weights: Array | None) -> Array | None:
+        if self.class_weight is None:
+            return weights
+        each = self._class_weights()[targets]
+        return each if weights is None else each * weights
+
+    def _class_weights(self) -> Array:
+        return np.asarray(compute_class_weight(self.class_weight, classes=self.classes_, y=self.classes_[self._labels]))
 
     def _score_held_out(self, said: Array, targets: Array, weights: Array | None) -> float:
         p = said[np.arange(len(targets)), targets]
