@@ -39,7 +39,8 @@ class UpsampleOp(Op):
             if self.mode == "nearest":
                 y = y.take(low, axis=axis)
             else:
-                y = (1 - share) * y.take(low, axis=axis) + share * y.take(high, axis=axis)
+                below = y.take(low, axis=axis)
+                y = np.where(share > 0, (1 - share) * below + share * y.take(high, axis=axis), below)
         return y
 
     def backward(self, ctx: Context, dy: Array) -> tuple[tuple[Array, ...], dict[str, Array]]:

@@ -209,7 +209,8 @@ static void FN(recurrent_gradient)(const fbp_node *n, const fbp_run *run, int64_
         T *dW = (T *)n->dp[0] + lo * GH;
         FN(gemm)(dW, GH, (const T *)n->save[1] + lo, 1, H, n->save[0], GH, 1, hi - lo, GH, steps, &none, scratch);
         if (update) {
-            fbp_update_piece(update, (T *)n->p[0] + lo * GH, dW, (hi - lo) * GH, n->decay[0], n->rate[0]);
+            fbp_update_piece(update, (T *)n->p[0] + lo * GH, dW, (hi - lo) * GH, n->decay[0],
+                             n->rate[0]);
             FN(recurrent_prepare)(n, run, lo, hi, scratch);
         }
     }

@@ -19,6 +19,8 @@ static FN(between) FN(between_of)(int64_t o, int64_t n, int64_t f, int32_t linea
     return (FN(between)){low, FN(min)(low + 1, n - 1), (T)(u - (double)low)};
 }
 
+static inline T FN(mixed)(T low, T high, T share) { return share > 0 ? (1 - share) * low + share * high : low; }
+
 static void FN(upsample_rows)(const fbp_node *node, int64_t lo, int64_t hi, const int back)
 {
     const int64_t H = node->dim[0], W = node->dim[1], C = node->dim[2], fh = node->dim[3], fw = node->dim[4];
@@ -36,9 +38,8 @@ static void FN(upsample_rows)(const fbp_node *node, int64_t lo, int64_t hi, cons
             for (int64_t v = 0; v < C; v++) {
                 if (!back && !linear) y[v] = x[a + v];
                 else if (!back) {
-                    const T left = (1 - h.share) * x[a + v] + h.share * x[b + v];
-                    const T right = (1 - h.share) * x[c + v] + h.share * x[d + v];
-                    y[v] = (1 - w.share) * left + w.share * right;
+                    const T left = FN(mixed)(x[a + v], x[b + v], h.share);
+                    y[v] = FN(mixed)(left, w.share > 0 ? FN(mixed)(x[c + v], x[d + v], h.share) : 0, w.share);
                 } else if (!linear) dx[a + v] += dy[v];
                 else {
                     dx[a + v] += (1 - h.share) * (1 - w.share) * dy[v];

@@ -200,3 +200,33 @@ def test_what_cannot_be_taken_from_torch():
         fb.from_torch(nn.Linear(2, 2))
     with pytest.raises(ValueError, match="PyTorch takes other axes than fastbp there"):
         fb.from_torch(nn.Sequential(nn.BatchNorm1d(3)), input_shape=(3, 3), backend="reference")
+
+
+def images_of_torch() -> Any:
+    from torch import nn
+    return nn.Sequential(
+        nn.Conv2d(3, 6, (3, 2), stride=(1, 2), padding=1, dilation=(2, 1)), nn.BatchNorm2d(6), nn.PReLU(6),
+        nn.MaxPool2d(2, ceil_mode=True), nn.ConvTranspose2d(6, 4, 3, stride=2, output_padding=1, groups=2), nn.ReLU(),
+        nn.AvgPool2d(3, stride=2, padding=1), nn.Flatten(), nn.Linear(80, 5))
+
+
+def test_images_come_from_torch_and_go_back():
+    torch = pytest.importorskip("torch")
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    module = images_of_torch().double()
+    module(torch.randn(8, 3, 10, 9, dtype=torch.float64))        # running statistics that are none of the first
+    module.eval()
+    net = fb.from_torch(module, input_shape=(3, 10, 9))
+    x = np.random.default_rng(0).standard_normal((4, 3, 10, 9))
+    theirs = module(torch.from_numpy(x)).detach().numpy()
+    np.testing.assert_allclose(net.predict(x.transpose(0, 2, 3, 1)), theirs, rtol=1e-10, atol=1e-12)
+    other = images_of_torch().double()
+    other.load_state_dict(net.to_torch_state_dict())
+    np.testing.assert_allclose(other.eval()(torch.from_numpy(x)).detach().numpy(), theirs, rtol=1e-12)
+
+
+def test_images_from_torch_want_their_shape():
+    pytest.importorskip("torch")
+    with pytest.raises(ValueError, match="input_shape is None; expected 3 sizes, channels first"):
+        fb.from_torch(images_of_torch())

@@ -41,19 +41,21 @@ def built(case: cases.LayerCase, dtype: str) -> tuple[fb.Layer, fb.Network, fb.N
 def test_a_layer_does_what_a_network_of_it_does(name: str, training: bool, dtype: str) -> None:
     layer, plan, reference = built(cases.LAYERS[name], dtype)
     xs = batch(cases.LAYERS[name], dtype)
+    by_kernels = all(has_kernels(node.op) or node.op.is_view for node in plan.graph.nodes)
+    alike = np.testing.assert_array_equal if by_kernels else _close(dtype)      # NumPy rounds otherwise
     for _ in range(2):      # dropout draws anew, running statistics move
         y = layer.forward(*xs, training=training)
         assert y.dtype == dtype
-        np.testing.assert_array_equal(y, plan.forward(xs, training=training))
+        alike(y, plan.forward(xs, training=training))
         np.testing.assert_allclose(y, reference.forward(xs, training=training), rtol=BOUND[dtype], atol=BOUND[dtype])
         for own, other in zip(layer.state.values(), plan.buffers.values(), strict=True):
-            np.testing.assert_array_equal(own, other)
+            alike(own, other)
         if not training:
             continue
         dy = np.random.default_rng(5).standard_normal(y.shape).astype(dtype)
         dxs = layer.backward(dy)
         assert isinstance(dxs, tuple) == (len(xs) > 1)
-        for net, equal in ((plan, np.testing.assert_array_equal), (reference, _close(dtype))):
+        for net, equal in ((plan, alike), (reference, _close(dtype))):
             for own, other in zip(dxs if len(xs) > 1 else (dxs,), net.backward(dy), strict=True):
                 equal(own, other)
             for own, other in zip(layer.grads.values(), net.grads.values(), strict=True):
