@@ -20,7 +20,7 @@ from fastbp.graph.tensor import B, Symbol, Tensor
 from fastbp.graph.tracing import label_of, trace
 from fastbp.objectives.custom import CustomLoss
 from fastbp.objectives.losses import Loss
-from fastbp.ops.base import Array
+from fastbp.ops.base import Array, Shape
 from fastbp.ops.expression import call
 from fastbp.ops.reduce import ReduceOp
 from fastbp.ops.scalar import ScalarOp
@@ -236,6 +236,9 @@ class RowSum(Loss):
 
     def rows(self, x: Array, target: Array) -> tuple[Array, Array]:
         return x[:, 0], np.ones_like(x)
+
+    def native_target(self, out_shape: Shape, target: Array) -> tuple[Shape, bool]:
+        return (0,), False
 
     def plain_domain(self, target: Array) -> None:
         return None

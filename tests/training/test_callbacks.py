@@ -250,7 +250,8 @@ def test_fastbps_own_entries_are_known_to_be_better_lower_or_higher(monitor, mod
                                   lambda **options: cb.ModelCheckpoint("run", **options)],
                          ids=["EarlyStopping", "ReduceLROnPlateau", "ModelCheckpoint"])
 def test_other_entries_want_a_mode(make, monitor):
-    with pytest.raises(ValueError, match=re.escape(f"monitor is {monitor!r}, of which only you know") + '.*mode="min" or'):
+    message = re.escape(f"monitor is {monitor!r}, of which only you know") + '.*mode="min" or'
+    with pytest.raises(ValueError, match=message):
         make(monitor=monitor)
     for mode in ("min", "max"):
         make(monitor=monitor, mode=mode)
@@ -274,7 +275,7 @@ def test_a_period_that_is_none_is_refused(every):
     trainer, x, y = regression()
     note = cb.Lambda()
     note.every = every
-    with pytest.raises(ValueError, match="Lambda: every is .*; expected a positive integer"):
+    with pytest.raises(ValueError, match=r"Lambda: every is .*; expected a positive integer"):
         trainer.fit(x, y, callbacks=[note])
 
 

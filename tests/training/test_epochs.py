@@ -108,7 +108,7 @@ def test_a_fit_within_a_fit_is_refused_and_the_outer_one_stops_as_it_was_told(ba
     def nest(trainer, epoch, logs):
         trainer.stop = True
         for again in (trainer.fit, lambda *a: trainer.fit([(x, y)])):
-            with pytest.raises(RuntimeError, match="^fit: this trainer is in a fit already"):
+            with pytest.raises(RuntimeError, match=r"^fit: this trainer is in a fit already"):
                 again(x, y)
             refused.append(trainer.callbacks)
     note = fb.callbacks.Lambda(on_epoch_end=nest)
@@ -132,6 +132,6 @@ def test_a_failing_end_of_a_callback_leaves_a_trainer_that_can_be_fitted():
 
     def fail(trainer):
         raise RuntimeError("no")
-    with pytest.raises(RuntimeError, match="^no$"):
+    with pytest.raises(RuntimeError, match=r"^no$"):
         trainer.fit(x, y, callbacks=[fb.callbacks.Lambda(on_fit_end=fail)])
     assert (trainer.callbacks, trainer.fit(x, y).epochs) == ((), [1, 2])

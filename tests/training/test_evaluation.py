@@ -2,6 +2,7 @@
 
 import re
 
+import cases
 import numpy as np
 import pytest
 from conftest import backends
@@ -98,3 +99,123 @@ def test_validation_split_without_shuffling(backend):
     rows = np.sort(np.random.default_rng((0, 0)).permutation(20)[5:])
     by_steps(stepped, x, y, np.split(rows, 3))
     assert snapshot(split) == snapshot(stepped)
+
+
+# ---- the value of a loss ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", cases.LOSSES)
+def test_the_value_of_a_loss_is_that_beside_its_gradient(name):
+    case, rng = cases.LOSSES[name], np.random.default_rng(0)
+    y_pred = rng.normal(size=(7, *case.shape))
+    target = case.loss.targets(case.target(rng, 7), case.shape, "float64", 7)
+    for weight in (None, rng.uniform(size=7), np.zeros(7)):
+        shares = case.loss.row_weights(target, weight)
+        value, _ = case.loss.value_and_gradient(y_pred, target, shares)
+        assert case.loss.value(y_pred, target, shares) == value
+
+
+@each_backend
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", cases.LOSSES)
+def test_evaluate_is_the_mean_over_all_rows_in_batches_of_any_size(name, dtype, backend):
+    case, rng = cases.LOSSES[name], np.random.default_rng(1)
+    shape = (*case.shape[:-1], 3)
+    net = fb.Sequential(fb.Input(*shape), fb.Linear(3, case.shape[-1]), seed=0, dtype=dtype, backend=backend)
+    near = 1e-6 if dtype == "float32" else 1e-12
+    trainer = fb.Trainer(net, case.loss, fb.SGD(0.1))
+    x, y = rng.normal(size=(2500, *shape)), case.target(rng, 2500)
+    before = snapshot(trainer)
+    for weight in (None, rng.uniform(size=2500), np.arange(2500) < 30, np.zeros(2500)):
+        target = case.loss.targets(y, case.shape, "float64", 2500)
+        shares = case.loss.row_weights(target, None if weight is None else weight.astype(float))
+        each = case.loss.rows(net.predict(x).astype("float64").reshape(len(shares), -1), target)[0]
+        for size in (None, 1, 7, 2500, 10**6) if weight is None else (None, 7):
+            if size == 1 and dtype == "float32":
+                continue
+            found = trainer.evaluate(x, y, weight, batch_size=size)
+            assert found["loss"] == pytest.approx(shares @ each, rel=near, abs=1e-12)
+            right = case.loss.accuracy(net.predict(x), target, weight)
+            assert found.get("accuracy") == (None if right is None else pytest.approx(right, rel=near))
+    assert snapshot(trainer) == before
+
+
+@each_backend
+def test_evaluate_several_outputs_each_with_weights_of_its_own(backend):
+    h = fb.Input(3)
+    net = fb.Network(h, (fb.Linear(3, 4)(h), fb.Linear(3, 2)(h), fb.Linear(3, 3)(h)), seed=0, backend=backend,
+                     dtype="float64")
+    losses = fb.CrossEntropy(class_weight=[1, 0, 5, 2]), fb.MSE(), fb.CrossEntropy(0.1)
+    rng = np.random.default_rng(0)
+    x, weight = rng.normal(size=(100, 3)), rng.uniform(size=100)
+    y = np.sort(rng.integers(0, 4, 100)), rng.normal(size=(100, 2)), rng.integers(0, 3, 100)
+    trainer = fb.Trainer(net, losses, fb.SGD(0.1))
+    expected = net.loss(x, y, losses, weight)
+    for size in (None, 9, 33):
+        found = trainer.evaluate(x, y, weight, batch_size=size)
+        assert found["loss"] == pytest.approx(expected, rel=1e-12)
+        assert list(found) == ["loss", "accuracy_0", "accuracy_2"]
+
+
+@each_backend
+def test_evaluate_shows_a_loss_of_ones_own_all_rows_at_once(backend):
+    seen = []
+
+    def spread(y_pred, y):
+        seen.append(len(y_pred))
+        return float(np.std(y_pred)), np.zeros_like(y_pred)
+    net = fb.Sequential(fb.Linear(3, 1), seed=0, backend=backend)
+    x = np.random.default_rng(0).normal(size=(3000, 3))
+    found = fb.Trainer(net, fb.CustomLoss(spread), fb.SGD(0.1)).evaluate(x, np.zeros(3000), batch_size=100)
+    assert found["loss"] == pytest.approx(np.std(net.predict(x)), rel=1e-6)
+    assert set(seen) == {3000}
+
+
+@each_backend
+def test_evaluate_runs_layers_of_ones_own_and_buffers_as_predict_does(backend):
+    class Double(fb.CustomLayer):
+        def forward(self, ctx, x):
+            assert not ctx.training
+            return 2 * x
+
+        def backward(self, ctx, dy):
+            return 2 * dy
+    net = fb.Sequential(fb.Linear(3, 5), fb.BatchNorm(), Double(), fb.Dropout(0.5), fb.Linear(5, 2), seed=0,
+                        backend=backend, dtype="float64")
+    net.buffers.flat = np.random.default_rng(2).uniform(0.5, 2, net.buffers.flat.size)
+    rng = np.random.default_rng(0)
+    x, y, kept = rng.normal(size=(50, 3)), rng.normal(size=(50, 2)), net.buffers.flat.copy()
+    found = fb.Trainer(net, fb.MSE(), fb.SGD(0.1)).evaluate(x, y, batch_size=8)
+    assert found == {"loss": pytest.approx(np.square(net.predict(x) - y).mean(), rel=1e-12)}
+    np.testing.assert_array_equal(net.buffers.flat, kept)
+
+
+def test_a_derived_loss_that_has_another_formula_is_evaluated_by_it():
+    class Thrice(fb.MSE):
+        def rows(self, x, target):
+            each, gradient = super().rows(x, target)
+            return 3 * each, 3 * gradient
+
+    class Fourfold(fb.MSE):
+        def value_and_gradient(self, y_pred, target, row_weights):
+            value, gradient = super().value_and_gradient(y_pred, target, row_weights)
+            return 4 * value, 4 * gradient
+
+    class Half(fb.MSE):
+        def values(self, x, target):
+            return super().values(x, target) / 2
+    net = fb.Sequential(fb.Linear(3, 1), seed=0, backend="reference")
+    x = np.random.default_rng(0).normal(size=(9, 3))
+    plain = fb.Trainer(net, fb.MSE(), fb.SGD(0.1)).evaluate(x, x[:, 0])["loss"]
+    for kind, times in ((Thrice, 3), (Fourfold, 4), (Half, 0.5)):
+        found = fb.Trainer(net, kind(), fb.SGD(0.1)).evaluate(x, x[:, 0])["loss"]
+        assert found == pytest.approx(times * plain, rel=1e-6)
+
+
+@each_backend
+def test_a_validation_whose_loss_is_not_finite_is_reported_as_it_is(backend):
+    net = fb.Sequential(fb.Linear(1, 1, weight_init=fb.Constant(1.0)), dtype="float32", backend=backend)
+    found = fb.Trainer(net, fb.MSE(), fb.SGD(0.1)).evaluate([[1e30], [0.0], [1.0]], [0.0, 0.0, 0.0], batch_size=1)
+    assert found == {"loss": np.inf}
+    with pytest.raises(ValueError, match="x has NaN in row 1"):
+        fb.Trainer(net, fb.MSE(), fb.SGD(0.1)).evaluate([[1.0], [np.nan]], [0.0, 0.0])
