@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fastbp.core.errors import FormatError
-from fastbp.core.vector import memory_limit
+from fastbp.core.machine import memory_limit
 
 # What there is not on every system is left out there.
 _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)     # a FIFO would be waited for
