@@ -69,7 +69,7 @@ from fastbp.layers import (
     TransformerEncoderLayer,
     Upsample,
 )
-from fastbp.network import Network, Sequential
+from fastbp.network import Network, Sequential, from_torch, load
 from fastbp.objectives.custom import CustomLoss
 from fastbp.objectives.losses import (
     MAE,
@@ -123,8 +123,8 @@ __all__ = [
     "DivergenceError", "Dropout", "Embedding", "ExponentialDecay", "FlatCosine", "Flatten", "FormatError",
     "GaussianNLL", "GlobalAvgPool", "GradcheckReport", "GroupNorm", "GroupedLinear", "HalfSquaredError", "HardSwish",
     "History", "Huber", "Identity", "Input", "KaimingNormal", "KaimingUniform", "LBFGSResult", "Lambda", "Layer",
-    "LayerNorm", "LeCunNormal", "LeCunUniform", "LeakyReLU", "Linear", "Lion", "Loss", "MaxPool1d", "MaxPool2d",
-    "Mish", "MultiHeadAttention", "MultiStepDecay", "Multiply", "Network", "NetworkClassifier", "NetworkRegressor",
+    "LayerNorm", "LeCunNormal", "LeCunUniform", "LeakyReLU", "Linear", "Lion", "LoadReport", "Loss", "MaxPool1d",
+    "MaxPool2d", "Mish", "MultiHeadAttention", "MultiStepDecay", "Multiply", "Network", "NetworkClassifier", "NetworkRegressor",
     "NonFiniteError", "Normal", "OneCycle", "Ones", "Optimizer", "Orthogonal", "PReLU", "Parameter", "Periodic",
     "Permute", "PiecewiseLinear", "PoissonNLL", "Positions", "Quantile", "RMSNorm", "RMSprop", "ReLU",
     "ReduceOnPlateau", "Reshape", "Residual", "Scale", "Schedule", "Sequential", "SiLU", "Sigmoid", "Softmax",
@@ -144,8 +144,8 @@ _LATE = {
     "LBFGSResult": "training.lbfgs", "MLPClassifier": "estimators", "MLPRegressor": "estimators",
     "TabularClassifier": "estimators", "TabularRegressor": "estimators",
     "NetworkClassifier": "estimators", "NetworkRegressor": "estimators",
-    "datasets": "datasets", "fit_lbfgs": "training.lbfgs", "from_torch": "files.pytorch", "kernels": "engine.kernels",
-    "load": "files.networks", "plots": "views.plots",
+    "LoadReport": "files.states", "datasets": "datasets", "fit_lbfgs": "training.lbfgs", "kernels": "engine.kernels",
+    "plots": "views.plots",
 }
 
 if TYPE_CHECKING:
@@ -157,8 +157,7 @@ if TYPE_CHECKING:
     from fastbp.estimators import NetworkRegressor as NetworkRegressor
     from fastbp.estimators import TabularClassifier as TabularClassifier
     from fastbp.estimators import TabularRegressor as TabularRegressor
-    from fastbp.files.networks import load as load
-    from fastbp.files.pytorch import from_torch as from_torch
+    from fastbp.files.states import LoadReport as LoadReport
     from fastbp.training.lbfgs import LBFGSResult as LBFGSResult
     from fastbp.training.lbfgs import fit_lbfgs as fit_lbfgs
     from fastbp.views import plots as plots

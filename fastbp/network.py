@@ -5,20 +5,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, overload
 
 from fastbp.core.checks import file_to_write
 from fastbp.core.words import METHODS
 from fastbp.engine.executable import BackendName, Executable
-from fastbp.graph.graph import Input, Tensor
+from fastbp.graph.graph import Graph, Input, Tensor
 from fastbp.layers.base import Layer
 from fastbp.ops.base import Array
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from fastbp.files.states import LoadReport
     from fastbp.views.explanations.explanation import Explanation
     from fastbp.views.report import VerifyReport
 
@@ -73,20 +74,58 @@ class Network(Executable):
     def save(self, path: str | PathLike[str]) -> None:
         """Write the network to a safetensors file; :func:`fastbp.load` reads it.
 
-        The file has the parameters and buffers by name, and the layers with their arguments as JSON in its metadata. It
-        is replaced in one go. Needs safetensors (``pip install 'fastbp[save]'``).
+        The file has the parameters and buffers by name, and the layers with their arguments as JSON in its metadata. A
+        file that is there is replaced in one go, and its permissions stay; a link is followed. Of several who write at
+        once the last one wins.
 
         Raises
         ------
-        ImportError
-            Without safetensors.
         OSError
-            If it cannot be written; what was there stays.
+            If it cannot be written: a full disk, a folder, a file that is read-only, a device or FIFO. What was there
+            stays.
         TypeError, ValueError
             For a layer with arguments that JSON cannot hold, or ops that belong to no layer.
         """
         from fastbp.files.networks import save
         save(self, path)
+
+    def load_state_dict(self, state: Mapping[str, ArrayLike], *, strict: bool = True,
+                        layout: Literal["fastbp", "torch"] | None = None) -> LoadReport:
+        """Set parameters and buffers by name.
+
+        Parameters
+        ----------
+        state : mapping of str to array
+            As :meth:`state_dict` gives it, or as ``module.state_dict()`` of PyTorch does.
+        strict : bool, default True
+            Whether each name must have its counterpart. False takes what fits and leaves the rest as it was: after the
+            head of a network was swapped, for instance.
+        layout : {"fastbp", "torch"}, optional
+            How weights of linear layers are laid out: (in, out), or (out, in) as in PyTorch, which are transposed. By
+            default arrays are taken as fastbp lays them out, and tensors of PyTorch as PyTorch does. Say "torch" for
+            arrays that come from there, as from ``safetensors.numpy.load_file``: square weights fit either way.
+
+        Returns
+        -------
+        LoadReport
+            The names that were loaded, missing, unexpected, and of another shape. Print it.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a name is missing or unknown or a shape does not fit while strict, if a dtype does not fit, or if the
+            weights look like another layout; nothing is changed then.
+
+        Examples
+        --------
+        >>> import fastbp as fb
+        >>> old = fb.Sequential(fb.Linear(4, 3), fb.ReLU(), fb.Linear(3, 2), backend="reference")
+        >>> new = fb.Sequential(fb.Linear(4, 3), fb.ReLU(), fb.Linear(3, 5), backend="reference")
+        >>> print(new.load_state_dict(old.state_dict(), strict=False))
+        loaded 2 of 4; mismatched: '2.weight' has shape (3, 2), expected (3, 5), '2.bias' has shape (2,), expected (5,)
+        """
+        from fastbp.files.states import load_state
+        return load_state(self, state, strict, layout)
 
     def summary(self) -> str:
         """Return a table of the graph: one line for each tensor, with its shape and parameters."""
@@ -108,17 +147,19 @@ class Network(Executable):
         >>> net.to_svg().startswith("<svg ")
         True
         """
+        from fastbp.files.disk import replace
         from fastbp.views.graph_svg import graph_svg
         file = None if path is None else file_to_write("to_svg: path", path)
         text = graph_svg(self)
         if file is not None:
-            file.write_text(text, encoding="utf-8")
+            replace(file, text.encode())
         return text
 
     def to_onnx(self, path: str | PathLike[str]) -> None:
         """Write the network, as it predicts, to an ONNX file (opset 20) with a free batch size.
 
-        Needs onnx (``pip install 'fastbp[onnx]'``).
+        Inputs and outputs are float32 or float64, as the network is; both run in ONNX Runtime. Needs onnx
+        (``pip install 'fastbp[onnx]'``).
 
         Raises
         ------
@@ -231,6 +272,8 @@ class Sequential(Network):
     (256, 10)
     """
 
+    file_type: ClassVar[str] = "Sequential"
+
     def __init__(self, *layers: Any, dtype: str = "float32", seed: int | None = None,
                  backend: BackendName = "native", compute_dtype: str | None = None) -> None:
         if len(layers) == 1 and isinstance(layers[0], list | tuple):
@@ -270,6 +313,103 @@ class Sequential(Network):
     def __getitem__(self, index: int | slice) -> Layer | tuple[Layer, ...]:
         """Return a layer, or some of them."""
         return self.layers[index]
+
+    @classmethod
+    def from_graph(cls, graph: Graph, single: tuple[bool, bool], *, dtype: str, seed: int,
+                   backend: BackendName, compute_dtype: str | None = None) -> Self:
+        net = super().from_graph(graph, single, dtype=dtype, seed=seed, backend=backend, compute_dtype=compute_dtype)
+        net.layers = tuple(t.call.layer for t in graph.tensors if t.call is not None)
+        return net
+
+
+KINDS: dict[str, type[Network]] = {kind.file_type: kind for kind in (Network, Sequential)}
+"""What a file may hold."""
+
+
+def load(path: str | PathLike[str], *, backend: BackendName = "native", layers: Iterable[type[Layer]] = (),
+         compute_dtype: str | None = None) -> Network:
+    """Read the network from a file that ``net.save`` or ``trainer.save_checkpoint`` wrote.
+
+    The whole file is read before anything of it is used: nothing that happens to it later matters.
+
+    Parameters
+    ----------
+    path : path
+    backend : {"native", "reference"}
+    layers : classes, optional
+        Layers of your own that the network has. A file names classes; it never brings code.
+    compute_dtype : str, optional
+        As in :class:`~fastbp.Network`; by default what it was. "float32" loads a network that multiplied in bfloat16
+        on a CPU that cannot.
+
+    Returns
+    -------
+    Network
+        A :class:`~fastbp.Sequential` if it was one. Parameters, buffers, names, dtype, seed and the counter of dropout
+        are as they were; initializers, which have done their work, are not kept.
+
+    Raises
+    ------
+    FormatError
+        For a file that is truncated, altered, none of fastbp's, or of a newer format; it says what is wrong.
+    ValueError
+        For a backend that there is not, or a compute_dtype that it cannot do.
+    OSError
+        If it cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> import fastbp as fb
+    >>> net = fb.Sequential(fb.Linear(4, 8), fb.ReLU(), fb.Linear(8, 1), seed=0, backend="reference")
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "net.safetensors")
+    >>> net.save(path)
+    >>> fb.load(path, backend="reference")
+    Sequential((B, 4) → (B, 1), 49 parameters, float32, reference)
+    """
+    from fastbp.files.container import read
+    from fastbp.files.networks import build
+    return build(read(path), KINDS, backend, layers, compute_dtype)
+
+
+def from_torch(module: Any, *, input_shape: Sequence[int] | None = None,
+               backend: BackendName = "native") -> Sequential:
+    """Return a network that computes what a module of PyTorch does, with its parameters and dtype.
+
+    Parameters
+    ----------
+    module : torch.nn.Sequential
+        Of ``Linear``, the activations that fastbp has, ``Softmax`` over the last axis, ``Dropout``, ``BatchNorm1d`` on
+        (B, C), ``LayerNorm`` over the last axis, ``Embedding``, ``Flatten``, ``Identity``, convolutions and pooling of
+        one or two axes, ``BatchNorm2d``, ``AdaptiveAvgPool2d(1)``, ``PReLU``, and ``Sequential`` of these.
+    input_shape : sequence of int, optional
+        Of one sample, as PyTorch has it: (C, H, W) of an image. Needed where the first layer does not tell, as
+        ``Flatten``, ``Embedding`` and convolutions do not. The network takes (B, H, W, C).
+    backend : {"native", "reference"}
+
+    Returns
+    -------
+    Sequential
+        Parameters with ``requires_grad=False`` are frozen. Layers are named as in the module (``"0"``, ``"1"``, …; dots
+        in the names of nested ones become ``"_"``).
+
+    Raises
+    ------
+    ImportError
+        Without torch.
+    TypeError, ValueError
+        For a module or an option that fastbp has nothing for.
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> import torch  # doctest: +SKIP
+    >>> module = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Tanh())  # doctest: +SKIP
+    >>> fb.from_torch(module)  # doctest: +SKIP
+    Sequential((B, 4) → (B, 3), 15 parameters, float32, native)
+    """
+    from fastbp.files.pytorch import convert
+    return convert(module, Sequential, input_shape, backend)
 
 
 def _known_features(layer: Any) -> int:

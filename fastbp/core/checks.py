@@ -158,9 +158,16 @@ def number(owner: str, argument: str, value: Any, expected: str, fits: Callable[
     Traceback (most recent call last):
     ValueError: Huber: delta is -1; expected a number above 0
     """
-    if isinstance(value, bool) or not isinstance(value, Real) or not isfinite(value) or not fits(float(value)):
+    if isinstance(value, bool) or not isinstance(value, Real) or not _is_finite(value) or not fits(float(value)):
         raise ValueError(f"{owner}: {argument} is {value!r}; expected {expected}")
     return float(value)
+
+
+def _is_finite(value: Real) -> bool:
+    try:
+        return isfinite(value)
+    except OverflowError:       # an integer beyond all floating-point numbers
+        return False
 
 
 def integer(value: Any) -> int | None:

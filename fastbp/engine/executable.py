@@ -6,11 +6,11 @@ Everything that enters is checked and converted here, once; a backend sees only 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
@@ -53,6 +53,9 @@ class Executable:
     What :class:`~fastbp.Network` is below its files, drawings and explanations; those take any executable. Parameters
     and attributes are those of :class:`~fastbp.Network`.
     """
+
+    file_type: ClassVar[str] = "Network"
+    """What it is in a file."""
 
     def __init__(self, inputs: Tensor | Sequence[Tensor], outputs: Tensor | Sequence[Tensor], *,
                  dtype: str = "float32", seed: int | None = None, backend: BackendName = "native",
@@ -384,30 +387,6 @@ class Executable:
     def state_dict(self) -> dict[str, Array]:
         """Return copies of all parameters and buffers, by name."""
         return {n: v.copy() for vector in (self.params, self.buffers) for n, v in vector.items()}
-
-    def load_state_dict(self, state: Mapping[str, ArrayLike]) -> None:
-        """Set all parameters and buffers.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If a name is missing or unknown, or a shape or dtype does not fit; nothing is changed then.
-        """
-        if not isinstance(state, Mapping):
-            raise TypeError(f"load_state_dict: state is {type(state).__name__}; expected a mapping of names to arrays, "
-                            "as state_dict() gives")
-        own = {**self.params, **self.buffers}
-        missing, unknown = [n for n in own if n not in state], [n for n in state if n not in own]
-        if missing or unknown:
-            parts = [f"{what} {', '.join(map(repr, names))}"
-                     for what, names in (("lacks", missing), ("has unknown", unknown)) if names]
-            raise ValueError(f"load_state_dict: state {' and '.join(parts)}; expected {', '.join(map(repr, own))}")
-        new = {n: numbers(f"state[{n!r}]", state[n], self.dtype) for n in own}
-        for n, values in new.items():
-            if values.shape != own[n].shape:
-                raise ValueError(f"load_state_dict: state[{n!r}] has shape {values.shape}; expected {own[n].shape}")
-        for n, values in new.items():
-            own[n][...] = values
 
     def copy(self, *, dtype: str | None = None, backend: BackendName | None = None,
              compute_dtype: str | None = None) -> Self:

@@ -7,74 +7,27 @@ own and those handed in, never imported.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import prod
-from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, TypeVar
 
 import fastbp.layers as own_layers
-from fastbp.core.errors import FormatError
-from fastbp.engine.executable import BackendName
-from fastbp.files.container import Contents, Paths, read, write
+from fastbp.engine.executable import DTYPES, BackendName, Executable
+from fastbp.files.container import Contents, Paths, write
+from fastbp.files.description import Entry, described, plain
 from fastbp.graph.graph import Graph, Input, Tensor
 from fastbp.layers.base import Layer
-from fastbp.network import Network, Sequential
 from fastbp.ops.base import Array
 
-KINDS: dict[str, type[Network]] = {"Network": Network, "Sequential": Sequential}
+Net = TypeVar("Net", bound=Executable)
 
 
-def save(net: Network, path: Paths) -> None:
+def save(net: Executable, path: Paths) -> None:
     """Write a network to a file; ``net.save(path)``."""
     write(path, {"network": describe(net)}, tensors_of(net))
 
 
-def load(path: Paths, *, backend: BackendName = "native", layers: Iterable[type[Layer]] = (),
-         compute_dtype: str | None = None) -> Network:
-    """Read the network from a file that ``net.save`` or ``trainer.save_checkpoint`` wrote.
-
-    Parameters
-    ----------
-    path : path
-    backend : {"native", "reference"}
-    layers : classes, optional
-        Layers of your own that the network has. A file names classes; it never brings code.
-    compute_dtype : str, optional
-        As in :class:`~fastbp.Network`; by default what it was. "float32" loads a network that multiplied in bfloat16
-        on a CPU that cannot.
-
-    Returns
-    -------
-    Network
-        A :class:`~fastbp.Sequential` if it was one. Parameters, buffers, names, dtype, seed and the counter of dropout
-        are as they were; initializers, which have done their work, are not kept.
-
-    Raises
-    ------
-    FormatError
-        For a file that is truncated, altered, none of fastbp's, or of a newer format.
-    ImportError
-        Without safetensors (``pip install 'fastbp[save]'``).
-    OSError
-        If it cannot be read.
-
-    Examples
-    --------
-    >>> import tempfile, pathlib
-    >>> import fastbp as fb
-    >>> net = fb.Sequential(fb.Linear(4, 8), fb.ReLU(), fb.Linear(8, 1), seed=0, backend="reference")
-    >>> path = pathlib.Path(tempfile.mkdtemp(), "net.safetensors")
-    >>> net.save(path)
-    >>> fb.load(path, backend="reference")
-    Sequential((B, 4) → (B, 1), 49 parameters, float32, reference)
-    """
-    return build(read(path), backend, layers, compute_dtype)
-
-
-def tensors_of(net: Network) -> dict[str, Array]:
+def tensors_of(net: Executable) -> dict[str, Array]:
     """Return the parameters and buffers by name, without copies."""
     return {**net.params, **net.buffers}
 
@@ -82,7 +35,7 @@ def tensors_of(net: Network) -> dict[str, Array]:
 # ---- from a network to its description -------------------------------------------------------------------------------
 
 
-def describe(net: Network) -> dict[str, Any]:
+def describe(net: Executable) -> dict[str, Any]:
     """Return what a network is made of, as JSON takes it.
 
     Raises
@@ -108,7 +61,7 @@ def describe(net: Network) -> dict[str, Any]:
         if tensor.call.method != "__call__":
             calls[-1].update(method=tensor.call.method, output=tensor.call.output)
         numbers[tensor] = len(numbers)
-    return {"type": "Sequential" if isinstance(net, Sequential) else "Network", "dtype": net.dtype,
+    return {"type": net.file_type, "dtype": net.dtype,
             "compute_dtype": net.compute_dtype, "seed": net.seed,
             "step": net.memory.step, "inputs": [_describe_input(t) for t in graph.inputs],
             "layers": layers, "calls": calls, "outputs": [_number(numbers, t) for t in graph.outputs],
@@ -141,84 +94,83 @@ def _argument(name: str, value: Any) -> Any:
     return plain(name, value)
 
 
-def plain(name: str, value: Any) -> Any:
-    """Return a value as JSON takes it, or raise TypeError."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, list | tuple):
-        return [plain(name, v) for v in value]
-    if isinstance(value, dict) and all(isinstance(k, str) for k in value):
-        return {k: plain(name, v) for k, v in value.items()}
-    raise TypeError(f"{name} is {value!r}, which a file cannot hold; expected numbers, text, None, and lists or dicts "
-                    "of them")
-
-
 # ---- from a description to a network ---------------------------------------------------------------------------------
 
 
-def build(contents: Contents, backend: BackendName, layers: Iterable[type[Layer]] = (),
-          compute_dtype: str | None = None) -> Network:
-    """Return the network that a file describes, with its parameters and buffers."""
+def build(contents: Contents, kinds: Mapping[str, type[Net]], backend: BackendName,
+          layers: Iterable[type[Layer]] = (), compute_dtype: str | None = None) -> Net:
+    """Return the network that a file describes, with its parameters and buffers; of one of these kinds."""
     known = classes(Layer, (own_layers,), layers)
     with described(contents.path):
-        d = contents.description["network"]
-        kind, dtype, seed = KINDS[d["type"]], _text(d["dtype"]), whole(d["seed"], 2**64)
-        single = bool(d["single_input"]), bool(d["single_output"])
-        graph, chain = _graph(d, known)
+        d = Entry(contents.description)["network"]
+        kind, dtype, seed = d["type"].one_of(kinds), d["dtype"].among(DTYPES), d["seed"].whole(2**64)
+        single = d["single_input"].flag(), d["single_output"].flag()
+        graph = _graph(d, known)
         if (single[0] and len(graph.inputs) > 1) or (single[1] and len(graph.outputs) > 1):
             raise ValueError("its description has several inputs or outputs where it says that there is one")
+        step = d["step"].whole()
+        factors = (dtype, "bfloat16") if dtype == "float32" else (dtype,)
+        multiplied = d["compute_dtype"].among(factors) if "compute_dtype" in d.mapping() else dtype
         _check_tensors(graph, dtype, contents.tensors)
-        net = kind.from_graph(graph, single, dtype=dtype, seed=seed, backend=backend,
-                              compute_dtype=compute_dtype or d.get("compute_dtype"))
-        if isinstance(net, Sequential):
-            net.layers = chain
-        net.memory.step = whole(d["step"])
+    net = kind.from_graph(graph, single, dtype=dtype, seed=seed, backend=backend,
+                          compute_dtype=compute_dtype or multiplied)
+    net.memory.step = step
     for name, array in tensors_of(net).items():
         array[...] = contents.tensors[name]
     return net
 
 
-def _graph(d: Any, known: Mapping[str, type[Layer]]) -> tuple[Graph, tuple[Layer, ...]]:
-    tensors = [Input(*i["shape"], name=_text(i["name"]), dtype=i.get("dtype")) for i in d["inputs"]]
+def _graph(d: Entry, known: Mapping[str, Callable[..., Any]]) -> Graph:
+    tensors = [_input(entry) for entry in d["inputs"].each()]
     inputs = tuple(tensors)
-    layers = [_layer(entry, known) for entry in d["layers"]]
-    chain = []
+    layers = [_layer(entry, known) for entry in d["layers"].each()]
+    names = [(layer, entry["name"].text()) for layer, entry in zip(layers, d["layers"].each(), strict=True)]
     made: dict[tuple[Any, ...], tuple[Tensor, ...]] = {}
-    for call in d["calls"]:
-        layer = layers[whole(call["layer"])]
-        given = tuple(tensors[whole(i)] for i in call["inputs"])
-        if "method" not in call:
-            tensors.append(layer(*given))
-        else:
-            key = (layer, *given)
-            if key not in made:
-                made[key] = _method(layer, call["method"])(*given)
-            tensors.append(made[key][whole(call["output"])])
-        chain.append(layer)
-    names = [(layer, _text(entry["name"])) for layer, entry in zip(layers, d["layers"], strict=True)]
-    return Graph(inputs, [tensors[whole(i)] for i in d["outputs"]], names), tuple(chain)
+    for call in d["calls"].each():
+        layer = call["layer"].numbered(layers)
+        taken = tuple(number.numbered(tensors) for number in call["inputs"].each())
+        if "method" not in call.mapping():
+            with call.told():
+                tensors.append(layer(*taken))
+            continue
+        key = (layer, *taken)
+        if key not in made:
+            method = _method(layer, call["method"])
+            with call.told():
+                made[key] = method(*taken)
+        tensors.append(call["output"].numbered(made[key]))
+    with d["outputs"].told():
+        return Graph(inputs, [number.numbered(tensors) for number in d["outputs"].each()], names)
 
 
-def _layer(entry: Any, known: Mapping[str, type[Layer]]) -> Layer:
-    options = dict(entry["arguments"])
-    if entry["named"]:
-        options["name"] = _text(entry["name"])
-    if entry["trainable"] is not True:
+def _input(entry: Entry) -> Tensor:
+    shape, name = [size.whole() for size in entry["shape"].each()], entry["name"].text()
+    dtype = entry["dtype"].among(("int64",)) if "dtype" in entry.mapping() else None
+    with entry["shape"].told():
+        return Input(shape, name=name, dtype=dtype)
+
+
+def _layer(entry: Entry, known: Mapping[str, Callable[..., Any]]) -> Layer:
+    options = dict(entry["arguments"].mapping())
+    if entry["named"].flag():
+        options["name"] = entry["name"].text()
+    if not entry["trainable"].flag():
         options["trainable"] = False
+    kind = find("layer", entry["type"].text(), known, "layers")
     parts: list[Layer] = []
     if isinstance(options.get("layers"), dict):
-        parts = [_layer(part, known) for part in options.pop("layers")["layers"]]
-    layer: Layer = find("layer", _text(entry["type"]), known, "layers")(*parts, **options)
+        del options["layers"]
+        parts = [_layer(part, known) for part in entry["arguments"]["layers"]["layers"].each()]
+    with entry.told():
+        layer: Layer = kind(*parts, **options)
     return layer
 
 
-def _method(layer: Layer, name: Any) -> Callable[..., tuple[Tensor, ...]]:
+def _method(layer: Layer, entry: Entry) -> Callable[..., tuple[Tensor, ...]]:
     """Return the method by which a layer makes several tensors, or raise ValueError."""
-    method: Callable[..., tuple[Tensor, ...]] | None = getattr(layer, "with_state", None)
-    if name != "with_state" or method is None:
-        raise ValueError(f"its description calls {name!r} of {layer!r}, which there is not")
+    method: Callable[..., tuple[Tensor, ...]] | None = getattr(layer, entry.among(("with_state",)), None)
+    if method is None:
+        raise ValueError(f"{entry.place} is {entry.value!r}, which {layer!r} does not have")
     return method
 
 
@@ -235,12 +187,10 @@ def _check_tensors(graph: Graph, dtype: str, tensors: Mapping[str, Array]) -> No
         raise ValueError("one array is used for several parameters")
 
 
-# ---- what checkpoints use as well ------------------------------------------------------------------------------------
-
-
-def classes(base: type, modules: Sequence[Any], more: Iterable[type]) -> dict[str, type[Any]]:
+def classes(base: type, modules: Sequence[Any], more: Iterable[type] = ()) -> dict[str, Callable[..., Any]]:
     """Return the classes of some modules that derive from a base, and some more, by name."""
-    found = {n: c for m in modules for n, c in vars(m).items() if isinstance(c, type) and issubclass(c, base)}
+    found: dict[str, Callable[..., Any]] = {
+        n: c for m in modules for n, c in vars(m).items() if isinstance(c, type) and issubclass(c, base)}
     for c in more:
         if not (isinstance(c, type) and issubclass(c, base)):
             raise TypeError(f"load: layers holds {c!r}; expected classes derived from fb.{base.__name__}")
@@ -248,35 +198,9 @@ def classes(base: type, modules: Sequence[Any], more: Iterable[type]) -> dict[st
     return found
 
 
-def find(what: str, name: str, known: Mapping[str, type[Any]], argument: str) -> Callable[..., Any]:
+def find(what: str, name: str, known: Mapping[str, Callable[..., Any]], argument: str) -> Callable[..., Any]:
     """Return the class of this name, or raise ValueError that says how to hand it in."""
     if name not in known:
         raise ValueError(f"it has the {what} {name!r}, which fastbp does not know. If it is a class of yours, hand it "
-                          f"in: {argument}=[{name}]")
+                         f"in: {argument}=[{name}]")
     return known[name]
-
-
-def whole(value: Any, below: int = 2**63) -> int:
-    """Return a whole number from a description, or raise ValueError."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < below:
-        raise ValueError(f"its description has {value!r} where a whole number is expected")
-    return value
-
-
-@contextmanager
-def described(path: Path) -> Iterator[None]:
-    """Turn whatever goes wrong with a description into a FormatError."""
-    try:
-        yield
-    except FormatError:
-        raise
-    except KeyError as error:
-        raise FormatError(f"{path} cannot be loaded: its description lacks {error}") from error
-    except (ValueError, TypeError, IndexError, AttributeError, OverflowError, RecursionError) as error:
-        raise FormatError(f"{path} cannot be loaded: {error}") from error
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"its description has {value!r} where text is expected")
-    return value

@@ -1,67 +1,189 @@
 """To and from PyTorch: ``nn.Sequential`` of layers that fastbp has, and parameters as PyTorch lays them out.
 
-PyTorch keeps the weight of a linear layer as (out, in), fastbp as (in, out). Images and sequences have their channels
-first there, and last here: the weights of convolutions are turned, and where images are flattened, they are brought to
-PyTorch's order before. All else is laid out alike.
+A row an op says which modules of ``torch.nn`` do the same, how each becomes a layer here, which of its options have no
+counterpart, and how it keeps the parameters. A linear layer's weight is (out, in) there and (in, out) here. Images and
+sequences have their channels first there, and last here: the weights of convolutions are turned, and where images are
+flattened, they are brought to PyTorch's order before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any, TypeVar
 
 import numpy as np
 
 from fastbp import layers
-from fastbp.engine.executable import BackendName
-from fastbp.graph.graph import Input, Tensor
+from fastbp.engine.executable import BackendName, Executable
+from fastbp.files.rows import Nothing, row_of
+from fastbp.graph.graph import Graph, Input, Node, Tensor
 from fastbp.layers.base import Layer
-from fastbp.network import Network, Sequential
+from fastbp.ops import activations as acts
+from fastbp.ops.attention import AttentionOp
+from fastbp.ops.base import Array, Op
 from fastbp.ops.batch_norm import BatchNormOp
+from fastbp.ops.concat import ConcatOp
 from fastbp.ops.conv import ConvOp
 from fastbp.ops.conv_transpose import ConvTransposeOp
+from fastbp.ops.custom import PythonOp
+from fastbp.ops.dropout import DropoutOp
+from fastbp.ops.elementwise import AddOp, MulOp
+from fastbp.ops.embedding import EmbeddingOp
+from fastbp.ops.expression import Expression
+from fastbp.ops.flatten import FlattenOp
+from fastbp.ops.glu import GLUOp, SwiGLUOp
+from fastbp.ops.group_norm import GroupNormOp
+from fastbp.ops.grouped_linear import GroupedLinearOp
+from fastbp.ops.layer_norm import LayerNormOp
 from fastbp.ops.linear import LinearOp
+from fastbp.ops.periodic import PeriodicOp
+from fastbp.ops.piecewise_linear import PiecewiseLinearOp
+from fastbp.ops.pool import AvgPoolOp, GlobalAvgPoolOp, MaxPoolOp
+from fastbp.ops.positions import PositionsOp
+from fastbp.ops.prelu import PReLUOp
+from fastbp.ops.recurrent import GRUOp, LSTMOp, RNNOp
+from fastbp.ops.reshape import PermuteOp, ReshapeOp
+from fastbp.ops.rms_norm import RMSNormOp
+from fastbp.ops.rotary import RotaryOp
+from fastbp.ops.scale import ScaleOp
+from fastbp.ops.slice import SliceOp
+from fastbp.ops.softmax import SoftmaxOp
+from fastbp.ops.upsample import UpsampleOp
 
-if TYPE_CHECKING:
-    from fastbp.ops.base import Array
+Net = TypeVar("Net", bound=Executable)
+_Maker = Callable[[Any, dict[str, Any]], Layer]
+_Must = tuple[tuple[Callable[[Any], bool], str], ...]
+_COUNTER = "num_batches_tracked"
 
 
-def from_torch(module: Any, *, input_shape: Sequence[int] | None = None,
-               backend: BackendName = "native") -> Sequential:
-    """Return a network that computes what a module of PyTorch does, with its parameters and dtype.
+@dataclass(frozen=True)
+class Turn:
+    """How an array that PyTorch lays out in another way is brought here, and back there."""
 
-    Parameters
+    here: Callable[[Array], Array]
+    there: Callable[[Array], Array]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A module that does what an op does.
+
+    Attributes
     ----------
-    module : torch.nn.Sequential
-        Of ``Linear``, the activations that fastbp has, ``Softmax`` over the last axis, ``Dropout``, ``BatchNorm1d`` on
-        (B, C), ``LayerNorm`` over the last axis, ``Embedding``, ``Flatten``, ``Identity``, convolutions and pooling of
-        one or two axes, ``BatchNorm2d``, ``AdaptiveAvgPool2d(1)``, ``PReLU``, and ``Sequential`` of these.
-    input_shape : sequence of int, optional
-        Of one sample, as PyTorch has it: (C, H, W) of an image. Needed where the first layer does not tell, as
-        ``Flatten``, ``Embedding`` and convolutions do not. The network takes (B, H, W, C).
-    backend : {"native", "reference"}
-
-    Returns
-    -------
-    Sequential
-        Parameters with ``requires_grad=False`` are frozen. Layers are named as in the module (``"0"``, ``"1"``, …; dots
-        in the names of nested ones become ``"_"``).
-
-    Raises
-    ------
-    ImportError
-        Without torch.
-    TypeError, ValueError
-        For a module or an option that fastbp has nothing for.
-
-    Examples
-    --------
-    >>> import fastbp as fb
-    >>> import torch  # doctest: +SKIP
-    >>> module = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Tanh())  # doctest: +SKIP
-    >>> fb.from_torch(module)  # doctest: +SKIP
-    Sequential((B, 4) → (B, 3), 15 parameters, float32, native)
+    module : str
+        Its class in ``torch.nn``.
+    layer : function
+        Makes the layer of a module, and of the arguments that every layer takes.
+    must : tuple of (function, str)
+        What options must be, and what is said where they are not.
+    trains : bool
+        Whether it may have parameters.
+    turned : mapping of str to Turn
+        The parameters that PyTorch lays out in another way, by role.
+    axes : int
+        Of images (2) and sequences (1), which have their channels first there; 0 where that does not matter.
+    counts_batches : bool
+        Whether it has a buffer that counts the batches it was trained on.
     """
+
+    module: str
+    layer: _Maker
+    must: _Must = ()
+    trains: bool = False
+    turned: Mapping[str, Turn] = field(default_factory=dict)
+    axes: int = 0
+    counts_batches: bool = False
+
+
+def _convolution(m: Any) -> tuple[Any, ...]:
+    return m.in_channels, m.out_channels, m.kernel_size, m.stride, m.padding, m.dilation, m.groups, m.bias is not None
+
+
+def _means(m: Any) -> tuple[Any, ...]:
+    return m.kernel_size, m.stride, m.padding, m.ceil_mode, m.count_include_pad
+
+
+def _maxima(m: Any) -> tuple[Any, ...]:
+    return m.kernel_size, m.stride, m.padding, m.dilation, m.ceil_mode
+
+
+_TRANSPOSED = Turn(lambda w: w.T, lambda w: w.T)
+_KERNEL = Turn(lambda w: np.moveaxis(np.moveaxis(w, 1, -1), 0, -1), lambda w: np.moveaxis(np.moveaxis(w, -1, 0), -1, 1))
+_KERNEL_BACK = Turn(lambda w: np.moveaxis(w, 1, -1), lambda w: np.moveaxis(w, -1, 1))
+_STATISTICS: _Must = ((lambda m: m.momentum is not None, "momentum=None (a cumulative average)"),
+                      (lambda m: m.track_running_stats, "track_running_stats=False"))
+_ZEROS: _Must = ((lambda m: m.padding_mode == "zeros", "a padding_mode other than zeros"),)
+_NO_INDICES: _Must = ((lambda m: not m.return_indices, "return_indices=True"),)
+_GELU = (Row("GELU", lambda m, o: layers.GELU(m.approximate, **o)),)
+_ALONE = Nothing("PyTorch has no such module")
+_SEVERAL = Nothing("it has several inputs or outputs, and a Sequential hands on one")
+
+TABLE: dict[type[Op], tuple[Row, ...] | Nothing] = {
+    LinearOp: (Row("Linear", lambda m, o: layers.Linear(m.in_features, m.out_features, m.bias is not None, **o),
+                   trains=True, turned={"weight": _TRANSPOSED}),),
+    ConvOp: (Row("Conv1d", lambda m, o: layers.Conv1d(*_convolution(m), **o), _ZEROS, True, {"weight": _KERNEL}, 1),
+             Row("Conv2d", lambda m, o: layers.Conv2d(*_convolution(m), **o), _ZEROS, True, {"weight": _KERNEL}, 2)),
+    ConvTransposeOp: (Row("ConvTranspose2d", lambda m, o: layers.ConvTranspose2d(
+        m.in_channels, m.out_channels, m.kernel_size, m.stride, m.padding, m.output_padding, m.groups,
+        m.bias is not None, m.dilation, **o), trains=True, turned={"weight": _KERNEL_BACK}, axes=2),),
+    MaxPoolOp: (Row("MaxPool1d", lambda m, o: layers.MaxPool1d(*_maxima(m), **o), _NO_INDICES, axes=1),
+                Row("MaxPool2d", lambda m, o: layers.MaxPool2d(*_maxima(m), **o), _NO_INDICES, axes=2)),
+    AvgPoolOp: (Row("AvgPool1d", lambda m, o: layers.AvgPool1d(*_means(m), **o), axes=1),
+                Row("AvgPool2d", lambda m, o: layers.AvgPool2d(*_means(m), **o),
+                    ((lambda m: m.divisor_override is None, "a divisor_override"),), axes=2)),
+    GlobalAvgPoolOp: (Row("AdaptiveAvgPool2d", lambda m, o: layers.GlobalAvgPool(**o),
+                          ((lambda m: m.output_size in (1, (1, 1)), "an output_size other than 1"),), axes=2),),
+    BatchNormOp: (Row("BatchNorm1d", lambda m, o: layers.BatchNorm(m.num_features, m.momentum, m.eps, **o),
+                      _STATISTICS, True, counts_batches=True),
+                  Row("BatchNorm2d", lambda m, o: layers.BatchNorm(m.num_features, m.momentum, m.eps, **o),
+                      _STATISTICS, True, axes=2, counts_batches=True)),
+    LayerNormOp: (Row("LayerNorm", lambda m, o: layers.LayerNorm(m.normalized_shape[0], m.eps, **o),
+                      ((lambda m: len(m.normalized_shape) == 1, "a normalized_shape of several axes"),
+                       (lambda m: m.weight is None or m.bias is not None, "bias=False")), True),),
+    EmbeddingOp: (Row("Embedding", lambda m, o: layers.Embedding(m.num_embeddings, m.embedding_dim, m.padding_idx, **o),
+                      ((lambda m: m.max_norm is None, "a max_norm"),
+                       (lambda m: not m.scale_grad_by_freq, "scale_grad_by_freq=True"),
+                       (lambda m: not m.sparse, "sparse=True")), True),),
+    PReLUOp: (Row("PReLU", lambda m, o: layers.PReLU(m.num_parameters, **o), trains=True),),
+    acts.IdentityOp: (Row("Identity", lambda m, o: layers.Identity(**o)),),
+    FlattenOp: (Row("Flatten", lambda m, o: layers.Flatten(**o),
+                    ((lambda m: (m.start_dim, m.end_dim) == (1, -1), "other axes than all but the first"),)),),
+    DropoutOp: (Row("Dropout", lambda m, o: layers.Dropout(m.p, **o)),),
+    SoftmaxOp: (Row("Softmax", lambda m, o: layers.Softmax(**o),
+                    ((lambda m: m.dim in (-1, 1), "a dim other than the last"),)),),
+    acts.ReLUOp: (Row("ReLU", lambda m, o: layers.ReLU(**o)),),
+    acts.LeakyReLUOp: (Row("LeakyReLU", lambda m, o: layers.LeakyReLU(m.negative_slope, **o)),),
+    acts.ELUOp: (Row("ELU", lambda m, o: layers.ELU(m.alpha, **o)),),
+    acts.SELUOp: (Row("SELU", lambda m, o: layers.SELU(**o)),),
+    acts.GELUOp: _GELU,
+    acts.GELUTanhOp: _GELU,
+    acts.SiLUOp: (Row("SiLU", lambda m, o: layers.SiLU(**o)),),
+    acts.MishOp: (Row("Mish", lambda m, o: layers.Mish(**o)),),
+    acts.SigmoidOp: (Row("Sigmoid", lambda m, o: layers.Sigmoid(**o)),),
+    acts.TanhOp: (Row("Tanh", lambda m, o: layers.Tanh(**o)),),
+    acts.SoftplusOp: (Row("Softplus", lambda m, o: layers.Softplus(**o),
+                          ((lambda m: m.beta == 1, "a beta other than 1"),)),),
+    acts.HardSwishOp: (Row("Hardswish", lambda m, o: layers.HardSwish(**o)),),
+    **dict.fromkeys((AddOp, MulOp, ConcatOp, AttentionOp, RNNOp, GRUOp, LSTMOp), _SEVERAL),
+    **dict.fromkeys((ScaleOp, GroupedLinearOp, PeriodicOp, PiecewiseLinearOp, SwiGLUOp, PositionsOp, RotaryOp, SliceOp,
+                     PermuteOp), _ALONE),
+    **dict.fromkeys((GLUOp, GroupNormOp, RMSNormOp, ReshapeOp, UpsampleOp),
+                    Nothing("its module counts axes with channels first, and no rule says yet which is which")),
+    Expression: Nothing(  # type: ignore[type-abstract]
+        "PyTorch has functions for it, and no module that a Sequential could hold"),
+    PythonOp: Nothing("its rules are Python functions over NumPy arrays"),
+}
+_MODULES = {row.module: row for rows in TABLE.values() if isinstance(rows, tuple) for row in rows}
+
+
+# ---- modules ---------------------------------------------------------------------------------------------------------
+
+
+def convert(module: Any, sequential: Callable[..., Net], input_shape: Sequence[int] | None,
+            backend: BackendName) -> Net:
+    """Return the network that a module of PyTorch is; :func:`fastbp.from_torch`."""
     torch = _torch()
     if not isinstance(module, torch.nn.Sequential):
         raise TypeError(f"from_torch: module is {type(module).__name__}; expected torch.nn.Sequential. Wrap a single "
@@ -77,43 +199,18 @@ def from_torch(module: Any, *, input_shape: Sequence[int] | None = None,
     shape = (*shape[1:], shape[0]) if axes else shape
     dtype = "int64" if made and isinstance(made[0], layers.Embedding) else None
     given = [Input(shape, dtype=dtype)] if shape else []
-    net = Sequential(*given, *_in_order(made, axes), dtype=_dtype(torch, module), seed=0, backend=backend)
-    _check_batch_norms(net, {name for name, part in parts if type(part).__name__ == "BatchNorm2d"})
-    for (name, part), layer in zip(parts, made, strict=True):
-        _take_values(net, name, part, layer)
+    net = sequential(*given, *_in_order(made, axes), dtype=_dtype(torch, module), seed=0, backend=backend)
+    _check_axes(net, {name for name, part in parts if type(part).__name__ == "BatchNorm2d"})
+    state = from_state({f"{name}.{role}": values for name, part in parts
+                        for role, values in [*part.named_parameters(), *part.named_buffers()]}, net.graph)
+    for name, values in state.items():
+        (net.params if name in net.params else net.buffers)[name][...] = values
     return net
-
-
-def state_dict(net: Network) -> dict[str, Any]:
-    """Return the parameters and buffers as PyTorch has them; ``net.to_torch_state_dict()``."""
-    torch = _torch()
-    state: dict[str, Any] = {}
-    turned = {net.graph.parameter_name(n.params["weight"]): _TURNED[type(n.op)] for n in net.graph.nodes
-              if type(n.op) in _TURNED}
-    counted = {net.graph.layer_name(n.owner) for n in net.graph.nodes if isinstance(n.op, BatchNormOp)}
-    for name, values in {**net.params, **net.buffers}.items():
-        laid_out: Array = turned[name][1](values) if name in turned else values
-        state[name] = torch.from_numpy(np.array(laid_out, order="C"))
-    for name in counted:
-        state[f"{name}.num_batches_tracked"] = torch.tensor(net.memory.step)
-    return state
-
-
-# Of ops whose weights PyTorch lays out in another way: from there, and to there.
-_TURNED: dict[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
-    LinearOp: (lambda w: w.T, lambda w: w.T),
-    ConvOp: (lambda w: np.moveaxis(np.moveaxis(w, 1, -1), 0, -1), lambda w: np.moveaxis(np.moveaxis(w, -1, 0), -1, 1)),
-    ConvTransposeOp: (lambda w: np.moveaxis(w, 1, -1), lambda w: np.moveaxis(w, -1, 1)),
-}
 
 
 def _axes(parts: list[tuple[str, Any]]) -> int:
     """Return over how many axes the first convolution or pooling goes, 0 if there is none."""
-    for _, part in parts:
-        kind = type(part).__name__
-        if kind[-2:] in ("1d", "2d") and kind != "BatchNorm1d":
-            return int(kind[-2])
-    return 0
+    return next((axes for _, part in parts if (axes := _MODULES[type(part).__name__].axes)), 0)
 
 
 def _in_order(made: list[Layer], axes: int) -> list[Layer]:
@@ -141,7 +238,7 @@ def _features(parts: list[tuple[str, Any]]) -> int | None:
     """Return the features that the first layer which knows them takes, layers before it leaving the shape alone."""
     for _, part in parts:
         kind = type(part).__name__
-        if kind in ("Flatten", "Embedding") or (kind[-2:] in ("1d", "2d") and kind != "BatchNorm1d"):
+        if kind in ("Flatten", "Embedding") or _MODULES[kind].axes:
             return None
         for attribute in ("in_features", "num_features"):
             if hasattr(part, attribute):
@@ -151,69 +248,12 @@ def _features(parts: list[tuple[str, Any]]) -> int | None:
     return None
 
 
-_Maker = Callable[[Any, dict[str, Any]], Layer]
-_LAYERS: dict[str, _Maker] = {
-    "Conv1d": lambda m, o: layers.Conv1d(*_convolution(m), m.groups, m.bias is not None, **o),
-    "Conv2d": lambda m, o: layers.Conv2d(*_convolution(m), m.groups, m.bias is not None, **o),
-    "ConvTranspose2d": lambda m, o: layers.ConvTranspose2d(
-        m.in_channels, m.out_channels, m.kernel_size, m.stride, m.padding, m.output_padding, m.groups,
-        m.bias is not None, m.dilation, **o),
-    "MaxPool1d": lambda m, o: layers.MaxPool1d(m.kernel_size, m.stride, m.padding, m.dilation, m.ceil_mode, **o),
-    "MaxPool2d": lambda m, o: layers.MaxPool2d(m.kernel_size, m.stride, m.padding, m.dilation, m.ceil_mode, **o),
-    "AvgPool1d": lambda m, o: layers.AvgPool1d(*_means(m), **o),
-    "AvgPool2d": lambda m, o: layers.AvgPool2d(*_means(m), **o),
-    "AdaptiveAvgPool2d": lambda m, o: layers.GlobalAvgPool(**o),
-    "BatchNorm2d": lambda m, o: layers.BatchNorm(m.num_features, m.momentum, m.eps, **o),
-    "PReLU": lambda m, o: layers.PReLU(m.num_parameters, **o),
-    "Linear": lambda m, o: layers.Linear(m.in_features, m.out_features, m.bias is not None, **o),
-    "BatchNorm1d": lambda m, o: layers.BatchNorm(m.num_features, m.momentum, m.eps, **o),
-    "LayerNorm": lambda m, o: layers.LayerNorm(m.normalized_shape[0], m.eps, **o),
-    "Embedding": lambda m, o: layers.Embedding(m.num_embeddings, m.embedding_dim, m.padding_idx, **o),
-    "Identity": lambda m, o: layers.Identity(**o),
-    "Flatten": lambda m, o: layers.Flatten(**o),
-    "Dropout": lambda m, o: layers.Dropout(m.p, **o),
-    "Softmax": lambda m, o: layers.Softmax(**o),
-    "ReLU": lambda m, o: layers.ReLU(**o),
-    "LeakyReLU": lambda m, o: layers.LeakyReLU(m.negative_slope, **o),
-    "ELU": lambda m, o: layers.ELU(m.alpha, **o),
-    "SELU": lambda m, o: layers.SELU(**o),
-    "GELU": lambda m, o: layers.GELU(m.approximate, **o),
-    "SiLU": lambda m, o: layers.SiLU(**o),
-    "Mish": lambda m, o: layers.Mish(**o),
-    "Sigmoid": lambda m, o: layers.Sigmoid(**o),
-    "Tanh": lambda m, o: layers.Tanh(**o),
-    "Softplus": lambda m, o: layers.Softplus(**o),
-    "Hardswish": lambda m, o: layers.HardSwish(**o),
-}
-
-# An option of a module, what it must be, and why.
-_MUST: dict[str, list[tuple[Callable[[Any], bool], str]]] = {
-    "BatchNorm1d": [(lambda m: m.momentum is not None, "momentum=None (a cumulative average)"),
-                    (lambda m: m.track_running_stats, "track_running_stats=False")],
-    "BatchNorm2d": [(lambda m: m.momentum is not None, "momentum=None (a cumulative average)"),
-                    (lambda m: m.track_running_stats, "track_running_stats=False")],
-    "Conv1d": [(lambda m: m.padding_mode == "zeros", "a padding_mode other than zeros")],
-    "Conv2d": [(lambda m: m.padding_mode == "zeros", "a padding_mode other than zeros")],
-    "MaxPool1d": [(lambda m: not m.return_indices, "return_indices=True")],
-    "MaxPool2d": [(lambda m: not m.return_indices, "return_indices=True")],
-    "AvgPool2d": [(lambda m: m.divisor_override is None, "a divisor_override")],
-    "AdaptiveAvgPool2d": [(lambda m: m.output_size in (1, (1, 1)), "an output_size other than 1")],
-    "LayerNorm": [(lambda m: len(m.normalized_shape) == 1, "a normalized_shape of several axes"),
-                  (lambda m: m.weight is None or m.bias is not None, "bias=False")],
-    "Softmax": [(lambda m: m.dim in (-1, 1), "a dim other than the last")],
-    "Embedding": [(lambda m: m.max_norm is None, "a max_norm"),
-                  (lambda m: not m.scale_grad_by_freq, "scale_grad_by_freq=True"),
-                  (lambda m: not m.sparse, "sparse=True")],
-    "Flatten": [(lambda m: (m.start_dim, m.end_dim) == (1, -1), "other axes than all but the first")],
-    "Softplus": [(lambda m: m.beta == 1, "a beta other than 1")],
-}
-
-
 def _layer(torch: Any, name: str, part: Any) -> Layer:
     kind = type(part).__name__
-    if kind not in _LAYERS or type(part) is not getattr(torch.nn, kind, None):
-        raise ValueError(f"from_torch: {name!r} is {part}, which fastbp has nothing for; it has {', '.join(_LAYERS)}")
-    for fits, what in _MUST.get(kind, []):
+    if kind not in _MODULES or type(part) is not getattr(torch.nn, kind, None):
+        raise ValueError(f"from_torch: {name!r} is {part}, which fastbp has nothing for; it has {', '.join(_MODULES)}")
+    row = _MODULES[kind]
+    for fits, what in row.must:
         if not fits(part):
             raise ValueError(f"from_torch: {name!r} is {part} with {what}, which fastbp has nothing for")
     options: dict[str, Any] = {"name": name}
@@ -221,39 +261,19 @@ def _layer(torch: Any, name: str, part: Any) -> Layer:
     if len(trained) > 1:
         raise ValueError(f"from_torch: {name!r} is {part}, of which some parameters are frozen and some are not; "
                          "expected all or none")
-    has_parameters = kind in ("Linear", "BatchNorm1d", "BatchNorm2d", "LayerNorm", "Embedding", "PReLU", "Conv1d",
-                              "Conv2d", "ConvTranspose2d")
-    if has_parameters and trained != {True}:  # without parameters of its own (affine=False) it is frozen at 1 and 0
+    if row.trains and trained != {True}:  # without parameters of its own (affine=False) it is frozen at 1 and 0
         options["trainable"] = False
-    return _LAYERS[kind](part, options)
+    return row.layer(part, options)
 
 
-def _convolution(m: Any) -> tuple[Any, ...]:
-    return m.in_channels, m.out_channels, m.kernel_size, m.stride, m.padding, m.dilation
-
-
-def _means(m: Any) -> tuple[Any, ...]:
-    return m.kernel_size, m.stride, m.padding, m.ceil_mode, m.count_include_pad
-
-
-def _check_batch_norms(net: Sequential, images: set[str]) -> None:
+def _check_axes(net: Executable, images: set[str]) -> None:
     """BatchNorm1d and Softmax on several axes mean other axes there than here; BatchNorm2d, named, means images."""
     for tensor in net.graph.tensors:
-        if tensor.node is not None and isinstance(tensor.node.owner, layers.BatchNorm | layers.Softmax):
+        if tensor.node is not None and isinstance(tensor.node.op, BatchNormOp | SoftmaxOp):
             source: Tensor = tensor.node.inputs[0]
             if len(source.shape) != 1 and tensor.node.owner.name not in images:
                 raise ValueError(f"from_torch: {tensor.node.owner!r} gets {source!r}; PyTorch takes other axes than "
                                  "fastbp there. Expected (B, C)")
-
-
-def _take_values(net: Sequential, name: str, part: Any, layer: Layer) -> None:
-    ops = {layers.Linear: LinearOp, layers.Conv1d: ConvOp, layers.Conv2d: ConvOp, layers.ConvTranspose2d: ConvTransposeOp}
-    turn = _TURNED[ops[type(layer)]][0] if type(layer) in ops else np.asarray
-    for role, values in [*part.named_parameters(), *part.named_buffers()]:
-        if role != "num_batches_tracked":
-            array = values.detach().cpu().numpy()
-            own = net.params if f"{name}.{role}" in net.params else net.buffers
-            own[f"{name}.{role}"][...] = turn(array) if role == "weight" else array
 
 
 def _dtype(torch: Any, module: Any) -> str:
@@ -262,6 +282,95 @@ def _dtype(torch: Any, module: Any) -> str:
         raise ValueError(f"from_torch: the parameters have {', '.join(sorted(map(str, dtypes)))}; expected float32 or "
                          "float64 throughout: module.float()")
     return "float64" if torch.float64 in dtypes else "float32"
+
+
+# ---- parameters by name ----------------------------------------------------------------------------------------------
+
+
+def state_dict(net: Executable) -> dict[str, Any]:
+    """Return the parameters and buffers as PyTorch has them; ``net.to_torch_state_dict()``."""
+    torch = _torch()
+    _check_flattened("to_torch_state_dict", net.graph)
+    turned, counters = turned_there(net.graph), _counters(net.graph)
+    state: dict[str, Any] = {}
+    for name, values in {**net.params, **net.buffers}.items():
+        laid_out: Array = turned[name].there(values) if name in turned else values
+        state[name] = torch.from_numpy(np.array(laid_out, order="C"))
+    return {**state, **{name: torch.tensor(net.memory.step) for name in counters}}
+
+
+def from_state(state: Mapping[str, Any], graph: Graph) -> dict[str, Any]:
+    """Return a state dict of PyTorch's as arrays laid out and named as in a graph; unknown names are left in it.
+
+    Dots in the names of nested modules become ``"_"``, as :func:`fastbp.from_torch` names layers. What PyTorch counts
+    batches with is left out.
+    """
+    _check_flattened("load_state_dict", graph)
+    turned, counters = turned_there(graph), _counters(graph)
+    own = {*graph.parameters, *graph.buffers, *counters}
+    found: dict[str, Any] = {}
+    for name, values in state.items():
+        flat = name.replace(".", "_", max(name.count(".") - 1, 0))
+        known = name if name in own else flat
+        if known in found:
+            raise ValueError(f"load_state_dict: state has {known!r} twice, also as {name!r}; expected each name once")
+        if known not in own:
+            found[name] = values
+        elif known not in counters:
+            array = np.asarray(as_array(values))
+            fits = known in turned and array.ndim == len(graph.parameters[known].shape)
+            found[known] = turned[known].here(array) if fits else array
+    return found
+
+
+def turned_there(graph: Graph) -> dict[str, Turn]:
+    """Return the parameters that PyTorch lays out in another way, by name."""
+    return {graph.parameter_name(node.params[role]): turn for node in graph.nodes for row in _rows(node)[:1]
+            for role, turn in row.turned.items()}
+
+
+def _counters(graph: Graph) -> set[str]:
+    """Return the names of what PyTorch has besides: how many batches a module was trained on."""
+    return {f"{graph.layer_name(node.owner)}.{_COUNTER}" for node in graph.nodes for row in _rows(node)
+            if row.counts_batches}
+
+
+def _rows(node: Node) -> tuple[Row, ...]:
+    rows = row_of(TABLE, node.op)
+    return rows if isinstance(rows, tuple) else ()
+
+
+def _check_flattened(caller: str, graph: Graph) -> None:
+    """Refuse images that are flattened with their channels last: the weights after that have another order there."""
+    images: set[Tensor] = set()
+    for tensor in graph.tensors:
+        if tensor.node is None or isinstance(tensor.node.op, PermuteOp):
+            continue
+        source = tensor.node.inputs[0] if tensor.node.inputs else tensor
+        flat = isinstance(tensor.node.op, FlattenOp | ReshapeOp) and len(tensor.shape) == 1
+        if flat and source in images and source.shape[-1] > 1 and prod(source.shape[:-1]) > 1:
+            raise ValueError(f"{caller}: {tensor.node.owner!r} flattens images with their channels last. PyTorch has "
+                             "them first, so that the weights after it have another order there: put "
+                             f"fb.Permute({len(source.shape)}, {', '.join(map(str, range(1, len(source.shape))))}) "
+                             "before it, as fb.from_torch does")
+        if len(tensor.shape) > 1 and (any(row.axes for row in _rows(tensor.node)) or images & {*tensor.node.inputs}):
+            images.add(tensor)
+
+
+def is_tensor(values: Any) -> bool:
+    """Whether it is a tensor of PyTorch's; without importing that."""
+    return any(kind.__module__.partition(".")[0] == "torch" for kind in type(values).__mro__)
+
+
+def as_array(values: Any) -> Any:
+    """Return the numbers of a tensor, wherever it is; anything else as it is."""
+    if not is_tensor(values):
+        return values
+    tensor = values.detach().cpu()
+    if tensor.is_floating_point():
+        tensor = tensor.double()    # NumPy has no bfloat16
+    array: Array = tensor.numpy()
+    return array
 
 
 def _torch() -> Any:

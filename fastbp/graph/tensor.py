@@ -28,8 +28,8 @@ from fastbp.ops.sources import CastOp, ConstantOp, FillOp, RowsOp
 from fastbp.ops.structure import BroadcastOp, TransposeOp
 
 Initializer = Callable[[Shape, "np.random.Generator", Any], Array]
-# Elements of one sample: more than an array of float64 can have.
-_MOST_ELEMENTS = 2**60
+# Of one sample: an array of float64 cannot have more, and an array of older versions of NumPy 32 axes at most.
+_MOST_ELEMENTS, _MOST_AXES = 2**60, 31
 KIND_OF: dict[str, DType] = {"f": "real", "i": "int64", "u": "int64", "b": "bool"}
 _HOLDS = {"real": "real numbers", "int64": "integers", "bool": "truth values"}
 _DTYPES = {"real": np.dtype("float64"), "int64": np.dtype("int64"), "bool": np.dtype("bool")}
@@ -355,6 +355,9 @@ class _Rows(_NumPy):
     def __hash__(self) -> int:
         return id(self)
 
+    def __reduce__(self) -> str:
+        return "B"      # there is one in each process
+
     def __repr__(self) -> str:
         return "B"
 
@@ -435,6 +438,8 @@ def Input(*shape: int | Sequence[int], name: str = "",  # noqa: N802 - reads as 
         raise ValueError(f"Input: name is {name!r}; expected a string")
     if not sizes:
         raise ValueError("Input: shape is empty; give the sizes of one sample, such as Input(32)")
+    if len(sizes) > _MOST_AXES:
+        raise ValueError(f"Input: shape has {len(sizes)} axes; expected at most {_MOST_AXES}")
     sample = _addressable("Input", tuple(int(s) for s in sizes))  # type: ignore[arg-type]
     return Tensor(sample, name=name, dtype=_input_dtype(dtype))
 

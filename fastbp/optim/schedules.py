@@ -459,8 +459,9 @@ class ReduceOnPlateau(Schedule):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what another remembered."""
-        self.lr, self.plateau.best = float(state["lr"]), float(state["best"])
-        self.plateau.waited, self.cooling = int(state["waited"]), int(state["cooling"])
+        lr, best = _rate(self, "lr", state["lr"]), float(state["best"])
+        waited, cooling = (count("ReduceOnPlateau", k, state[k], at_least=0) for k in ("waited", "cooling"))
+        self.lr, self.plateau.best, self.plateau.waited, self.cooling = lr, best, waited, cooling
 
     def __repr__(self) -> str:
         return f"ReduceOnPlateau({', '.join(f'{k}={v!r}' for k, v in self.arguments().items())})"

@@ -8,7 +8,7 @@ never stopped.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -18,9 +18,10 @@ from fastbp.core.checks import number
 from fastbp.core.errors import FormatError
 from fastbp.engine.executable import BackendName
 from fastbp.files.container import Contents, Paths, read, write
-from fastbp.files.networks import build, classes, describe, described, find, plain, tensors_of, whole
+from fastbp.files.description import Entry, described, plain
+from fastbp.files.networks import build, classes, describe, find, tensors_of
 from fastbp.layers.base import Layer
-from fastbp.network import Network
+from fastbp.network import KINDS, Network
 from fastbp.objectives import losses
 from fastbp.objectives.losses import Loss
 from fastbp.ops.base import Array
@@ -80,37 +81,49 @@ def load(path: Paths, loss: Any, optimizer: Optimizer | None, backend: BackendNa
          layers: Iterable[type[Layer]]) -> TrainingState:
     """Read a checkpoint; ``fb.Trainer.resume(path)``. A loss and an optimizer that are given are used instead."""
     contents = read(path)
-    d = contents.description.get("trainer")
-    if d is None:
+    if "trainer" not in contents.description:
         raise FormatError(f"{contents.path} holds a network, but no trainer; load it with fb.load, and make a "
                           "fb.Trainer for it")
-    net = build(contents, backend, layers)
+    net = build(contents, KINDS, backend, layers)
+    d = Entry(contents.description)["trainer"]
     with described(contents.path):
         if loss is None:
-            found = [_loss(entry) for entry in d["losses"]]
+            found = [_loss(entry) for entry in d["losses"].each()]
+            if len(found) != len(net.graph.outputs):
+                raise ValueError(f"it has {len(found)} losses for {len(net.graph.outputs)} outputs")
             loss = found[0] if net._single_output else tuple(found)
             net._losses(loss)
         if optimizer is None:
             optimizer = _optimizer(d["optimizer"])
-        if isinstance(optimizer.lr, ReduceOnPlateau) and "state" in d["optimizer"]["lr"]:
-            optimizer.lr.load_state_dict(d["optimizer"]["lr"]["state"])
-        clip_norm, clip_value = (_limit(name, d[name]) for name in ("clip_norm", "clip_value"))
+        lr = d["optimizer"]["lr"]
+        if isinstance(optimizer.lr, ReduceOnPlateau) and "state" in lr.mapping():
+            with lr["state"].told():
+                optimizer.lr.load_state_dict(lr["state"].mapping())
+        clip_norm, clip_value = (_limit(d[name]) for name in ("clip_norm", "clip_value"))
         return TrainingState(
-            net, loss, optimizer, whole(d["step"]), _arrays(net, optimizer, d, contents), clip_norm, clip_value,
-            [dict(row) for row in d["history"]],
-            [(str(c["type"]), _put_back(c["state"], contents.tensors)) for c in d["callbacks"]])
+            net, loss, optimizer, d["step"].whole(), _arrays(net, optimizer, d, contents), clip_norm, clip_value,
+            [_row(row) for row in d["history"].each()],
+            [(c["type"].text(), _put_back(c["state"].mapping(), contents.tensors)) for c in d["callbacks"].each()])
 
 
-def _limit(name: str, value: Any) -> float | None:
-    return None if value is None else number("Trainer", name, value, "a number above 0", lambda v: v > 0)
+def _limit(entry: Entry) -> float | None:
+    if entry.value is None:
+        return None
+    return number("its description", entry.place, entry.value, "a number above 0", lambda v: v > 0)
 
 
-def _arrays(net: Network, optimizer: Optimizer, d: Mapping[str, Any], contents: Contents) -> list[Array]:
+def _row(entry: Entry) -> dict[str, float]:
+    """Return an epoch of the history."""
+    entry["epoch"].whole()
+    return {key: entry[key].real() for key in entry.mapping()}
+
+
+def _arrays(net: Network, optimizer: Optimizer, d: Entry, contents: Contents) -> list[Array]:
     """Return the optimizer's state, having checked that it is this optimizer's for this network."""
     kept = {n for n in contents.tensors if n.startswith(_OPTIMIZER)}
     if kept != set(_state_names(optimizer)):
-        raise ValueError(f"it was written with the optimizer {d['optimizer']['type']}; give one of its kind, not "
-                         f"{optimizer!r}")
+        raise ValueError(f"it was written with the optimizer {d['optimizer']['type'].text()}; give one of its kind, "
+                         f"not {optimizer!r}")
     arrays = [contents.tensors[name] for name in _state_names(optimizer)]
     for name, array in zip(optimizer.state_names, arrays, strict=True):
         if array.shape != net.params.flat.shape or array.dtype != net.dtype:
@@ -131,10 +144,10 @@ def _describe_loss(loss: Loss) -> dict[str, Any]:
     return {"type": type(loss).__name__, "arguments": _fields(loss) if known else None}
 
 
-def _loss(d: Any) -> Loss:
-    if d["arguments"] is None:
-        raise ValueError(f"its loss, {d['type']}, is one that a file cannot hold; hand it in: loss=…")
-    loss: Loss = find("loss", d["type"], classes(Loss, (losses,), ()), "loss")(**d["arguments"])
+def _loss(d: Entry) -> Loss:
+    if d["arguments"].value is None:
+        raise ValueError(f"its loss, {d['type'].text()}, is one that a file cannot hold; hand it in: loss=…")
+    loss: Loss = _made("loss", d, classes(Loss, (losses,)))
     return loss
 
 
@@ -144,15 +157,20 @@ def _describe_optimizer(optimizer: Optimizer) -> dict[str, Any]:
     return {"type": type(optimizer).__name__, "arguments": arguments, "lr": _describe_schedule(optimizer.lr)}
 
 
-def _optimizer(d: Any) -> Optimizer:
-    if d["arguments"] is None or d["lr"]["arguments"] is None:
-        raise ValueError(f"its optimizer, {d['type']} with {d['lr']['type']} as its learning rate, is one that a file "
-                         "cannot hold; hand it in: optimizer=…")
-    lr: Schedule = find("schedule", d["lr"]["type"], classes(Schedule, (schedules,), ()),
-                        "optimizer")(**d["lr"]["arguments"])
-    kind = find("optimizer", d["type"], classes(Optimizer, (optimizers,), ()), "optimizer")
-    optimizer: Optimizer = kind(lr=lr.lr if isinstance(lr, ConstantSchedule) else lr, **d["arguments"])
+def _optimizer(d: Entry) -> Optimizer:
+    if d["arguments"].value is None or d["lr"]["arguments"].value is None:
+        raise ValueError(f"its optimizer, {d['type'].text()} with {d['lr']['type'].text()} as its learning rate, is "
+                         "one that a file cannot hold; hand it in: optimizer=…")
+    lr = _made("optimizer", d["lr"], classes(Schedule, (schedules,)))
+    optimizer: Optimizer = _made("optimizer", d, classes(Optimizer, (optimizers,)),
+                                 lr=lr.lr if isinstance(lr, ConstantSchedule) else lr)
     return optimizer
+
+
+def _made(argument: str, d: Entry, known: Mapping[str, Callable[..., Any]], **more: Any) -> Any:
+    kind, arguments = find(argument, d["type"].text(), known, argument), d["arguments"].mapping()
+    with d.told():
+        return kind(**{**arguments, **more})
 
 
 def _describe_schedule(lr: Schedule) -> dict[str, Any]:

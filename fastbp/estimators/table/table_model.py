@@ -15,9 +15,10 @@ from fastbp.core.errors import FormatError
 from fastbp.engine.executable import BackendName
 from fastbp.estimators.table.columns import Columns, Encoder, as_text
 from fastbp.files.container import read, write
-from fastbp.files.networks import build, describe, described, tensors_of
+from fastbp.files.description import described
+from fastbp.files.networks import build, describe, tensors_of
 from fastbp.graph.graph import Tensor
-from fastbp.network import Network
+from fastbp.network import KINDS, Network
 from fastbp.ops.base import Array
 from fastbp.training.callbacks import Callback, EarlyStopping
 
@@ -190,7 +191,7 @@ class TableModel:
         if not isinstance(d, Mapping):
             raise FormatError(f"{path} holds a network, but no model of a table: python -m fastbp train table.csv "
                               "--target … writes one")
-        net = build(contents, backend)
+        net = build(contents, KINDS, backend)
         with described(contents.path):
             return cls(net, Encoder.from_dict(d["encoder"]), Target(**d["target"]))
 

@@ -1,4 +1,4 @@
-"""ONNX and PyTorch: the same outputs there as here, for every layer."""
+"""PyTorch: the same outputs there as here, parameters there and back, and none the wrong way round."""
 
 from __future__ import annotations
 
@@ -10,100 +10,11 @@ import numpy as np
 import pytest
 
 import fastbp as fb
-
-
-def run_onnx(path, net: fb.Network, x: tuple) -> list[np.ndarray]:
-    runtime = pytest.importorskip("onnxruntime")
-    options = runtime.SessionOptions()
-    if net.dtype == "float64":  # up to 1.28 ONNX Runtime fuses SiLU into an operator that it has for float32 alone
-        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    names = [i.name for i in session.get_inputs()]
-    assert names == [net.graph.names[t] for t in net.graph.inputs]
-    return session.run(None, {n: v.astype(net.dtype) if v.dtype.kind == "f" else v
-                              for n, v in zip(names, x, strict=True)})
-
-
-def stir(net: fb.Network, rng: np.random.Generator) -> None:
-    """Give the parameters and the running statistics values that show where they are used."""
-    for name, values in {**net.params, **net.buffers}.items():
-        values[...] = rng.uniform(0.5, 2, values.shape) if name.endswith("var") else rng.standard_normal(values.shape)
-
-
-@pytest.mark.parametrize("rows", [1, 7])
-@pytest.mark.parametrize("name", cases.LAYERS)
-def test_every_layer_in_onnx(name, rows, tmp_path):
-    pytest.importorskip("onnx")
-    case, rng = cases.LAYERS[name], np.random.default_rng(0)
-    net = case.network(seed=0, backend="reference")
-    stir(net, rng)
-    net.to_onnx(tmp_path / "net.onnx")
-    x = tuple(case.inputs(rng, rows))
-    (got,) = run_onnx(tmp_path / "net.onnx", net, x)
-    own = net.predict(x)
-    assert got.dtype == own.dtype
-    np.testing.assert_allclose(got, own, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", cases.OPS)
-def test_every_op_in_onnx(name, tmp_path):
-    pytest.importorskip("onnx")
-    case, rng = cases.OPS[name], np.random.default_rng(1)
-    net = case.network(seed=0, backend="reference")
-    net.to_onnx(tmp_path / "net.onnx")
-    x = tuple(case.inputs(rng, 5))
-    (got,) = run_onnx(tmp_path / "net.onnx", net, x)
-    np.testing.assert_allclose(got, net.predict(x), rtol=1e-5, atol=1e-5)
-
-
-def graph(dtype: str) -> fb.Network:
-    a, b = fb.Input(4, name="left"), fb.Input(2, 2)
-    shared = fb.Linear(4, 5, name="shared")
-    flat = fb.Flatten()(b)
-    h = fb.Concat()(fb.Tanh()(shared(a)), fb.BatchNorm()(shared(flat)), flat)
-    out = fb.Add()(fb.Linear(None, 5, bias=False)(h), shared(a), fb.Dropout(0.25)(shared(flat)))
-    return fb.Network((a, b), (fb.SiLU()(out), fb.LayerNorm()(fb.ReLU()(h))), dtype=dtype, seed=0, backend="reference")
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_graph_in_onnx(dtype, tmp_path):
-    pytest.importorskip("onnx")
-    net, rng = graph(dtype), np.random.default_rng(0)
-    stir(net, rng)
-    net.to_onnx(tmp_path / "net.onnx")
-    x = rng.standard_normal((6, 4)), rng.standard_normal((6, 2, 2))
-    for got, own in zip(run_onnx(tmp_path / "net.onnx", net, x), net.predict(x), strict=True):
-        np.testing.assert_allclose(got, own, rtol=1e-5, atol=1e-5)
-
-
-class Own(fb.CustomLayer):
-    def forward(self, ctx, *xs, **params):
-        return xs[0]
-
-    def backward(self, ctx, dy):
-        return dy
-
-
-def test_what_onnx_has_nothing_for(tmp_path):
-    pytest.importorskip("onnx")
-    net = fb.Sequential(fb.Linear(2, 2), Own(), backend="reference")
-    with pytest.raises(ValueError, match=r"'1.python' is made by Own\(\), which ONNX has nothing for"):
-        net.to_onnx(tmp_path / "net.onnx")
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(("module", "call", "message"), [
-    ("onnx", lambda net: net.to_onnx("net.onnx"), r"pip install 'fastbp\[onnx\]'"),
-    ("torch", lambda net: net.to_torch_state_dict(), r"pip install 'fastbp\[torch\]'"),
-    ("torch", lambda net: fb.from_torch(None), r"pip install 'fastbp\[torch\]'"),
-])
-def test_without_the_extra(module, call, message, monkeypatch):
-    monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ImportError, match=message):
-        call(fb.Sequential(fb.Linear(2, 2), backend="reference"))
-
-
-# ---- PyTorch ---------------------------------------------------------------------------------------------------------
+from fastbp.files import pytorch
+from fastbp.files.rows import row_of
+from fastbp.ops.custom import PythonOp
+from fastbp.ops.expression import Expression
+from fastbp.ops.scalar import ScalarOp
 
 
 def torch_modules() -> dict[str, tuple[Any, tuple[int, ...], tuple[int, ...] | None]]:
@@ -230,3 +141,65 @@ def test_images_from_torch_want_their_shape():
     pytest.importorskip("torch")
     with pytest.raises(ValueError, match="input_shape is None; expected 3 sizes, channels first"):
         fb.from_torch(images_of_torch())
+
+
+def test_the_table_has_every_op() -> None:
+    """A new op needs a row, or a reason why there is none."""
+    kinds = {type(case.op) for case in cases.OPS.values()} - {ScalarOp}      # NumPy's functions are one family
+    assert set(pytorch.TABLE) == kinds | {PythonOp, Expression}
+    for op, row in pytorch.TABLE.items():
+        assert (row if isinstance(row, tuple) else len(row.reason) > 9), op
+
+
+def test_rows_know_the_parameters_of_their_ops() -> None:
+    for case in cases.OPS.values():
+        rows, roles = row_of(pytorch.TABLE, case.op), set(case.op.parameter_shapes(*case.shapes))
+        for row in rows if isinstance(rows, tuple) else ():
+            assert row.trains == bool(roles)
+            assert set(row.turned) <= roles
+
+
+@pytest.mark.parametrize("module", [row.module for rows in pytorch.TABLE.values() if isinstance(rows, tuple)
+                                    for row in rows])
+def test_a_module_becomes_the_op_that_its_row_is_of(module: str) -> None:
+    """There from the module's class, and back by from_torch."""
+    nn = pytest.importorskip("torch", reason="torch is not installed").nn
+    arguments: dict[str, tuple[Any, ...]] = {
+        "Linear": (4, 3), "BatchNorm1d": (4,), "BatchNorm2d": (4,), "LayerNorm": (4,), "Softmax": (-1,), "PReLU": (4,),
+        "Embedding": (7, 5), "Conv1d": (4, 2, 3), "Conv2d": (4, 2, 3), "ConvTranspose2d": (4, 2, 3),
+        "AdaptiveAvgPool2d": (1,), **dict.fromkeys(("MaxPool1d", "MaxPool2d", "AvgPool1d", "AvgPool2d"), (2,))}
+    ops = [op for op, rows in pytorch.TABLE.items() if isinstance(rows, tuple) and module in [r.module for r in rows]]
+    axes = next(row.axes for row in pytorch.TABLE[ops[0]] if row.module == module)      # type: ignore[union-attr]
+    part = getattr(nn, module)(*arguments.get(module, ()))
+    net = fb.from_torch(nn.Sequential(part), input_shape=(4, 5, 5)[:axes + 1], backend="reference")
+    assert [type(node.op) in ops for node in net.graph.nodes] == [True]
+
+
+def test_images_that_are_flattened_with_channels_last() -> None:
+    """Weights after that have another order in PyTorch: nothing is turned by guess."""
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    nn = torch.nn
+    theirs = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 2))
+
+    def network(*between: fb.Layer) -> fb.Sequential:
+        return fb.Sequential(fb.Input(4, 4, 2), fb.Conv2d(2, 3, 3, name="0"), fb.ReLU(), *between, fb.Flatten(),
+                             fb.Linear(12, 2, name="3"), backend="reference")
+    net = network()
+    message = r"flattens images with their channels last.*put fb.Permute\(3, 1, 2\) before it"
+    with pytest.raises(ValueError, match=f"load_state_dict: .*{message}"):
+        net.load_state_dict(theirs.state_dict())
+    with pytest.raises(ValueError, match=f"to_torch_state_dict: .*{message}"):
+        net.to_torch_state_dict()
+    net = network(fb.Permute(3, 1, 2))
+    assert net.load_state_dict(theirs.state_dict()).complete
+    x = np.random.default_rng(0).standard_normal((5, 4, 4, 2)).astype("float32")
+    expected = theirs(torch.from_numpy(x.transpose(0, 3, 1, 2).copy())).detach().numpy()
+    np.testing.assert_allclose(net.predict(x), expected, rtol=1e-5, atol=1e-6)
+    assert all(torch.equal(theirs.state_dict()[name], values) for name, values in net.to_torch_state_dict().items())
+
+
+@pytest.mark.parametrize("call", [lambda net: net.to_torch_state_dict(), lambda net: fb.from_torch(None)])
+def test_without_torch(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ImportError, match=r"pip install 'fastbp\[torch\]'"):
+        call(fb.Sequential(fb.Linear(2, 2), backend="reference"))
