@@ -18,12 +18,13 @@ from fastbp.ops.batch_norm import BatchNormOp
 from fastbp.ops.concat import ConcatOp
 from fastbp.ops.dropout import DropoutOp
 from fastbp.ops.elementwise import AddOp, MulOp
+from fastbp.ops.embedding import EmbeddingOp
 from fastbp.ops.flatten import FlattenOp
 from fastbp.ops.layer_norm import LayerNormOp
 from fastbp.ops.linear import LinearOp
 from fastbp.ops.softmax import SoftmaxOp
 
-Gradients = tuple[tuple[Array, ...], dict[str, Array]]
+Gradients = tuple[tuple[Array | None, ...], dict[str, Array]]
 
 
 class Rule(NamedTuple):
@@ -191,6 +192,24 @@ def _concat(op: Any) -> Rule:
     return Rule(forward, backward)
 
 
+def _embedding(op: Any) -> Rule:
+    def forward(ctx: Context) -> Array:
+        ids = ctx.inputs[0]
+        y = kernels.embedding_forward(ctx.params["weight"], ids.reshape(-1)).reshape(*ids.shape, op.embedding_dim)
+        if op.padding_idx is not None:
+            y[ids == op.padding_idx] = 0
+        return y
+
+    def backward(ctx: Context, dy: Array) -> Gradients:
+        dweight = kernels.embedding_backward(dy.reshape(-1, op.embedding_dim), ctx.inputs[0].reshape(-1),
+                                             op.num_embeddings)
+        if op.padding_idx is not None:
+            dweight[op.padding_idx] = 0
+        return (None,), {"weight": dweight}
+
+    return Rule(forward, backward)
+
+
 def _add(op: Any) -> Rule:
     return Rule(lambda ctx: kernels.add_forward(*ctx.inputs), lambda ctx, dy: ((dy, dy), {}))
 
@@ -207,4 +226,4 @@ def _mul(op: Any) -> Rule:
 
 _RULES: dict[type[Op], Callable[[Any], Rule]] = {
     LinearOp: _linear, SoftmaxOp: _softmax, DropoutOp: _dropout, BatchNormOp: _batch_norm, LayerNormOp: _layer_norm,
-    ConcatOp: _concat, AddOp: _add, MulOp: _mul, FlattenOp: _flatten}
+    ConcatOp: _concat, AddOp: _add, MulOp: _mul, FlattenOp: _flatten, EmbeddingOp: _embedding}

@@ -89,7 +89,7 @@ class Walk:
                 continue
             dxs, dparams = s.rule.backward(ctx, slope)
             for source, dx in zip(s.sources, dxs, strict=True):
-                if source not in self._integer:
+                if source not in self._integer and dx is not None:
                     known = gradients[source]
                     gradients[source] = dx if known is None else known + dx
             for role, values in dparams.items():

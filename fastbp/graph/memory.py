@@ -10,7 +10,7 @@ from fastbp.core.vector import Vector
 from fastbp.graph.graph import Graph
 
 # Draws are numbered from here on, and updates from 0: the two never share a key.
-_BY_HAND = 1 << 63
+BY_HAND = 1 << 63
 
 
 @dataclass
@@ -77,7 +77,7 @@ class Memory:
         """Return what keys the random numbers of a training pass by hand: another one each time, unless held."""
         if not self._clock.held:
             self.draws += 1
-        return _BY_HAND + self.draws
+        return BY_HAND + self.draws
 
     @contextmanager
     def held(self, draw: int | None = None) -> Iterator[None]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from secrets import randbits
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
 from fastbp.core.checks import integer, numbered, numbers, real
 from fastbp.core.vector import Vector
 from fastbp.graph.graph import Graph, Input, Parameter, Tensor
+from fastbp.graph.memory import BY_HAND
 from fastbp.ops.base import Array, Shape
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ _FLOATS = {np.dtype(name): name for name in ("float32", "float64")}
 
 class Lowers(Protocol):
     """What is asked of a layer."""
+
+    takes: ClassVar[str | None]
 
     def lower(self, *inputs: Tensor) -> Tensor: ...
 
@@ -45,7 +48,7 @@ class Alone:
             raise ValueError(f"{layer!r}: seed is {seed!r}; expected an integer from 0 to 2**64 - 1, or None")
         self.seed = randbits(63) if number is None else number
         self._layer = layer
-        self._step = 0
+        self._draws = 0
         self._walks: dict[tuple[Shape, ...], Walk] = {}
         self._last: tuple[Walk, Array, tuple[Array, ...]] | None = None
         self._vectors: tuple[Vector, Vector, Vector] | None = None
@@ -70,7 +73,7 @@ class Alone:
             if not shape or 0 in shape:
                 raise ValueError(f"{layer!r}: {name} has shape {_batch(shape)}; expected (B, …), a batch of samples "
                                  "that are not empty")
-        inputs = [Input(*shape) for shape in shapes]
+        inputs = [Input(*shape, dtype=layer.takes) for shape in shapes]
         graph = Graph(inputs, [layer.lower(*inputs)])
         if self._vectors is None:
             self._initialize(graph, dtype)
@@ -119,17 +122,17 @@ class Alone:
         arrays, dtype = xs, self._dtype_of(xs)
         if dtype is None:
             arrays = self._inputs(xs)
-            dtype = _FLOATS[arrays[0].dtype]
+            dtype = _FLOATS.get(arrays[0].dtype) or self._dtype or "float32"
         shapes = tuple([x.shape[1:] for x in arrays])
         walk = self._walks.get(shapes) or self.build(shapes, dtype)
         if training:
             walk.check_training(len(arrays[0]))
-        y = walk.forward(arrays, training, self._step, dtype)
-        self._step += training
+            self._draws += 1
+        y = walk.forward(arrays, training, BY_HAND + self._draws, dtype)
         self._last = walk, y, arrays
         return y
 
-    def backward(self, dy: Any) -> tuple[Array, ...]:
+    def backward(self, dy: Any) -> tuple[Array | None, ...]:
         if self._last is None:
             raise RuntimeError(f"{self._layer!r}: backward: no forward pass to go back through; call forward(x) first")
         walk, y, arrays = self._last
@@ -138,20 +141,20 @@ class Alone:
         if dy.shape != y.shape:
             raise ValueError(f"{self._layer!r}: dy has shape {dy.shape}; expected {y.shape}, as the output of the last "
                              "forward has")
-        return tuple([np.zeros_like(x) if dx is None else dx
+        return tuple([np.zeros_like(x) if dx is None and x.dtype in _FLOATS else dx
                       for dx, x in zip(walk.backward(dy), arrays, strict=True)])
 
     def _dtype_of(self, xs: tuple[Any, ...]) -> str | None:
         """Return the dtype of inputs that fit as they are; None for others."""
         dtype = self._dtype
+        if not xs or self._layer.takes is not None:
+            return None
         for x in xs:
-            if type(x) is not np.ndarray:
-                return None
-            own = _FLOATS.get(x.dtype)
+            own = _FLOATS.get(x.dtype) if type(x) is np.ndarray else None
             if own is None or (dtype is not None and own != dtype) or x.shape[:1] != xs[0].shape[:1]:
                 return None
             dtype = own
-        return dtype if xs else None
+        return dtype
 
     def _inputs(self, xs: tuple[Any, ...]) -> tuple[Array, ...]:
         """Check inputs, and bring them to one dtype: that of the parameters, or of the first one."""
@@ -160,8 +163,8 @@ class Alone:
         names, dtype, why = _names(xs), self._dtype, "as its parameters have"
         arrays: list[Array] = []
         for name, x in zip(names, xs, strict=True):
-            array = self._converted(name, x, dtype, why)
-            if dtype is None:
+            array = self._converted(name, x, dtype, why) if self._layer.takes is None else self._integers(name, x)
+            if dtype is None and self._layer.takes is None:
                 dtype, why = _FLOATS[array.dtype], f"as {name} has"
             if not array.ndim:
                 raise ValueError(f"{self._layer!r}: {name} is a single number; expected (B, …), a batch of samples")
@@ -180,6 +183,12 @@ class Alone:
         if _FLOATS.get(array.dtype, dtype) != dtype:
             raise TypeError(f"{label} has dtype {array.dtype}; expected {dtype}, {why}: {name}.astype(\"{dtype}\")")
         return numbers(label, array, dtype)
+
+    def _integers(self, name: str, values: Any) -> Array:
+        array = real(f"{self._layer!r}: {name}", values)
+        if array.dtype.kind not in "iu":
+            raise TypeError(f"{self._layer!r}: {name} has dtype {array.dtype}; expected integers")
+        return np.ascontiguousarray(array, np.int64)
 
 
 def _by_role(parameters: dict[str, Parameter]) -> dict[str, Parameter]:

@@ -43,6 +43,8 @@ class Layer(Worded, ABC):
     }
     reads_hyperparameters_late: ClassVar[bool] = False
     """Whether what is assigned to hyperparameters of a layer in use has an effect."""
+    takes: ClassVar[str | None] = None
+    """What the inputs of the layer by itself hold: real numbers, or ``"int64"``."""
     any_inputs: ClassVar[tuple[Shape, ...]] = ()
     """For a layer whose parameters do not depend on its inputs: sample shapes of some that fit."""
 
@@ -141,6 +143,7 @@ class Layer(Worded, ABC):
         Returns
         -------
         array of the shape of x, or a tuple of them for several inputs
+            None for an input of integers.
 
         Raises
         ------

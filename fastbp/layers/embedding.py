@@ -57,6 +57,9 @@ class Embedding(Layer):
     (100, 4)
     """
 
+    takes = "int64"
+    any_inputs = ((1,),)
+
     def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, *,
                  weight_init: Initializer | None = None, name: str | None = None, trainable: bool = True) -> None:
         super().__init__(name=name, trainable=trainable)
