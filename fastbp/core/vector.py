@@ -56,6 +56,13 @@ class Vector(Mapping[str, Array]):
             raise ValueError(f"flat: got shape {new.shape}; expected {self._flat.shape}")
         self._flat[...] = new
 
+    def move_to(self, flat: Array) -> None:
+        """Take the values to other memory of the same size, and be there from now on."""
+        flat[...] = self._flat
+        self._views = {n: flat[self.offsets[n]:self.offsets[n] + v.size].reshape(v.shape)
+                       for n, v in self._views.items()}
+        self._flat = flat
+
     def __getitem__(self, name: str) -> Array:
         try:
             return self._views[name]

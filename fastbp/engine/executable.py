@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from fastbp.core.checks import count, integer, integers, numbered, numbers
+from fastbp.core.checks import count, integer, integers, number, numbered, numbers
 from fastbp.core.vector import Vector
 from fastbp.engine.backend import Backend, Data, Progress, Update
 from fastbp.engine.function_loss import Objective
 from fastbp.engine.reference import ReferenceBackend
 from fastbp.graph.graph import Graph, Parameter, Tensor
+from fastbp.graph.inline import made_upon, placeholder
 from fastbp.graph.memory import Memory
+from fastbp.graph.tensor import Symbol, as_tensor
 from fastbp.objectives.custom import as_loss
 from fastbp.objectives.functions import FunctionLoss
 from fastbp.objectives.losses import Loss
@@ -62,11 +64,12 @@ class Executable:
                  compute_dtype: str | None = None, _layer_names: Sequence[tuple[Any, str]] = ()) -> None:
         self._single_input, self._single_output = isinstance(inputs, Tensor), isinstance(outputs, Tensor)
         graph = Graph(_as_tuple("inputs", inputs), _as_tuple("outputs", outputs), _layer_names)
-        self._set_up(graph, _dtype_name(dtype), compute_dtype, _seed(seed), backend)
+        self._set_up(graph, _dtype_name(dtype), compute_dtype, _seed(seed), backend, inside=True)
         rng = np.random.default_rng(self.seed)
         for vector, symbols in ((self.params, graph.parameters), (self.buffers, graph.buffers)):
             for name, parameter in symbols.items():
-                vector[name][...] = self._initial(name, parameter, rng)
+                if name not in self.memory.moved:
+                    vector[name][...] = self._initial(name, parameter, rng)
 
     @classmethod
     def from_graph(cls, graph: Graph, single: tuple[bool, bool], *, dtype: str, seed: int,
@@ -80,16 +83,19 @@ class Executable:
         net._set_up(graph, _dtype_name(dtype), compute_dtype, _seed(seed), backend)
         return net
 
-    def _set_up(self, graph: Graph, dtype: str, compute_dtype: str | None, seed: int, backend: BackendName) -> None:
+    def _set_up(self, graph: Graph, dtype: str, compute_dtype: str | None, seed: int, backend: BackendName,
+                inside: bool = False) -> None:
         self.graph, self.dtype, self.seed = graph, dtype, seed
         self.compute_dtype = _compute_dtype_name(compute_dtype, dtype)
-        self.memory = Memory(graph, dtype, seed, self.compute_dtype)
+        homes = list({id(n.home): n.home for n in graph.nodes if n.home is not None and inside}.values())
+        self.memory = Memory(graph, dtype, seed, self.compute_dtype, homes)
         self.backend: BackendName = backend
         self._start()
 
     def _start(self) -> None:
         """Make the backend, which has not seen any batch."""
         self._backend = _make_backend(self.backend, self.memory)
+        self.memory.used_by(self)
         self._objectives: dict[Any, Objective] = {}
         self._forward_rows: int | None = None
         self._input_grads: tuple[Array | None, ...] = ()
@@ -201,7 +207,35 @@ class Executable:
         self._forward_rows = len(arrays[0]) if training else None
         return self._unpack(outputs, self._single_output)
 
-    __call__ = forward
+    def __call__(self, x: Any, training: bool = False) -> Any:
+        """Return the outputs for a batch, as :meth:`forward` does; for tensors the tensors that the network makes.
+
+        A network called on tensors is a layer: the parameters are shared, not copied. Once a network of them is made,
+        both work on the same memory.
+
+        Examples
+        --------
+        >>> import fastbp as fb
+        >>> body = fb.Sequential(fb.Linear(4, 8), fb.Tanh(), seed=0)
+        >>> x = fb.Input(4)
+        >>> net = fb.Network(x, fb.Linear(8, 1)(body(x)))
+        >>> net.params["0.bias"][...] = 1.0
+        >>> body.params["0.bias"][0]
+        np.float32(1.0)
+        """
+        tensors = [as_tensor(t) for t in (x if isinstance(x, list | tuple) else (x,)) if isinstance(t, Tensor | Symbol)]
+        if not tensors:
+            return self.forward(x, training)
+        if len(tensors) != len(self.graph.inputs) or (not isinstance(x, Tensor | Symbol) and len(x) != len(tensors)):
+            raise TypeError(f"{self!r}: called on {len(tensors)} tensors; expected {len(self.graph.inputs)}")
+        for t, known in zip(tensors, self.graph.inputs, strict=True):
+            if t.whole_shape != known.whole_shape:
+                raise ValueError(f"{self!r}: called on {t!r}; expected the shape {known.whole_shape}")
+        made = made_upon(self.graph.tensors, dict(zip(self.graph.inputs, tensors, strict=True)), self.graph.outputs,
+                         self.memory)
+        symbols = any(isinstance(t, Symbol) for t in (x if isinstance(x, list | tuple) else (x,)))
+        found = tuple(Symbol(t) if symbols else t for t in made)
+        return found[0] if self._single_output else found
 
     def backward(self, dy: Any, *, accumulate: bool = False) -> Any:
         """Fill ``net.grads`` from the gradient of the outputs, and return the gradient of the inputs.
@@ -399,10 +433,87 @@ class Executable:
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other._set_up(self.graph, _dtype_name(dtype or self.dtype), compute_dtype, self.seed, backend or self.backend)
-        other.params.flat[...] = self.params.flat
-        other.buffers.flat[...] = self.buffers.flat
+        for vector, own in ((other.params, self.params), (other.buffers, self.buffers)):
+            for name, values in vector.items():
+                values[...] = own[name]
         other.memory.go_on_from(self.memory)
         return other
+
+    def part(self, inputs: Tensor | Sequence[Tensor], outputs: Tensor | Sequence[Tensor]) -> Self:
+        """Return the network between some tensors of this one, over the same memory: training one trains the other.
+
+        Parameters
+        ----------
+        inputs : Tensor or sequence of Tensor
+            Inputs of the network, or tensors that it makes: then numbers are given for them.
+        outputs : Tensor or sequence of Tensor
+
+        Raises
+        ------
+        ValueError
+            For tensors that are not of this network's graph, or outputs that need other inputs.
+
+        Examples
+        --------
+        >>> import fastbp as fb
+        >>> x = fb.Input(8)
+        >>> code = fb.Linear(8, 2)(x)
+        >>> net = fb.Network(x, fb.Linear(2, 8)(code), seed=0)
+        >>> encoder, decoder = net.part(x, code), net.part(code, net.graph.outputs[0])
+        >>> decoder.predict(encoder.predict([[1.0] * 8])).shape
+        (1, 8)
+        """
+        ins, outs = _as_tuple("inputs", inputs), _as_tuple("outputs", outputs)
+        for role, tensors in (("inputs", ins), ("outputs", outs)):
+            for t in tensors:
+                if t not in self.graph.places:
+                    raise ValueError(f"part: {role} holds {t!r}, which is not of the network's graph; expected tensors "
+                                     "that the network was made of, such as net.graph.inputs[0]")
+        given = {t: placeholder(t) for t in ins}
+        try:
+            made = made_upon(self.graph.tensors, given, outs)
+        except KeyError as error:
+            raise ValueError(f"part: {error.args[0]!r} depends on more than the inputs; add what else it is made "
+                             "of") from None
+        graph = Graph(list(given.values()), made, [(layer, name) for name, layer in self.graph.layers.items()])
+        kind: Any = next(k for k in type(self).__mro__ if k.__name__ == "Network" or k is Executable)
+        other: Self = object.__new__(kind)
+        other._single_input, other._single_output = isinstance(inputs, Tensor), isinstance(outputs, Tensor)
+        other.graph, other.dtype, other.seed, other.compute_dtype = graph, self.dtype, self.seed, self.compute_dtype
+        other.memory, other.backend = self.memory.over(graph), self.backend
+        other._start()
+        return other
+
+    def blend(self, other: Executable, tau: float) -> None:
+        """Move the parameters and buffers towards another network's: ``(1 - tau) * own + tau * other``.
+
+        Parameters
+        ----------
+        other : Network
+            With the same parameters.
+        tau : float
+            From 0 to 1; 1 copies them.
+
+        Examples
+        --------
+        >>> import fastbp as fb
+        >>> net = fb.Sequential(fb.Linear(2, 1), seed=0)
+        >>> target = net.copy()
+        >>> net.params.flat += 1.0
+        >>> target.blend(net, 0.25)
+        >>> (net.params.flat - target.params.flat).round(4)
+        array([0.75, 0.75, 0.75], dtype=float32)
+        """
+        share = number("blend", "tau", tau, "a number from 0 to 1", lambda t: 0 <= t <= 1)
+        if not isinstance(other, Executable):
+            raise TypeError(f"blend: other is {other!r}; expected a network")
+        for own, theirs in ((self.params, other.params), (self.buffers, other.buffers)):
+            if {n: v.shape for n, v in own.items()} != {n: v.shape for n, v in theirs.items()}:
+                raise ValueError("blend: the networks have different parameters; expected the same names and shapes, as "
+                                 "those of net.copy() are")
+        for own, theirs in ((self.params, other.params), (self.buffers, other.buffers)):
+            for name, values in own.items():
+                values[...] = (1 - share) * values + share * theirs[name]
 
     def __copy__(self) -> Self:
         other = self.copy()  # two networks on one memory would not know of each other

@@ -74,6 +74,10 @@ class Graph:
         """Return the full name, such as ``"0.weight"``."""
         return self._name_of_parameter[parameter]
 
+    def has(self, parameter: Parameter) -> bool:
+        """Whether a parameter or buffer is one of the graph's."""
+        return parameter in self._name_of_parameter
+
     def layer_name(self, layer: Any) -> str:
         """Return what a layer of the graph is called here: its own name, or its place among the layers."""
         return self._name_of_layer[id(layer)]

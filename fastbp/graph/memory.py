@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
+from weakref import WeakSet
 
 from fastbp.core.vector import Vector
 from fastbp.graph.graph import Graph
@@ -35,6 +37,9 @@ class Memory:
     compute_dtype : str, optional
         What linear layers multiply in: dtype, or ``"bfloat16"`` with float32.
 
+    homes : sequence of Memory, optional
+        Of networks within the graph: what they hold moves into this memory, and they use it there.
+
     Attributes
     ----------
     params, grads, buffers : Vector
@@ -44,12 +49,57 @@ class Memory:
         Training passes outside of training so far.
     """
 
-    def __init__(self, graph: Graph, dtype: str, seed: int = 0, compute_dtype: str = "") -> None:
+    def __init__(self, graph: Graph, dtype: str, seed: int = 0, compute_dtype: str = "",
+                 homes: Sequence[Memory] = ()) -> None:
         self.graph, self.dtype, self.seed, self.compute_dtype = graph, dtype, seed, compute_dtype or dtype
-        self.params = Vector({n: p.shape for n, p in graph.parameters.items()}, dtype)
-        self.grads = Vector({n: p.shape for n, p in graph.parameters.items()}, dtype)
-        self.buffers = Vector({n: p.shape for n, p in graph.buffers.items()}, dtype)
+        for home in homes:
+            home._check_can_move(graph, dtype)
+        # those of a network within lie side by side, as they do in a vector of its own
+        params = [*(p for home in homes for p in home.graph.parameters.values()), *graph.parameters.values()]
+        buffers = [*(p for home in homes for p in home.graph.buffers.values()), *graph.buffers.values()]
+        shapes = {graph.parameter_name(p): p.shape for p in params}
+        self.params, self.grads = Vector(shapes, dtype), Vector(shapes, dtype)
+        self.buffers = Vector({graph.parameter_name(p): p.shape for p in buffers}, dtype)
         self._clock = _Clock()
+        self._whole: list[Memory] = []
+        self._users: WeakSet[Any] = WeakSet()
+        self.moved = frozenset(graph.parameter_name(p) for home in homes
+                               for p in (*home.graph.parameters.values(), *home.graph.buffers.values()))
+        for home in homes:
+            home._move_into(self)
+
+    def used_by(self, network: Any) -> None:
+        """Note a network that is to start anew (``network._start()``) when the memory moves."""
+        self._users.add(network)
+
+    def _check_can_move(self, graph: Graph, dtype: str) -> None:
+        if self._whole:
+            raise ValueError("a network within the graph is part of another network already; take part in that one "
+                             "(net.part), or use a copy (net.copy())")
+        if self.dtype != dtype:
+            raise ValueError(f"a network within the graph is of dtype {self.dtype}; expected {dtype}, as this one is. "
+                             f'Use its copy: net.copy(dtype="{dtype}")')
+        missing = [n for d in (self.graph.parameters, self.graph.buffers) for n, p in d.items() if not graph.has(p)]
+        if missing:
+            raise ValueError(f"a network within the graph has {', '.join(missing)}, which no output needs; use all of "
+                             "its outputs, or a network of the part: net.part(inputs, outputs)")
+
+    def _move_into(self, whole: Memory) -> None:
+        for own, other, symbols in ((self.params, whole.params, self.graph.parameters),
+                                    (self.grads, whole.grads, self.graph.parameters),
+                                    (self.buffers, whole.buffers, self.graph.buffers)):
+            if symbols:
+                start = other.offsets[whole.graph.parameter_name(next(iter(symbols.values())))]
+                own.move_to(other.flat[start:start + own.flat.size])
+        self._whole.append(whole)
+        for network in list(self._users):
+            network._start()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_users": None, "_whole": []}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _users=WeakSet())
 
     @property
     def step(self) -> int:

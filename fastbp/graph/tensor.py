@@ -69,6 +69,8 @@ class Node:
         By the role that the op gives them.
     key : Tensor or None
         The tensor whose random numbers it draws; None for its own.
+    home : Memory or None
+        Where the parameters are already, if a network was called to make the node.
     """
 
     op: Op
@@ -77,6 +79,10 @@ class Node:
     params: dict[str, Parameter] = field(default_factory=dict)
     buffers: dict[str, Parameter] = field(default_factory=dict)
     key: Tensor | None = None
+    home: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "home": None}
 
 
 @dataclass(frozen=True, eq=False)
