@@ -153,15 +153,15 @@ def _features(parts: list[tuple[str, Any]]) -> int | None:
 
 _Maker = Callable[[Any, dict[str, Any]], Layer]
 _LAYERS: dict[str, _Maker] = {
-    "Conv1d": lambda m, o: layers.Conv1d(*_convolution(m), m.groups, m.bias is not None, **o),
-    "Conv2d": lambda m, o: layers.Conv2d(*_convolution(m), m.groups, m.bias is not None, **o),
+    "Conv1d": lambda m, o: layers.Conv1d(**_convolution(m), **o),
+    "Conv2d": lambda m, o: layers.Conv2d(**_convolution(m), **o),
     "ConvTranspose2d": lambda m, o: layers.ConvTranspose2d(
         m.in_channels, m.out_channels, m.kernel_size, m.stride, m.padding, m.output_padding, m.groups,
         m.bias is not None, m.dilation, **o),
     "MaxPool1d": lambda m, o: layers.MaxPool1d(m.kernel_size, m.stride, m.padding, m.dilation, m.ceil_mode, **o),
     "MaxPool2d": lambda m, o: layers.MaxPool2d(m.kernel_size, m.stride, m.padding, m.dilation, m.ceil_mode, **o),
-    "AvgPool1d": lambda m, o: layers.AvgPool1d(*_means(m), **o),
-    "AvgPool2d": lambda m, o: layers.AvgPool2d(*_means(m), **o),
+    "AvgPool1d": lambda m, o: layers.AvgPool1d(**_means(m), **o),
+    "AvgPool2d": lambda m, o: layers.AvgPool2d(**_means(m), **o),
     "AdaptiveAvgPool2d": lambda m, o: layers.GlobalAvgPool(**o),
     "BatchNorm2d": lambda m, o: layers.BatchNorm(m.num_features, m.momentum, m.eps, **o),
     "PReLU": lambda m, o: layers.PReLU(m.num_parameters, **o),
@@ -228,12 +228,14 @@ def _layer(torch: Any, name: str, part: Any) -> Layer:
     return _LAYERS[kind](part, options)
 
 
-def _convolution(m: Any) -> tuple[Any, ...]:
-    return m.in_channels, m.out_channels, m.kernel_size, m.stride, m.padding, m.dilation
+def _convolution(m: Any) -> dict[str, Any]:
+    same = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
+    return {argument: getattr(m, argument) for argument in same} | {"bias": m.bias is not None}
 
 
-def _means(m: Any) -> tuple[Any, ...]:
-    return m.kernel_size, m.stride, m.padding, m.ceil_mode, m.count_include_pad
+def _means(m: Any) -> dict[str, Any]:
+    same = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
+    return {argument: getattr(m, argument) for argument in same}
 
 
 def _check_batch_norms(net: Sequential, images: set[str]) -> None:
@@ -247,7 +249,8 @@ def _check_batch_norms(net: Sequential, images: set[str]) -> None:
 
 
 def _take_values(net: Sequential, name: str, part: Any, layer: Layer) -> None:
-    ops = {layers.Linear: LinearOp, layers.Conv1d: ConvOp, layers.Conv2d: ConvOp, layers.ConvTranspose2d: ConvTransposeOp}
+    ops: dict[type, type] = {layers.Linear: LinearOp, layers.Conv1d: ConvOp, layers.Conv2d: ConvOp,
+                             layers.ConvTranspose2d: ConvTransposeOp}
     turn = _TURNED[ops[type(layer)]][0] if type(layer) in ops else np.asarray
     for role, values in [*part.named_parameters(), *part.named_buffers()]:
         if role != "num_batches_tracked":
