@@ -12,7 +12,8 @@ def mlp(x: Tensor, classes: int, hidden: Sequence[int]) -> Tensor:
     """Linear layers with ReLU between them, on the pixels of an image in a row."""
     for width in hidden:
         x = fb.ReLU()(fb.Linear(None, width)(x))
-    return fb.Linear(None, classes)(x)
+    logits: Tensor = fb.Linear(None, classes)(x)
+    return logits
 
 
 def lenet(x: Tensor, classes: int, hidden: Sequence[int] = ()) -> Tensor:
@@ -25,13 +26,15 @@ def lenet(x: Tensor, classes: int, hidden: Sequence[int] = ()) -> Tensor:
 def resnet(x: Tensor, classes: int, hidden: Sequence[int] = ()) -> Tensor:
     """A small residual network: He et al. (2016), https://arxiv.org/abs/1512.03385."""
     def convolve(x: Tensor, channels: int, stride: int = 1) -> Tensor:
-        return fb.BatchNorm()(fb.Conv2d(None, channels, 3, stride, "same", bias=False)(x))
+        y: Tensor = fb.BatchNorm()(fb.Conv2d(None, channels, 3, stride, "same", bias=False)(x))
+        return y
 
     x = fb.ReLU()(convolve(x, 16))
     for channels, stride in ((16, 1), (32, 2), (64, 2)):
         past = x if stride == 1 else fb.Conv2d(None, channels, 1, stride)(x)
         x = fb.ReLU()(fb.Add()(past, convolve(fb.ReLU()(convolve(x, channels, stride)), channels)))
-    return fb.Linear(None, classes)(fb.GlobalAvgPool()(x))
+    logits: Tensor = fb.Linear(None, classes)(fb.GlobalAvgPool()(x))
+    return logits
 
 
 MODELS: dict[str, Callable[[Tensor, int, Sequence[int]], Tensor]] = {"mlp": mlp, "lenet": lenet, "resnet": resnet}

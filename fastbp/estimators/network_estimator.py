@@ -287,7 +287,7 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
 
     def _columns(self, y: Any) -> Array:
         y = np.asarray(y, dtype=np.float64)
-        return y[:, None] if y.ndim == 1 else y
+        return np.asarray(y[:, None] if y.ndim == 1 else y)
 
     def predict(self, X: Any) -> Array:
         """Return the network's output for each row: (N,) if y was, else (N, outputs)."""

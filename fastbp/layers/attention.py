@@ -195,14 +195,16 @@ class _TransformerLayer(Layer):
 
     def _past(self, norm: LayerNorm, x: Tensor, way: Callable[[Tensor], Tensor]) -> Tensor:
         """Return x + way(x), normalised first or last."""
-        y = way(norm(x) if self.norm_first else x)
+        y: Tensor = way(norm(x) if self.norm_first else x)
         if self.dropout:
             y = self.apply(DropoutOp(self.dropout), y)
         y = self.apply(AddOp(), x, y)
-        return y if self.norm_first else norm(y)
+        last: Tensor = y if self.norm_first else norm(y)
+        return last
 
     def _feed_forward(self, x: Tensor) -> Tensor:
-        return self.linear2(self.act(self.linear1(x)))
+        y: Tensor = self.linear2(self.act(self.linear1(x)))
+        return y
 
     def hyperparameters(self) -> dict[str, Any]:
         return {"d_model": self.d_model, "nhead": self.nhead, "dim_feedforward": self.dim_feedforward,

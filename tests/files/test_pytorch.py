@@ -93,7 +93,7 @@ def test_what_cannot_be_taken_from_torch():
     class Linear(nn.Module):
         """No relation of nn.Linear, but for its name."""
     for module, message in [
-            (nn.Sequential(nn.Conv1d(1, 1, 1)), "'0' is Conv1d.*which fastbp has nothing for; it has Linear"),
+            (nn.Sequential(nn.Bilinear(1, 1, 1)), "'0' is Bilinear.*which fastbp has nothing for; it has Conv1d"),
             (nn.Sequential(Linear()), r"'0' is Linear\(\), which fastbp has nothing for"),
             (nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, momentum=None)), "with momentum=None"),
             (nn.Sequential(nn.BatchNorm1d(2, track_running_stats=False)), "with track_running_stats=False"),
