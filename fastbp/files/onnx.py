@@ -135,8 +135,8 @@ class Exporter:
     def _embedding(self, node: Node, op: EmbeddingOp, ids: str, output: str) -> None:
         weight = self._parameter(node, "weight")
         if op.padding_idx is not None:
-            self._constants[weight] = self._constants[weight].copy()
-            self._constants[weight][op.padding_idx] = 0
+            self.constants[weight] = self.constants[weight].copy()
+            self.constants[weight][op.padding_idx] = 0
         self._add("Gather", [weight, ids], output, axis=0)
 
     def _batch_norm(self, node: Node, op: BatchNormOp, x: str, output: str) -> None:

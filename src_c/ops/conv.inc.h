@@ -254,14 +254,13 @@ static void FN(conv_gradient_phase)(const fbp_node *n, const fbp_run *run, int64
     if (n->dp[0] && lo < hi) {
         FN(conv_weight_gradient)(&c, n->dp[0], n->x[0], n->dy, run->rows, lo, hi, scratch);
         if (update) {
-            fbp_update_piece(update, (T *)n->p[0] + lo * c.O, (const T *)n->dp[0] + lo * c.O, (hi - lo) * c.O, n->decay[0],
-                             n->rate[0]);
+            fbp_update_piece(update, n, 0, lo * c.O, (hi - lo) * c.O);
             FN(conv_prepare)(n, run, lo, hi, scratch);
         }
     }
     if (n->dp[1] && lo == 0) {
         FN(column_sums)(n->dp[1], n->dy, run->rows * c.M, c.O);
-        if (update) fbp_update_piece(update, n->p[1], n->dp[1], c.O, n->decay[1], n->rate[1]);
+        if (update) fbp_update_piece(update, n, 1, 0, c.O);
     }
 }
 

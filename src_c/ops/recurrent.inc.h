@@ -209,8 +209,7 @@ static void FN(recurrent_gradient)(const fbp_node *n, const fbp_run *run, int64_
         T *dW = (T *)n->dp[0] + lo * GH;
         FN(gemm)(dW, GH, (const T *)n->save[1] + lo, 1, H, n->save[0], GH, 1, hi - lo, GH, steps, &none, scratch);
         if (update) {
-            fbp_update_piece(update, (T *)n->p[0] + lo * GH, dW, (hi - lo) * GH, n->decay[0],
-                             n->rate[0]);
+            fbp_update_piece(update, n, 0, lo * GH, (hi - lo) * GH);
             FN(recurrent_prepare)(n, run, lo, hi, scratch);
         }
     }
@@ -222,7 +221,7 @@ static void FN(recurrent_gradient)(const fbp_node *n, const fbp_run *run, int64_
             for (int64_t v = 0; v < H; v += VL)
                 FN(v_store_up_to)(db + v, FN(v_load_up_to)(db + v, H - v) + FN(v_load_up_to)(du + v, H - v), H - v);
         }
-        if (update) fbp_update_piece(update, n->p[1], db, H, n->decay[1], n->rate[1]);
+        if (update) fbp_update_piece(update, n, 1, 0, H);
     }
 }
 
