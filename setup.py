@@ -29,9 +29,11 @@ OPTIMIZATION = [
     "-fno-trapping-math",
     "-fno-unroll-loops",  # clang would unroll what is not worth it; the loops that are say so
 ]
+# A call that does not fit its function is no mere warning.
+STRICT = ["-Werror=incompatible-pointer-types", "-Werror=int-conversion", "-Werror=implicit-function-declaration"]
 # gnu11, where GCC fuses a * b + c; clang does as well, but only within one expression, so that bits are the same
 # wherever a function is inlined: simd_types.h
-FLAGS = ["-std=gnu11", "-fvisibility=hidden", "-ffunction-sections", "-fdata-sections", "-g0", "-pthread",
+FLAGS = [*STRICT, "-std=gnu11", "-fvisibility=hidden", "-ffunction-sections", "-fdata-sections", "-g0", "-pthread",
          *OPTIMIZATION]
 LINK_FLAGS = ["-pthread", "-Wl,-dead_strip" if sys.platform == "darwin" else "-Wl,--gc-sections"]
 # What Cython writes runs once a call: small is better than unrolled and inlined.
