@@ -138,14 +138,14 @@ class CustomLayer(Layer):
         GradcheckReport
         """
         from fastbp.graph.graph import Input
-        from fastbp.network import Network
+        from fastbp.engine.executable import Executable
         from fastbp.objectives.losses import HalfSquaredError
         from fastbp.views.gradcheck import gradcheck
         rows = count(f"{self!r}.gradcheck", "rows", rows)
         dtypes = [self.input_dtype(i) for i in range(len(shapes))]
         inputs = [Input(s, dtype=None if d == "real" else d) for s, d in zip(shapes, dtypes, strict=True)]
         out = self(*inputs)
-        net = Network(inputs, out, dtype="float64", seed=seed, backend="reference")
+        net = Executable(inputs, out, dtype="float64", seed=seed, backend="reference")
         rng = np.random.default_rng(seed)
         sizes = [(rows, *t.shape) for t in inputs]
         x = tuple(rng.standard_normal(s) if d == "real" else rng.integers(0, 2, s)
