@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 TEST, MOST_ROWS = 0.25, 10_000
-THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "FASTBP_NUM_THREADS")}
+THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "FASTBP_NUM_THREADS"), "1")
 
 
 # ---- models --------------------------------------------------------------------------------------------------------

@@ -137,8 +137,8 @@ class CustomLayer(Layer):
         -------
         GradcheckReport
         """
-        from fastbp.graph.graph import Input
         from fastbp.engine.executable import Executable
+        from fastbp.graph.graph import Input
         from fastbp.objectives.losses import HalfSquaredError
         from fastbp.views.gradcheck import gradcheck
         rows = count(f"{self!r}.gradcheck", "rows", rows)

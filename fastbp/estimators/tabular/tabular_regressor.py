@@ -15,7 +15,6 @@ from fastbp.estimators.tabular.tabular import BaseTabular
 from fastbp.objectives.losses import MSE, Loss
 from fastbp.ops.base import Array
 
-
 RESIDUALS = 201
 """How many quantiles of the errors on rows held out are kept."""
 
