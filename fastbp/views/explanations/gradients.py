@@ -19,7 +19,7 @@ from fastbp.engine.function_loss import Objective
 from fastbp.engine.reference import ReferenceBackend
 from fastbp.graph.graph import Tensor
 from fastbp.ops.base import Array
-from fastbp.ops.sources import ConstantOp
+from fastbp.ops.sources import ConstantOp, RowsOp, StopGradientOp
 from fastbp.views.explanations.diagram import Asked, build
 from fastbp.views.explanations.explanation import Explanation
 from fastbp.views.explanations.names import Names
@@ -81,16 +81,21 @@ class _Run:
         by_name = {n: t for t, n in self.graph.names.items()}
         values, gradients = ({by_name[n]: a for n, a in arrays.items()}
                              for arrays in (self.backend.values(), self.backend.gradients()))
-        own = set(self.net.graph.inputs)
-        letters: dict[Tensor, str] = {}
-        if self.graph is not self.net.graph:
-            letters = {**dict.fromkeys(self.net.graph.outputs, "o"), **dict.fromkeys(self.graph.outputs, "E"),
-                       **{t: "ρ" if t.name == "sample_weight" else "t" for t in self.graph.inputs if t not in own}}
+        letters = self._letters() if self.graph is not self.net.graph else {}
         constants = {t: float(values[t].item()) for t in self.graph.tensors if t.node is not None
-                     and isinstance(t.node.op, ConstantOp) and values[t].size == 1}
+                     and isinstance(t.node.op, ConstantOp | RowsOp) and values[t].size == 1}
         rows = self.given.rows
-        self.names = Names(self.graph, self.mixed and rows > 1, rows, letters, constants, self.net.graph)
+        self.names = Names(self.graph, self.mixed and rows > 1, rows, letters, constants, self.net.graph,
+                           frozenset(t for t in self.graph.outputs if letters and t.rows))
         return Trace(self.graph, self.backend.contexts(), values, gradients, self.names, frozenset(constants))
+
+    def _letters(self) -> dict[Tensor, str]:
+        """Return what tensors of a graph that ends in its loss are called: o, E, and t, which no gradient goes to."""
+        graph, own = self.graph, set(self.net.graph.inputs)
+        given = {t: "ρ" if t.name == "sample_weight" else "y" for t in graph.inputs if t not in own}
+        fixed = {t: "t" for t in graph.tensors if t.node is not None and isinstance(t.node.op, StopGradientOp)
+                 and given.get(t.node.inputs[0]) == "y"}
+        return {**dict.fromkeys(self.net.graph.outputs, "o"), **dict.fromkeys(graph.outputs, "E"), **given, **fixed}
 
     def finder(self, sample: int) -> Paths:
         """Return the search for paths from elements of a sample; of the whole batch where samples mix."""

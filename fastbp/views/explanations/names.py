@@ -37,10 +37,14 @@ class Names:
         Those that stand for plain numbers.
     numbered : Graph, optional
         The graph whose parameters are numbered; by default the same.
+    by_sample : set of Tensor
+        Those of one number a sample that go by the number of the sample: E₂.
     """
 
     def __init__(self, graph: Graph, samples: bool = False, rows: int = 1, letters: Mapping[Tensor, str] | None = None,
-                 constants: Mapping[Tensor, float] | None = None, numbered: Graph | None = None) -> None:
+                 constants: Mapping[Tensor, float] | None = None, numbered: Graph | None = None,
+                 by_sample: frozenset[Tensor] = frozenset()) -> None:
+        self._by_sample = by_sample
         self._rows = rows
         self._graph, self.samples, self._given, self._constants = graph, samples, letters or {}, constants or {}
         alike: dict[str, list[Tensor]] = {}
@@ -72,6 +76,8 @@ class Names:
         if tensor in self._constants:
             return Symbol.number(self._constants[tensor])
         letter, layer = self._letters[tensor]
+        if tensor in self._by_sample:
+            return Symbol(letter, str(sample + 1) if self._rows > 1 else "")
         shape = tensor.shape if tensor.rows else tensor.shape_of(self._rows)
         told = self.samples and tensor.rows
         return Symbol(letter, element(shape, index), layer, str(sample + 1) if told else "")

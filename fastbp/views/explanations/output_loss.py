@@ -210,29 +210,35 @@ class Losses:
 
 
 class WholeLoss:
-    """A loss that is a part of the graph: its last tensor is E."""
+    """A loss that is a part of the graph: its last tensor is E, or E is the sum of its last tensor over the samples."""
 
     def __init__(self, trace: Trace, total: float) -> None:
         self._trace, self.total = trace, total
+        (self._loss,) = trace.graph.outputs
+        self.is_sum = self._loss.rows and len(trace.values[self._loss]) > 1
 
     @property
     def seeds(self) -> dict[Tensor, Array]:
-        """∂E/∂E."""
-        (loss,) = self._trace.graph.outputs
-        return {loss: np.ones_like(self._trace.values[loss][0])}
+        """∂E by the last tensor: 1."""
+        values = self._trace.values[self._loss]
+        return {self._loss: np.ones_like(values if self._loss.rows else values[0])}
 
     def notes(self) -> list[Note]:
         """Return nothing: all there is to know stands in the graph."""
         return []
 
     def factors(self, at: Place) -> list[Factor]:
-        """Return nothing: paths begin with E."""
-        return []
+        """Return the factor of E by what a sample adds to it, if there are several."""
+        if not self.is_sum:
+            return []
+        one = ONE.formula({})
+        return [Factor(Symbol("E"), self._trace.quantity(at).symbol, 1.0, one, one, "total", self._trace.box(at))]
 
     def boxes(self, sample: int) -> list[list[tuple[Box, Tensor | None]]]:
-        """Return nothing: E is drawn as a part of the graph."""
-        return []
+        """Return a box for E, unless it is a part of the graph."""
+        return [[(Box("total", Symbol("E"), self.total, 1.0, "loss", True), self._loss)]] if self.is_sum else []
 
     def lines(self, sample: int) -> tuple[Line, ...]:
-        """Return nothing: E has a stage of its own."""
-        return ()
+        """Return the equation of E, unless it is a part of the graph."""
+        formula = Formula("Σₛ Eₛ", r"\textstyle\sum_s E_s")
+        return (Line(Quantity(Symbol("E"), self.total), formula, "total"),) if self.is_sum else ()

@@ -195,4 +195,5 @@ class Given(Account):
 
 
 def _is_constant(tensor: Tensor) -> bool:
-    return tensor.node is not None and not tensor.node.inputs and not tensor.node.params
+    node = tensor.node
+    return node is not None and not node.params and not any(map(node.op.has_gradient, range(len(node.inputs))))

@@ -11,7 +11,7 @@ import numpy as np
 
 from fastbp.graph.graph import Node, Tensor
 from fastbp.ops.base import Array, Context, Op
-from fastbp.views.explanations.accounts import Account, Written, some
+from fastbp.views.explanations.accounts import Account, Written, gradients_of, some
 from fastbp.views.explanations.local_maps import Dense, Elementwise, Grouped, LocalMap
 from fastbp.views.explanations.rules import ONE, Rule
 from fastbp.views.explanations.symbols import Formula, Quantity, Symbol
@@ -30,25 +30,24 @@ class Reduced(Account):
     letter: str = "s"
 
     def spans(self, node: Node) -> bool:
-        return True
+        op: Any = node.op
+        return 0 in op.axis or not node.inputs[0].rows
 
     def maps(self, node: Node, ctx: Context, rows: Array | None) -> list[LocalMap]:
         assert ctx.output is not None
-        (dx,), _ = node.op.backward(ctx, np.ones_like(ctx.output))
-        return [Elementwise(self._targets(node, ctx), dx.ravel())]
+        (dx,) = gradients_of(node, ctx, np.ones_like(ctx.output))
+        return [Elementwise(self._targets(node, some(ctx.inputs[0], rows)), some(dx, rows).ravel())]
 
-    def _targets(self, node: Node, ctx: Context) -> Array:
+    def _targets(self, node: Node, x: Array) -> Array:
         """Return of each element of the input where it goes."""
         op: Any = node.op
-        (x,) = ctx.inputs
-        assert ctx.output is not None
         kept = tuple(1 if axis in op.axis else size for axis, size in enumerate(x.shape))
-        return np.broadcast_to(np.arange(ctx.output.size).reshape(kept), x.shape).ravel()
+        return np.broadcast_to(np.arange(prod(kept)).reshape(kept), x.shape).ravel()
 
     def forward(self, trace: Trace, at: Place) -> Formula:
         node, ctx = node_of(at.tensor), trace.contexts[at.tensor]
         op: Any = node.op
-        members = np.flatnonzero(self._targets(node, ctx) == trace.flat(at))
+        members = np.flatnonzero(self._targets(node, ctx.inputs[0]) == trace.flat(at))
         values = np.asarray(ctx.inputs[0], float).ravel()[members]
         chosen = _largest_terms(values)
         quantities = {f"x{k}": trace.quantity(trace.place(node.inputs[0], int(members[i])))
@@ -69,7 +68,7 @@ class Reduced(Account):
     def derivative(self, trace: Trace, target: Place, source: Place, operand: int) -> Written:
         node, ctx = node_of(target.tensor), trace.contexts[target.tensor]
         op: Any = node.op
-        group = self._targets(node, ctx) == trace.flat(target)
+        group = self._targets(node, ctx.inputs[0]) == trace.flat(target)
         count = int(group.sum())
         if op.function in ("max", "min"):
             y, x = trace.quantity(target).value, trace.quantity(source).value
@@ -81,7 +80,7 @@ class Reduced(Account):
     def pairs(self, trace: Trace, tensor: Tensor, operand: int, sources: list[int],
               targets: list[int]) -> Iterator[tuple[int, int]]:
         (source,) = node_of(tensor).inputs
-        goes = self._targets(node_of(tensor), trace.contexts[tensor])
+        goes = self._targets(node_of(tensor), trace.contexts[tensor].inputs[0])
         for s in sources:
             at = trace.place(tensor, int(goes[trace.flat(trace.here(source, s))]))
             if trace.box(at) and at.index in targets:
