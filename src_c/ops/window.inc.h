@@ -18,6 +18,11 @@ static FN(window) FN(window_of)(const fbp_node *n)
 /* Where the taps of one axis fall that begin at `first`: those from *begin up to *end are within n elements. */
 static inline void FN(taps_within)(int64_t first, int64_t step, int64_t taps, int64_t n, int64_t *begin, int64_t *end)
 {
+    if (first >= 0 && first + (taps - 1) * step < n) {     /* most are: and dividing takes long */
+        *begin = 0;
+        *end = taps;
+        return;
+    }
     *begin = first < 0 ? FN(min)((-first + step - 1) / step, taps) : 0;
     *end = first < n ? FN(min)((n - first + step - 1) / step, taps) : 0;
     if (*end < *begin) *end = *begin;
@@ -124,19 +129,24 @@ static void FN(read_taps)(T *to, int64_t ld, const FN(window) *w, const T *x, in
                           int64_t k1)
 {
     const int64_t M = w->OH * w->OW, image = w->H * w->W;
-    for (int64_t k = k0; k < k1; k++, to += ld) {
-        const int64_t i = k / w->kw, shift = k % w->kw * w->dw - w->pw;
-        for (int64_t at = 0, n; at < rows; at += n) {
-            const int64_t m = (r + at) % M, oh = m / w->OW, ow = m % w->OW, ih = oh * w->sh - w->ph + i * w->dh;
-            const T *line = x + (r + at) / M * image + ih * w->W + shift;
-            n = FN(min)(w->OW - ow, rows - at);
+    for (int64_t at = 0, n; at < rows; at += n) {
+        const int64_t m = (r + at) % M, oh = m / w->OW, ow = m % w->OW;
+        const T *pixels = x + (r + at) / M * image;
+        T *out = to + at;
+        n = FN(min)(w->OW - ow, rows - at);
+        for (int64_t k = k0, i = k0 / w->kw, j = k0 % w->kw; k < k1; k++, out += ld) {
+            const int64_t shift = j * w->dw - w->pw, ih = oh * w->sh - w->ph + i * w->dh;
             /* windows ow + begin to ow + end of this row see a pixel */
             int64_t begin = -shift - ow, end = w->W - shift - ow;
             begin = begin < 0 ? 0 : FN(min)(begin, n);
             end = ih < 0 || ih >= w->H || end < begin ? begin : FN(min)(end, n);
-            FN(window_zeros)(0, to + at, begin);
-            FN(window_run)(0, to + at + begin, (T *)line + ow + begin, end - begin);
-            FN(window_zeros)(0, to + at + end, n - end);
+            FN(window_zeros)(0, out, begin);
+            FN(window_run)(0, out + begin, (T *)pixels + ih * w->W + shift + ow + begin, end - begin);
+            FN(window_zeros)(0, out + end, n - end);
+            if (++j == w->kw) {
+                j = 0;
+                i++;
+            }
         }
     }
 }
