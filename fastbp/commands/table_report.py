@@ -138,7 +138,8 @@ def _linear(model: Any, train: Mapping[str, Column], test: Mapping[str, Column])
 def _boosting(model: Any, train: Mapping[str, Column], test: Mapping[str, Column]) -> tuple[Any, Array, Array]:
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
     kind = HistGradientBoostingClassifier if isinstance(model, TabularClassifier) else HistGradientBoostingRegressor
-    names = list(model.column_kinds_)
+    used = {name for fold in model.committee_.folds for name in fold.schema.names}
+    names = [name for name in model.column_kinds_ if name in used]
     categorical = [model.column_kinds_[n] == "category" for n in names]
     levels = {n: _frequent(train[n]) for n in names if model.column_kinds_[n] == "category"}
     X, Z = (np.stack([_codes(c[n], levels[n]) if n in levels else c[n].values for n in names], axis=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import inf
 from time import perf_counter
 from typing import Any
@@ -182,7 +182,8 @@ class BaseTabular(BaseEstimator, ABC):  # type: ignore[misc]
             scores.append(score(np.concatenate([run.said[epoch] for run in runs])))
             if self.verbose:
                 loss = np.mean([run.losses[epoch] for run in runs])
-                print(f"epoch {epoch + 1}/{self.max_iter}   loss {loss:.4f}   held out {scores[-1]:.4f}", flush=True)
+                with suppress(OSError):     # nobody reads on: no reason to lose what is trained
+                    print(f"epoch {epoch + 1}/{self.max_iter}   loss {loss:.4f}   held out {scores[-1]:.4f}", flush=True)
 
     def _scorer(self, folds: list[Array], targets: Array, weights: Array | None) -> Score:
         rows = np.concatenate(folds)
