@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from argparse import ArgumentParser, Namespace
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fastbp.commands.arguments import not_an_input
-from fastbp.commands.train_table import report
+from fastbp.commands.output import write_rows
+from fastbp.commands.table_report import Judged, counted, figures
 from fastbp.core.checks import file_to_write
-from fastbp.estimators.table.columns import Columns, check_numbers, counted
-from fastbp.estimators.table.reading import read_table
-from fastbp.estimators.table.table_model import TableModel, Target
+from fastbp.estimators.tabular.columns import Column
+from fastbp.estimators.tabular.loading import load_estimator
+from fastbp.estimators.tabular.schema import CategoryPlan
+from fastbp.estimators.tabular.table_files import SUFFIXES, Table, parquet_library, read_table
+from fastbp.estimators.tabular.tabular_classifier import TabularClassifier
 from fastbp.ops.base import Array
 
 
@@ -23,58 +26,88 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="what python -m fastbp train TABLE wrote")
     parser.add_argument("table", type=Path, metavar="TABLE", help="a .csv or .parquet file")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="a .csv file for the predictions, else printed")
-    parser.add_argument("--probabilities", action="store_true", help="whether to give that of each class too")
-    parser.add_argument("--backend", choices=("native", "reference"), default="native", help="what runs the network")
+    parser.add_argument("--output", type=Path, metavar="FILE",
+                        help="a .csv or .parquet file for the predictions, else printed")
+    parser.add_argument("--proba", "--probabilities", action="store_true", dest="proba",
+                        help="whether to give the probability of each class too")
 
 
 def run(args: Namespace) -> None:
     """Read, predict, write. What is to be said besides goes to stderr."""
     if args.output is not None:
-        if args.output.suffix.lower() != ".csv":
-            raise ValueError(f"--output is {str(args.output)!r}; expected a name that ends in .csv")
-        file_to_write("--output", args.output)
-        not_an_input("--output", args.output, table=args.table, model=args.model)
-    model = TableModel.load(args.model, args.backend)
-    target = model.target
-    if args.probabilities and target.classes is None:
-        raise ValueError(f"--probabilities is given, but the model predicts a number, {target.name!r}")
-    columns, _ = read_table(args.table)
-    conforming, notes = model.encoder.conform(columns)
-    unknown = [n for n in columns if n not in conforming and n != target.name and n not in model.encoder.unused]
+        _check_output(args)
+    model = load_estimator(args.model)
+    name, classes = model.target_name_, isinstance(model, TabularClassifier)
+    if args.proba and not classes:
+        raise ValueError(f"--proba is given, but the model predicts a number, {name!r}")
+    table = read_table(args.table)
+    columns = _columns(model, table)
+    unused = {n for fold in model.committee_.folds for n in fold.schema.unused}
+    unknown = [n for n in table.names if n not in columns and n not in unused and n != name]
     if unknown:
-        notes.insert(0, f"left out, as training did not know them: columns {', '.join(map(repr, unknown))}")
-    y = _complete(columns, target)
-    for note in notes:
+        print(f"left out, as training did not know them: columns {', '.join(map(repr, unknown))}", file=sys.stderr)
+    for note in _notes(model, columns):
         print(note, file=sys.stderr)
-    outputs = model.outputs(conforming)
-    header, rows = [target.name], [[p] for p in model.predictions(outputs)]
-    if args.probabilities and target.classes is not None:
-        header += [f"probability of {c}" for c in target.classes]
-        rows = [[*row, *(f"{p:.6g}" for p in each)] for row, each in zip(rows, outputs, strict=True)]
-    _write(args.output, header, rows)
-    if y is not None:
-        print(report(model, conforming, y, "row"), file=sys.stderr)
+    header, made, said = [name], [], model.predict_proba(columns) if classes else model.predict(columns)
+    made.append([str(model.classes_[i]) for i in said.argmax(axis=1)] if classes else said.tolist())
+    if args.proba:
+        header += [f"probability of {c}" for c in model.classes_]
+        made += [[float(f"{p:.6g}") for p in column] for column in said.T.tolist()]
+    write_rows(args.output, header, made)
+    if args.output is not None:
+        print(f"{counted(table.rows, 'prediction')} written to {args.output}", file=sys.stderr)
+    actual = _actual(table, name, classes)
+    if actual is not None:
+        print(figures(Judged(actual, said, model.classes_.tolist() if classes else None), "row"), file=sys.stderr)
 
 
-def _complete(columns: Columns, target: Target) -> Array | None:
+def _columns(model: Any, table: Table) -> dict[str, Column]:
+    """Return the columns that the model was trained on, as what they were then."""
+    used = {n for fold in model.committee_.folds for n in fold.schema.names}
+    missing = [n for n in model.column_kinds_ if n in used and n not in table.names]
+    if missing:
+        raise ValueError(f"the table lacks {', '.join(map(repr, missing))}, which the model was trained on; it has "
+                         f"{', '.join(map(repr, table.names))}")
+    nothing = np.full(table.rows, np.nan)
+    return {n: table.known(n, kind) if n in used else Column(n, "number", nothing)
+            for n, kind in model.column_kinds_.items()}
+
+
+def _notes(model: Any, columns: dict[str, Column]) -> list[str]:
+    """Return what is unlike the training rows."""
+    notes, plans = [], {p.name: p for fold in model.committee_.folds for p in fold.schema.plans}
+    for name, plan in plans.items():
+        column = plan.conform(columns[name])
+        if isinstance(plan, CategoryPlan):
+            known = {*plan.levels, *plan.known}
+            counts = np.bincount(column.values[column.values >= 0], minlength=len(column.levels))
+            new = Counter({level: int(n) for level, n in zip(column.levels, counts, strict=True)
+                           if n and level not in known})
+            if new:
+                examples = ", ".join(repr(level) for level, _ in new.most_common(3))
+                notes.append(f"column {name!r}: {counted(new.total(), 'row')} with categories that training did not "
+                             f"know, such as {examples}; taken as unknown")
+        elif np.isnan(column.values).any():
+            notes.append(f"column {name!r}: {counted(int(np.isnan(column.values).sum()), 'row')} without a value, taken "
+                         "as the median")
+    return notes
+
+
+def _actual(table: Table, name: str, classes: bool) -> Array | None:
     """Return the target, where every row has one to compare with."""
-    y, numbers = columns.get(target.name), target.classes is None
-    if y is None or (numbers and y.dtype == object):
+    if name not in table.names:
         return None
-    if numbers:
-        check_numbers({target.name: y})
-    return y if all(v is not None for v in y) and (y.dtype == object or np.isfinite(y).all()) else None
+    if classes:
+        labels = table.labels(name)
+        return None if any(label is None for label in labels) else np.array(labels, dtype=str)
+    numbers = table.numbers(name)
+    return numbers if numbers is not None and np.isfinite(numbers).all() else None
 
 
-def _write(path: Path | None, header: list[str], rows: list[list[Any]]) -> None:
-    if path is None:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
-        return
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)
-    print(f"{counted(len(rows), 'prediction')} written to {path}", file=sys.stderr)
+def _check_output(args: Namespace) -> None:
+    if args.output.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"--output is {str(args.output)!r}; expected a name that ends in {' or '.join(SUFFIXES)}")
+    if args.output.suffix.lower() == ".parquet":
+        parquet_library()
+    file_to_write("--output", args.output)
+    not_an_input("--output", args.output, table=args.table, model=args.model)

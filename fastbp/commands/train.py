@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 import fastbp as fb
 from fastbp.commands.arguments import positive_float, positive_int, seed
+from fastbp.commands.confusion import confusion_table
 from fastbp.commands.models import MODELS
 from fastbp.core.checks import file_to_write
 from fastbp.datasets import load_digits, load_fashion_mnist
@@ -44,17 +45,27 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--task", choices=("auto", "classification", "regression"), default="auto",
                         help="what the target is; auto finds out")
     parser.add_argument("--epochs", type=positive_int, default=SUPPRESS,
-                        help="how often all rows are gone through (default: 40; for a table at most 200)")
+                        help="how often all rows are gone through (default: 40; for a table at most 32)")
     parser.add_argument("--batch-size", type=positive_int, default=SUPPRESS,
                         help="rows in a mini-batch (default: 32; for a table by its size)")
-    parser.add_argument("--lr", type=positive_float, default=1e-3, help="learning rate of Adam")
-    parser.add_argument("--hidden", type=positive_int, nargs="*", default=[128, 64], metavar="WIDTH",
-                        help="widths of the hidden layers")
+    parser.add_argument("--lr", type=positive_float, default=SUPPRESS,
+                        help="learning rate of Adam (default: 0.001; for a table the estimator's)")
+    parser.add_argument("--hidden", type=positive_int, nargs="*", default=SUPPRESS, metavar="WIDTH",
+                        help="widths of the hidden layers (default: 128 64; for a table 96 96 96)")
     parser.add_argument("--seed", type=seed, default=0, help="decides the initial parameters and the order of rows")
     parser.add_argument("--backend", choices=("native", "reference"), default="native", help="what runs the network")
     parser.add_argument("--output", type=Path, default=SUPPRESS, metavar="FILE",
                         help="where the result goes: a table's model as .safetensors, the parameters for the digits as "
                         ".npz or .safetensors (default: in this folder, called as the data)")
+    table = parser.add_argument_group("for a table")
+    table.add_argument("--drop", nargs="+", metavar="COLUMN", default=[], help="columns that are left out")
+    table.add_argument("--columns", nargs="+", metavar="COLUMN", default=None, help="the only columns that are used")
+    table.add_argument("--folds", type=positive_int, default=SUPPRESS, help="networks, each on all rows but a part of its "
+                       "own (default: 8, or 5 for more than 5,000 rows)")
+    table.add_argument("--time-limit", type=positive_float, default=None, metavar="SECONDS", help="when training ends")
+    table.add_argument("--compare", action="store_true", help="whether to train a linear model and scikit-learn's "
+                       "boosting on the same rows, for a leaderboard")
+    table.add_argument("--report", type=Path, default=None, metavar="FILE", help="where to write a report, an .html file")
 
 
 def run(args: Namespace) -> None:
@@ -70,7 +81,8 @@ def run(args: Namespace) -> None:
     name = getattr(args, "data", DIGITS)
     epochs, batch_size = (40, 32) if name == DIGITS else (5, 64)
     _train_on_images(name, Namespace(**{"epochs": epochs, "batch_size": batch_size,
-                                        "output": Path(f"{name}{_default_suffix()}"), **vars(args)}))
+                                        "output": Path(f"{name}{_default_suffix()}"), "lr": 1e-3, "hidden": [128, 64],
+                                        **vars(args)}))
 
 
 def _train_on_images(name: str, args: Namespace) -> None:
@@ -105,24 +117,6 @@ def _train_on_images(name: str, args: Namespace) -> None:
     print(f"\nparameters written to {shlex.quote(str(args.output.resolve()))}")
     if stopped:
         raise KeyboardInterrupt
-
-
-def confusion_table(actual: Array, predicted: Array, names: tuple[str, ...]) -> str:
-    """Return how often each class (rows) was taken for each (columns), as text.
-
-    >>> print(confusion_table(np.array([0, 1, 1]), np.array([0, 1, 0]), ("no", "yes")))
-    actual \\ predicted
-            no  yes
-       no    1    .
-      yes    1    1
-    """
-    counts = np.zeros((len(names), len(names)), dtype=int)
-    np.add.at(counts, (actual, predicted), 1)
-    width = max(len(name) for name in (*names, str(counts.max(initial=0)))) + 2
-    lines = ["actual \\ predicted", " " * width + "".join(f"{name:>{width}}" for name in names)]
-    lines += [f"{name:>{width}}" + "".join(f"{count or '.':>{width}}" for count in row)
-              for name, row in zip(names, counts.tolist(), strict=True)]
-    return "\n".join(lines)
 
 
 def _network(data: Dataset, args: Namespace) -> fb.Network:

@@ -11,7 +11,7 @@ import pytest
 import fastbp as fb
 from fastbp.__main__ import COMMANDS, main
 from fastbp.commands import train
-from fastbp.commands.train import confusion_table
+from fastbp.commands.confusion import confusion_table
 from fastbp.engine.cpu import _model, cpu_info
 
 

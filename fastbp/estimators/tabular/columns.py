@@ -123,6 +123,8 @@ def check_finite(column: Column) -> None:
 
 
 def _column(name: str, values: Any) -> Column:
+    if isinstance(values, Column):
+        return Column(name, values.kind, values.values, values.levels, values.declared)
     if hasattr(values, "cat") and hasattr(values, "dtype") and str(values.dtype) == "category":
         return _pandas_category(name, values)
     if hasattr(values, "to_physical"):

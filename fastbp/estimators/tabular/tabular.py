@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import inf
 from time import perf_counter
 from typing import Any
@@ -107,6 +107,7 @@ class BaseTabular(BaseEstimator, ABC):  # type: ignore[misc]
         self._check_parameters()
         columns = self._columns(X, reset=True)
         rows = len(columns[0].values)
+        self.target_name_ = str(getattr(y, "name", None) or "y")
         targets = self._check_targets(y)
         if len(targets) != rows:
             raise ValueError(f"Found input variables with inconsistent numbers of samples: X has {rows} rows, y has "
@@ -131,14 +132,19 @@ class BaseTabular(BaseEstimator, ABC):  # type: ignore[misc]
         for attempt in range(ATTEMPTS):
             runs = [self._run(columns, targets, weights, held_out, seed + i, deadline, 0.25**attempt)
                     for i, held_out in enumerate(folds)]
+            scores: list[float] = []
             try:
-                runs, scores = self._train(runs, folds, targets, weights)
+                self._train(runs, folds, targets, weights, scores)
                 break
             except DivergenceError:
                 if attempt == ATTEMPTS - 1:
                     raise
-        self._keep(runs, folds, targets, weights)
-        self.scores_, self.n_iter_ = scores, len(scores)
+            except KeyboardInterrupt:
+                if all(run.epochs for run in runs):
+                    self._note(runs, folds, targets, weights, scores)
+                    self._keep(runs, folds, targets, weights, scores)
+                raise
+        self._keep(runs, folds, targets, weights, scores)
 
     def _run(self, columns: list[Column], targets: Array, weights: Array | None, held_out: Array, seed: int,
              deadline: float | None, slower: float) -> Run:
@@ -156,26 +162,28 @@ class BaseTabular(BaseEstimator, ABC):  # type: ignore[misc]
                    self._training(len(inside), weights is not None, deadline, slower), rows, y, others, self._loss(),
                    None if weights is None else weights[inside], self._meant, seed)
 
-    def _train(self, runs: list[Run], folds: list[Array], targets: Array,
-               weights: Array | None) -> tuple[list[Run], list[float]]:
-        """Train all networks cycle by cycle; return those that have come to an epoch, and the score after each."""
-        training, scores = runs[0].training, []
+    def _train(self, runs: list[Run], folds: list[Array], targets: Array, weights: Array | None,
+               scores: list[float]) -> None:
+        """Train all networks cycle by cycle, and note the score after each epoch that all have done."""
+        training = runs[0].training
         for cycle in training.cycles():
             before = min(scores, default=inf)
             for run in runs:
                 if not training.late() or not run.epochs:
                     run.advance(cycle)
-            done = min(len(run.epochs) for run in runs)
-            score = self._scorer(folds, targets, weights)
-            while len(scores) < done:
-                epoch = len(scores)
-                scores.append(score(np.concatenate([run.said[epoch] for run in runs])))
-                if self.verbose:
-                    loss = np.mean([run.losses[epoch] for run in runs])
-                    print(f"epoch {epoch + 1}/{training.epochs}   loss {loss:.4f}   held out {scores[-1]:.4f}")
+            self._note(runs, folds, targets, weights, scores)
             if training.late() or (self.early_stopping and min(scores) >= before):
-                break
-        return runs, scores
+                return
+
+    def _note(self, runs: list[Run], folds: list[Array], targets: Array, weights: Array | None,
+              scores: list[float]) -> None:
+        score = self._scorer(folds, targets, weights)
+        for epoch in range(len(scores), min(len(run.epochs) for run in runs)):
+            scores.append(score(np.concatenate([run.said[epoch] for run in runs])))
+            if self.verbose:
+                loss = np.mean([run.losses[epoch] for run in runs])
+                with suppress(OSError):     # nobody reads on: no reason to lose what is trained
+                    print(f"epoch {epoch + 1}/{self.max_iter}   loss {loss:.4f}   held out {scores[-1]:.4f}", flush=True)
 
     def _scorer(self, folds: list[Array], targets: Array, weights: Array | None) -> Score:
         rows = np.concatenate(folds)
@@ -186,9 +194,11 @@ class BaseTabular(BaseEstimator, ABC):  # type: ignore[misc]
         """Return how much each row held out counts."""
         return weights
 
-    def _keep(self, runs: list[Run], folds: list[Array], targets: Array, weights: Array | None) -> None:
+    def _keep(self, runs: list[Run], folds: list[Array], targets: Array, weights: Array | None,
+              scores: list[float]) -> None:
         """Keep the networks of the epochs that say best, together, what the rows held out are."""
-        done = min(len(run.epochs) for run in runs)
+        done = len(scores)
+        self.scores_, self.n_iter_ = scores, done
         candidates = [np.concatenate([run.said[epoch] for run in runs]) for epoch in range(done)]
         epochs = chosen(candidates, self._scorer(folds, targets, weights), MOST_EPOCHS_KEPT)
         kept, counts = np.unique(epochs, return_counts=True)
@@ -251,7 +261,8 @@ class BaseTabular(BaseEstimator, ABC):  # type: ignore[misc]
         check_is_fitted(self, "committee_")
         parameters = {k: v for k, v in self.get_params(deep=False).items() if _is_plain(v)}
         model_file.save({"kind": type(self).__name__, "version": VERSION, "parameters": parameters,
-                         "columns": self._names, "named": hasattr(self, "feature_names_in_"),
+                         "target": self.target_name_,
+                         "columns": [{"name": n, "kind": k} for n, k in self.column_kinds_.items()], "named": hasattr(self, "feature_names_in_"),
                          "categorical": sorted(self._categorical), "epochs": self.epochs_, "scores": self.scores_,
                          **self._described()}, self.committee_, path)
 
@@ -275,7 +286,10 @@ class BaseTabular(BaseEstimator, ABC):  # type: ignore[misc]
         estimator.set_params(**{k: tuple(v.value) if isinstance(v.value, list) else v.value
                                 for k, v in d["parameters"].entries(lambda v: v).items() if k in known and _is_plain(v.value)})
         estimator.committee_ = committee
-        estimator._names = d["columns"].items(Plain.text)
+        kinds: dict[str, Kind] = {"number": "number", "date": "date", "category": "category"}
+        pairs = d["columns"].items(lambda c: (c["name"].text(), c["kind"].one_of(kinds)))
+        estimator.column_kinds_, estimator._names = dict(pairs), [name for name, _ in pairs]
+        estimator.target_name_ = d["target"].text()
         estimator.n_features_in_ = len(estimator._names)
         if d["named"].flag():
             estimator.feature_names_in_ = np.array(estimator._names, object)
@@ -330,7 +344,9 @@ class BaseTabular(BaseEstimator, ABC):  # type: ignore[misc]
             _check_feature_names(self, X, reset=True)
         self._names = [c.name for c in columns]
         self._categorical = _chosen(self.categorical_features, self._names)
-        return [c.as_category() if c.name in self._categorical else c for c in columns]
+        columns = [c.as_category() if c.name in self._categorical else c for c in columns]
+        self.column_kinds_: dict[str, Kind] = {c.name: c.kind for c in columns}
+        return columns
 
     def _known_columns(self, X: Any, columns: list[Column], named: bool) -> list[Column]:
         """Bring the columns into the order of fit: by name where there are names."""
