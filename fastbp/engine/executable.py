@@ -5,7 +5,8 @@ Everything that enters is checked and converted here, once; a backend sees only 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -13,23 +14,25 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from fastbp.core.checks import count, number, numbers
+from fastbp.core.checks import count, integer, integers, number, numbered, numbers
 from fastbp.core.vector import Vector
 from fastbp.engine.backend import Backend, Data, Progress, Update
-from fastbp.engine.border import Border, as_tuple, checked_seed, compute_dtype_name, dtype_name
 from fastbp.engine.function_loss import Objective
 from fastbp.engine.reference import ReferenceBackend
 from fastbp.graph.graph import Graph, Parameter, Tensor
 from fastbp.graph.inline import made_upon, placeholder
 from fastbp.graph.memory import Memory
 from fastbp.graph.tensor import Symbol, as_tensor
+from fastbp.objectives.custom import as_loss
 from fastbp.objectives.functions import FunctionLoss
-from fastbp.ops.base import Array
+from fastbp.objectives.losses import Loss
+from fastbp.ops.base import Array, Shape
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 BackendName = Literal["native", "reference"]
+DTYPES = ("float32", "float64")
 # Functions that are remembered as losses, each with its graph and plans.
 _MOST_OBJECTIVES = 8
 # What a copy from a pickle makes for itself.
@@ -46,7 +49,7 @@ class _Pass:
     draws: int
 
 
-class Executable(Border):
+class Executable:
     """A graph with its memory, a backend that runs it, and the border where everything that enters is checked.
 
     What :class:`~fastbp.Network` is below its files, drawings and explanations; those take any executable. Parameters
@@ -60,8 +63,8 @@ class Executable(Border):
                  dtype: str = "float32", seed: int | None = None, backend: BackendName = "native",
                  compute_dtype: str | None = None, _layer_names: Sequence[tuple[Any, str]] = ()) -> None:
         self._single_input, self._single_output = isinstance(inputs, Tensor), isinstance(outputs, Tensor)
-        graph = Graph(as_tuple("inputs", inputs), as_tuple("outputs", outputs), _layer_names)
-        self._set_up(graph, dtype_name(dtype), compute_dtype, checked_seed(seed), backend, inside=True)
+        graph = Graph(_as_tuple("inputs", inputs), _as_tuple("outputs", outputs), _layer_names)
+        self._set_up(graph, _dtype_name(dtype), compute_dtype, _seed(seed), backend, inside=True)
         rng = np.random.default_rng(self.seed)
         for vector, symbols in ((self.params, graph.parameters), (self.buffers, graph.buffers)):
             for name, parameter in symbols.items():
@@ -77,13 +80,13 @@ class Executable(Border):
         """
         net = object.__new__(cls)
         net._single_input, net._single_output = single
-        net._set_up(graph, dtype_name(dtype), compute_dtype, checked_seed(seed), backend)
+        net._set_up(graph, _dtype_name(dtype), compute_dtype, _seed(seed), backend)
         return net
 
     def _set_up(self, graph: Graph, dtype: str, compute_dtype: str | None, seed: int, backend: BackendName,
                 inside: bool = False) -> None:
         self.graph, self.dtype, self.seed = graph, dtype, seed
-        self.compute_dtype = compute_dtype_name(compute_dtype, dtype)
+        self.compute_dtype = _compute_dtype_name(compute_dtype, dtype)
         homes = list({id(n.home): n.home for n in graph.nodes if n.home is not None and inside}.values())
         self.memory = Memory(graph, dtype, seed, self.compute_dtype, homes)
         self.backend: BackendName = backend
@@ -429,7 +432,7 @@ class Executable(Border):
             compute_dtype = self.compute_dtype
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
-        other._set_up(self.graph, dtype_name(dtype or self.dtype), compute_dtype, self.seed, backend or self.backend)
+        other._set_up(self.graph, _dtype_name(dtype or self.dtype), compute_dtype, self.seed, backend or self.backend)
         for vector, own in ((other.params, self.params), (other.buffers, self.buffers)):
             for name, values in vector.items():
                 values[...] = own[name]
@@ -460,7 +463,7 @@ class Executable(Border):
         >>> decoder.predict(encoder.predict([[1.0] * 8])).shape
         (1, 8)
         """
-        ins, outs = as_tuple("inputs", inputs), as_tuple("outputs", outputs)
+        ins, outs = _as_tuple("inputs", inputs), _as_tuple("outputs", outputs)
         for role, tensors in (("inputs", ins), ("outputs", outs)):
             for t in tensors:
                 if t not in self.graph.places:
@@ -506,8 +509,8 @@ class Executable(Border):
             raise TypeError(f"blend: other is {other!r}; expected a network")
         for own, theirs in ((self.params, other.params), (self.buffers, other.buffers)):
             if {n: v.shape for n, v in own.items()} != {n: v.shape for n, v in theirs.items()}:
-                raise ValueError("blend: the networks have different parameters; expected the same names and shapes, "
-                                 "as those of net.copy() are")
+                raise ValueError("blend: the networks have different parameters; expected the same names and shapes, as "
+                                 "those of net.copy() are")
         for own, theirs in ((self.params, other.params), (self.buffers, other.buffers)):
             for name, values in own.items():
                 values[...] = (1 - share) * values + share * theirs[name]
@@ -532,7 +535,47 @@ class Executable(Border):
         dtype = self.dtype + (f" multiplied in {self.compute_dtype}" if self.compute_dtype != self.dtype else "")
         return f"{type(self).__name__}({shapes}, {self.params.flat.size:,} parameters, {dtype}, {self.backend})"
 
-    # ---- evaluation -------------------------------------------------------------------------------------------------
+    # ---- the border: everything that enters is checked and converted here ------------------------------------------
+
+    def _data(self, x: Any, y: Any, loss: Any, sample_weight: ArrayLike | None = None) -> Data:
+        """Check and convert a labelled batch or data set.
+
+        What it holds are views of the user's arrays, whose shape nobody else can change, and copies of labels.
+        """
+        inputs = self._inputs(x)
+        rows = len(inputs[0])
+        if rows == 0:
+            raise ValueError("x has no rows; expected at least one sample")
+        losses = self._losses(loss)
+        if isinstance(losses[0], FunctionLoss):
+            function = losses[0]
+            checked = function.all_targets(y, self.graph.outputs, self.dtype, rows)
+            if not self._single_output or not function.returns_gradient(self.graph.outputs, checked):
+                weight = None if sample_weight is None else function.sample_weights(sample_weight, rows, self.dtype)
+                return _held(inputs, losses, checked, weight)
+            losses = (function.custom,)
+        targets = self._several("y", y, self._single_output, len(losses))
+        names = numbered("y", len(losses))
+        checked = [one.targets(t, out.shape, self.dtype, rows, name)
+                   for one, t, out, name in zip(losses, targets, self.graph.outputs, names, strict=True)]
+        weights = [one.sample_weights(sample_weight, rows, self.dtype) for one in losses if sample_weight is not None]
+        return _held(inputs, losses, checked, weights[0] if weights else None)
+
+    def _losses(self, loss: Any) -> tuple[Loss, ...]:
+        """Check that there is a loss for each output, and that it fits."""
+        if callable(loss) and not isinstance(loss, type | Loss):
+            loss = FunctionLoss(loss)
+        if isinstance(loss, FunctionLoss):
+            return (loss,)
+        losses = [as_loss(one) for one in self._several("loss", loss, self._single_output, len(self.graph.outputs))]
+        for one, t in zip(losses, self.graph.outputs, strict=True):
+            if isinstance(one, type) and issubclass(one, Loss):
+                raise TypeError(f"loss is the class {one.__name__}; expected an instance: {one.__name__}()")
+            if not isinstance(one, Loss):
+                raise TypeError(f"loss is {one!r}; expected a loss such as fb.MSE(), or a function of outputs and "
+                                "targets that returns one number")
+            one.check_output(t.shape)
+        return tuple(losses)
 
     def _evaluate(self, data: Data, batch_size: int, outputs: bool) -> tuple[float, tuple[Array, ...]]:
         """Return the loss of checked data outside of training and, where asked for, the outputs."""
@@ -576,6 +619,52 @@ class Executable(Border):
             self._objectives[key] = made
         return self._objectives[key]
 
+    def _inputs(self, x: Any) -> list[Array]:
+        given = self._several("x", x, self._single_input, len(self.graph.inputs))
+        names = numbered("x", len(given))
+        arrays = [self._array(n, g, t.shape) if t.dtype == "real" else self._integers(n, g, t)
+                  for n, g, t in zip(names, given, self.graph.inputs, strict=True)]
+        for n, a in zip(names, arrays, strict=True):
+            if len(a) != len(arrays[0]):
+                raise ValueError(f"{n} has {len(a)} rows; expected {len(arrays[0])}, as {names[0]} has")
+        return arrays
+
+    def _array(self, name: str, values: Any, shape: Shape) -> Array:
+        if type(values) is np.ndarray and values.dtype == self.dtype and values.shape[1:] == shape \
+                and values.flags.c_contiguous and values.ndim:
+            return values
+        return self._fitting(name, numbers(name, values, self.dtype), shape)
+
+    def _integers(self, name: str, values: Any, t: Tensor) -> Array:
+        array = self._fitting(name, integers(name, values), t.shape)
+        below = self.graph.below.get(t)
+        if below is None:
+            return array
+        wrong = (array < 0) | (array >= below)
+        if wrong.any():
+            at = tuple(int(i) for i in np.argwhere(wrong)[0])
+            raise ValueError(f"{name} has {array[at]} in row {at[0]}; expected integers from 0 to {below - 1}, as the "
+                             "network reads them")
+        return array
+
+    def _fitting(self, name: str, array: Array, shape: Shape) -> Array:
+        if array.shape[1:] != shape or not array.ndim:
+            wanted = ", ".join(["B", *map(str, shape)])
+            mend = f"; for a single sample give {name}[None]" if array.shape == shape else ""
+            if array.ndim == len(shape) + 1 and len(shape) == 1:
+                raise ValueError(f"{name} has shape {array.shape}; expected ({wanted}): {shape[0]} features in the "
+                                 "last axis")
+            raise ValueError(f"{name} has shape {array.shape}; expected ({wanted}){mend}")
+        return array
+
+    def _several(self, name: str, values: Any, single: bool, count: int) -> list[Any]:
+        if single:
+            return [values]
+        if not isinstance(values, list | tuple) or len(values) != count:
+            what = f"{len(values)} entries" if isinstance(values, list | tuple) else type(values).__name__
+            raise ValueError(f"{name} has {what}; expected a tuple of {count}, as the network has")
+        return list(values)
+
     def _unpack(self, arrays: tuple[Array | None, ...], single: bool) -> Any:
         return arrays[0] if single else arrays
 
@@ -585,14 +674,58 @@ class Executable(Border):
                 node.op.check_training_rows(rows * prod(node.inputs[0].shape[:-1]))
 
 
+def _held(inputs: Sequence[Array], losses: Sequence[Loss], targets: Sequence[Array], weight: Array | None) -> Data:
+    """Return data whose shapes nobody else can change: views of arrays that may be the user's own."""
+    return Data([a.view() for a in inputs], losses, [t.view() for t in targets],
+                None if weight is None else weight.view())
+
+
 def _average(values: Any, weights: Sequence[float]) -> float:
     """Return the weighted mean; 0 where nothing weighs anything."""
     return float(np.average(values, weights=weights)) if any(weights) else 0.0
 
 
+def _as_tuple(role: str, tensors: Any) -> tuple[Tensor, ...]:
+    if isinstance(tensors, Tensor):
+        return (tensors,)
+    if not isinstance(tensors, Iterable):
+        raise TypeError(f"{role} is {tensors!r}; expected a tensor, as fb.Input(…) gives, or a sequence of them")
+    return tuple(tensors)
+
+
 def _fixed(name: str) -> str:
     return (f"{name} is the network's own vector and cannot be replaced; copy values into it: "
             f"net.{name}.flat = values, or net.{name}[name] = values")
+
+
+def _dtype_name(dtype: Any) -> str:
+    try:
+        name = str(np.dtype(dtype).name)
+    except TypeError:
+        name = str(dtype)
+    if dtype is None or name not in DTYPES:  # to NumPy None means float64
+        raise ValueError(f'dtype is {dtype!r}; expected "float32" or "float64"')
+    return name
+
+
+def _compute_dtype_name(compute_dtype: str | None, dtype: str) -> str:
+    if compute_dtype is None or compute_dtype == dtype:
+        return dtype
+    if compute_dtype != "bfloat16":
+        raise ValueError(f'compute_dtype is {compute_dtype!r}; expected "bfloat16", or None for that of the parameters')
+    if dtype != "float32":
+        raise ValueError('compute_dtype is "bfloat16", which goes with dtype "float32" alone; dtype is '
+                         f'{dtype!r}: give compute_dtype="{dtype}"')
+    return compute_dtype
+
+
+def _seed(seed: Any) -> int:
+    if seed is None:
+        return int.from_bytes(os.urandom(8), "little") >> 1
+    number = integer(seed)
+    if number is None or not 0 <= number < 2**64:
+        raise ValueError(f"seed is {seed!r}; expected an integer from 0 to 2**64 - 1, or None")
+    return number
 
 
 def _make_backend(name: str, memory: Memory) -> Backend:

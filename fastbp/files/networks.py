@@ -12,8 +12,7 @@ from math import prod
 from typing import Any, TypeVar
 
 import fastbp.layers as own_layers
-from fastbp.engine.border import DTYPES
-from fastbp.engine.executable import BackendName, Executable
+from fastbp.engine.executable import DTYPES, BackendName, Executable
 from fastbp.files.container import Contents, Paths, write
 from fastbp.files.description import Entry, described, plain
 from fastbp.graph.graph import Graph, Input, Tensor
