@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from harness.function_rows import ROWS
 from harness.peers import PEERS
 from harness.report import short
-from harness.rows import ROWS
 from harness.runner import Result
 
 # Middle tones, readable on white and on black alike; the background is left out.

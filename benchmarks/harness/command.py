@@ -9,8 +9,8 @@ from pathlib import Path
 from fastbp.commands.arguments import positive_float, positive_int
 from fastbp.core.checks import file_to_write
 from harness import machine, report, runner
+from harness.function_rows import ROWS
 from harness.peers import PEERS
-from harness.rows import ROWS
 
 
 def add_arguments(parser: ArgumentParser) -> None:

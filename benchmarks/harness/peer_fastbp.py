@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 import fastbp as fb
+from harness import functions_fastbp
+from harness.function_rows import FunctionProblem, FunctionRow
 from harness.rows import BETA1, BETA2, EPSILON, LEARNING_RATE, MINI_BATCHES, Problem, Row
 
 if TYPE_CHECKING:
@@ -30,28 +32,42 @@ class Fit:
     backend: ClassVar[BackendName] = "native"
     dtype = "float32"
 
+    _net: fb.Network
+    _loss: Any
+
     def __init__(self, problem: Problem, threads: int) -> None:
         if self.backend == "native":
             fb.set_num_threads(threads)
-        self._problem = problem
-        self._net = network(problem.row, self.backend, self.dtype)
+        self._problem, self._options = problem, {}
+        if isinstance(problem, FunctionProblem):
+            row = cast("FunctionRow", problem.row)
+            self._net, self._loss = functions_fastbp.network(row, self.backend, self.dtype)
+            self._x = problem.inputs if len(problem.inputs) > 1 else problem.inputs[0]
+            self._y: Any = problem.targets
+            self._options = {"clip_norm": row.clip_norm}
+        else:
+            self._net = network(problem.row, self.backend, self.dtype)
+            self._loss = fb.MSE() if problem.row.loss == "mse" else fb.CrossEntropy()
+            self._x, self._y = problem.x, problem.y
         self.reset()
 
     def reset(self) -> None:
         parts = [array.ravel() for pair in self._problem.parameters for array in pair]
         self._net.params.flat[...] = np.concatenate(parts)
-        loss = fb.MSE() if self._problem.row.loss == "mse" else fb.CrossEntropy()
-        self._trainer = fb.Trainer(self._net, loss, fb.Adam(LEARNING_RATE, BETA1, BETA2, EPSILON))
+        adam = fb.Adam(LEARNING_RATE, BETA1, BETA2, EPSILON)
+        self._trainer = fb.Trainer(self._net, self._loss, adam, **self._options)
 
     def losses(self) -> NDArray[Any]:
-        batch = self._net._data(self._problem.x, self._problem.y, self._trainer.loss)
+        batch = self._net._data(self._x, self._y, self._trainer.loss)
         rates = np.full(MINI_BATCHES, LEARNING_RATE)
         losses = np.empty(len(rates))
-        self._net._train(batch, self._trainer.update, None, self._problem.row.batch, rates, losses)
+        update = self._trainer.update
+        update.clip_norm = self._trainer.clip_norm
+        self._net._train(batch, update, None, self._problem.row.batch, rates, losses)
         return losses
 
     def run(self, epochs: int) -> None:
-        self._trainer.fit(self._problem.x, self._problem.y, epochs=epochs, batch_size=self._problem.row.batch,
+        self._trainer.fit(self._x, self._y, epochs=epochs, batch_size=self._problem.row.batch,
                           shuffle=False, progress=False)
 
 
@@ -59,14 +75,20 @@ class Step(Fit):
     """A call of ``Trainer.step`` for each mini-batch."""
 
     def losses(self) -> NDArray[Any]:
-        x, y = self._problem.batches
-        return np.array([self._trainer.step(x[i], y[i]) for i in range(MINI_BATCHES)])
+        return np.array([self._trainer.step(x, y) for x, y in self._batches()])
 
     def run(self, epochs: int) -> None:
-        step, batches = self._trainer.step, list(zip(*self._problem.batches, strict=True))
+        step, batches = self._trainer.step, self._batches()
         for _ in range(epochs):
             for x, y in batches:
                 step(x, y)
+
+    def _batches(self) -> list[Any]:
+        if not isinstance(self._problem, FunctionProblem):
+            return list(zip(*self._problem.batches, strict=True))
+        arrays, n = self._problem.mini_batches, len(self._problem.inputs)
+        return [(tuple(a[i] for a in arrays[:n]) if n > 1 else arrays[0][i], tuple(a[i] for a in arrays[n:]))
+                for i in range(MINI_BATCHES)]
 
 
 class Reference(Fit):

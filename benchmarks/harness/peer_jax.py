@@ -11,7 +11,9 @@ import numpy as np
 from jax import lax
 from numpy.typing import NDArray
 
-from harness.rows import BETA1, BETA2, EPSILON, LEARNING_RATE, MINI_BATCHES, Problem
+from harness import functions_jax
+from harness.function_rows import FunctionProblem, FunctionRow
+from harness.rows import BETA1, BETA2, EPSILON, LEARNING_RATE, MINI_BATCHES, Problem, Row
 
 _wait: Any = jax.block_until_ready
 
@@ -47,38 +49,52 @@ class Epoch:
     def __init__(self, problem: Problem, threads: int) -> None:
         row = problem.row
         self._problem = problem
-        x, y = problem.batches
-        self._x, self._y = jnp.asarray(x), jnp.asarray(y, dtype=jnp.int32 if y.dtype.kind == "i" else jnp.float32)
-        activation = {"relu": jax.nn.relu, "tanh": jnp.tanh}[row.activation]
-        gradient = jax.value_and_grad(partial(_objective, activation=activation, classes=row.loss != "mse"))
+        arrays: Any = problem.mini_batches if isinstance(problem, FunctionProblem) else problem.batches
+        self._data = tuple(jnp.asarray(a, dtype=jnp.int32 if a.dtype.kind == "i" else jnp.float32) for a in arrays)
+        gradient = jax.value_and_grad(self._objective(row))
+        clip_norm = row.clip_norm if isinstance(row, FunctionRow) else None
 
         def step(state: Any, batch: Any) -> Any:
             loss, gradients = gradient(state[0], *batch)
+            if clip_norm is not None:
+                norm = jnp.sqrt(sum(jnp.vdot(g, g) for g in jax.tree.leaves(gradients)))
+                gradients = jax.tree.map(lambda g: g * jnp.minimum(1.0, clip_norm / norm), gradients)
             return _adam(gradients, state), loss
 
-        def epoch(state: Any, x: Any, y: Any) -> Any:
-            return lax.scan(step, state, (x, y), unroll=self.unroll)
+        def epoch(state: Any, data: Any) -> Any:
+            return lax.scan(step, state, data, unroll=self.unroll)
 
-        def epochs(number: Any, state: Any, x: Any, y: Any) -> Any:
-            return lax.fori_loop(0, number, lambda _, s: epoch(s, x, y)[0], state)
+        def epochs(number: Any, state: Any, data: Any) -> Any:
+            return lax.fori_loop(0, number, lambda _, s: epoch(s, data)[0], state)
 
         self._epoch = jax.jit(epoch, donate_argnums=0)
         self._epochs = jax.jit(epochs, donate_argnums=1)
         self.reset()
 
+    def _objective(self, row: Row) -> Any:
+        if not isinstance(row, FunctionRow):
+            activation = {"relu": jax.nn.relu, "tanh": jnp.tanh}[row.activation]
+            return partial(_objective, activation=activation, classes=row.loss != "mse")
+        whole, trained = functions_jax.objective(row), len(self._problem.parameters) - row.fixed
+        fixed = [tuple(jnp.array(array) for array in pair) for pair in self._problem.parameters[trained:]]
+        return lambda parameters, *batch: whole([*parameters, *fixed], *batch)
+
     def reset(self) -> None:
+        row, pairs = self._problem.row, self._problem.parameters
+        pairs = pairs[:len(pairs) - row.fixed] if isinstance(row, FunctionRow) else pairs
+
         def copies(change: Any = np.copy) -> Any:
-            return [tuple(jnp.array(change(array)) for array in pair) for pair in self._problem.parameters]
+            return [tuple(jnp.array(change(array)) for array in pair) for pair in pairs]
         self._state = copies(), copies(np.zeros_like), copies(np.zeros_like), jnp.float32(1), jnp.float32(1)
 
     def losses(self) -> NDArray[Any]:
-        self._state, losses = self._epoch(self._state, self._x, self._y)
+        self._state, losses = self._epoch(self._state, self._data)
         assert losses.shape == (MINI_BATCHES,)
         return np.asarray(losses)
 
     def run(self, epochs: int) -> None:
         for _ in range(epochs):
-            self._state, _ = self._epoch(self._state, self._x, self._y)
+            self._state, _ = self._epoch(self._state, self._data)
         _wait(self._state)
 
 
@@ -86,7 +102,7 @@ class Epochs(Epoch):
     """One call for all epochs."""
 
     def run(self, epochs: int) -> None:
-        self._state = _wait(self._epochs(epochs, self._state, self._x, self._y))
+        self._state = _wait(self._epochs(epochs, self._state, self._data))
 
 
 class Unrolled(Epochs):

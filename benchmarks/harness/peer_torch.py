@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from harness import functions_torch
+from harness.function_rows import FunctionProblem, FunctionRow
 from harness.rows import BETA1, BETA2, EPSILON, LEARNING_RATE, Problem, Row
 
 
@@ -33,19 +35,33 @@ class _Session:
         torch.set_flush_denormal(True)
         # every session compiles the same few functions anew, for other networks
         torch._dynamo.config.recompile_limit = 64
-        x, y = (torch.from_numpy(array) for array in problem.batches)
-        self._problem, self._batches = problem, list(zip(x.unbind(), y.unbind(), strict=True))
-        self._model, self._loss = _model(problem.row), _loss(problem.row)
+        arrays: Any = problem.mini_batches if isinstance(problem, FunctionProblem) else problem.batches
+        self._problem = problem
+        self._batches = list(zip(*(torch.from_numpy(array).unbind() for array in arrays), strict=True))
+        if isinstance(problem.row, FunctionRow):
+            self._model: nn.Module = functions_torch.Model(problem.row, problem.parameters)
+        else:
+            self._model, self._loss = _model(problem.row), _loss(problem.row)
         self._prepare()
         self.reset()
 
     def _prepare(self) -> None:
         """Compile, where that is the form."""
 
-    def _step(self, x: Any, y: Any) -> Any:
+    def _step(self, *batch: Any) -> Any:
         raise NotImplementedError
 
+    def _value(self, *batch: Any) -> Any:
+        """Return the loss of a mini-batch."""
+        if isinstance(self._model, functions_torch.Model):
+            return self._model(*batch)
+        x, y = batch
+        return self._loss(self._model(x), y)
+
     def reset(self) -> None:
+        if isinstance(self._model, functions_torch.Model):
+            self._model.reset(self._problem.parameters)
+            return
         with torch.no_grad():
             linear = [layer for layer in self._model if isinstance(layer, nn.Linear)]
             for layer, (weight, bias) in zip(linear, self._problem.parameters, strict=True):
@@ -53,13 +69,13 @@ class _Session:
                 layer.bias.copy_(torch.from_numpy(bias))
 
     def losses(self) -> NDArray[Any]:
-        return np.concatenate([np.atleast_1d(self._step(x, y).detach().numpy()) for x, y in self._batches])
+        return np.concatenate([np.atleast_1d(self._step(*batch).detach().numpy()) for batch in self._batches])
 
     def run(self, epochs: int) -> None:
         step = self._step
         for _ in range(epochs):
-            for x, y in self._batches:
-                step(x, y)
+            for batch in self._batches:
+                step(*batch)
 
 
 class Fused(_Session):
@@ -72,12 +88,18 @@ class Fused(_Session):
         self._optimizer = torch.optim.Adam(self._model.parameters(), LEARNING_RATE, (BETA1, BETA2), EPSILON,
                                            **self.options)
 
-    def _step(self, x: Any, y: Any) -> Any:
+    def _step(self, *batch: Any) -> Any:
         self._optimizer.zero_grad(set_to_none=True)
-        loss = self._loss(self._model(x), y)
+        loss = self._value(*batch)
         loss.backward()
+        self._clip()
         self._optimizer.step()
         return loss
+
+    def _clip(self) -> None:
+        row = self._problem.row
+        if isinstance(row, FunctionRow) and row.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self._model.parameters(), row.clip_norm, foreach=True)
 
 
 class Foreach(Fused):
@@ -90,13 +112,13 @@ class CompiledModel(Fused):
     """Forward, loss and backward compiled; the one-kernel Adam."""
 
     def _prepare(self) -> None:
-        model, loss = self._model, self._loss
-        self._forward = torch.compile(lambda x, y: loss(model(x), y), fullgraph=True, dynamic=False)
+        self._forward = torch.compile(self._value, fullgraph=True, dynamic=False)
 
-    def _step(self, x: Any, y: Any) -> Any:
+    def _step(self, *batch: Any) -> Any:
         self._optimizer.zero_grad(set_to_none=True)
-        loss = self._forward(x, y)
+        loss = self._forward(*batch)
         loss.backward()
+        self._clip()
         self._optimizer.step()
         return loss
 
@@ -105,6 +127,8 @@ class CompiledStep(_Session):
     """Forward, loss, backward and Adam in one compiled graph, without autograd at run time."""
 
     def _prepare(self) -> None:
+        if isinstance(self._problem, FunctionProblem):
+            raise NotImplementedError("a step of a function is compiled as model and loss")
         self._parameters = [p.detach() for p in self._model.parameters()]
         self._first = [torch.zeros_like(p) for p in self._parameters]
         self._second = [torch.zeros_like(p) for p in self._parameters]
@@ -137,8 +161,8 @@ class CompiledStep(_Session):
                 state.zero_()
             self._powers.fill_(1)
 
-    def _step(self, x: Any, y: Any) -> Any:
-        return self._compiled(self._parameters, self._first, self._second, self._powers, x, y)
+    def _step(self, *batch: Any) -> Any:
+        return self._compiled(self._parameters, self._first, self._second, self._powers, *batch)
 
 
 class CompiledSteps(CompiledStep):

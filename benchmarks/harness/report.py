@@ -7,8 +7,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from harness.function_rows import ROWS
 from harness.peers import PEERS
-from harness.rows import ROWS
 from harness.runner import Result, Timing
 
 _HEADER = ("row", "network", "batch", "library", "µs a step", "spread", "GFLOP/s", "of peak", "÷ fastbp")

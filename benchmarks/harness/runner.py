@@ -10,10 +10,11 @@ from statistics import median, quantiles
 import numpy as np
 
 from fastbp.engine import native
+from harness.function_rows import ROWS
 from harness.machine import version_of
 from harness.peer_fastbp import Exact
 from harness.peers import PEERS
-from harness.rows import MINI_BATCHES, ROWS, Row
+from harness.rows import MINI_BATCHES, Row
 from harness.worker import PeerError, Worker
 
 Say = Callable[[str], None]

@@ -6,7 +6,7 @@ Everything that enters is checked and converted here, once; a backend sees only 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from fastbp.core.checks import count, integer, integers, number, numbered, numbers
+from fastbp.core.checks import count, integer, integers, numbered, numbers
 from fastbp.core.vector import Vector
 from fastbp.engine.backend import Backend, Data, Progress, Update
 from fastbp.engine.function_loss import Objective
 from fastbp.engine.reference import ReferenceBackend
+from fastbp.engine.sharing import Sharing, as_tuple, is_symbolic
 from fastbp.graph.graph import Graph, Parameter, Tensor
-from fastbp.graph.inline import made_upon, placeholder
 from fastbp.graph.memory import Memory
-from fastbp.graph.tensor import Symbol, as_tensor
 from fastbp.objectives.custom import as_loss
 from fastbp.objectives.functions import FunctionLoss
 from fastbp.objectives.losses import Loss
@@ -49,7 +48,7 @@ class _Pass:
     draws: int
 
 
-class Executable:
+class Executable(Sharing):
     """A graph with its memory, a backend that runs it, and the border where everything that enters is checked.
 
     What :class:`~fastbp.Network` is below its files, drawings and explanations; those take any executable. Parameters
@@ -63,7 +62,7 @@ class Executable:
                  dtype: str = "float32", seed: int | None = None, backend: BackendName = "native",
                  compute_dtype: str | None = None, _layer_names: Sequence[tuple[Any, str]] = ()) -> None:
         self._single_input, self._single_output = isinstance(inputs, Tensor), isinstance(outputs, Tensor)
-        graph = Graph(_as_tuple("inputs", inputs), _as_tuple("outputs", outputs), _layer_names)
+        graph = Graph(as_tuple("inputs", inputs), as_tuple("outputs", outputs), _layer_names)
         self._set_up(graph, _dtype_name(dtype), compute_dtype, _seed(seed), backend, inside=True)
         rng = np.random.default_rng(self.seed)
         for vector, symbols in ((self.params, graph.parameters), (self.buffers, graph.buffers)):
@@ -223,19 +222,7 @@ class Executable:
         >>> body.params["0.bias"][0]
         np.float32(1.0)
         """
-        tensors = [as_tensor(t) for t in (x if isinstance(x, list | tuple) else (x,)) if isinstance(t, Tensor | Symbol)]
-        if not tensors:
-            return self.forward(x, training)
-        if len(tensors) != len(self.graph.inputs) or (not isinstance(x, Tensor | Symbol) and len(x) != len(tensors)):
-            raise TypeError(f"{self!r}: called on {len(tensors)} tensors; expected {len(self.graph.inputs)}")
-        for t, known in zip(tensors, self.graph.inputs, strict=True):
-            if t.whole_shape != known.whole_shape:
-                raise ValueError(f"{self!r}: called on {t!r}; expected the shape {known.whole_shape}")
-        made = made_upon(self.graph.tensors, dict(zip(self.graph.inputs, tensors, strict=True)), self.graph.outputs,
-                         self.memory)
-        symbols = any(isinstance(t, Symbol) for t in (x if isinstance(x, list | tuple) else (x,)))
-        found = tuple(Symbol(t) if symbols else t for t in made)
-        return found[0] if self._single_output else found
+        return self.forward(x, training) if not is_symbolic(x) else self._upon(x)
 
     def backward(self, dy: Any, *, accumulate: bool = False) -> Any:
         """Fill ``net.grads`` from the gradient of the outputs, and return the gradient of the inputs.
@@ -439,82 +426,6 @@ class Executable:
         other.memory.go_on_from(self.memory)
         return other
 
-    def part(self, inputs: Tensor | Sequence[Tensor], outputs: Tensor | Sequence[Tensor]) -> Self:
-        """Return the network between some tensors of this one, over the same memory: training one trains the other.
-
-        Parameters
-        ----------
-        inputs : Tensor or sequence of Tensor
-            Inputs of the network, or tensors that it makes: then numbers are given for them.
-        outputs : Tensor or sequence of Tensor
-
-        Raises
-        ------
-        ValueError
-            For tensors that are not of this network's graph, or outputs that need other inputs.
-
-        Examples
-        --------
-        >>> import fastbp as fb
-        >>> x = fb.Input(8)
-        >>> code = fb.Linear(8, 2)(x)
-        >>> net = fb.Network(x, fb.Linear(2, 8)(code), seed=0)
-        >>> encoder, decoder = net.part(x, code), net.part(code, net.graph.outputs[0])
-        >>> decoder.predict(encoder.predict([[1.0] * 8])).shape
-        (1, 8)
-        """
-        ins, outs = _as_tuple("inputs", inputs), _as_tuple("outputs", outputs)
-        for role, tensors in (("inputs", ins), ("outputs", outs)):
-            for t in tensors:
-                if t not in self.graph.places:
-                    raise ValueError(f"part: {role} holds {t!r}, which is not of the network's graph; expected tensors "
-                                     "that the network was made of, such as net.graph.inputs[0]")
-        given = {t: placeholder(t) for t in ins}
-        try:
-            made = made_upon(self.graph.tensors, given, outs)
-        except KeyError as error:
-            raise ValueError(f"part: {error.args[0]!r} depends on more than the inputs; add what else it is made "
-                             "of") from None
-        graph = Graph(list(given.values()), made, [(layer, name) for name, layer in self.graph.layers.items()])
-        kind: Any = next(k for k in type(self).__mro__ if k.__name__ == "Network" or k is Executable)
-        other: Self = object.__new__(kind)
-        other._single_input, other._single_output = isinstance(inputs, Tensor), isinstance(outputs, Tensor)
-        other.graph, other.dtype, other.seed, other.compute_dtype = graph, self.dtype, self.seed, self.compute_dtype
-        other.memory, other.backend = self.memory.over(graph), self.backend
-        other._start()
-        return other
-
-    def blend(self, other: Executable, tau: float) -> None:
-        """Move the parameters and buffers towards another network's: ``(1 - tau) * own + tau * other``.
-
-        Parameters
-        ----------
-        other : Network
-            With the same parameters.
-        tau : float
-            From 0 to 1; 1 copies them.
-
-        Examples
-        --------
-        >>> import fastbp as fb
-        >>> net = fb.Sequential(fb.Linear(2, 1), seed=0)
-        >>> target = net.copy()
-        >>> net.params.flat += 1.0
-        >>> target.blend(net, 0.25)
-        >>> (net.params.flat - target.params.flat).round(4)
-        array([0.75, 0.75, 0.75], dtype=float32)
-        """
-        share = number("blend", "tau", tau, "a number from 0 to 1", lambda t: 0 <= t <= 1)
-        if not isinstance(other, Executable):
-            raise TypeError(f"blend: other is {other!r}; expected a network")
-        for own, theirs in ((self.params, other.params), (self.buffers, other.buffers)):
-            if {n: v.shape for n, v in own.items()} != {n: v.shape for n, v in theirs.items()}:
-                raise ValueError("blend: the networks have different parameters; expected the same names and shapes, as "
-                                 "those of net.copy() are")
-        for own, theirs in ((self.params, other.params), (self.buffers, other.buffers)):
-            for name, values in own.items():
-                values[...] = (1 - share) * values + share * theirs[name]
-
     def __copy__(self) -> Self:
         other = self.copy()  # two networks on one memory would not know of each other
         other.grads.flat[...] = self.grads.flat
@@ -683,14 +594,6 @@ def _held(inputs: Sequence[Array], losses: Sequence[Loss], targets: Sequence[Arr
 def _average(values: Any, weights: Sequence[float]) -> float:
     """Return the weighted mean; 0 where nothing weighs anything."""
     return float(np.average(values, weights=weights)) if any(weights) else 0.0
-
-
-def _as_tuple(role: str, tensors: Any) -> tuple[Tensor, ...]:
-    if isinstance(tensors, Tensor):
-        return (tensors,)
-    if not isinstance(tensors, Iterable):
-        raise TypeError(f"{role} is {tensors!r}; expected a tensor, as fb.Input(…) gives, or a sequence of them")
-    return tuple(tensors)
 
 
 def _fixed(name: str) -> str:

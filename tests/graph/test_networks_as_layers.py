@@ -32,7 +32,7 @@ def test_a_network_within_another_is_trained_with_it(backend: str) -> None:
     assert not np.allclose(inner.predict(X), before)
     alone = fb.Sequential(fb.Linear(4, 8), fb.BatchNorm(), fb.Tanh(), fb.Linear(8, 1), seed=1, dtype="float64",
                           backend=backend)
-    alone.load_state_dict({n: v for n, v in zip(alone.state_dict(), net.state_dict().values(), strict=True)})
+    alone.load_state_dict(dict(zip(alone.state_dict(), net.state_dict().values(), strict=True)))
     np.testing.assert_allclose(alone.predict(X), net.predict(X))
     np.testing.assert_array_equal(net.part(net.graph.inputs[0], net.graph.tensors[3]).predict(X), inner.predict(X))
 
