@@ -18,7 +18,7 @@ from fastbp.core.checks import count, number
 from fastbp.core.errors import DivergenceError
 from fastbp.engine.cpu import cpu_info, get_num_threads, set_num_threads
 from fastbp.estimators.tabular import model_file
-from fastbp.estimators.tabular.columns import Column, columns_of
+from fastbp.estimators.tabular.columns import Column, Kind, columns_of
 from fastbp.estimators.tabular.committee import Committee, Fold, constant
 from fastbp.estimators.tabular.member_network import ACTIVATIONS, Architecture
 from fastbp.estimators.tabular.member_training import Run, Training
