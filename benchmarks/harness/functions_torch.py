@@ -72,7 +72,7 @@ def objective(row: FunctionRow) -> Any:
     return {"ppo": ppo, "dqn": dqn, "vae": vae, "pinn": pinn, "force": force}[row.name]
 
 
-class Model(nn.Module):
+class Model(nn.Module):  # type: ignore[misc]
     """The parameters of a row; called on a mini-batch, it returns the loss."""
 
     def __init__(self, row: FunctionRow, parameters: Any) -> None:

@@ -67,9 +67,8 @@ class Architecture:
 
     def inputs(self, rows: Encoded) -> Sequence[Array]:
         """Return what of the rows the network takes, in the order of its inputs."""
-        return list(array for array, used in ((rows.numbers, self.numbers), (rows.places, self.numbers and
-                                                                              self.piecewise),
-                                               (rows.flags, self.flags)) if used)
+        given = ((rows.numbers, self.numbers), (rows.places, self.numbers and self.piecewise), (rows.flags, self.flags))
+        return [array for array, used in given if used]
 
     def parameters(self) -> int:
         """Return how many parameters the network has."""
@@ -124,7 +123,7 @@ def initialise(net: Network, architecture: Architecture, rows: Encoded, rng: np.
     h = x[:, None] * adapter
     for i in range(len(architecture.hidden)):
         weight, bias = params[f"hidden{i}.weight"], params[f"hidden{i}.bias"]
-        drawn = rng.standard_normal(weight.shape)
+        drawn: Array = rng.standard_normal(weight.shape)
         z = h.reshape(-1, len(drawn)) @ drawn
         spread = _spread(z)
         z /= spread

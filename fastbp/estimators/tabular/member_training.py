@@ -62,7 +62,8 @@ class Training:
         if self.schedule != "coslog4":
             return [self.epochs]
         ends = sorted({max(round(end * self.epochs), 1) for end in CosineCycles(1.0, 1).ends()})
-        return np.diff([0, *ends]).tolist()
+        lengths: list[int] = np.diff([0, *ends]).tolist()
+        return lengths
 
     def late(self) -> bool:
         """Whether time is up."""

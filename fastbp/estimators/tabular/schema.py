@@ -1,9 +1,9 @@
-r"""What is done to each column of a table, decided once from the training rows: a row's numbers depend on that row alone.
+r"""What is done to each column of a table, decided once from the training rows. A row's numbers depend on it alone.
 
 Numbers and dates
-    robustly scaled and smoothly clipped, :math:`s = (x - m) / r`, :math:`s / \sqrt{1 + (s/3)^2}`, m the median and r the
-    distance of the quartiles (Holzmüller et al., 2024, https://arxiv.org/abs/2407.04491); and a place among the edges of
-    bins, which :class:`~fastbp.PiecewiseLinear` reads. A missing number is the median, and a flag of its own.
+    robustly scaled and smoothly clipped, :math:`s = (x - m) / r`, :math:`s / \sqrt{1 + (s/3)^2}`, m the median and r
+    the distance of the quartiles (Holzmüller et al., 2024, https://arxiv.org/abs/2407.04491); and a place among the
+    edges of bins, which :class:`~fastbp.PiecewiseLinear` reads. A missing number is the median, and a flag of its own.
 Categories
     a flag for each level, one for missing values too. Columns of many levels have, besides, the mean target of each
     level as numbers, drawn towards that of all rows where a level has few; for the training rows from other rows alone.
@@ -277,7 +277,8 @@ class CategoryPlan:
 
     def encode(self, column: Column) -> tuple[list[Array], list[Array], list[Array]]:
         """Return its numbers, places and flags."""
-        numbers, places = [], []
+        numbers: list[Array] = []
+        places: list[Array] = []
         if self.known:
             means = np.array(self.means)[self.places_of(column, self.known)]
             numbers, places = self.encode_means(means)
@@ -341,6 +342,7 @@ class Schema:
         plans: list[Plan] = []
         unused: dict[str, str] = {}
         made: list[tuple[list[Array], list[Array], list[Array]]] = []
+        plan: Plan | str
         for column in columns:
             if column.kind == "category":
                 plan, parts = _category(column, targets, bins, max_one_hot, seed)
@@ -383,7 +385,7 @@ class Schema:
     @classmethod
     def read(cls, d: Plain) -> Schema:
         """Return it from what :meth:`to_dict` made, or raise FormatError."""
-        kinds = {"number": NumberPlan.read, "category": CategoryPlan.read}
+        kinds: dict[str, Callable[[Plain], Plan]] = {"number": NumberPlan.read, "category": CategoryPlan.read}
         plans: list[Plan] = d["columns"].items(lambda c: c["type"].one_of(kinds)(c))
         schema = cls(tuple(plans), d["unused"].entries(Plain.text))
         if len({*schema.names, *schema.unused}) < len(plans) + len(schema.unused):

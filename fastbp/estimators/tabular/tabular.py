@@ -46,14 +46,14 @@ ATTEMPTS = 3
 MOST_EPOCHS_KEPT = 4
 
 
-class BaseTabular(BaseEstimator, ABC):  # type: ignore[misc]
+class BaseTabular(BaseEstimator, ABC):
     """What :class:`TabularClassifier` and :class:`TabularRegressor` share."""
 
     def _take(self, parameters: dict[str, Any]) -> None:
         for name, value in parameters.items():
             setattr(self, name, value)
 
-    # ---- what the two estimators differ in -----------------------------------------------------------------------------
+    # ---- what the two estimators differ in --------------------------------------------------------------------------
 
     @abstractmethod
     def _check_targets(self, y: Any) -> Array:
@@ -87,7 +87,7 @@ class BaseTabular(BaseEstimator, ABC):  # type: ignore[misc]
     def _settle(self, said: Array, targets: Array) -> None:
         """Take note of predictions for rows held out."""
 
-    # ---- fit -------------------------------------------------------------------------------------------------------------
+    # ---- fit --------------------------------------------------------------------------------------------------------
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         """Fit to a table.
@@ -233,7 +233,7 @@ class BaseTabular(BaseEstimator, ABC):  # type: ignore[misc]
     def _activation(self) -> Any:
         return ACTIVATIONS["selu" if self.activation == "auto" else self.activation]
 
-    # ---- predict ---------------------------------------------------------------------------------------------------------
+    # ---- predict ----------------------------------------------------------------------------------------------------
 
     def _said(self, X: Any) -> list[Array]:
         """Return what each fold's networks mean, (N, …)."""
@@ -242,7 +242,7 @@ class BaseTabular(BaseEstimator, ABC):  # type: ignore[misc]
         with self._threads():
             return self.committee_.means({c.name: c for c in columns}, len(columns[0].values), self._meant)
 
-    # ---- files -----------------------------------------------------------------------------------------------------------
+    # ---- files ------------------------------------------------------------------------------------------------------
 
     def save(self, path: Any) -> None:
         """Write all that predicting needs to one safetensors file, replacing it in one go; :meth:`load` reads it.
@@ -283,8 +283,9 @@ class BaseTabular(BaseEstimator, ABC):  # type: ignore[misc]
             raise d["kind"].wrong(repr(cls.__name__))
         estimator = cls()
         known = estimator.get_params(deep=False)
+        entries = d["parameters"].entries(lambda v: v).items()
         estimator.set_params(**{k: tuple(v.value) if isinstance(v.value, list) else v.value
-                                for k, v in d["parameters"].entries(lambda v: v).items() if k in known and _is_plain(v.value)})
+                                for k, v in entries if k in known and _is_plain(v.value)})
         estimator.committee_ = committee
         kinds: dict[str, Kind] = {"number": "number", "date": "date", "category": "category"}
         pairs = d["columns"].items(lambda c: (c["name"].text(), c["kind"].one_of(kinds)))
@@ -311,7 +312,7 @@ class BaseTabular(BaseEstimator, ABC):  # type: ignore[misc]
     def _restore(self, d: Plain) -> None:
         """Take back what :meth:`_described` gave, or raise FormatError."""
 
-    # ---- the border --------------------------------------------------------------------------------------------------------
+    # ---- the border -------------------------------------------------------------------------------------------------
 
     def _columns(self, X: Any, reset: bool) -> list[Column]:
         named = (isinstance(X, Mapping) or hasattr(X, "columns")) and not hasattr(X, "tocsr")

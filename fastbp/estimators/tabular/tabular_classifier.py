@@ -32,7 +32,7 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class, in the order of ``classes_``."""
-        return np.mean(self._said(X), axis=0)
+        return np.asarray(np.mean(self._said(X), axis=0))
 
     def predict(self, X: Any) -> Array:
         """Return the most likely class of each row."""
@@ -40,7 +40,7 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         return np.asarray(self.classes_[most_likely])
 
     def _meant(self, outputs: Array) -> Array:
-        return softmax(outputs.astype(np.float64)).mean(axis=1)
+        return np.asarray(softmax(outputs.astype(np.float64)).mean(axis=1))
 
     def _check_targets(self, y: Any) -> Array:
         y = column_or_1d(y, warn=True)

@@ -75,10 +75,10 @@ class TabularRegressor(RegressorMixin, BaseTabular):
         if levels.ndim != 1 or not ((levels >= 0) & (levels <= 1)).all():
             raise ValueError(f"TabularRegressor: quantiles is {given!r}; expected numbers from 0 to 1, such as "
                              "[0.05, 0.95]")
-        return np.interp(levels, np.linspace(0, 1, len(self._residuals)), self._residuals)
+        return np.asarray(np.interp(levels, np.linspace(0, 1, len(self._residuals)), self._residuals))
 
     def _meant(self, outputs: Array) -> Array:
-        return np.clip(outputs[..., 0].astype(np.float64), *self._range).mean(axis=1)
+        return np.asarray(np.clip(outputs[..., 0].astype(np.float64), *self._range).mean(axis=1))
 
     def _check_targets(self, y: Any) -> Array:
         y = column_or_1d(y, warn=True)
@@ -91,7 +91,7 @@ class TabularRegressor(RegressorMixin, BaseTabular):
         self._spread = float(y.std()) if len(y) else 1.0
         if not self._spread > 1e-12 * abs(self._center):
             self._spread = 1.0
-        z = (y - self._center) / self._spread
+        z: Array = (y - self._center) / self._spread
         self._range = (float(z.min(initial=0)), float(z.max(initial=0)))
         return z
 
