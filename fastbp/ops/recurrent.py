@@ -127,7 +127,8 @@ class RecurrentOp(Op):
         saves = [steps * width, steps * H, self.states * H, *[steps * H] * self._more_saves]
         return Native(dims=(steps, H, self.states * self.state, int(self.reverse), int(self.initial),
                             int(self.lengths > 0), int(getattr(self, "nonlinearity", "") == "relu"), width),
-                      params=("weight", "bias"), saves=tuple(Space(per_row=n) for n in saves), prepared=H * width,
+                      params=("weight", "bias"), saves=tuple(Space(per_row=n) for n in saves),
+                      prepared=H * width, prepared_always=True,
                       scratch=Space(fixed=PRODUCT_SCRATCH, kind="uint8"),
                       work={"prepare": unit, "forward": row, "backward": row,
                             "gradient": replace(unit, per_row=0.012 * steps * width)})

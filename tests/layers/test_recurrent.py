@@ -140,3 +140,10 @@ def test_lengths_beyond_the_sequence_are_refused(backend: Any) -> None:
     net = fb.Network([x, n], fb.GRU(2, 3, lengths=True)(x, n), seed=0, backend=backend)
     with pytest.raises(ValueError, match="5"):
         net.predict((np.zeros((2, 4, 2)), [[4], [5]]))
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.__name__)
+def test_gradients_of_parameters_without_those_of_the_layers_before(kind: Any) -> None:
+    net = fb.Sequential(fb.Input(4, 2), kind(2, 3, name="it"), seed=0)
+    op = next(n.op for n in net.graph.nodes if n.op.name == kind.__name__.lower())
+    assert op.native(*((4, op.gates * 3),)).prepared_always
