@@ -1,6 +1,7 @@
 #if defined(__x86_64__) || defined(_M_X64)
 #define FBP_ISA_AVX512 1
 #define FBP_ISA_NAME "avx512"
+#define FBP_SIMD "simd_avx512.h"
 #define FBP_ISA_TABLE fbp_table_avx512
 #include "isa.inc.h"
 #else

@@ -1,0 +1,33 @@
+/* AVX2 and FMA. */
+
+#if FBP_F64
+#define FBP_VECTOR __m256d
+#define FBP_AVX(name) _mm256_##name##_pd
+#define FBP_FIRST_LANES(n) _mm256_loadu_si256((const void *)(fbp_mask64 + 4 - (n)))
+#else
+#define FBP_VECTOR __m256
+#define FBP_AVX(name) _mm256_##name##_ps
+#define FBP_FIRST_LANES(n) _mm256_loadu_si256((const void *)(fbp_mask32 + 8 - (n)))
+#endif
+
+static FBP_INLINE V FN(v_load_n)(const T *p, int64_t n) { return (V)FBP_AVX(maskload)(p, FBP_FIRST_LANES(n)); }
+
+static FBP_INLINE void FN(v_store_n)(T *p, V v, int64_t n)
+{
+    FBP_AVX(maskstore)(p, FBP_FIRST_LANES(n), (FBP_VECTOR)v);
+}
+
+static FBP_INLINE V FN(v_fma)(V a, V b, V c)
+{
+    return (V)FBP_AVX(fmadd)((FBP_VECTOR)a, (FBP_VECTOR)b, (FBP_VECTOR)c);
+}
+
+static FBP_INLINE V FN(v_max)(V a, V b) { return (V)FBP_AVX(max)((FBP_VECTOR)a, (FBP_VECTOR)b); }
+static FBP_INLINE V FN(v_min)(V a, V b) { return (V)FBP_AVX(min)((FBP_VECTOR)a, (FBP_VECTOR)b); }
+static FBP_INLINE V FN(v_sqrt)(V a) { return (V)FBP_AVX(sqrt)((FBP_VECTOR)a); }
+static FBP_INLINE V FN(v_over_root)(V m, V v, V e) { return FN(portable_over_root)(m, FN(v_sqrt)(v), e); }
+static FBP_INLINE V FN(v_scale)(V a, V n) { return FN(portable_scale)(a, n); }
+
+#undef FBP_VECTOR
+#undef FBP_AVX
+#undef FBP_FIRST_LANES
