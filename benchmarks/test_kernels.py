@@ -92,3 +92,15 @@ def test_adam(benchmark: Any, backend: str) -> None:
         return theirs
 
     _time(benchmark, backend, "adam_update", native, reference)
+
+
+@pytest.mark.parametrize("way", ["six arrays with out", "six arrays", "NumPy, x @ W + b"])
+def test_call(benchmark: Any, way: str) -> None:
+    """What a call costs from Python, on arrays that are computed in no time."""
+    x, v, W, y = (np.ones(s, np.float32) for s in ((4, 8), (8,), (8, 8), (4, 8)))
+    calls = {"six arrays with out": lambda: kernels.batch_norm_forward(x, v, v, v, v, out=y),
+             "six arrays": lambda: kernels.batch_norm_forward(x, v, v, v, v),
+             "NumPy, x @ W + b": lambda: x @ W + v}
+    assert (calls["six arrays"]() == 1).all()
+    benchmark.group = "a call from Python"
+    benchmark(calls[way])

@@ -368,3 +368,16 @@ def test_comments_decide_no_signature() -> None:
             "assert '/*' not in bare; "
             "assert g.pyi(o.read(bare)) == g.pyi(o.read()) and g.pxd(o.read(bare)) == g.pxd(o.read())")
     subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
+
+
+@pytest.mark.parametrize(("row", "message"), [
+    ("FBP_KERNEL(f, (FBP_OOT(T, y, (n))))", "op_list.h: f: FBP_OOT(T, y, (n)) is no argument; expected one that the "
+                                            "file's top explains"),
+    ("FBP_KERNEL(f, (FBP_OUT(T, y, (n)))", "op_list.h: a parenthesis is not closed")])
+def test_a_row_that_is_not_right(row: str, message: str) -> None:
+    root = Path(__file__).parents[2]
+    if not (root / "tools" / "op_list.py").exists():
+        pytest.skip("the reader is not beside the tests")
+    code = f"import sys; sys.path.insert(0, 'tools'); import op_list; op_list.read({row!r})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, text=True, capture_output=True)
+    assert done.stderr.splitlines()[-1] == f"ValueError: {message}"

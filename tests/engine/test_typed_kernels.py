@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 from pathlib import Path
@@ -27,8 +28,10 @@ SOURCES = {"typed_calls": Path(__file__).parent / "typed_calls.pyx", "own_loop":
 def build(name: str, folder: Path) -> ModuleType:
     """Build a Cython module outside of the checkout, and import it."""
     pytest.importorskip("Cython")
-    if shutil.which(os.environ.get("CC", "cc")) is None:
+    if shutil.which(os.environ.get("CC", "cc").split()[0]) is None:
         pytest.skip("there is no C compiler")
+    if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
+        pytest.skip("there is no Python.h")
     if not SOURCES[name].exists():
         pytest.skip(f"{SOURCES[name].name} is not beside the tests")
     shutil.copy(SOURCES[name], folder)
