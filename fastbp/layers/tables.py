@@ -19,8 +19,8 @@ class Scale(Layer):
     r"""``y = x * weight``, elementwise: a learnt factor for each feature.
 
     With members the weight has one factor for each member and feature, and y one more axis, before the last:
-    ``y[m] = x * weight[m]``. Nets that share all but these adapters make an ensemble at little more than the cost of one
-    set of weights; Wen, Tran and Ba (2020), https://arxiv.org/abs/2002.06715. Where x has the members' axis already
+    ``y[m] = x * weight[m]``. Nets that share all but these adapters make an ensemble at little more than the cost of
+    one set of weights; Wen, Tran and Ba (2020), https://arxiv.org/abs/2002.06715. Where x has the members' axis already
     (each member sees rows of its own), give none: the weight is as large as all axes of x that `axes` counts.
 
     Parameters

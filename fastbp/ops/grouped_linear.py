@@ -5,7 +5,8 @@ r"""The grouped linear op: a linear map of its own for each group of features.
 The groups may be the members of an ensemble, each with its own head, or the columns of a table.
 
 **Derivation.** The groups do not meet, so each is a linear map (:mod:`fastbp.ops.linear`):
-:math:`dx_{gi} = \sum_j dy_{gj} W_{gij}`, :math:`dW_{gij} = \sum_r x_{rgi}\, dy_{rgj}`, :math:`db_{gj} = \sum_r dy_{rgj}`.
+:math:`dx_{gi} = \sum_j dy_{gj} W_{gij}`, :math:`dW_{gij} = \sum_r x_{rgi}\, dy_{rgj}`,
+:math:`db_{gj} = \sum_r dy_{rgj}`.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class PeriodicOp(Op):
     def forward(self, ctx: Context, *xs: Array, **params: Array) -> Array:
         (x,) = xs
         waves = np.cos(2 * np.pi * self._turns(x, params))
-        y = np.einsum("...fi,foi->...oi", waves, params["weight"]) + params["bias"]
+        y: Array = np.einsum("...fi,foi->...oi", waves, params["weight"]) + params["bias"]
         return y.reshape(*x.shape[:-1], self.outputs * self.features)
 
     def backward(self, ctx: Context, dy: Array) -> tuple[tuple[Array, ...], dict[str, Array]]:
@@ -60,7 +60,7 @@ class PeriodicOp(Op):
             "weight": np.einsum("rfi,roi->foi", np.cos(turns), dy), "bias": dy.sum(axis=0)}
 
     def _turns(self, x: Array, params: dict[str, Array]) -> Array:
-        """Return x · frequency + phase without its whole part, which the cosine does not see: so it keeps its digits."""
+        """Return x · frequency + phase without its whole part, which the cosine does not see: it keeps its digits."""
         turns = x[..., None, :].astype(np.float64) * params["frequency"] + params["phase"]
         return (turns - np.rint(turns)).astype(x.dtype)
 
@@ -70,7 +70,8 @@ class PeriodicOp(Op):
         row = Work(cost=wave * self.frequencies)
         return Native(dims=(groups, self.features, self.frequencies, self.outputs),
                       params=("frequency", "phase", "weight", "bias"),
-                      work={"forward": row, "backward": row, "gradient": Work(per_row=2 * wave, units=self.frequencies)})
+                      work={"forward": row, "backward": row,
+                            "gradient": Work(per_row=2 * wave, units=self.frequencies)})
 
     def formula(self) -> str:
         return "y = cos(2π (x w + p)) V + b, for each feature"

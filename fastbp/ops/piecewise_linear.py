@@ -8,7 +8,7 @@ is inside. x is a place among the edges of bins, 0 at the first edge and T at th
 side: ``y[..., i * O + o]``. Gorishniy, Rubachev and Babenko (2022), https://arxiv.org/abs/2203.05556.
 
 **Derivation.** With k the bin that x lies in and :math:`u = x - k`, the bins before k count in full:
-:math:`y = \sum_{t<k} W_t + u W_k`. Hence :math:`dx_i = \sum_o dy_{io} W_{iko}` inside and 0 outside, and over the rows r
+:math:`y = \sum_{t<k} W_t + u W_k`. Hence :math:`dx_i = \sum_o dy_{io} W_{iko}` inside and 0 outside, and over rows r
 
 .. math:: dW_{ito} = \sum_{r:\, k_{ri} > t} dy_{rio} + \sum_{r:\, k_{ri} = t} u_{ri}\, dy_{rio}
 """
@@ -43,7 +43,7 @@ class PiecewiseLinearOp(Op):
 
     def forward(self, ctx: Context, *xs: Array, **params: Array) -> Array:
         (x,) = xs
-        y = np.einsum("...it,ito->...io", self._parts(x), params["weight"])
+        y: Array = np.einsum("...it,ito->...io", self._parts(x), params["weight"])
         return y.reshape(*x.shape[:-1], self.outputs * self.features)
 
     def backward(self, ctx: Context, dy: Array) -> tuple[tuple[Array, ...], dict[str, Array]]:

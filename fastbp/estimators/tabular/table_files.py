@@ -1,8 +1,8 @@
 """Reads CSV and Parquet files as columns.
 
-A CSV file is text. What each of its columns is, numbers, dates or categories, is decided once, from the whole file that a
-model is trained on; from then on the model's own schema says what the text is, so that a row is read alone. Every line
-must have as many fields as the header: what could shift columns or rows is an error, never a guess.
+A CSV file is text. What each of its columns is, numbers, dates or categories, is decided once, from the whole file that
+a model is trained on; from then on the model's own schema says what the text is, so that a row is read alone. Every
+line must have as many fields as the header: what could shift columns or rows is an error, never a guess.
 """
 
 from __future__ import annotations
