@@ -1,6 +1,6 @@
 """Tables: fastbp's estimators beside boosting and other networks, all with their defaults.
 
-    python benchmarks/tabular.py FOLDER [--models fastbp lightgbm …] [--sets adult …] [--seeds 0 1 2] [--out results.json]
+    python benchmarks/tabular.py FOLDER [--models fastbp lightgbm …] [--sets adult …] [--seeds 0 1 2] [--out FILE]
     python benchmarks/tabular.py --report results.json > table.md
 
 Each Parquet file of the folder is a table with a column `target`: floating point for regression, whole numbers for
@@ -236,7 +236,8 @@ def report(results: dict[str, Any], models: list[str]) -> str:
         "first": lambda m: str(sum(r[m] == 1 for r in each)),
         f"{NAMES[own]} better": lambda m: "" if m == own else
         f"{sum(row[own]['error'] < row[m]['error'] for row in sets.values())} of {len(sets)}",
-        "error / best, geometric mean": lambda m: f"{_geometric([r[m]['error'] / best_of[t] for t, r in sets.items()]):.3f}",
+        "error / best, geometric mean":
+            lambda m: f"{_geometric([r[m]['error'] / best_of[t] for t, r in sets.items()]):.3f}",
         "error / best, largest": lambda m: f"{max(r[m]['error'] / best_of[t] for t, r in sets.items()):.3f}",
         "fit, CPU seconds, median": lambda m: f"{np.median([r[m]['fit_seconds'] for r in sets.values()]):.2f}",
         "fit, CPU seconds, most": lambda m: f"{max(r[m]['fit_seconds'] for r in sets.values()):.2f}",

@@ -48,8 +48,8 @@ def run(args: Namespace) -> None:
         print(f"left out, as training did not know them: columns {', '.join(map(repr, unknown))}", file=sys.stderr)
     for note in _notes(model, columns):
         print(note, file=sys.stderr)
-    header, made, said = [name], [], model.predict_proba(columns) if classes else model.predict(columns)
-    made.append([str(model.classes_[i]) for i in said.argmax(axis=1)] if classes else said.tolist())
+    said = model.predict_proba(columns) if classes else model.predict(columns)
+    header, made = [name], [[str(model.classes_[i]) for i in said.argmax(axis=1)] if classes else said.tolist()]
     if args.proba:
         header += [f"probability of {c}" for c in model.classes_]
         made += [[float(f"{p:.6g}") for p in column] for column in said.T.tolist()]
@@ -88,8 +88,8 @@ def _notes(model: Any, columns: dict[str, Column]) -> list[str]:
                 notes.append(f"column {name!r}: {counted(new.total(), 'row')} with categories that training did not "
                              f"know, such as {examples}; taken as unknown")
         elif np.isnan(column.values).any():
-            notes.append(f"column {name!r}: {counted(int(np.isnan(column.values).sum()), 'row')} without a value, taken "
-                         "as the median")
+            gaps = counted(int(np.isnan(column.values).sum()), "row")
+            notes.append(f"column {name!r}: {gaps} without a value, taken as the median")
     return notes
 
 

@@ -16,14 +16,16 @@ _MOST_CLASSES = 12
 _MOST_POINTS = 1500
 _SIZE, _MARGIN = 320, 44
 _STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color-scheme: light dark;
-  color: light-dark(#1b1f24, #dfe4ea); background: light-dark(#fff, #15181c); }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
+  color-scheme: light dark; color: light-dark(#1b1f24, #dfe4ea); background: light-dark(#fff, #15181c); }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
-table { border-collapse: collapse; } td, th { padding: .25rem .8rem; text-align: right; border-bottom: 1px solid #8884; }
+table { border-collapse: collapse; }
+td, th { padding: .25rem .8rem; text-align: right; border-bottom: 1px solid #8884; }
 td:first-child, th:first-child { text-align: left; }
 pre { overflow-x: auto; } svg { max-width: 100%; height: auto; }
 svg text { font: 12px system-ui, sans-serif; fill: currentColor; } .axis { stroke: #888; fill: none; }
-.mark { fill: #2a78d6; } .line { stroke: #2a78d6; fill: none; stroke-width: 2; } .guide { stroke: #888; stroke-dasharray: 4 4; }
+.mark { fill: #2a78d6; } .line { stroke: #2a78d6; fill: none; stroke-width: 2; }
+.guide { stroke: #888; stroke-dasharray: 4 4; }
 """
 
 
@@ -43,9 +45,11 @@ def page(table: str, target: str, model: Any, rows: Judged, entries: Sequence[En
         parts.append("<h2>Calibration</h2><p>Of the rows that were given a probability, the share that it came true "
                      "for.</p>" + _calibration(rows))
         if len(rows.classes or []) <= _MOST_CLASSES and (rows.known >= 0).all():
-            parts.append("<h2>Confusion</h2><p>Actual classes in rows, predicted ones in columns.</p>" + _confusion(rows))
+            parts.append("<h2>Confusion</h2><p>Actual classes in rows, predicted ones in columns.</p>"
+                         + _confusion(rows))
     else:
-        parts.append("<h2>Predicted and actual</h2>" + _scatter(rows.actual, rows.predicted, "actual", "predicted", True))
+        parts.append("<h2>Predicted and actual</h2>" + _scatter(rows.actual, rows.predicted, "actual", "predicted",
+                                                                True))
         parts.append("<h2>Errors</h2>" + _scatter(rows.predicted, rows.predicted - rows.actual, "predicted",
                                                   "predicted − actual", False))
     parts.append("<h2>Training</h2><p>The error on rows held out, after each epoch.</p>" + _curve(model.scores_))
@@ -88,7 +92,8 @@ def _frame(x: tuple[float, float], y: tuple[float, float], across: str, up: str,
 
 
 def _places(x: Array, y: Array, xs: tuple[float, float], ys: tuple[float, float]) -> tuple[Array, Array]:
-    return (_MARGIN + _SIZE * (x - xs[0]) / ((xs[1] - xs[0]) or 1), 8 + _SIZE * (1 - (y - ys[0]) / ((ys[1] - ys[0]) or 1)))
+    across, up = ((v - ends[0]) / ((ends[1] - ends[0]) or 1) for v, ends in ((x, xs), (y, ys)))
+    return _MARGIN + _SIZE * across, 8 + _SIZE * (1 - up)
 
 
 def _range(values: Array) -> tuple[float, float]:
@@ -103,8 +108,8 @@ def _scatter(x: Array, y: Array, across: str, up: str, alike: bool) -> str:
                      for a, b in zip(px, py, strict=True))
     ends = np.array(xs)
     gx, gy = _places(ends, ends if alike else np.zeros(2), xs, ys)
-    guide = f'<path class="guide" d="M{gx[0]:.1f} {gy[0]:.1f}L{gx[1]:.1f} {gy[1]:.1f}"/>' if ys[0] <= 0 <= ys[1] or alike \
-        else ""
+    guide = f'<path class="guide" d="M{gx[0]:.1f} {gy[0]:.1f}L{gx[1]:.1f} {gy[1]:.1f}"/>'
+    guide = guide if alike or ys[0] <= 0 <= ys[1] else ""
     return _frame(xs, ys, across, up, guide + points)
 
 

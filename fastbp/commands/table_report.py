@@ -84,7 +84,8 @@ def figures(rows: Judged, what: str) -> str:
         return "\n".join(lines)
     known = rows.known
     most = np.bincount(known[known >= 0], minlength=len(rows.classes)).max(initial=0) / n
-    lines = [f"on {counted(n, what)}:", f"  accuracy  {rows.accuracy():.2%}  (always the most frequent class: {most:.2%})"]
+    lines = [f"on {counted(n, what)}:",
+             f"  accuracy  {rows.accuracy():.2%}  (always the most frequent class: {most:.2%})"]
     if (known >= 0).any():
         lines.append(f"  log loss  {rows.error():.4f}")
     if (known < 0).any():
@@ -176,7 +177,8 @@ def leaderboard(entries: Sequence[Entry]) -> str:
 # ---- columns ---------------------------------------------------------------------------------------------------------
 
 
-def importances(model: Any, columns: Mapping[str, Column], actual: Array, seed: int, most: int = 2000) -> dict[str, float]:
+def importances(model: Any, columns: Mapping[str, Column], actual: Array, seed: int,
+                most: int = 2000) -> dict[str, float]:
     """Return how much larger the error is where a column's rows are shuffled, the most important first.
 
     Breiman (2001), https://doi.org/10.1023/A:1010933404324.
@@ -186,6 +188,7 @@ def importances(model: Any, columns: Mapping[str, Column], actual: Array, seed: 
     columns, actual = {n: c.take(rows) for n, c in columns.items()}, actual[rows]
     base = judged(model, columns, actual).error()
     used = {name for fold in model.committee_.folds for name in fold.schema.names}
-    found = {name: judged(model, {**columns, name: columns[name].take(rng.permutation(len(rows)))}, actual).error() - base
-             for name in columns if name in used}
+    shuffled = {name: {**columns, name: columns[name].take(rng.permutation(len(rows)))} for name in columns
+                if name in used}
+    found = {name: judged(model, each, actual).error() - base for name, each in shuffled.items()}
     return dict(sorted(found.items(), key=lambda item: -item[1]))

@@ -46,8 +46,8 @@ class PeriodicOp(Op):
     def forward(self, ctx: Context, *xs: Array, **params: Array) -> Array:
         (x,) = xs
         waves = np.cos(2 * np.pi * self._turns(x, params))
-        y = np.einsum("...fi,foi->...oi", waves, params["weight"]) + params["bias"]
-        return np.asarray(y.reshape(*x.shape[:-1], self.outputs * self.features))
+        y: Array = np.einsum("...fi,foi->...oi", waves, params["weight"]) + params["bias"]
+        return y.reshape(*x.shape[:-1], self.outputs * self.features)
 
     def backward(self, ctx: Context, dy: Array) -> tuple[tuple[Array, ...], dict[str, Array]]:
         (x,), params = ctx.inputs, ctx.params

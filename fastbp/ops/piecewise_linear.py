@@ -43,8 +43,8 @@ class PiecewiseLinearOp(Op):
 
     def forward(self, ctx: Context, *xs: Array, **params: Array) -> Array:
         (x,) = xs
-        y = np.einsum("...it,ito->...io", self._parts(x), params["weight"])
-        return np.asarray(y.reshape(*x.shape[:-1], self.outputs * self.features))
+        y: Array = np.einsum("...it,ito->...io", self._parts(x), params["weight"])
+        return y.reshape(*x.shape[:-1], self.outputs * self.features)
 
     def backward(self, ctx: Context, dy: Array) -> tuple[tuple[Array, ...], dict[str, Array]]:
         (x,), weight = ctx.inputs, ctx.params["weight"]

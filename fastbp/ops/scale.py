@@ -6,7 +6,8 @@ over G groups of I features and M members; with one member its axis is left out.
 of BatchEnsemble: nets that share all other weights differ by them. Wen, Tran and Ba (2020),
 https://arxiv.org/abs/2002.06715.
 
-**Derivation.** Each :math:`w_{mi}` meets feature i of every group of every row; :math:`x_{gi}` reaches every member:
+**Derivation.** Each :math:`w_{mi}` meets feature i of every group of every row, each :math:`x_{gi}` reaches every
+member:
 
 .. math:: dw_{mi} = \sum_{r,g} x_{rgi}\, dy_{rgmi}, \qquad dx_{gi} = \sum_m dy_{gmi}\, w_{mi}
 """

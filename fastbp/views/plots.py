@@ -269,6 +269,40 @@ def confusion_matrix(y_true: Any, y_pred: Any, class_names: Sequence[str] | None
     return figure
 
 
+def importance(found: Any, names: Sequence[str] | None = None, figure: Any = None, most: int = 20) -> Any:
+    """Draw how much columns matter, the most important at the top.
+
+    Parameters
+    ----------
+    found : mapping of names to numbers, or what ``sklearn.inspection.permutation_importance`` returns
+    names : sequence of str, optional
+        Of the columns, for the latter.
+    figure : matplotlib Figure, optional
+    most : int, default 20
+        How many are drawn.
+
+    Returns
+    -------
+    matplotlib Figure
+        Lines are standard deviations over repetitions, where there are any.
+    """
+    if isinstance(found, Mapping) and "importances_mean" not in found:
+        labels, values, spread = list(map(str, found)), np.array(list(found.values()), np.float64), None
+    else:
+        values, spread = (np.asarray(found[key], np.float64) for key in ("importances_mean", "importances_std"))
+        labels = [f"x{i}" for i in range(len(values))] if names is None else list(map(str, names))
+    if values.ndim != 1 or not len(values) or len(labels) != len(values):
+        raise ValueError(f"names has {len(labels)} entries; expected {values.size}, one for each column")
+    order = np.argsort(values, kind="stable")[-count("importance", "most", most):]
+    figure, (ax,), palette = _figure(figure, 1, columns=1, width=6.0, height=1.0 + 0.28 * len(order))
+    ax.barh(range(len(order)), values[order], color=palette[0], height=0.7,
+            xerr=None if spread is None else spread[order], ecolor=palette[-1])
+    ax.set_yticks(range(len(order)), [labels[i] for i in order])
+    ax.axvline(0, color=palette[-1], linewidth=0.8)
+    ax.set(xlabel="importance")
+    return figure
+
+
 def gradient_cost(weights: Sequence[int], numerical: Sequence[float], backward: Sequence[float], figure: Any = None, *,
                   labels: Sequence[str] = ("weights of the network", "seconds for one gradient", "numerical gradient",
                                            "backpropagation")) -> Any:

@@ -56,7 +56,8 @@ def homes(rows=300, seed=0):
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("homes")
     table, model = write(folder / "homes.csv", homes()), folder / "model.safetensors"
-    assert main(["train", str(table), "--target", "price", "--output", str(model), "--epochs", "16", "--folds", "3"]) == 0
+    given = ["train", table, "--target", "price", "--output", model, "--epochs", 16, "--folds", 3]
+    assert main([str(a) for a in given]) == 0
     return table, model
 
 
@@ -119,7 +120,8 @@ def test_predictions_are_the_models(capsys, trained, tmp_path):
     np.testing.assert_array_equal(predicted, np.array(printed(run(capsys, "predict", model, table)[1]), float))
     estimator = fb.TabularRegressor.load(model)
     data = homes()
-    expected = estimator.predict({k: (v if k != "empty" else np.full(300, np.nan)) for k, v in data.items() if k != "price"})
+    data["empty"] = np.full(300, np.nan)
+    expected = estimator.predict({k: v for k, v in data.items() if k != "price"})
     np.testing.assert_allclose(predicted, expected, rtol=1e-6)
 
 
@@ -157,7 +159,8 @@ def test_a_leaderboard_and_a_page(capsys, tmp_path):
         assert re.search(r"on the same rows:\n  model .*\n(  (fastbp|linear model|HistGradientBoosting) .*\n){3}", out)
         page = (tmp_path / "r.html").read_text()
         assert f"<h2>{more}</h2>" in page
-        assert "HistGradientBoosting" in page and "<script" not in page and "<yes>" not in page
+        assert "HistGradientBoosting" in page
+        assert not re.search("<script|<yes>", page)
 
 
 def test_columns_are_chosen(capsys, tmp_path):
@@ -262,7 +265,8 @@ def test_empty_lines_of_one_column_are_rows(capsys, tmp_path):
     (tmp_path / "one.csv").write_text("x\n1\n\n-1\n")
     _, out, err = run(capsys, "predict", model, tmp_path / "one.csv")
     rows = list(map(float, printed(out)))
-    assert len(rows) == 3 and rows[0] > rows[1] > rows[2]
+    assert len(rows) == 3
+    assert rows[0] > rows[1] > rows[2]
     assert "column 'x': 1 row without a value" in err
 
 
@@ -282,7 +286,8 @@ def test_a_row_is_read_alone(capsys, tmp_path):
     assert float(together[4]) > float(together[3]) > float(together[1]) > float(together[0]) > float(together[2])
 
 
-@pytest.mark.parametrize("labels", [["01", "1", "None"], ["007", "7", "07"], ["9007199254740993", "9007199254740992", "NA"]])
+@pytest.mark.parametrize("labels", [["01", "1", "None"], ["007", "7", "07"],
+                                    ["9007199254740993", "9007199254740992", "NA"]])
 def test_labels_stay_as_they_stand(capsys, tmp_path, labels):
     x = np.tile([0.0, 1.0, 2.0], 40)
     table = write(tmp_path / "t.csv", {"x": x, "y": np.array(labels)[x.astype(int)]})
@@ -313,7 +318,8 @@ def test_predictions_are_written_whole_or_not_at_all(capsys, trained, tmp_path, 
 
     monkeypatch.setattr(os, "fsync", fail)
     status, _, err = run(capsys, "predict", trained[1], trained[0], "--output", output)
-    assert status == 1 and "No space left" in err
+    assert status == 1
+    assert "No space left" in err
     assert output.read_text() == "what was there"
     assert [p.name for p in tmp_path.iterdir()] == ["p.csv"]
     monkeypatch.undo()
@@ -394,7 +400,7 @@ def test_rows_without_a_target_are_left_out(capsys, tmp_path):
     (["--target", "price", "--output", "m.npz"], "--output is 'm.npz'; expected a name that ends in .safetensors"),
     (["--target", "price", "--output", "absent/m.safetensors"], "there is no folder"),
     (["--target", "price", "--report", "r.txt"], "--report is 'r.txt'; expected a name that ends in .html"),
-    (["--target", "price", "--drop", *["size", "rooms", "city", "street", "garden", "built", "id", "empty", "same"]],
+    (["--target", "price", "--drop", *list(homes(1))[:-1]],
      "no column can be learnt from: there is none but the target")])
 def test_what_cannot_be_trained_on(capsys, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
@@ -416,7 +422,7 @@ def test_an_output_that_is_an_input_is_refused(capsys, trained, tmp_path, monkey
     for output, what in (("t.csv", "table"), ("./link.csv", "table"), ("m.csv", "model")):
         _, out, err = run(capsys, "predict", model, table, "--output", output)
         assert out == ""
-        assert f"--output is {str(Path(output))!r}, the {what} itself, which would be lost; choose another name\n" in err
+        assert f"--output is {str(Path(output))!r}, the {what} itself, which would be lost; choose another" in err
     for option, path in (("--output", "link.safetensors"), ("--report", "link.html")):
         assert "the table itself" in run(capsys, "train", table, "--target", "price", option, path)[2]
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
@@ -437,7 +443,8 @@ def test_tables_and_models_that_are_none(capsys, trained, tmp_path):
     (tmp_path / "t.csv").write_bytes(b"a,y\n\xff,1\n")
     few = write(tmp_path / "few.csv", {k: list(v)[:10] for k, v in homes(60).items()})
     none = write(tmp_path / "none.csv", {"empty": [""] * 30, "y": range(30)})
-    for path, target, message in (("absent.csv", "a", "there is no file"), ("t.txt", "a", "expected a name that ends in"),
+    for path, target, message in (("absent.csv", "a", "there is no file"),
+                                  ("t.txt", "a", "expected a name that ends in"),
                                   ("t.parquet", "a", "cannot be read: "), ("t.csv", "y", "it is no UTF-8 text at byte"),
                                   (few, "price", "10 rows with a target; expected at least 20"),
                                   (none, "y", "no column can be learnt from: 'empty' has no values")):
@@ -446,9 +453,10 @@ def test_tables_and_models_that_are_none(capsys, trained, tmp_path):
     for path, message in ((tmp_path / "net.safetensors", "holds no estimator for tables"),
                           (table, "no safetensors file"), (tmp_path / "absent", "No such file")):
         assert message in run(capsys, "predict", path, table)[2]
-    assert "--proba is given, but the model predicts a number, 'price'" in run(capsys, "predict", model, table, "--proba")[2]
-    assert "expected a name that ends in .csv or .parquet" in run(capsys, "predict", model, table, "--output", "p.txt")[2]
-    assert "; make it first" in run(capsys, "predict", model, table, "--output", tmp_path / "absent" / "p.csv")[2]
+    for options, message in ((["--proba"], "--proba is given, but the model predicts a number, 'price'"),
+                             (["--output", "p.txt"], "expected a name that ends in .csv or .parquet"),
+                             (["--output", tmp_path / "absent" / "p.csv"], "; make it first")):
+        assert message in run(capsys, "predict", model, table, *options)[2]
 
 
 def test_a_target_without_a_table(capsys):

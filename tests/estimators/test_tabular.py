@@ -145,7 +145,7 @@ def test_columns_are_found_by_name(fitted, table):
     X = table[0]
     for model in fitted:
         np.testing.assert_array_equal(model.predict(X[X.columns[::-1]].assign(more=1)), model.predict(X))
-        with pytest.raises(ValueError, match="X lacks the columns 'size', which Tabular.* was fitted with; it has 'gaps'"):
+        with pytest.raises(ValueError, match=r"X lacks the columns 'size', which Tabular.* was fitted with; it has 'g"):
             model.predict(X.drop(columns="size"))
 
 
@@ -315,8 +315,9 @@ def test_two_columns_of_one_name(table):
 
 @pytest.mark.parametrize(("parameter", "value", "message"), [
     ("n_members", 0, "n_members is 0"), ("dropout", 1.0, "dropout is 1.0"), ("max_iter", "many", "max_iter is 'many'"),
-    ("activation", "step", "activation is 'step'; expected one of 'auto', 'relu'"), ("learning_rate", 0.1, "learning_rate is"),
-    ("numeric_embedding", None, "numeric_embedding is None"), ("n_folds", 0, "n_folds is 0"), ("time_limit", 0, "time_limit is 0"),
+    ("activation", "step", "activation is 'step'; expected one of 'auto', 'relu'"), ("n_folds", 0, "n_folds is 0"),
+    ("learning_rate", 0.1, "learning_rate is"), ("numeric_embedding", None, "numeric_embedding is None"),
+    ("time_limit", 0, "time_limit is 0"),
     ("validation_fraction", 1, "validation_fraction is 1"), ("early_stopping", True, "early_stopping is True"),
     ("learning_rate_init", 0, "learning_rate_init is 0"), ("batch_size", "big", "batch_size is 'big'")])
 def test_parameters_that_are_none(table, parameter, value, message):

@@ -226,8 +226,8 @@ def _objects(name: str, values: Array) -> Column:
     if all(issubclass(k, date | np.datetime64) for k in kinds):
         # a time zone is taken away by pandas alone: a date of Python that has one is brought to UTC here
         return _plain(name, np.array([_without_zone(v) for v in given], "datetime64[us]"))
-    plain = str | bool | int | float | np.bool_ | np.number | bytes | date
-    wrong = next((k for k in kinds if not issubclass(k, plain)), None)
+    labels = str | bool | int | float | np.bool_ | np.number | bytes | date
+    wrong = next((k for k in kinds if not issubclass(k, labels)), None)
     if wrong is not None:
         raise TypeError(f"column {name!r}: argument must be a string or a number, got {wrong.__name__!r}; expected "
                         "numbers, text, categories, truth values or dates")

@@ -67,8 +67,13 @@ class Architecture:
 
     def inputs(self, rows: Encoded) -> Sequence[Array]:
         """Return what of the rows the network takes, in the order of its inputs."""
-        given = ((rows.numbers, self.numbers), (rows.places, self.numbers and self.piecewise), (rows.flags, self.flags))
-        return [array for array, used in given if used]
+        asked = ((rows.numbers, self.numbers), (rows.places, self.numbers and self.piecewise), (rows.flags, self.flags))
+        return [array for array, used in asked if used]
+
+    def kinds(self) -> list[str]:
+        """Return what each input is: "numbers", of places too, or "flags"."""
+        places = bool(self.numbers and self.piecewise)
+        return ["numbers"] * (bool(self.numbers) + places) + ["flags"] * bool(self.flags)
 
     def parameters(self) -> int:
         """Return how many parameters the network has."""
@@ -118,13 +123,13 @@ def initialise(net: Network, architecture: Architecture, rows: Encoded, rng: np.
     rows = rows.take(rng.permutation(len(rows))[:SAMPLE_ROWS])
     params = net.params
     x = _features(net, architecture, rows)
-    adapter = rng.standard_normal(params["adapter.weight"].shape)
+    adapter: Array = np.asarray(rng.standard_normal(params["adapter.weight"].shape))
     params["adapter.weight"][...] = adapter
     h = x[:, None] * adapter
     for i in range(len(architecture.hidden)):
         weight, bias = params[f"hidden{i}.weight"], params[f"hidden{i}.bias"]
-        drawn: Array = rng.standard_normal(weight.shape)
-        z = h.reshape(-1, len(drawn)) @ drawn
+        drawn: Array = np.asarray(rng.standard_normal(weight.shape))
+        z = h.reshape(-1, weight.shape[0]) @ drawn
         spread = _spread(z)
         z /= spread
         weight[...] = drawn / spread

@@ -7,6 +7,7 @@ out. Taken together those rows are many: they say when to stop, and which epochs
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from time import perf_counter
 from typing import Any
 
@@ -62,8 +63,7 @@ class Training:
         if self.schedule != "coslog4":
             return [self.epochs]
         ends = sorted({max(round(end * self.epochs), 1) for end in CosineCycles(1.0, 1).ends()})
-        lengths: list[int] = np.diff([0, *ends]).tolist()
-        return lengths
+        return [end - begin for begin, end in pairwise([0, *ends])]
 
     def late(self) -> bool:
         """Whether time is up."""

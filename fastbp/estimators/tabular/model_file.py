@@ -61,8 +61,8 @@ def _committee(d: Plain, contents: Contents) -> Committee:
     folds = d["folds"].items(lambda f: f)
     if not folds:
         raise d["folds"].wrong("at least one")
-    made = [_fold(fold, contents.tensors.get(f"fold{i}"), len(shares)) for i, fold in enumerate(folds)]
-    return Committee(made, shares)
+    return Committee([_fold(fold, contents.tensors.get(f"fold{i}"), len(shares)) for i, fold in enumerate(folds)],
+                     shares)
 
 
 def _fold(d: Plain, params: Array | None, epochs: int) -> Fold:

@@ -1,4 +1,4 @@
-r"""What is done to each column of a table, decided once from the training rows. A row's numbers depend on it alone.
+r"""What is done to each column of a table, decided once from the training rows, so that each row is read alone.
 
 Numbers and dates
     robustly scaled and smoothly clipped, :math:`s = (x - m) / r`, :math:`s / \sqrt{1 + (s/3)^2}`, m the median and r
@@ -11,11 +11,11 @@ Categories
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from math import isfinite
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -133,7 +133,8 @@ class NumberPlan:
 
     Attributes
     ----------
-    name, kind : str
+    name : str
+    kind : {"number", "date"}
     codes : tuple of (part, NumberCode)
         Parts: "value", and of dates "month", "weekday" and "hour".
     gaps : bool
@@ -141,7 +142,7 @@ class NumberPlan:
     """
 
     name: str
-    kind: str
+    kind: Literal["number", "date"]
     codes: tuple[tuple[str, NumberCode], ...]
     gaps: bool
 
@@ -156,12 +157,13 @@ class NumberPlan:
             return "has no values"
         if not codes and not gaps:
             return "has the same value in every row"
-        return cls(column.name, column.kind, codes, gaps)
+        return cls(column.name, "date" if column.kind == "date" else "number", codes, gaps)
 
     @classmethod
     def read(cls, d: Plain) -> NumberPlan:
         """Return it from what :meth:`Schema.to_dict` made, or raise FormatError."""
-        kind = d["kind"].one_of({"number": "number", "date": "date"})
+        kinds: dict[str, Literal["number", "date"]] = {"number": "number", "date": "date"}
+        kind = d["kind"].one_of(kinds)
         allowed = {part: part for part in (("value",) if kind == "number" else DATE_PARTS)}
         codes = d["codes"].items(lambda c: (c["part"].one_of(allowed), NumberCode.read(c["code"])))
         if len({part for part, _ in codes}) < len(codes):
@@ -344,11 +346,8 @@ class Schema:
         made: list[tuple[list[Array], list[Array], list[Array]]] = []
         plan: Plan | str
         for column in columns:
-            if column.kind == "category":
-                plan, parts = _category(column, targets, bins, max_one_hot, seed)
-            else:
-                plan = NumberPlan.of(column, bins)
-                parts = plan.encode(column) if isinstance(plan, NumberPlan) else ([], [], [])
+            plan, parts = _category(column, targets, bins, max_one_hot, seed) if column.kind == "category" \
+                else _number(column, bins)
             if isinstance(plan, str):
                 unused[column.name] = plan
             else:
@@ -371,6 +370,23 @@ class Schema:
         """
         return _joined([plan.encode(plan.conform(columns[plan.name])) for plan in self.plans], rows)
 
+    def owners(self) -> dict[str, list[str]]:
+        """Return which column each number and each flag is of."""
+        numbers, flags = [], []
+        for plan in self.plans:
+            alone = Schema((plan,)).sizes
+            numbers += [plan.name] * alone[0]
+            flags += [plan.name] * alone[1]
+        return {"numbers": numbers, "flags": flags}
+
+    def baseline(self) -> Encoded:
+        """Return one row of medians and usual levels."""
+        codes = [code for plan in self.plans for code in
+                 ([c for _, c in plan.codes] if isinstance(plan, NumberPlan) else plan.codes) if code is not None]
+        made = [code.encode(np.array([code.center])) for code in codes]
+        numbers, places = (np.array([[pair[i][0] for pair in made]], np.float32).reshape(1, len(codes)) for i in (0, 1))
+        return Encoded(numbers, places, np.zeros((1, self.sizes[1]), np.float32))
+
     @property
     def bins(self) -> int:
         """The most bins that a column has."""
@@ -386,7 +402,7 @@ class Schema:
     def read(cls, d: Plain) -> Schema:
         """Return it from what :meth:`to_dict` made, or raise FormatError."""
         kinds: dict[str, Callable[[Plain], Plan]] = {"number": NumberPlan.read, "category": CategoryPlan.read}
-        plans: list[Plan] = d["columns"].items(lambda c: c["type"].one_of(kinds)(c))
+        plans = d["columns"].items(lambda c: c["type"].one_of(kinds)(c))
         schema = cls(tuple(plans), d["unused"].entries(Plain.text))
         if len({*schema.names, *schema.unused}) < len(plans) + len(schema.unused):
             raise d["columns"].wrong("each column once")
@@ -415,10 +431,20 @@ def _joined(made: list[tuple[list[Array], list[Array], list[Array]]], rows: int)
     return Encoded(side_by_side(0), side_by_side(1), side_by_side(2))
 
 
+Parts = tuple[list[Array], list[Array], list[Array]]
+"""Numbers, places and flags of one column."""
+
+
+def _number(column: Column, bins: int) -> tuple[Plan | str, Parts]:
+    """Return the plan of a column of numbers or dates, or why it is of no use, and the training rows."""
+    plan = NumberPlan.of(column, bins)
+    return plan, plan.encode(column) if isinstance(plan, NumberPlan) else ([], [], [])
+
+
 def _category(column: Column, targets: Array, bins: int, max_one_hot: int,
-              seed: int) -> tuple[CategoryPlan | str, tuple[list[Array], list[Array], list[Array]]]:
+              seed: int) -> tuple[Plan | str, Parts]:
     """Return the plan of a column of categories, or why it is of no use, and the training rows."""
-    nothing: tuple[list[Array], list[Array], list[Array]] = ([], [], [])
+    nothing: Parts = ([], [], [])
     levels: list[str | None] = [*column.levels, None]
     codes = np.where(column.values >= 0, column.values, len(column.levels))
     counts = np.bincount(codes, minlength=len(levels))

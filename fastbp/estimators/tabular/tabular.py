@@ -23,6 +23,7 @@ from fastbp.estimators.tabular.committee import Committee, Fold, constant
 from fastbp.estimators.tabular.member_network import ACTIVATIONS, Architecture
 from fastbp.estimators.tabular.member_training import Run, Training
 from fastbp.estimators.tabular.plain_data import Plain
+from fastbp.estimators.tabular.row_explanation import RowExplanation, Slope, explain
 from fastbp.estimators.tabular.schema import Encoded, Schema
 from fastbp.estimators.tabular.selection import Score, chosen
 from fastbp.objectives.losses import Loss
@@ -183,7 +184,8 @@ class BaseTabular(BaseEstimator, ABC):
             if self.verbose:
                 loss = np.mean([run.losses[epoch] for run in runs])
                 with suppress(OSError):     # nobody reads on: no reason to lose what is trained
-                    print(f"epoch {epoch + 1}/{self.max_iter}   loss {loss:.4f}   held out {scores[-1]:.4f}", flush=True)
+                    print(f"epoch {epoch + 1}/{self.max_iter}   loss {loss:.4f}   held out {scores[-1]:.4f}",
+                          flush=True)
 
     def _scorer(self, folds: list[Array], targets: Array, weights: Array | None) -> Score:
         rows = np.concatenate(folds)
@@ -242,6 +244,38 @@ class BaseTabular(BaseEstimator, ABC):
         with self._threads():
             return self.committee_.means({c.name: c for c in columns}, len(columns[0].values), self._meant)
 
+    def explain_row(self, X: Any) -> RowExplanation:
+        """Say what each column adds to the prediction for one row.
+
+        Parameters
+        ----------
+        X : table of one row
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        RowExplanation
+            Prints as a table; in a notebook it has bars, and so has ``.html()``. Numbers are in units of the target, or
+            log odds of the most likely class against the others.
+
+        Notes
+        -----
+        Integrated gradients: gradients of the output times the distance from a row of medians and usual levels,
+        averaged along the way from there. They add up to the difference of the two outputs.
+        """
+        check_is_fitted(self, "committee_")
+        columns = self._columns(X, reset=False)
+        if len(columns[0].values) != 1:
+            raise ValueError(f"X has {len(columns[0].values)} rows; expected one, such as X.iloc[[0]]")
+        table = {c.name: c for c in columns}
+        with self._threads():
+            what, slope = self._slope(table)
+            return explain(self.committee_, table, what, slope)
+
+    @abstractmethod
+    def _slope(self, row: dict[str, Column]) -> tuple[str, Slope]:
+        """Return what is explained of a row, and its value and gradient."""
+
     # ---- files ------------------------------------------------------------------------------------------------------
 
     def save(self, path: Any) -> None:
@@ -262,7 +296,8 @@ class BaseTabular(BaseEstimator, ABC):
         parameters = {k: v for k, v in self.get_params(deep=False).items() if _is_plain(v)}
         model_file.save({"kind": type(self).__name__, "version": VERSION, "parameters": parameters,
                          "target": self.target_name_,
-                         "columns": [{"name": n, "kind": k} for n, k in self.column_kinds_.items()], "named": hasattr(self, "feature_names_in_"),
+                         "columns": [{"name": n, "kind": k} for n, k in self.column_kinds_.items()],
+                         "named": hasattr(self, "feature_names_in_"),
                          "categorical": sorted(self._categorical), "epochs": self.epochs_, "scores": self.scores_,
                          **self._described()}, self.committee_, path)
 
@@ -283,9 +318,8 @@ class BaseTabular(BaseEstimator, ABC):
             raise d["kind"].wrong(repr(cls.__name__))
         estimator = cls()
         known = estimator.get_params(deep=False)
-        entries = d["parameters"].entries(lambda v: v).items()
-        estimator.set_params(**{k: tuple(v.value) if isinstance(v.value, list) else v.value
-                                for k, v in entries if k in known and _is_plain(v.value)})
+        given = d["parameters"].entries(lambda v: tuple(v.value) if isinstance(v.value, list) else v.value)
+        estimator.set_params(**{k: v for k, v in given.items() if k in known and _is_plain(v)})
         estimator.committee_ = committee
         kinds: dict[str, Kind] = {"number": "number", "date": "date", "category": "category"}
         pairs = d["columns"].items(lambda c: (c["name"].text(), c["kind"].one_of(kinds)))

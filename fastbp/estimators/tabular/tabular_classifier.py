@@ -11,7 +11,9 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _assert_all_finite
 
+from fastbp.estimators.tabular.columns import Column
 from fastbp.estimators.tabular.plain_data import Plain
+from fastbp.estimators.tabular.row_explanation import Slope
 from fastbp.estimators.tabular.tabular import BaseTabular
 from fastbp.objectives.losses import CrossEntropy, Loss
 from fastbp.ops.base import Array
@@ -41,6 +43,19 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
 
     def _meant(self, outputs: Array) -> Array:
         return np.asarray(softmax(outputs.astype(np.float64)).mean(axis=1))
+
+    def _slope(self, row: dict[str, Column]) -> tuple[str, Slope]:
+        means = self.committee_.means(row, 1, self._meant)
+        likely = int(np.mean(means, axis=0)[0].argmax())
+
+        def slope(outputs: Array) -> tuple[Array, Array]:
+            z = outputs.astype(np.float64)
+            others = np.delete(z, likely, axis=-1)
+            most = others.max(axis=-1, keepdims=True)
+            rest = most[..., 0] + np.log(np.exp(others - most).sum(axis=-1))
+            gradient = np.insert(-softmax(others), likely, 1.0, axis=-1)
+            return (z[..., likely] - rest).mean(axis=1), gradient / z.shape[1]
+        return f"log odds of {self.classes_.tolist()[likely]!r}", slope
 
     def _check_targets(self, y: Any) -> Array:
         y = column_or_1d(y, warn=True)

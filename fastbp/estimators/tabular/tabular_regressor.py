@@ -9,8 +9,10 @@ from sklearn.base import RegressorMixin
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import _assert_all_finite
 
+from fastbp.estimators.tabular.columns import Column
 from fastbp.estimators.tabular.member_network import ACTIVATIONS
 from fastbp.estimators.tabular.plain_data import Plain
+from fastbp.estimators.tabular.row_explanation import Slope
 from fastbp.estimators.tabular.tabular import BaseTabular
 from fastbp.objectives.losses import MSE, Loss
 from fastbp.ops.base import Array
@@ -80,6 +82,12 @@ class TabularRegressor(RegressorMixin, BaseTabular):
     def _meant(self, outputs: Array) -> Array:
         return np.asarray(np.clip(outputs[..., 0].astype(np.float64), *self._range).mean(axis=1))
 
+    def _slope(self, row: dict[str, Column]) -> tuple[str, Slope]:
+        def slope(outputs: Array) -> tuple[Array, Array]:
+            values = outputs[..., 0].astype(np.float64).mean(axis=1) * self._spread + self._center
+            return values, np.full(outputs.shape, self._spread / outputs.shape[1])
+        return self.target_name_, slope
+
     def _check_targets(self, y: Any) -> Array:
         y = column_or_1d(y, warn=True)
         try:
@@ -93,7 +101,7 @@ class TabularRegressor(RegressorMixin, BaseTabular):
             self._spread = 1.0
         z: Array = (y - self._center) / self._spread
         self._range = (float(z.min(initial=0)), float(z.max(initial=0)))
-        return z
+        return np.asarray(z)
 
     def _activation(self) -> Any:
         return ACTIVATIONS["mish"] if self.activation == "auto" else super()._activation()
