@@ -1,8 +1,8 @@
 """Networks as files: what a network is made of as a JSON object, and the network that such an object describes.
 
-The description lists the layers with their arguments, and which layer was called on which tensors; tensors are
-numbered, inputs first, then one a call. Loading calls the layers again. Classes are looked up by name among fastbp's
-own and those handed in, never imported.
+The description lists the layers with their arguments, and which layer, or op of an expression, was called on which
+tensors; tensors are numbered, inputs first, then one a call. Loading calls the layers again. Classes are looked up by
+name among fastbp's own and those handed in, never imported.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import fastbp.layers as own_layers
 from fastbp.engine.executable import DTYPES, BackendName, Executable
 from fastbp.files.container import Contents, Paths, write
 from fastbp.files.description import Entry, described, plain
+from fastbp.files.expressions import constants, describe_op, is_expression, make
 from fastbp.graph.graph import Graph, Input, Tensor
+from fastbp.layers import function
 from fastbp.layers.base import Layer
 from fastbp.ops.base import Array
 
@@ -28,8 +30,8 @@ def save(net: Executable, path: Paths) -> None:
 
 
 def tensors_of(net: Executable) -> dict[str, Array]:
-    """Return the parameters and buffers by name, without copies."""
-    return {**net.params, **net.buffers}
+    """Return the arrays that a file of a network has, by name and without copies."""
+    return {**net.params, **net.buffers, **constants(net.graph)}
 
 
 # ---- from a network to its description -------------------------------------------------------------------------------
@@ -50,21 +52,27 @@ def describe(net: Executable) -> dict[str, Any]:
     places: dict[int, int] = {}
     layers: list[dict[str, Any]] = []
     calls: list[dict[str, Any]] = []
+    kept = _kept(graph)
     for tensor in graph.tensors:
+        if tensor not in kept:
+            continue
         if tensor.call is None:
+            inputs = [] if tensor.node is None else tensor.node.inputs
+            calls.append({**describe_op(graph, tensor), "inputs": [numbers[t] for t in inputs]})
+            numbers[tensor] = len(numbers)
             continue
         layer = tensor.call.layer
         if id(layer) not in places:
             places[id(layer)] = len(layers)
             layers.append(_describe_layer(layer, graph.layer_name(layer)))
-        calls.append({"layer": places[id(layer)], "inputs": [_number(numbers, t) for t in tensor.call.inputs]})
+        calls.append({"layer": places[id(layer)], "inputs": [numbers[t] for t in tensor.call.inputs]})
         if tensor.call.method != "__call__":
             calls[-1].update(method=tensor.call.method, output=tensor.call.output)
         numbers[tensor] = len(numbers)
     return {"type": net.file_type, "dtype": net.dtype,
             "compute_dtype": net.compute_dtype, "seed": net.seed,
             "step": net.memory.step, "inputs": [_describe_input(t) for t in graph.inputs],
-            "layers": layers, "calls": calls, "outputs": [_number(numbers, t) for t in graph.outputs],
+            "layers": layers, "calls": calls, "outputs": [numbers[t] for t in graph.outputs],
             "single_input": net._single_input, "single_output": net._single_output}
 
 
@@ -73,11 +81,20 @@ def _describe_input(t: Tensor) -> dict[str, Any]:
     return real if t.dtype == "real" else {**real, "dtype": t.dtype}
 
 
-def _number(numbers: Mapping[Tensor, int], tensor: Tensor) -> int:
-    if tensor not in numbers:
-        raise ValueError(f"save: {tensor!r} was made outside of a layer; a file can hold layers only. Make it in the "
-                         "`lower` of a class derived from fb.Layer")
-    return numbers[tensor]
+def _kept(graph: Graph) -> set[Tensor]:
+    """Return what stands in a file: what layers and expressions make, without what layers make on the way."""
+    kept: set[Tensor] = set()
+    stack = list(graph.outputs)
+    while stack:
+        tensor = stack.pop()
+        if tensor in kept or tensor in graph.inputs:
+            continue
+        if tensor.call is None and not is_expression(tensor):
+            raise ValueError(f"save: {tensor!r} was made outside of a layer; a file can hold layers, and NumPy's "
+                             "functions on tensors. Make it in the `lower` of a class derived from fb.Layer")
+        kept.add(tensor)
+        stack.extend(tensor.call.inputs if tensor.call is not None else tensor.node.inputs)  # type: ignore[union-attr]
+    return kept
 
 
 def _describe_layer(layer: Layer, name: str) -> dict[str, Any]:
@@ -100,12 +117,12 @@ def _argument(name: str, value: Any) -> Any:
 def build(contents: Contents, kinds: Mapping[str, type[Net]], backend: BackendName,
           layers: Iterable[type[Layer]] = (), compute_dtype: str | None = None) -> Net:
     """Return the network that a file describes, with its parameters and buffers; of one of these kinds."""
-    known = classes(Layer, (own_layers,), layers)
+    known = classes(Layer, (own_layers, function), layers)
     with described(contents.path):
         d = Entry(contents.description)["network"]
         kind, dtype, seed = d["type"].one_of(kinds), d["dtype"].among(DTYPES), d["seed"].whole(2**64)
         single = d["single_input"].flag(), d["single_output"].flag()
-        graph = _graph(d, known)
+        graph = _graph(d, known, contents.tensors)
         if (single[0] and len(graph.inputs) > 1) or (single[1] and len(graph.outputs) > 1):
             raise ValueError("its description has several inputs or outputs where it says that there is one")
         step = d["step"].whole()
@@ -115,20 +132,23 @@ def build(contents: Contents, kinds: Mapping[str, type[Net]], backend: BackendNa
     net = kind.from_graph(graph, single, dtype=dtype, seed=seed, backend=backend,
                           compute_dtype=compute_dtype or multiplied)
     net.memory.step = step
-    for name, array in tensors_of(net).items():
+    for name, array in {**net.params, **net.buffers}.items():
         array[...] = contents.tensors[name]
     return net
 
 
-def _graph(d: Entry, known: Mapping[str, Callable[..., Any]]) -> Graph:
+def _graph(d: Entry, known: Mapping[str, Callable[..., Any]], arrays: Mapping[str, Array]) -> Graph:
     tensors = [_input(entry) for entry in d["inputs"].each()]
     inputs = tuple(tensors)
     layers = [_layer(entry, known) for entry in d["layers"].each()]
     names = [(layer, entry["name"].text()) for layer, entry in zip(layers, d["layers"].each(), strict=True)]
     made: dict[tuple[Any, ...], tuple[Tensor, ...]] = {}
     for call in d["calls"].each():
-        layer = call["layer"].numbered(layers)
         taken = tuple(number.numbered(tensors) for number in call["inputs"].each())
+        if "op" in call.mapping():
+            tensors.append(make(call, taken, arrays))
+            continue
+        layer = call["layer"].numbered(layers)
         if "method" not in call.mapping():
             with call.told():
                 tensors.append(layer(*taken))

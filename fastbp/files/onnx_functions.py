@@ -27,9 +27,9 @@ def _times(operator: str, factor: float) -> Function:
 
 
 def _floor_div(w: Writer, a: str, b: str) -> str:
-    if w.tensor.dtype == "real":
-        return w("Floor", w("Div", a, b))
-    return w("Div", w("Sub", a, w("Mod", a, b)), b)     # of integers, whose quotient ONNX cuts towards 0
+    """What is left after the remainder is a multiple of b; a quotient of real numbers may be rounded up to one."""
+    quotient = w("Div", w("Sub", a, _mod(w, a, b)), b)
+    return w("Round", quotient) if w.tensor.dtype == "real" else quotient
 
 
 def _mod(w: Writer, a: str, b: str) -> str:

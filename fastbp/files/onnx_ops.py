@@ -30,7 +30,7 @@ from fastbp.ops.embedding import EmbeddingOp
 from fastbp.ops.flatten import FlattenOp
 from fastbp.ops.grouped_linear import GroupedLinearOp
 from fastbp.ops.layer_norm import LayerNormOp
-from fastbp.ops.linear import LinearOp
+from fastbp.ops.linear import LinearBackOp, LinearOp
 from fastbp.ops.periodic import PeriodicOp
 from fastbp.ops.piecewise_linear import PiecewiseLinearOp
 from fastbp.ops.scalar import ScalarOp
@@ -166,6 +166,7 @@ _DERIVATIVE = Nothing("it is part of a derivative, and files hold what a network
 
 TABLE: dict[type[Op], Rule | Nothing] = {
     LinearOp: _linear,
+    LinearBackOp: lambda w, op, xs: w("MatMul", *xs, w.transpose(w.parameter("weight"), 1, 0)),
     GroupedLinearOp: _grouped_linear,
     ScaleOp: _scale,
     EmbeddingOp: _embedding,

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from fastbp.files import onnx_double as double
 from fastbp.files.onnx_writer import Rule, Writer
 from fastbp.ops.attention import AttentionOp
 from fastbp.ops.base import Op
@@ -96,7 +97,9 @@ def _gated(w: Writer, op: Op, xs: list[str]) -> str:
 
 
 def _prelu(w: Writer, op: PReLUOp, xs: list[str]) -> str:
-    return w("PRelu", xs[0], w.values("weight"))
+    if w.double:
+        return w("Where", w("Greater", xs[0], 0.0), xs[0], w("Mul", xs[0], w.parameter("weight")))
+    return w("PRelu", xs[0], w.parameter("weight"))
 
 
 def _scaled(w: Writer, x: str, squares: str, eps: float) -> str:
@@ -202,10 +205,17 @@ def _recurrent(w: Writer, op: RecurrentOp, xs: list[str]) -> str:
     return w("Concat", y, *(w.transpose(end, 1, 0, 2) for end in outputs[1:]), axis=1)
 
 
+def _single(rule: Rule, in_double: Rule) -> Rule:
+    """Return a rule for float32, where another one holds for float64."""
+    return lambda w, op, xs: (in_double if w.double else rule)(w, op, xs)
+
+
+_RECURRENCE = _single(_recurrent, double.recurrent)
 TABLE: dict[type[Op], Rule] = {
-    ConvOp: _conv, ConvTransposeOp: _conv_transpose, MaxPoolOp: _pool, AvgPoolOp: _pool,
+    ConvOp: _single(_conv, double.conv), ConvTransposeOp: _single(_conv_transpose, double.conv_transpose),
+    MaxPoolOp: _pool, AvgPoolOp: _single(_pool, double.avg_pool),
     GlobalAvgPoolOp: _global_avg_pool, UpsampleOp: _upsample, GLUOp: _gated, SwiGLUOp: _gated, PReLUOp: _prelu,
     RMSNormOp: _rms_norm, GroupNormOp: _group_norm, ReshapeOp: _reshape, PermuteOp: _permute, SliceOp: _slice,
-    PositionsOp: _positions, RotaryOp: _rotary, AttentionOp: _attention, RNNOp: _recurrent, GRUOp: _recurrent,
-    LSTMOp: _recurrent,
+    PositionsOp: _positions, RotaryOp: _rotary, AttentionOp: _attention, RNNOp: _RECURRENCE, GRUOp: _RECURRENCE,
+    LSTMOp: _RECURRENCE,
 }

@@ -37,7 +37,7 @@ from fastbp.ops.glu import GLUOp, SwiGLUOp
 from fastbp.ops.group_norm import GroupNormOp
 from fastbp.ops.grouped_linear import GroupedLinearOp
 from fastbp.ops.layer_norm import LayerNormOp
-from fastbp.ops.linear import LinearOp
+from fastbp.ops.linear import LinearBackOp, LinearOp
 from fastbp.ops.periodic import PeriodicOp
 from fastbp.ops.piecewise_linear import PiecewiseLinearOp
 from fastbp.ops.pool import AvgPoolOp, GlobalAvgPoolOp, MaxPoolOp
@@ -171,6 +171,7 @@ TABLE: dict[type[Op], tuple[Row, ...] | Nothing] = {
                      PermuteOp), _ALONE),
     **dict.fromkeys((GLUOp, GroupNormOp, RMSNormOp, ReshapeOp, UpsampleOp),
                     Nothing("its module counts axes with channels first, and no rule says yet which is which")),
+    LinearBackOp: Nothing("it is what Linear does backwards; a module has no such use of another one's weight"),
     Expression: Nothing(  # type: ignore[type-abstract]
         "PyTorch has functions for it, and no module that a Sequential could hold"),
     PythonOp: Nothing("its rules are Python functions over NumPy arrays"),

@@ -9,13 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import cases
+import expression_cases
 import numpy as np
 import pytest
 
 import fastbp as fb
-from fastbp.files import onnx_ops
+from fastbp.files import onnx_functions, onnx_ops
 from fastbp.files.rows import Nothing
+from fastbp.graph.tensor import apply
+from fastbp.ops.base import Op
 from fastbp.ops.custom import PythonOp
+from fastbp.ops.expression import Expression
+from fastbp.ops.scalar import SCALARS, ScalarOp
+from fastbp.ops.sources import CastOp
 
 # Of outputs that are about 1; and how far single numbers may be off, in units of the last place of what is about 1.
 TOLERANCE = {"float32": 1e-5, "float64": 1e-13}
@@ -33,7 +39,8 @@ def run(path: Path, net: fb.Network, x: Any) -> list[Any]:
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = [i.name for i in session.get_inputs()]
     assert names == [net.graph.names[t] for t in net.graph.inputs]
-    return list(session.run(None, {n: v.astype(net.dtype) for n, v in zip(names, x, strict=True)}))
+    return list(session.run(None, {n: v.astype(net.dtype) if v.dtype.kind == "f" else v
+                                   for n, v in zip(names, x, strict=True)}))
 
 
 def stir(net: fb.Network, rng: np.random.Generator) -> None:
@@ -59,7 +66,7 @@ def test_every_layer(name: str, rows: int, dtype: str, tmp_path: Path) -> None:
     case, rng = cases.LAYERS[name], np.random.default_rng(0)
     net = case.network(seed=0, dtype=dtype, backend="reference")
     stir(net, rng)
-    same(tmp_path / "net.onnx", net, tuple(2 * rng.standard_normal((rows, *s)) for s in case.shapes))
+    same(tmp_path / "net.onnx", net, tuple(case.inputs(rng, rows)))
 
 
 @each_dtype
@@ -70,9 +77,81 @@ def test_every_op(name: str, dtype: str, tmp_path: Path) -> None:
     same(tmp_path / "net.onnx", net, tuple(case.inputs(rng, 5)))
 
 
+@each_dtype
+@pytest.mark.parametrize("name", expression_cases.CASES)
+def test_every_function_of_tensors(name: str, dtype: str, tmp_path: Path) -> None:
+    function, shapes, (low, high) = expression_cases.CASES[name]
+    inputs = [fb.Input(*s) for s in shapes]
+    net = fb.Network(inputs, fb.Lambda(function)(*inputs), dtype=dtype, seed=0, backend="reference")
+    net.to_onnx(tmp_path / "net.onnx")
+    x = tuple(expression_cases.data(*shapes, low=low, high=high))
+    (got,), expected = run(tmp_path / "net.onnx", net, x), net.predict(x)
+    tolerance = {"float32": 2e-5, "float64": 1e-12}[dtype]
+    assert got.dtype == expected.dtype
+    np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
+
+
+@each_dtype
+@pytest.mark.parametrize("function", onnx_functions.TABLE)
+def test_every_scalar_function(function: str, dtype: str, tmp_path: Path) -> None:
+    """Of all numbers that are odd, where NumPy gives a finite result, and of small and large ones."""
+    row = SCALARS[function]
+    inputs = [fb.Input(3) for _ in row.derivatives]
+    op, kinds = ScalarOp(function), {"where": ("bool", "real", "real"), "not": ("bool",)}
+    wanted = kinds.get(function, ("bool",) * 2 if function in ("and", "or", "xor") else ("real",) * row.operands)
+    given = [apply(CastOp("bool"), t) if k == "bool" else t for t, k in zip(inputs, wanted, strict=True)]
+    made = apply(op, *given)
+    net = fb.Network(inputs, made if made.dtype == "real" else apply(CastOp("real"), made), dtype=dtype,
+                     backend="reference")
+    net.to_onnx(tmp_path / "net.onnx")
+    values = np.array([-30.0, -5.5, -2.5, -1.0, -0.75, -1e-3, -1e-9, 0.0, 1e-9, 1e-3, 0.25, 0.5, 1.0, 1.5, 3.0, 40.0])
+    grid = [g.reshape(-1) for g in np.meshgrid(*[values] * row.operands)]
+    x = tuple(np.repeat(g[:, None], 3, axis=1).astype(dtype) for g in grid)
+    with np.errstate(all="ignore"):
+        (got,), expected = run(tmp_path / "net.onnx", net, x), net.predict(x)
+    usual = np.isfinite(expected)
+    tolerance = {"float32": 3e-6, "float64": 1e-13}[dtype]
+    np.testing.assert_allclose(got[usual], expected[usual], rtol=30 * tolerance, atol=tolerance)
+    if function not in ("pow", "mod", "floor_div"):
+        np.testing.assert_array_equal(np.isnan(got), np.isnan(expected))
+
+
+def test_functions_of_integers(tmp_path: Path) -> None:
+    a, b = fb.Input(4, dtype="int64"), fb.Input(4, dtype="int64")
+    net = fb.Network((a, b), (np.mod(a, b) + 0.0, a // b + 0.0, a / b, a * b + (a > b) - 0.5, np.maximum(a, b) * 0.5,
+                              np.where(a == b, a, -b) + 0.0, a.sum(axis=1, keepdims=True) / 2, (a > 0).mean(axis=1)),
+                     dtype="float64", backend="reference")
+    rng = np.random.default_rng(0)
+    net.to_onnx(tmp_path / "net.onnx")
+    x = rng.integers(-9, 9, (7, 4)), rng.choice([-3, -2, -1, 1, 2, 3], (7, 4))
+    for got, expected in zip(run(tmp_path / "net.onnx", net, x), net.predict(x), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-15)
+
+
+def test_any_number_of_rows(tmp_path: Path) -> None:
+    """Sizes are not those of the batch that anything was tried with."""
+    def function(x: Any) -> Any:
+        rows = x.shape[0]
+        flat = x.reshape(rows, 6)[:, None] - x.mean(axis=0).reshape(6)
+        return np.broadcast_to(flat, (rows, 2, 6)) * rows + np.zeros((1, 1, 6))
+    a = fb.Input(2, 3)
+    net = fb.Network(a, fb.Lambda(function)(a), dtype="float64", backend="reference")
+    net.to_onnx(tmp_path / "net.onnx")
+    for rows in (1, 2, 9):
+        x = np.random.default_rng(rows).standard_normal((rows, 2, 3))
+        np.testing.assert_allclose(run(tmp_path / "net.onnx", net, (x,))[0], net.predict(x), rtol=1e-14, atol=1e-14)
+
+
+def expressions(kind: type[Op]) -> set[type[Op]]:
+    """Return the ops of NumPy's functions on tensors: classes that are no base of others."""
+    below = {op for k in kind.__subclasses__() for op in expressions(k)}
+    return below or ({kind} if kind.__module__.startswith("fastbp.") else set())
+
+
 def test_the_table_has_every_op() -> None:
     """A new op needs a row, or a reason why there is none."""
-    assert set(onnx_ops.TABLE) == {type(case.op) for case in cases.OPS.values()} | {PythonOp}
+    assert set(onnx_ops.TABLE) == {type(case.op) for case in cases.OPS.values()} | {PythonOp} | expressions(Expression)
+    assert set(onnx_functions.TABLE) == set(SCALARS)
     for op, row in onnx_ops.TABLE.items():
         assert callable(row) or len(row.reason) > 9, op
 

@@ -93,7 +93,7 @@ def test_what_cannot_be_taken_from_torch():
     class Linear(nn.Module):
         """No relation of nn.Linear, but for its name."""
     for module, message in [
-            (nn.Sequential(nn.Bilinear(1, 1, 1)), "'0' is Bilinear.*which fastbp has nothing for; it has Conv1d"),
+            (nn.Sequential(nn.Bilinear(1, 1, 1)), "'0' is Bilinear.*which fastbp has nothing for; it has Linear"),
             (nn.Sequential(Linear()), r"'0' is Linear\(\), which fastbp has nothing for"),
             (nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, momentum=None)), "with momentum=None"),
             (nn.Sequential(nn.BatchNorm1d(2, track_running_stats=False)), "with track_running_stats=False"),
@@ -182,7 +182,8 @@ def test_images_that_are_flattened_with_channels_last() -> None:
     theirs = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 2))
 
     def network(*between: fb.Layer) -> fb.Sequential:
-        return fb.Sequential(fb.Input(4, 4, 2), fb.Conv2d(2, 3, 3, name="0"), fb.ReLU(), *between, fb.Flatten(),
+        return fb.Sequential(fb.Input(4, 4, 2), fb.Conv2d(2, 3, 3, name="0"), fb.ReLU(name="r"),
+                             *between, fb.Flatten(name="f"),
                              fb.Linear(12, 2, name="3"), backend="reference")
     net = network()
     message = r"flattens images with their channels last.*put fb.Permute\(3, 1, 2\) before it"
@@ -190,7 +191,7 @@ def test_images_that_are_flattened_with_channels_last() -> None:
         net.load_state_dict(theirs.state_dict())
     with pytest.raises(ValueError, match=f"to_torch_state_dict: .*{message}"):
         net.to_torch_state_dict()
-    net = network(fb.Permute(3, 1, 2))
+    net = network(fb.Permute(3, 1, 2, name="p"))
     assert net.load_state_dict(theirs.state_dict()).complete
     x = np.random.default_rng(0).standard_normal((5, 4, 4, 2)).astype("float32")
     expected = theirs(torch.from_numpy(x.transpose(0, 3, 1, 2).copy())).detach().numpy()

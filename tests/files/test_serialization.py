@@ -6,6 +6,7 @@ import json
 import pickle
 
 import cases
+import expression_cases
 import numpy as np
 import pytest
 from conftest import backends
@@ -47,6 +48,34 @@ def assert_same(a: fb.Network, b: fb.Network) -> None:
         assert values.dtype == b.state_dict()[name].dtype
 
 
+def description_with(data: bytes, change) -> bytes:
+    """Return a file with an altered description under a digest that fits."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:8 + size])
+    description = json.loads(header["__metadata__"]["fastbp"])
+    change(description)
+    tensors = {k: np.frombuffer(data[8 + size:][slice(*v["data_offsets"])], "<f4").reshape(v["shape"])
+               for k, v in header.items() if k != "__metadata__"}
+    description.pop("sha256", None)
+    description["sha256"] = container._digest(description, tensors)
+    header["__metadata__"]["fastbp"] = json.dumps(description)
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data[8 + size:]
+
+
+def _set(*path):
+    *keys, value = path
+
+    def change(d):
+        for key in keys[:-1]:
+            d = d[key]
+        if value is ...:
+            del d[keys[-1]]
+        else:
+            d[keys[-1]] = value
+    return change
+
+
 @pytest.mark.parametrize("name", cases.LAYERS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_every_layer_comes_back(name, dtype, tmp_path):
@@ -55,7 +84,7 @@ def test_every_layer_comes_back(name, dtype, tmp_path):
     net.save(tmp_path / "net.safetensors")
     other = fb.load(tmp_path / "net.safetensors", backend="reference")
     assert_same(net, other)
-    own, loaded = ([t.node.owner for t in n.graph.tensors if t.node] for n in (net, other))
+    own, loaded = ([t.node.owner for t in n.graph.tensors if t.node and t.node.owner] for n in (net, other))
     assert [str(layer.hyperparameters()) for layer in own] == [str(layer.hyperparameters()) for layer in loaded]
     rng = np.random.default_rng(0)
     x = tuple(case.inputs(rng, 3))
@@ -75,6 +104,90 @@ def test_a_graph_comes_back_and_trains_on_alike(backend, dtype, tmp_path):
     assert not np.array_equal(net.buffers["3.running_mean"], np.zeros(5))
     assert train(net, x, y, 5) == train(other, x, y, 5)  # dropout goes on with the same masks
     assert_same(net, other)
+
+
+@pytest.mark.parametrize("name", expression_cases.CASES)
+def test_every_function_of_tensors_comes_back(name, tmp_path):
+    """As what it does: the ops that it was traced to."""
+    function, shapes, (low, high) = expression_cases.CASES[name]
+    inputs = [fb.Input(*s) for s in shapes]
+    net = fb.Network(inputs, fb.Lambda(function)(*inputs), dtype="float64", seed=0, backend="reference")
+    net.save(tmp_path / "net")
+    other = fb.load(tmp_path / "net", backend="reference")
+    assert_same(net, other)
+    x = tuple(expression_cases.data(*shapes, low=low, high=high))
+    assert np.array_equal(net.predict(x), other.predict(x), equal_nan=True)
+    other.save(tmp_path / "other")
+    assert (tmp_path / "net").read_bytes() == (tmp_path / "other").read_bytes()
+
+
+@each_backend
+def test_expressions_between_layers_come_back(backend, tmp_path):
+    """With parameters of one's own, random numbers, truth values and derivatives."""
+    x, ids = fb.Input(4), fb.Input(3, dtype="int64")
+    scale = fb.Parameter((4,), fb.Ones(), name="scale")
+    hidden = fb.Linear(4, 4)(x * scale)
+    noisy = fb.Lambda(lambda h: np.where(h > np.array([0.0, -1.0, 0.5, 9.0]), h + 0.1 * fb.random.normal(h.shape), -h))
+    table = fb.Embedding(5, 4)(ids).sum(axis=1)
+    y = noisy(hidden) + table * np.array([True, False, True, True])
+    net = fb.Network((x, ids), fb.Tanh()(y) + fb.grad(np.sum(np.square(x * scale)), x), seed=1, backend=backend)
+    rng = np.random.default_rng(0)
+    data, target = (rng.standard_normal((6, 4)), rng.integers(0, 5, (6, 3))), rng.standard_normal((6, 4))
+    train = lambda one: [fb.Trainer(one, fb.MSE(), fb.SGD(0.01)).step(data, target) for _ in range(3)]  # noqa: E731
+    train(net)
+    net.save(tmp_path / "net")
+    other = fb.load(tmp_path / "net", backend=backend)
+    assert_same(net, other)
+    assert train(net) == train(other)
+    assert_same(net, other)
+
+
+class Inside(fb.Layer):
+    """NumPy's functions on the way from one op to the next belong to the layer."""
+
+    def lower(self, *inputs):
+        (x,) = inputs
+        return fb.Linear(3, 2, name="inner")(np.tanh(self.apply(fb.ops.activations.ReLUOp(), x)) * 2)
+
+
+class Around(Inside):
+    def lower(self, *inputs):
+        (x,) = inputs
+        return self.apply(fb.ops.activations.ReLUOp(), np.tanh(self.apply(fb.ops.activations.ReLUOp(), x)) * 2)
+
+
+def test_expressions_within_a_layer(tmp_path):
+    net = fb.Sequential(fb.Linear(3, 3), Around(), fb.Linear(3, 1), backend="reference", seed=0)
+    net.save(tmp_path / "net")
+    assert_same(net, fb.load(tmp_path / "net", backend="reference", layers=[Around]))
+    net = fb.Sequential(fb.Linear(3, 3), Inside(), fb.Linear(2, 1), backend="reference", seed=0)
+    with pytest.raises(ValueError, match=r"save: Tensor\(relu.*was made outside of a layer"):
+        net.save(tmp_path / "net")
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (_set("op", "PythonOp"), r"network.calls\[0\].op is 'PythonOp'; expected one of ReduceOp"),
+    (_set("op", None), r"network.calls\[0\].op is None; expected one of"),
+    (_set("arguments", {"function": "evil"}), r"network.calls\[0\].arguments: ScalarOp: function is 'evil'"),
+    (_set("arguments", {"function": "tanh", "more": 1}), r"network.calls\[0\].arguments: .*more"),
+    (_set("arguments", {"function": "add"}), r"network.calls\[0\]: .*expected 2"),
+    (_set("arguments", []), r"network.calls\[0\].arguments is \[\]; expected an object"),
+    (_set("inputs", [0, 0]), r"network.calls\[0\]: tanh: got 2 operands"),
+    (lambda c: c.update(op="BroadcastOp", arguments={"shape": [-1, 2**40]}), r"calls\[0\].arguments: .*more elements"),
+    (lambda c: c.update(op="ReshapeOp", arguments={"shape": [3, 5]}), r"calls\[0\]: reshape"),
+    (lambda c: c.update(op="ConstantOp", arguments={"values": "absent", "bool": False}), r"values is 'absent'; expect"),
+    (lambda c: c.update(op="TransposeOp", arguments={"axes": [0, 7]}), r"calls\[0\]: transpose"),
+    (lambda c: c.update(op="ReduceOp", arguments={"function": "evil", "axis": [1]}), r"network.calls\[0\]: 'evil'"),
+    (lambda c: c.update(op="IndexOp", arguments={"key": [[None, None, 0]]}), r"network.calls\[0\]: "),
+    (lambda c: c.update(op="PadOp", arguments={"widths": [[-1, 0]]}), r"network.calls\[0\]: "),
+], ids=range(14))
+def test_an_op_that_is_not_right(change, message, tmp_path):
+    a = fb.Input(4)
+    fb.Network(a, fb.Linear(4, 2)(np.tanh(a)), seed=0, backend="reference").save(tmp_path / "net")
+    (tmp_path / "altered").write_bytes(
+        description_with((tmp_path / "net").read_bytes(), lambda d: change(d["network"]["calls"][0])))
+    with pytest.raises(fb.FormatError, match=message):
+        fb.load(tmp_path / "altered", backend="reference")
 
 
 def test_sequential_comes_back_as_one(tmp_path):
@@ -197,34 +310,6 @@ def test_a_thousand_mutations(written):
         else:
             assert_same(net, other)
     assert refused > 950
-
-
-def description_with(data: bytes, change) -> bytes:
-    """Return a file with an altered description under a digest that fits."""
-    size = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8:8 + size])
-    description = json.loads(header["__metadata__"]["fastbp"])
-    change(description)
-    tensors = {k: np.frombuffer(data[8 + size:][slice(*v["data_offsets"])], "<f4").reshape(v["shape"])
-               for k, v in header.items() if k != "__metadata__"}
-    description.pop("sha256", None)
-    description["sha256"] = container._digest(description, tensors)
-    header["__metadata__"]["fastbp"] = json.dumps(description)
-    text = json.dumps(header).encode()
-    return len(text).to_bytes(8, "little") + text + data[8 + size:]
-
-
-def _set(*path):
-    *keys, value = path
-
-    def change(d):
-        for key in keys[:-1]:
-            d = d[key]
-        if value is ...:
-            del d[keys[-1]]
-        else:
-            d[keys[-1]] = value
-    return change
 
 
 @pytest.mark.parametrize(("change", "message"), [
