@@ -21,6 +21,10 @@ Progress = Callable[[int], None]
 """Called with the number of mini-batches done. What it raises stops training between two mini-batches."""
 
 
+Look = Callable[[slice, Sequence[Array]], None]
+"""Called with the rows of a batch and its outputs, which are good until it returns."""
+
+
 @dataclass(frozen=True)
 class Data:
     """Checked and converted data: whole data sets, or one mini-batch.
@@ -76,8 +80,8 @@ class Backend(Protocol):
     def loss_and_grad(self, data: Data, input_grads: bool = False) -> tuple[float, tuple[Array | None, ...]]:
         """Return the loss and, where asked for, the gradients of the inputs; fill those of the parameters."""
 
-    def evaluate(self, data: Data, batch_size: int, outputs: bool) -> tuple[list[Array], tuple[Array, ...]] | None:
-        """Return the loss of each batch of rows, for each loss, and where asked for the outputs for all rows.
+    def evaluate(self, data: Data, batch_size: int, look: Look | None) -> Array | None:
+        """Return the losses of each batch of rows, (batches, losses), outside of training; show each batch's outputs.
 
         None where there is no faster way than to compute the losses from the outputs.
         """

@@ -488,24 +488,6 @@ class Executable(Sharing):
             one.check_output(t.shape)
         return tuple(losses)
 
-    def _evaluate(self, data: Data, batch_size: int, outputs: bool) -> tuple[float, tuple[Array, ...]]:
-        """Return the loss of checked data outside of training and, where asked for, the outputs."""
-        self._forward_rows = None
-        if isinstance(data.losses[0], FunctionLoss):
-            y = self._outputs(data.inputs, batch_size) if outputs else ()
-            return self._loss_of(data, batch_size), y
-        found = self._backend.evaluate(data, batch_size, outputs)
-        pairs = list(zip(data.losses, data.targets, strict=True))
-        if found is None:
-            y = self._outputs(data.inputs, batch_size)
-            with np.errstate(all="ignore"):
-                return sum(loss.value(o, t, loss.row_weights(t, data.sample_weight))
-                           for o, (loss, t) in zip(y, pairs, strict=True)), y
-        batches = [data.take(slice(i, i + batch_size)) for i in range(0, data.rows, batch_size)]
-        weights = [[loss.total_weight(b.targets[i], b.sample_weight) for b in batches]
-                   for i, (loss, _) in enumerate(pairs)]
-        return sum(_average(each, w) for each, w in zip(found[0], weights, strict=True)), found[1]
-
     def _loss_of(self, data: Data, batch_size: int) -> float:
         """Return the loss that a function makes of data: in batches where it is a mean over their rows."""
         runner = self._runner(data)
@@ -514,7 +496,8 @@ class Executable(Sharing):
             return runner.loss(data, False)
         batches = [data.take(rows) for rows in parts]
         weights = [b.rows if b.sample_weight is None else float(b.sample_weight.sum()) for b in batches]
-        return _average([runner.loss(b, False) for b in batches], weights)
+        losses = [runner.loss(b, False) for b in batches]
+        return float(np.average(losses, weights=weights)) if any(weights) else 0.0
 
     def _runner(self, data: Data) -> Backend | Objective:
         """Return what runs the network to the loss of the data."""
@@ -591,9 +574,6 @@ def _held(inputs: Sequence[Array], losses: Sequence[Loss], targets: Sequence[Arr
                 None if weight is None else weight.view())
 
 
-def _average(values: Any, weights: Sequence[float]) -> float:
-    """Return the weighted mean; 0 where nothing weighs anything."""
-    return float(np.average(values, weights=weights)) if any(weights) else 0.0
 
 
 def _fixed(name: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.core.errors import NonFiniteError
-from fastbp.engine.backend import Data, Progress
+from fastbp.engine.backend import Data, Look, Progress
 from fastbp.engine.fusion import fused
 from fastbp.engine.lowering import Lowering
 from fastbp.engine.native import (
@@ -95,25 +95,24 @@ class NativeBackend:
             grads = self._input_grads(plan, data.rows) if input_grads else ()
             return plan.total_loss(data.rows), grads
 
-    def evaluate(self, data: Data, batch_size: int, outputs: bool) -> tuple[list[Array], tuple[Array, ...]] | None:
+    def evaluate(self, data: Data, batch_size: int, look: Look | None) -> Array | None:
         purpose = self._purpose(data)
         if any(spec.loss is not None for spec in purpose.losses):
             return None     # functions of the user's look at all rows at once
-        rows, size = data.rows, min(batch_size, data.rows)
-        results = tuple(np.empty((rows, *t.shape), self._memory.dtype) for t in self._graph.outputs if outputs)
-        losses = []
+        rows, size, losses = data.rows, min(batch_size, data.rows), []
         with self._gate:
             plan = self._plan(purpose, size)
-            places = [plan.lowering.values[t] for t in self._graph.outputs]
+            places = [(plan.lowering.values[t], t.shape) for t in self._graph.outputs]
             with _fed(plan, _sources(data)):
                 for first in range(0, rows, size):
-                    count = min(size, rows - first)
+                    part = slice(first, min(first + size, rows))
+                    count = part.stop - first
                     plan.run("run", count, False, first=first, in_place=True)
                     losses.append(plan.losses(count))
-                    for result, place, t in zip(results, places, self._graph.outputs, strict=False):
-                        result[first:first + count] = plan.view(place, t.shape, count)
+                    if look is not None:
+                        look(part, [plan.view(place, shape, count) for place, shape in places])
             self._last = None
-        return list(np.transpose(losses)), results
+        return np.array(losses)
 
     def apply(self, update: Update, lr: float) -> None:
         if not has_optimizer(update.optimizer):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.core.errors import NonFiniteError
-from fastbp.engine.backend import Data, Progress, Update
+from fastbp.engine.backend import Data, Look, Progress, Update
 from fastbp.graph.graph import Node, Parameter, Tensor
 from fastbp.graph.memory import Memory
 from fastbp.ops.base import Array, Context
@@ -78,7 +78,7 @@ class ReferenceBackend:
         loss, dys = self._losses(data, self._forward(data.inputs, True, key))
         return loss, self.backward(dys)
 
-    def evaluate(self, data: Data, batch_size: int, outputs: bool) -> None:
+    def evaluate(self, data: Data, batch_size: int, look: Look | None) -> None:
         return None
 
     def apply(self, update: Update, lr: float) -> None:

@@ -90,12 +90,16 @@ class Loss(OnArrays, Worded, ABC):
 
     def accuracy(self, y_pred: Array, target: Array, sample_weight: Array | None) -> float | None:
         """Return the (weighted) share of right decisions, or None for a loss that decides nothing."""
-        return None
+        return _mean(self.right(y_pred, target), sample_weight) if self.decides else None
+
+    def right(self, y_pred: Array, target: Array) -> Array:
+        """Return the share of right decisions in each row (B,), for a loss that decides something."""
+        raise NotImplementedError(f"{self} decides nothing")
 
     @property
     def decides(self) -> bool:
-        """Whether the loss has an accuracy."""
-        return type(self).accuracy is not Loss.accuracy
+        """Whether the loss decides something, row by row."""
+        return type(self).right is not Loss.right
 
     # ---- what the backends are told --------------------------------------------------------------------------------
 
@@ -429,9 +433,8 @@ class BinaryCrossEntropy(Loss):
         y = target.reshape(x.shape)
         return y * np.asarray(self._constants(target.shape[1:]) or 1, x.dtype), 1 - y
 
-    def accuracy(self, y_pred: Array, target: Array, sample_weight: Array | None) -> float | None:
-        right = (y_pred > 0) == (target >= 0.5)
-        return _mean(right, sample_weight)
+    def right(self, y_pred: Array, target: Array) -> Array:
+        return _shares((y_pred > 0) == (target >= 0.5))
 
     def _constants(self, shape: Shape) -> tuple[float, ...]:
         if self.pos_weight is None:
@@ -514,9 +517,9 @@ class CrossEntropy(Loss):
             weights *= classes[target.reshape(-1)] if labels else target.reshape(count, -1) @ classes
         return weights
 
-    def accuracy(self, y_pred: Array, target: Array, sample_weight: Array | None) -> float | None:
+    def right(self, y_pred: Array, target: Array) -> Array:
         labels = target if _is_labels(target) else target.argmax(axis=-1)
-        return _mean(y_pred.argmax(axis=-1) == labels, sample_weight)
+        return _shares(y_pred.argmax(axis=-1) == labels)
 
     def native(self, shape: Shape, target: Array) -> Native:
         return Native(dims=(prod(shape[:-1]), shape[-1]), attrs=(self.label_smoothing,),
@@ -572,8 +575,13 @@ def _is_labels(target: Array) -> bool:
     return target.dtype.kind == "i"
 
 
-def _mean(right: Array, sample_weight: Array | None) -> float:
-    each = right.reshape(len(right), -1).mean(axis=1)
+def _shares(right: Array) -> Array:
+    """Return the share of what is true in each row."""
+    shares: Array = right.reshape(len(right), -1).mean(axis=1)
+    return shares
+
+
+def _mean(each: Array, sample_weight: Array | None) -> float:
     return float(np.average(each, weights=sample_weight)) if sample_weight is None or sample_weight.any() else 0.0
 
 

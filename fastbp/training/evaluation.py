@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from fastbp.core.checks import finite_inputs
-from fastbp.engine.backend import Data
+from fastbp.engine.backend import Data, Look
 from fastbp.engine.executable import Executable
+from fastbp.objectives.functions import FunctionLoss
+from fastbp.objectives.losses import Loss
 from fastbp.ops.base import Array
 
 Metric = Callable[[Any, Any], Any]
@@ -30,21 +32,79 @@ def evaluate(net: Executable, data: Data, metrics: Mapping[str, Metric], batch_s
     rows : array, optional
         How errors number the rows of the data.
     """
-    deciding = [i for i, loss in enumerate(data.losses) if loss.decides]
-    total, outputs = net._evaluate(data, batch_size, bool(metrics or deciding))
+    seen = _Seen(net, data, bool(metrics))
+    total = _loss(net, data, batch_size, seen)
     if not isfinite(total):
         finite_inputs(data.inputs, rows)
-    result = {"loss": total}
-    for i in deciding:
-        accuracy = data.losses[i].accuracy(outputs[i], data.targets[i], data.sample_weight)
-        if accuracy is not None:
-            result["accuracy" if len(data.losses) == 1 else f"accuracy_{i}"] = accuracy
+    result = {"loss": total} | seen.accuracies()
     if not metrics:
         return result
-    pair: tuple[Any, Any] = (tuple(data.targets), outputs)
-    if len(outputs) == len(data.targets) == 1:
-        pair = data.targets[0], outputs[0]
+    pair: tuple[Any, Any] = (tuple(data.targets), tuple(seen.outputs))
+    if len(seen.outputs) == len(data.targets) == 1:
+        pair = data.targets[0], seen.outputs[0]
     return result | {name: _number(name, metric(*pair)) for name, metric in metrics.items()}
+
+
+class _Seen:
+    """What is kept of the outputs: the decisions of each row, and all of them where somebody wants to see them."""
+
+    def __init__(self, net: Executable, data: Data, all_outputs: bool) -> None:
+        self._data = data
+        self._others = [i for i, loss in enumerate(data.losses) if type(loss).accuracy is not Loss.accuracy]
+        self._right = {i: np.empty(data.rows) for i, loss in enumerate(data.losses)
+                       if loss.decides and i not in self._others}
+        wanted = net.graph.outputs if all_outputs or self._others else ()
+        self.outputs = [np.empty((data.rows, *t.shape), net.dtype) for t in wanted]
+
+    @property
+    def look(self) -> Look | None:
+        """What is to be called with the outputs of each batch, if anything is."""
+        return self._look if self._right or self.outputs else None
+
+    def _look(self, rows: slice, outputs: Sequence[Array]) -> None:
+        for i, right in self._right.items():
+            right[rows] = self._data.losses[i].right(outputs[i], self._data.targets[i][rows])
+        for whole, part in zip(self.outputs, outputs, strict=False):
+            whole[rows] = part
+
+    def accuracies(self) -> dict[str, float]:
+        """Return the accuracy of each loss that has one."""
+        weight, losses = self._data.sample_weight, self._data.losses
+        found: dict[int, float | None] = {i: _average(right, weight) for i, right in self._right.items()}
+        for i in self._others:
+            found[i] = losses[i].accuracy(self.outputs[i], self._data.targets[i], weight)
+        return {"accuracy" if len(losses) == 1 else f"accuracy_{i}": value for i, value in sorted(found.items())
+                if value is not None}
+
+
+def _loss(net: Executable, data: Data, batch_size: int, seen: _Seen) -> float:
+    """Return the loss of all rows, and show the outputs on the way."""
+    if isinstance(data.losses[0], FunctionLoss):
+        if seen.look is not None:
+            seen.look(slice(0, data.rows), net._outputs(data.inputs, batch_size))
+        return net._loss_of(data, batch_size)
+    net._forward_rows = None
+    losses = net._backend.evaluate(data, batch_size, seen.look)
+    if losses is None:
+        return _loss_of_outputs(net._outputs(data.inputs, batch_size), data, seen)
+    parts = [slice(i, i + batch_size) for i in range(0, data.rows, batch_size)]
+    weights = [None if data.sample_weight is None else data.sample_weight[rows] for rows in parts]
+    return sum(_average(each, np.array([loss.total_weight(target[rows], w)
+                                        for rows, w in zip(parts, weights, strict=True)]))
+               for each, loss, target in zip(losses.T, data.losses, data.targets, strict=True))
+
+
+def _loss_of_outputs(outputs: Sequence[Array], data: Data, seen: _Seen) -> float:
+    with np.errstate(all="ignore"):
+        if seen.look is not None:
+            seen.look(slice(0, data.rows), outputs)
+        return sum(loss.value(y_pred, target, loss.row_weights(target, data.sample_weight))
+                   for y_pred, loss, target in zip(outputs, data.losses, data.targets, strict=True))
+
+
+def _average(values: Array, weights: Array | None) -> float:
+    """Return the weighted mean; 0 where nothing weighs anything."""
+    return float(np.average(values, weights=weights)) if weights is None or weights.any() else 0.0
 
 
 def named_metrics(metrics: Any) -> dict[str, Metric]:

@@ -219,3 +219,16 @@ def test_a_validation_whose_loss_is_not_finite_is_reported_as_it_is(backend):
     assert found == {"loss": np.inf}
     with pytest.raises(ValueError, match="x has NaN in row 1"):
         fb.Trainer(net, fb.MSE(), fb.SGD(0.1)).evaluate([[1.0], [np.nan]], [0.0, 0.0])
+
+
+@each_backend
+def test_an_accuracy_of_ones_own_sees_all_rows_at_once(backend):
+    class Balanced(fb.CrossEntropy):
+        def accuracy(self, y_pred, target, sample_weight):
+            right = y_pred.argmax(axis=1) == target
+            return float(np.mean([right[target == label].mean() for label in np.unique(target)]))
+    net, x, labels = classification(backend)
+    trainer = fb.Trainer(net, Balanced(), fb.SGD(0.1))
+    expected = Balanced().accuracy(net.predict(x), labels, None)
+    for size in (7, 300):
+        assert trainer.evaluate(x, labels, batch_size=size)["accuracy"] == pytest.approx(expected)
