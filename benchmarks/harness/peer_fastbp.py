@@ -34,17 +34,18 @@ class Fit:
 
     _net: fb.Network
     _loss: Any
+    _clip_norm: float | None
 
     def __init__(self, problem: Problem, threads: int) -> None:
         if self.backend == "native":
             fb.set_num_threads(threads)
-        self._problem, self._options = problem, {}
+        self._problem, self._clip_norm = problem, None
         if isinstance(problem, FunctionProblem):
             row = cast("FunctionRow", problem.row)
             self._net, self._loss = functions_fastbp.network(row, self.backend, self.dtype)
             self._x = problem.inputs if len(problem.inputs) > 1 else problem.inputs[0]
             self._y: Any = problem.targets
-            self._options = {"clip_norm": row.clip_norm}
+            self._clip_norm = row.clip_norm
         else:
             self._net = network(problem.row, self.backend, self.dtype)
             self._loss = fb.MSE() if problem.row.loss == "mse" else fb.CrossEntropy()
@@ -55,7 +56,7 @@ class Fit:
         parts = [array.ravel() for pair in self._problem.parameters for array in pair]
         self._net.params.flat[...] = np.concatenate(parts)
         adam = fb.Adam(LEARNING_RATE, BETA1, BETA2, EPSILON)
-        self._trainer = fb.Trainer(self._net, self._loss, adam, **self._options)
+        self._trainer = fb.Trainer(self._net, self._loss, adam, clip_norm=self._clip_norm)
 
     def losses(self) -> NDArray[Any]:
         batch = self._net._data(self._x, self._y, self._trainer.loss)

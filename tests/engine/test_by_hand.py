@@ -314,9 +314,9 @@ def test_a_last_mini_batch_of_one_row_is_refused_before_anything_happens(backend
     note = fb.callbacks.Lambda(every=every, on_fit_begin=lambda t: calls.append("begun"))
     x, y = batch(33)
     before = net.params.flat.copy(), net.buffers.flat.copy()
-    message = ("fit: 33 rows in mini-batches of 16 make a last one of 1 row. BatchNorm: the batch has 1 value a feature; "
-               "expected at least 2 in training. Use larger batches, or LayerNorm; or leave such rows out of each epoch "
-               "with drop_last=True")
+    message = ("fit: 33 rows in mini-batches of 16 make a last one of 1 row. BatchNorm: the batch has 1 value a "
+               "feature; expected at least 2 in training. Use larger batches, or LayerNorm; or leave such rows out of "
+               "each epoch with drop_last=True")
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         trainer.fit(x, y, batch_size=16, callbacks=[note])
     with pytest.raises(ValueError, match=r"^fit: 33 rows in mini-batches of 1 make each one of 1 row\. BatchNorm"):

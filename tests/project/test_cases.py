@@ -81,7 +81,7 @@ def _c_names(pattern: str) -> set[str]:
 def test_each_op_has_its_twin_in_c() -> None:
     ops = {c.op.name for c in cases.OPS.values() if not c.op.is_view and getattr(c.op, "has_native", True)}
     made_by_fusion = {"expression", "row_sum"}      # of other ops, and of the losses that they make
-    assert ops | made_by_fusion == _c_names("FBP_(?:OP|ACTIVATION)"), "fastbp/ops and src_c/op_list.h name different ops"
+    assert ops | made_by_fusion == _c_names("FBP_(?:OP|ACTIVATION)"), "fastbp/ops and op_list.h name different ops"
 
 
 def test_each_loss_has_its_twin_in_c() -> None:

@@ -24,7 +24,8 @@ def joined(monkeypatch):
 @pytest.mark.parametrize("rows", [12, 11])
 @pytest.mark.parametrize("options", [
     {}, {"shuffle": False}, {"drop_last": True}, {"shuffle": lambda epoch, rows: np.roll(rows, epoch)},
-    {"sample_weight": True}, {"sample_weight": True, "shuffle": False}], ids=lambda options: " ".join(options) or "plain")
+    {"sample_weight": True}, {"sample_weight": True, "shuffle": False}],
+    ids=lambda options: " ".join(options) or "plain")
 def test_epochs_run_together_are_epochs_run_alone(backend, rows, options, joined):
     options = dict(options)
     if "sample_weight" in options:
