@@ -445,7 +445,8 @@ cdef class Plan(Structs):
     def _set_decay(self, update):
         """Tell the nodes that update parameters the weight decay of each, and the factor of its learning rate."""
         cdef fbp_node *n
-        found = {name: (s.weight_decay, s.rate) for s in update.segments for name, at in self._memory.params.offsets.items()
+        offsets = self._memory.params.offsets
+        found = {name: (s.weight_decay, s.rate) for s in update.segments for name, at in offsets.items()
                  if s.offset <= at < s.offset + s.length}
         for number, node in enumerate(self._node_list):
             for i, place in enumerate(node.p):
