@@ -15,7 +15,7 @@ import numpy as np
 from fastbp.graph.graph import Node, Tensor
 from fastbp.ops.base import Array, Context
 from fastbp.views.explanations.local_maps import LocalMap, Sparse
-from fastbp.views.explanations.rules import ONE, Rule, named
+from fastbp.views.explanations.rules import Rule, named
 from fastbp.views.explanations.symbols import Formula, Quantity
 from fastbp.views.explanations.trace import Place, Trace, node_of
 
@@ -73,29 +73,43 @@ class Account(ABC):
                          ) -> tuple[Array, list[int]]:
         """Return ∂u/∂w for each row and position (B, G), and the units u by their places in the flat sample.
 
-        Raises
-        ------
-        TypeError
-            For parameters that there is no account of.
+        By default they are found by the backward rule, one unit at a time, as far as there are any.
         """
-        name = trace.graph.parameter_name(node_of(tensor).params[role])
-        raise TypeError(f"explain: {name!r} is a parameter of {node_of(tensor).op.name!r}, and {self.why_not}; "
-                        "expected a parameter of a Linear, BatchNorm or LayerNorm layer. fb.gradcheck compares the "
-                        "gradients of every parameter with differences")
-
-    why_not: str = "there is no account of how its parameters work"
+        node, ctx = node_of(tensor), trace.contexts[tensor]
+        assert ctx.output is not None
+        slopes = np.array([node.op.backward(ctx, dy)[1][role][index] for dy in self.one_by_one(node, ctx.output, None)],
+                          float).reshape(len(trace.values[tensor]), -1)
+        units = np.flatnonzero(slopes.any(axis=0))
+        units = units if units.size else np.array([0])
+        return slopes[:, units], units.tolist()
 
     def parameter_rule(self, trace: Trace, unit: Place, role: str, index: tuple[int, ...]
                        ) -> tuple[Rule, dict[str, Quantity], Place | None]:
         """Return ∂u/∂w as a formula, its quantities and, where it is one, the element that w multiplies."""
-        return ONE, {}, None
+        return named(function_name(node_of(unit.tensor))), {"a": trace.parameter(unit.tensor, role, index)}, None
+
+    why_not: str = "there is no account of it"
+
+    def one_by_one(self, node: Node, y: Array, rows: Array | None) -> Iterator[Array]:
+        """Yield a gradient of y for each element of these rows: 1 for the element, 0 for all others."""
+        size = some(y, rows).size
+        if size > _MOST_PASSES:
+            raise ValueError(f"explain: {node.op.name!r} has {size:,} outputs, whose derivatives are found one by one, "
+                             f"as {self.why_not}; expected at most {_MOST_PASSES:,}. Explain fewer rows of the batch")
+        for target in range(size):
+            dy = np.zeros_like(y)
+            part = some(dy, rows)
+            part.flat[target] = 1
+            if rows is not None:
+                dy[rows] = part
+            yield dy
 
 
 @dataclass(frozen=True)
 class Opaque(Account):
     """An op without formulas: its derivatives are those of its backward rule, found one output at a time.
 
-    ``why_not`` says what is missing for an account of its own, and of its parameters.
+    ``why_not`` says why.
     """
 
     why_not: str
@@ -106,17 +120,8 @@ class Opaque(Account):
 
     def maps(self, node: Node, ctx: Context, rows: Array | None) -> list[LocalMap]:
         assert ctx.output is not None
-        size = some(ctx.output, rows).size
-        if size > _MOST_PASSES:
-            raise ValueError(f"explain: {node.op.name!r} has {size:,} outputs, and its derivatives are found one by "
-                             f"one; expected at most {_MOST_PASSES:,}. Explain fewer rows of the batch")
         found: list[list[tuple[Array, Array, Array]]] = [[] for _ in ctx.inputs]
-        for target in range(size):
-            dy = np.zeros_like(ctx.output)
-            part = some(dy, rows)
-            part.flat[target] = 1
-            if rows is not None:
-                dy[rows] = part
+        for target, dy in enumerate(self.one_by_one(node, ctx.output, rows)):
             for entries, dx in zip(found, gradients_of(node, ctx, dy), strict=True):
                 slopes = some(dx, rows).ravel()
                 here = np.flatnonzero(slopes)
@@ -125,18 +130,18 @@ class Opaque(Account):
                 for x, entries in zip(ctx.inputs, found, strict=True)]
 
     def forward(self, trace: Trace, at: Place) -> Formula:
-        name = _function_name(node_of(at.tensor))
+        name = function_name(node_of(at.tensor))
         return Formula(f"{name}(…)", rf"\mathrm{{{name}}}(\dots)")
 
     def derivative(self, trace: Trace, target: Place, source: Place, operand: int) -> Written:
-        return named(_function_name(node_of(target.tensor))), {"a": trace.quantity(source)}
+        return named(function_name(node_of(target.tensor))), {"a": trace.quantity(source)}
 
     def pairs(self, trace: Trace, tensor: Tensor, operand: int, sources: list[int],
               targets: list[int]) -> Iterator[tuple[int, int]]:
         return iter(())
 
 
-def _function_name(node: Node) -> str:
+def function_name(node: Node) -> str:
     """Return what an op without formulas is called in one: after its layer, letters and digits alone."""
     name = node.op.name if node.owner is None else type(node.owner).__name__
     return "".join(c for c in name if c.isalnum())

@@ -23,8 +23,11 @@ from fastbp.ops.embedding import EmbeddingOp
 from fastbp.ops.flatten import FlattenOp
 from fastbp.ops.glu import GLUOp, SwiGLUOp
 from fastbp.ops.group_norm import GroupNormOp
+from fastbp.ops.grouped_linear import GroupedLinearOp
 from fastbp.ops.layer_norm import LayerNormOp
-from fastbp.ops.linear import LinearOp
+from fastbp.ops.linear import LinearBackOp, LinearOp
+from fastbp.ops.periodic import PeriodicOp
+from fastbp.ops.piecewise_linear import PiecewiseLinearOp
 from fastbp.ops.pool import AvgPoolOp, GlobalAvgPoolOp, MaxPoolOp
 from fastbp.ops.positions import PositionsOp
 from fastbp.ops.prelu import PReLUOp
@@ -32,6 +35,7 @@ from fastbp.ops.recurrent import GRUOp, LSTMOp, RNNOp
 from fastbp.ops.rms_norm import RMSNormOp
 from fastbp.ops.rotary import RotaryOp
 from fastbp.ops.scalar import ScalarOp
+from fastbp.ops.scale import ScaleOp
 from fastbp.ops.slice import SliceOp
 from fastbp.ops.softmax import SoftmaxOp
 from fastbp.ops.upsample import UpsampleOp
@@ -190,7 +194,12 @@ ACCOUNTS: dict[type, Account] = {
     PReLUOp: Opaque("learnt slopes are not written out"),
     RMSNormOp: Opaque("normalisation by the root of a mean square is not written out"),
     GroupNormOp: Opaque("normalisation of groups is not written out"),
-    EmbeddingOp: Opaque("ids choose rows of a table"),
+    EmbeddingOp: Opaque("rows of a table, chosen by ids, are not written out"),
+    LinearBackOp: Opaque("the way back through a linear op is not written out"),
+    GroupedLinearOp: Opaque("sums within groups are not written out"),
+    ScaleOp: Opaque("a scale of each feature is not written out"),
+    PeriodicOp: Opaque("waves of a feature are not written out"),
+    PiecewiseLinearOp: Opaque("pieces of a feature are not written out"),
     # elements in another place, of whole arrays
     reshape.ReshapeOp: Moved("f"),
     reshape.PermuteOp: Moved("f"),

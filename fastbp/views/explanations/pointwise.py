@@ -12,7 +12,7 @@ from fastbp.graph.graph import Node, Tensor
 from fastbp.ops.base import Array, Context, Op
 from fastbp.views.explanations.accounts import Account, Written, gradients_of, some, sparse
 from fastbp.views.explanations.local_maps import Elementwise, LocalMap, Sparse
-from fastbp.views.explanations.rules import ONE, Rules, same, six
+from fastbp.views.explanations.rules import ONE, Rule, Rules, same, six
 from fastbp.views.explanations.symbols import Formula, Quantity
 from fastbp.views.explanations.trace import Place, Trace, node_of
 
@@ -192,6 +192,10 @@ class Given(Account):
     def parameter_slopes(self, trace: Trace, tensor: Tensor, role: str, index: tuple[int, ...]
                          ) -> tuple[Array, list[int]]:
         return np.ones((1, 1)), [int(np.ravel_multi_index(index, tensor.shape)) if index else 0]
+
+    def parameter_rule(self, trace: Trace, unit: Place, role: str, index: tuple[int, ...]
+                       ) -> tuple[Rule, dict[str, Quantity], Place | None]:
+        return ONE, {}, None
 
 
 def _is_constant(tensor: Tensor) -> bool:

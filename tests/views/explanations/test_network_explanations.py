@@ -7,6 +7,7 @@ from collections import Counter
 from itertools import pairwise
 from math import fsum
 
+import cases
 import numpy as np
 import pytest
 
@@ -394,8 +395,31 @@ def test_a_layer_of_ones_own_is_gone_through_by_its_backward_rule():
     assert "Twisted′(z₁)" in e.text()
     for form in ("html", "svg", "markdown"):
         assert "@" not in getattr(e, form)().replace("@media", "").replace("@page", "")
-    with pytest.raises(TypeError, match=r"'1.a' is a parameter of 'python', and a layer of your own brings no form"):
-        net.explain(x, y, fb.MSE(), weight="1.a")
+    own = net.explain(x, y, fb.MSE(), weight="1.a", terms=100)
+    assert agrees(own, net.grads["1.a"][0])
+    assert own.use_count == 3 * 4
+    for use in own.uses:
+        assert fsum(p.value for p in use.paths) == pytest.approx(use.value, rel=1e-9)
+    assert "Twisted′(a₁)" in own.text()
+    assert own.html()
+
+
+@pytest.mark.parametrize("name", [n for n in cases.LAYERS if cases.LAYERS[n].network(backend="reference").params])
+def test_parameters_of_every_layer(name):
+    case, rng = cases.LAYERS[name], np.random.default_rng(5)
+    net = case.network(dtype="float64", seed=5, backend="reference")
+    x = tuple(case.inputs(rng, 3))
+    y = rng.normal(size=(3, *net.graph.outputs[0].shape))
+    net.params.flat = net.params.flat + 0.3 * rng.normal(size=net.params.flat.size)
+    data = x[0] if len(x) == 1 and net._single_input else x, y if net._single_output else (y,), fb.MSE()
+    own = net.copy()        # which draws what the explanation draws
+    own.loss_and_grad(*data)
+    for parameter, grads in own.grads.items():
+        index = tuple(int(i) for i in np.unravel_index(np.argmax(np.abs(grads)), grads.shape))
+        e = net.explain(*data, weight=f"{parameter}[{', '.join(map(str, index))}]", terms=100_000)
+        assert agrees(e, grads[index]), (parameter, index)
+        for use in e.uses:
+            assert fsum(p.value for p in use.paths) == pytest.approx(use.value, rel=1e-9, abs=1e-13)
 
 
 def test_data_is_checked_and_converted_once(monkeypatch):
