@@ -60,3 +60,8 @@ class Same(fb.Layer):
     def lower(self, *inputs: Tensor) -> Tensor:
         op = LinearOp(self.features, self.features, bias=False)
         return self.apply(op, *inputs, initializers={"weight": fb.Ones()})
+
+
+def twice(x: Any) -> Any:
+    """A function of tensors in which sizes follow the rows."""
+    return np.broadcast_to(np.reshape(x, (x.shape[0], 1, 4)), (x.shape[0], 2, 4)).sum(axis=1) / x.shape[0]

@@ -80,6 +80,33 @@ def state(net: fb.Network) -> bytes:
 # ---- networks --------------------------------------------------------------------------------------------------------
 
 
+def expressions(backend: str = "native") -> fb.Network:
+    """Return a network of NumPy's functions on tensors: sizes that follow the rows, constants, a parameter."""
+    x, ids = fb.Input(4), fb.Input(3, dtype="int64")
+    scale = fb.Parameter((4,), fb.Ones(), name="scale")
+    h = np.where(x > np.array([0.0, 0.5, 1.0, -1.0]), x * scale, -x) - x.mean(axis=0)
+    h = h + fb.Embedding(5, 4, name="ids")(ids).sum(axis=1)
+    h = h + fb.Lambda(workers.twice)(x)
+    return fb.Network((x, ids), (fb.Tanh()(h), h.sum(axis=1, keepdims=True)), seed=1, backend=backend)
+
+
+@each_deep_way
+@each_backend
+def test_expressions_travel(way: str, backend: str, tmp_path: Path) -> None:
+    net, rng = expressions(backend), np.random.default_rng(0)
+    x, y = (rng.standard_normal((6, 4)), rng.integers(0, 5, (6, 3))), (np.ones((6, 4)), np.ones((6, 1)))
+    trainer = fb.Trainer(net, LOSSES, fb.Adam(0.01))
+    trainer.step(x, y)
+    other = WAYS[way](trainer, tmp_path)
+    assert [trainer.step(x, y) for _ in range(3)] == [other.step(x, y) for _ in range(3)]
+    assert state(net) == state(other.net)
+    for one, name in ((net, "own"), (other.net, "other")):
+        one.save(tmp_path / name)
+    assert (tmp_path / "own").read_bytes() == (tmp_path / "other").read_bytes()
+    more = tuple(np.concatenate([a, a, a]) for a in x)
+    np.testing.assert_array_equal(net.predict(more)[1], other.net.predict(more)[1])
+
+
 @each_way
 @each_backend
 def test_a_network_does_all_that_it_did(way: str, backend: str, tmp_path: Path) -> None:
