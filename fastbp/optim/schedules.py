@@ -257,7 +257,7 @@ class CosineCycles(Schedule):
     --------
     >>> schedule = CosineCycles(0.1, steps=15)
     >>> [round(schedule(t), 3) for t in (0, 1, 2, 3, 5, 7, 11, 15)]
-    [0.0, 0.0, 0.094, 0.0, 0.095, 0.0, 0.093, 0.0]
+    [0.0, 0.0, 0.093, 0.0, 0.093, 0.0, 0.093, 0.0]
     """
 
     lr: float

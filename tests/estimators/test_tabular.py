@@ -388,3 +388,75 @@ def test_a_line_for_each_epoch(table, capsys):
 def test_variants_learn(table, parameters):
     X, y = table
     assert regressor(**{"max_iter": 16, **parameters}).fit(X, y).score(X, y) > 0.8
+
+
+@pytest.mark.parametrize(("make", "scoring"), [
+    (classifier, "log_loss"), (classifier, "roc_auc"), (classifier, "accuracy"), (regressor, "rmse"),
+    (regressor, "mae")])
+def test_epochs_are_chosen_by_a_score(table, make, scoring):
+    X, y = table
+    model = make(scoring=scoring).fit(X, y > 0.5 if make is classifier else y)
+    assert model.score(X, y > 0.5 if make is classifier else y) > 0.6
+    best = int(np.argmin(model.scores_)) + 1
+    assert best in model.epochs_
+    with pytest.raises(ValueError, match="scoring is 'f1'; expected one of 'auto'"):
+        make(scoring="f1").fit(X, y > 0.5)
+
+
+# ---- more rows -------------------------------------------------------------------------------------------------------
+
+
+def test_more_rows_are_learnt_from():
+    X, y = frame(900)
+    test, y_test = frame(400, seed=1)
+    model = regressor().fit(X[:150], y[:150])
+    before = model.score(test, y_test)
+    for begin in range(150, 900, 150):
+        model.partial_fit(X[begin:begin + 150], y[begin:begin + 150])
+    assert model.score(test, y_test) > before + 0.01
+    labels = np.array(["a", "b", "c"])[np.digitize(y, [0, 1])]
+    parts = classifier().partial_fit(X[:150], labels[:150], classes=["a", "b", "c", "d"])
+    assert parts.classes_.tolist() == ["a", "b", "c", "d"]
+    before = parts.score(X, labels)
+    for begin in range(150, 900, 150):
+        parts.partial_fit(X[begin:begin + 150], labels[begin:begin + 150])
+    assert parts.score(X, labels) > before
+    with pytest.raises(ValueError, match=r"y has \['e'\]; expected a label for each of the 2 rows, among \['a', "):
+        parts.partial_fit(X[:2], ["a", "e"])
+    with pytest.raises(ValueError, match=r"expected .*, as in the first call"):
+        parts.partial_fit(X[:2], ["a", "b"], classes=["a", "b"])
+
+
+# ---- why -------------------------------------------------------------------------------------------------------------
+
+
+def test_what_columns_add_is_the_difference(fitted, table):
+    X = table[0]
+    for i in (0, 5):
+        found = fitted[1].explain_row(X.iloc[[i]])
+        assert found.output == pytest.approx(fitted[1].predict(X.iloc[[i]])[0], abs=1e-3)
+        assert sum(adds for *_, adds in found.columns) + found.missed == pytest.approx(found.output - found.baseline)
+        assert abs(found.missed) < 0.02
+        p = fitted[0].predict_proba(X.iloc[[i]])[0]
+        why = fitted[0].explain_row(X.iloc[[i]])
+        assert why.what == f"log odds of {fitted[0].classes_.tolist()[p.argmax()]!r}"
+        assert abs(why.missed) < 0.2
+
+
+def test_an_additive_function_is_told_apart():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"a": rng.uniform(-1, 1, 1500), "b": rng.choice(["u", "v", "w"], 1500),
+                      "<c>": rng.uniform(size=1500)})
+    b = {"u": 0.0, "v": 2.0, "w": -1.0}
+    y = 3 * X["a"] + X["b"].map(b)
+    model = fb.TabularRegressor(random_state=0).fit(X, y)
+    row = pd.DataFrame({"a": [0.8], "b": ["v"], "<c>": [0.1]})
+    found = model.explain_row(row)
+    adds = {name: value for name, _, value in found.columns}
+    assert adds["a"] == pytest.approx(2.4 - 3 * X["a"].median(), abs=0.2)
+    assert abs(adds["<c>"]) < 0.1
+    assert "  a    0.8" in str(found)
+    assert "&lt;c&gt;" in found.html()
+    assert "<c>" not in found._repr_html_()
+    with pytest.raises(ValueError, match="X has 2 rows; expected one"):
+        model.explain_row(X[:2])

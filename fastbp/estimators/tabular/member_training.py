@@ -150,6 +150,22 @@ class Run(Callback):
         return net
 
 
+def go_on(net: Network, architecture: Architecture, rows: Encoded, targets: Array, loss: Loss, rate: float, size: int,
+          seed: int) -> None:
+    """Train a network for prediction on more rows: each once, at a constant rate."""
+    training = architecture.network(True, seed)
+    training.params.flat[...] = net.params.flat
+    trainer = Trainer(training, loss, AdamW(rate, weight_decay=0.0))
+    offsets, factors = training.params.offsets, rates(training)
+    trainer.update.segments[:] = [Segment(offsets[name], p.size, 0.0, factors[name])
+                                  for name, p in training.params.items()]
+    orders = _orders(len(rows), architecture.members, False, np.random.default_rng(seed))
+    y = np.ascontiguousarray(targets[orders])
+    trainer.fit(stacked(architecture.inputs(rows), orders), y if y.dtype.kind == "i" else y[..., None],
+                batch_size=min(size, len(rows)), progress=False)
+    net.params.flat[...] = training.params.flat
+
+
 def _orders(rows: int, members: int, shared: bool, rng: np.random.Generator) -> Array:
     """Return which row each member sees where another sees its own: (N, members)."""
     if shared:

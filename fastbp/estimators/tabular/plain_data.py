@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
-from math import isfinite
 from typing import Any, TypeVar
 
 from fastbp.core.errors import FormatError
 
 T = TypeVar("T")
+MOST = sys.float_info.max
 
 
 class Plain:
@@ -40,7 +41,8 @@ class Plain:
 
     def number(self) -> float:
         """Return a finite number."""
-        if isinstance(self.value, bool) or not isinstance(self.value, int | float) or not isfinite(float(self.value)):
+        number = not isinstance(self.value, bool) and isinstance(self.value, int | float)
+        if not number or not -MOST <= self.value <= MOST:      # NaN is not, and a whole number may be larger
             raise self.wrong("a finite number")
         return float(self.value)
 

@@ -26,12 +26,12 @@ from fastbp.ops.base import Array
 SUFFIXES = (".csv", ".parquet")
 MISSING = frozenset({"", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "n/a", "<NA>", "NaT"})
 MOST_FIELD = 2**24
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 # digits that stand for something, as in a postal code, or more of them than float64 tells apart
-_CODE = re.compile(r"[+-]?(0\d+|\d{16,})")
-_DECIMAL_COMMA = re.compile(r"[+-]?[\d.]*\d,\d+([eE][+-]?\d+)?")
-_DATE = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?)?")
-_OTHER_DATE = re.compile(r"\d{1,4}([./-])\d{1,2}\1\d{1,4}([ T]\d\d:\d\d(:\d\d(\.\d+)?)?)?")
+_CODE = re.compile(r"[+-]?(0\d+|\d{16,})", re.ASCII)
+_DECIMAL_COMMA = re.compile(r"[+-]?[\d.]*\d,\d+([eE][+-]?\d+)?", re.ASCII)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?)?", re.ASCII)
+_OTHER_DATE = re.compile(r"\d{1,4}([./-])\d{1,2}\1\d{1,4}([ T]\d\d:\d\d(:\d\d(\.\d+)?)?)?", re.ASCII)
 _MICROSECONDS_A_DAY = 86_400e6
 
 

@@ -21,7 +21,7 @@ from fastbp.estimators.tabular import model_file
 from fastbp.estimators.tabular.columns import Column, Kind, columns_of
 from fastbp.estimators.tabular.committee import Committee, Fold, constant
 from fastbp.estimators.tabular.member_network import ACTIVATIONS, Architecture
-from fastbp.estimators.tabular.member_training import Run, Training
+from fastbp.estimators.tabular.member_training import Run, Training, go_on
 from fastbp.estimators.tabular.plain_data import Plain
 from fastbp.estimators.tabular.row_explanation import RowExplanation, Slope, explain
 from fastbp.estimators.tabular.schema import Encoded, Schema
@@ -49,6 +49,8 @@ MOST_EPOCHS_KEPT = 4
 
 class BaseTabular(BaseEstimator, ABC):
     """What :class:`TabularClassifier` and :class:`TabularRegressor` share."""
+
+    _scorings: tuple[str, ...] = ("auto",)
 
     def _take(self, parameters: dict[str, Any]) -> None:
         for name, value in parameters.items():
@@ -234,6 +236,17 @@ class BaseTabular(BaseEstimator, ABC):
 
     def _activation(self) -> Any:
         return ACTIVATIONS["selu" if self.activation == "auto" else self.activation]
+
+    def _go_on(self, columns: list[Column], targets: Array) -> None:
+        """Train the networks that are kept on more rows, each row once, at a tenth of the learning rate."""
+        training = self._training(len(targets), False, None, 0.1)
+        table = {c.name: c for c in columns}
+        with self._threads():
+            for i, fold in enumerate(self.committee_.folds):
+                rows = fold.encode(table, len(targets))
+                for net in fold.nets:
+                    go_on(net, fold.architecture, rows, targets, self._loss(), training.learning_rate,
+                          training.batch_size, i)
 
     # ---- predict ----------------------------------------------------------------------------------------------------
 
@@ -425,7 +438,8 @@ class BaseTabular(BaseEstimator, ABC):
         if self.time_limit is not None:
             number(owner, "time_limit", self.time_limit, "seconds above 0, or None", lambda v: v > 0)
         for name, among in (("numeric_embedding", EMBEDDINGS), ("learning_rate", SCHEDULES),
-                            ("activation", ("auto", *ACTIVATIONS)), ("early_stopping", ("cycle", False))):
+                            ("activation", ("auto", *ACTIVATIONS)), ("early_stopping", ("cycle", False)),
+                            ("scoring", self._scorings)):
             given = getattr(self, name)
             if given not in among:
                 raise ValueError(f"{owner}: {name} is {given!r}; expected one of {', '.join(map(repr, among))}")

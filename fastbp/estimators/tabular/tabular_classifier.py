@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
+from sklearn.metrics import roc_auc_score
 from sklearn.utils import column_or_1d
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
@@ -18,9 +19,94 @@ from fastbp.estimators.tabular.tabular import BaseTabular
 from fastbp.objectives.losses import CrossEntropy, Loss
 from fastbp.ops.base import Array
 
+SCORINGS = ("auto", "log_loss", "roc_auc", "accuracy")
+
 
 class TabularClassifier(ClassifierMixin, BaseTabular):
-    """Networks for tables with a class to predict: frames as they are, good results with no parameter set."""
+    """Networks for tables with a class to predict: frames as they are, good results with no parameter set.
+
+    Parameters
+    ----------
+    n_members : int, default 1
+        Members of each network, which share all weights but a first adapter and their heads, and see rows in orders of
+        their own.
+    hidden_layer_sizes : int or sequence of int, default (96, 96, 96)
+    activation : {"auto", "relu", "selu", "mish", "gelu", "silu"}, default "auto"
+        "auto" is SELU.
+    numeric_embedding : {"auto", "both", "periodic", "piecewise", "none"}, default "auto"
+        How numbers are embedded: :class:`~fastbp.Periodic` waves, :class:`~fastbp.PiecewiseLinear` bins, or both beside
+        the number itself. "auto" is both, and none for more than 256 columns of numbers.
+    categorical_features : "from_dtype", or sequence of str, int or bool, default "from_dtype"
+        Columns that are categories whatever they hold: their names or numbers, or a truth value for each column.
+        Categories of frames, text and truth values are so in any case.
+    max_one_hot : int, default 8
+        Columns of more levels have, beside a flag for each level, the mean target of the level.
+    max_iter : int, default 32
+        Epochs.
+    batch_size : int or "auto", default "auto"
+        "auto": about a twenty-fourth of the rows, as a power of two from 32 to 256.
+    learning_rate : {"coslog4", "flat_cos", "constant"}, default "coslog4"
+        :class:`~fastbp.CosineCycles` of four cycles, :class:`~fastbp.FlatCosine`, or none.
+    learning_rate_init : float or "auto", default "auto"
+        The largest rate, 0.06 for "auto"; a weight's own is this over the root of its inputs.
+    beta_2 : float, default 0.95
+        Of AdamW.
+    dropout : float, default 0.1
+        After each hidden layer.
+    weight_decay : float, default 0.02
+        Decoupled, and falling as :class:`~fastbp.FlatCosine`.
+    label_smoothing : float, default 0.0
+    validation_fraction : float, default 0.2
+        The share of the rows that is held out where `n_folds` is 1.
+    n_folds : int or "auto", default "auto"
+        Networks that are trained, each on all rows but a part of its own. "auto": 8 up to 5,000 rows, else 5.
+    early_stopping : "cycle" or False, default "cycle"
+        "cycle" stops at the end of a cycle of the learning rate that was no better than those before, on all the rows
+        held out together.
+    scoring : {"auto", "log_loss", "roc_auc", "accuracy"}, default "auto"
+        What epochs are chosen by, on the rows held out; "auto" is the log loss, by which probabilities are best.
+    class_weight : dict or "balanced", optional
+        Multiplies the loss of each class, in training and on the rows held out.
+    time_limit : float, optional
+        Seconds after which training ends.
+    random_state : int, RandomState or None, default None
+    n_threads : int or "auto", optional
+        While fitting and predicting; None leaves it as it is (:func:`fastbp.set_num_threads`). No bit depends on it.
+    verbose : bool, default False
+        Whether to print a line for each epoch.
+
+    Attributes
+    ----------
+    classes_ : array of shape (n_classes,)
+    epochs_ : list of int
+        The epochs that are kept of each network, some more than once: the few whose mean is best on the rows held out.
+    scores_ : list of float
+        The score of all rows held out after each epoch, less is better: the log loss, or minus `scoring`.
+    n_iter_ : int
+        Epochs done.
+    column_kinds_ : dict of str to {"number", "date", "category"}
+    committee_ : Committee
+        What predicts: the schema and the networks of each fold.
+    n_features_in_ : int
+    feature_names_in_ : array of str
+        Where X has names.
+
+    Notes
+    -----
+    Missing values are taken as they are; columns are found by name; what is new in a category is unknown, never an
+    error. Networks and training follow Holzmüller, Grinsztajn and Steinwart (2024), https://arxiv.org/abs/2407.04491,
+    and, for members, Gorishniy, Kotelnikov and Babenko (2025), https://arxiv.org/abs/2410.24210. Products are
+    multiplied in bfloat16 while training where the CPU has it.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> import fastbp as fb
+    >>> X, y = load_iris(return_X_y=True, as_frame=True)
+    >>> clf = fb.TabularClassifier(random_state=0).fit(X, y)
+    >>> clf.score(X, y) > 0.95
+    True
+    """
 
     def __init__(self, *, n_members: int = 1, hidden_layer_sizes: Any = (96, 96, 96), activation: str = "auto",
                  numeric_embedding: str = "auto", categorical_features: Any = "from_dtype", max_one_hot: int = 8,
@@ -31,6 +117,45 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
                  time_limit: float | None = None, random_state: Any = None, n_threads: Any = None,
                  verbose: bool = False) -> None:
         self._take({k: v for k, v in locals().items() if k not in ("self", "__class__")})
+
+    _scorings = SCORINGS
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> TabularClassifier:
+        """Go on training with more rows, each once; the first call fits.
+
+        What is done to each column stays as the first call decided it: levels that come later are unknown.
+
+        Parameters
+        ----------
+        X, y
+            As in :meth:`fit`.
+        classes : array of shape (n_classes,), optional
+            All there will ever be, for the first call; by default those of its y.
+
+        Returns
+        -------
+        self
+        """
+        if not hasattr(self, "committee_"):
+            self._all_classes = None if classes is None else np.unique(classes)
+            try:
+                self.fit(X, y)
+            finally:
+                self._all_classes = None
+            return self
+        if classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+            raise ValueError(f"TabularClassifier: classes is {classes!r}; expected {self.classes_.tolist()}, as in the "
+                             "first call")
+        columns = self._columns(X, reset=False)
+        labels = column_or_1d(y, warn=True)
+        unknown = sorted(set(labels.tolist()) - set(self.classes_.tolist()))
+        if unknown or len(labels) != len(columns[0].values):
+            raise ValueError(f"TabularClassifier: y has {unknown or len(labels)}; expected a label for each of the "
+                             f"{len(columns[0].values)} rows, among {self.classes_.tolist()}")
+        self._labels = np.searchsorted(self.classes_, labels)
+        self._go_on(columns, self._labels)
+        del self._labels
+        return self
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class, in the order of ``classes_``."""
@@ -62,6 +187,13 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         _assert_all_finite(y, input_name="y")
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
+        every = getattr(self, "_all_classes", None)
+        if every is not None:
+            unknown = sorted(set(self.classes_.tolist()) - set(every.tolist()))
+            if unknown:
+                raise ValueError(f"TabularClassifier: y has {unknown}, not among classes: {every.tolist()}")
+            labels = np.searchsorted(every, self.classes_)[labels]
+            self.classes_ = every
         if len(self.classes_) < 2:
             raise ValueError(f"TabularClassifier: y has 1 class, {self.classes_.tolist()[0]!r}; expected at least two")
         return np.asarray(labels, np.int64)
@@ -91,6 +223,11 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         return np.asarray(compute_class_weight(self.class_weight, classes=self.classes_, y=self.classes_[self._labels]))
 
     def _score_held_out(self, said: Array, targets: Array, weights: Array | None) -> float:
+        if self.scoring == "accuracy":
+            return -float(np.average(said.argmax(axis=1) == targets, weights=weights))
+        if self.scoring == "roc_auc" and len(np.unique(targets)) == len(self.classes_):
+            p = said[:, 1] if len(self.classes_) == 2 else said
+            return -float(roc_auc_score(targets, p, sample_weight=weights, multi_class="ovr"))
         p = said[np.arange(len(targets)), targets]
         return float(np.average(-np.log(np.maximum(p, 1e-7)), weights=weights))
 

@@ -22,7 +22,88 @@ RESIDUALS = 201
 
 
 class TabularRegressor(RegressorMixin, BaseTabular):
-    """Networks for tables with a number to predict: frames as they are, good results with no parameter set."""
+    """Networks for tables with a number to predict: frames as they are, good results with no parameter set.
+
+    Parameters
+    ----------
+    n_members : int, default 1
+        Members of each network, which share all weights but a first adapter and their heads, and see rows in orders of
+        their own.
+    hidden_layer_sizes : int or sequence of int, default (96, 96, 96)
+    activation : {"auto", "relu", "selu", "mish", "gelu", "silu"}, default "auto"
+        "auto" is Mish.
+    numeric_embedding : {"auto", "both", "periodic", "piecewise", "none"}, default "auto"
+        How numbers are embedded: :class:`~fastbp.Periodic` waves, :class:`~fastbp.PiecewiseLinear` bins, or both beside
+        the number itself. "auto" is both, and none for more than 256 columns of numbers.
+    categorical_features : "from_dtype", or sequence of str, int or bool, default "from_dtype"
+        Columns that are categories whatever they hold: their names or numbers, or a truth value for each column.
+        Categories of frames, text and truth values are so in any case.
+    max_one_hot : int, default 8
+        Columns of more levels have, beside a flag for each level, the mean target of the level.
+    max_iter : int, default 32
+        Epochs.
+    batch_size : int or "auto", default "auto"
+        "auto": about a twenty-fourth of the rows, as a power of two from 32 to 256.
+    learning_rate : {"coslog4", "flat_cos", "constant"}, default "coslog4"
+        :class:`~fastbp.CosineCycles` of four cycles, :class:`~fastbp.FlatCosine`, or none.
+    learning_rate_init : float or "auto", default "auto"
+        The largest rate, 0.06 for "auto"; a weight's own is this over the root of its inputs.
+    beta_2 : float, default 0.95
+        Of AdamW.
+    dropout : float, default 0.1
+        After each hidden layer.
+    weight_decay : float, default 0.02
+        Decoupled, and falling as :class:`~fastbp.FlatCosine`.
+    validation_fraction : float, default 0.2
+        The share of the rows that is held out where `n_folds` is 1.
+    n_folds : int or "auto", default "auto"
+        Networks that are trained, each on all rows but a part of its own. "auto": 8 up to 5,000 rows, else 5.
+    early_stopping : "cycle" or False, default "cycle"
+        "cycle" stops at the end of a cycle of the learning rate that was no better than those before, on all the rows
+        held out together.
+    scoring : {"auto", "rmse", "mae"}, default "auto"
+        What epochs are chosen by, on the rows held out; "auto" is the root mean squared error.
+    time_limit : float, optional
+        Seconds after which training ends.
+    random_state : int, RandomState or None, default None
+    n_threads : int or "auto", optional
+        While fitting and predicting; None leaves it as it is (:func:`fastbp.set_num_threads`). No bit depends on it.
+    verbose : bool, default False
+        Whether to print a line for each epoch.
+
+    Attributes
+    ----------
+    epochs_ : list of int
+        The epochs that are kept of each network, some more than once: the few whose mean is best on the rows held out.
+    scores_ : list of float
+        The error of all rows held out after each epoch, in standard deviations of the target.
+    n_iter_ : int
+        Epochs done.
+    column_kinds_ : dict of str to {"number", "date", "category"}
+    committee_ : Committee
+        What predicts: the schema and the networks of each fold.
+    n_features_in_ : int
+    feature_names_in_ : array of str
+        Where X has names.
+
+    Notes
+    -----
+    Missing values are taken as they are; columns are found by name; what is new in a category is unknown, never an
+    error. Networks and training follow Holzmüller, Grinsztajn and Steinwart (2024), https://arxiv.org/abs/2407.04491,
+    and, for members, Gorishniy, Kotelnikov and Babenko (2025), https://arxiv.org/abs/2410.24210. Products are
+    multiplied in bfloat16 while training where the CPU has it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastbp as fb
+    >>> rng = np.random.default_rng(0)
+    >>> table = {"size": rng.uniform(20, 200, 200), "city": rng.choice(["Bern", "Oslo"], 200)}
+    >>> price = 3 * table["size"] + 100 * (table["city"] == "Oslo")
+    >>> reg = fb.TabularRegressor(random_state=0).fit(table, price)
+    >>> reg.score(table, price) > 0.99
+    True
+    """
 
     def __init__(self, *, n_members: int = 1, hidden_layer_sizes: Any = (96, 96, 96), activation: str = "auto",
                  numeric_embedding: str = "auto", categorical_features: Any = "from_dtype", max_one_hot: int = 8,
@@ -32,6 +113,35 @@ class TabularRegressor(RegressorMixin, BaseTabular):
                  early_stopping: Any = "cycle", scoring: str = "auto", time_limit: float | None = None,
                  random_state: Any = None, n_threads: Any = None, verbose: bool = False) -> None:
         self._take({k: v for k, v in locals().items() if k not in ("self", "__class__")})
+
+    _scorings = ("auto", "rmse", "mae")
+    _range: tuple[float, float]
+
+    def partial_fit(self, X: Any, y: Any) -> TabularRegressor:
+        """Go on training with more rows, each once; the first call fits.
+
+        What is done to each column stays as the first call decided it: levels that come later are unknown.
+
+        Parameters
+        ----------
+        X, y
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        self
+        """
+        if not hasattr(self, "committee_"):
+            self.fit(X, y)
+            return self
+        columns = self._columns(X, reset=False)
+        z = (_numbers(y) - self._center) / self._spread
+        if len(z) != len(columns[0].values):
+            raise ValueError(f"TabularRegressor: y has {len(z)} rows; expected {len(columns[0].values)}, as X has")
+        low, high = self._range
+        self._range = min(low, float(z.min())), max(high, float(z.max()))
+        self._go_on(columns, z)
+        return self
 
     def predict(self, X: Any, return_std: bool = False, quantiles: Any = None) -> Any:
         """Return the predicted numbers.
@@ -89,12 +199,7 @@ class TabularRegressor(RegressorMixin, BaseTabular):
         return self.target_name_, slope
 
     def _check_targets(self, y: Any) -> Array:
-        y = column_or_1d(y, warn=True)
-        try:
-            y = y.astype(np.float64)
-        except (TypeError, ValueError):
-            raise ValueError(f"TabularRegressor: y has {y.dtype} such as {y[0]!r}; expected numbers") from None
-        _assert_all_finite(y, input_name="y")
+        y = _numbers(y)
         self._center = float(y.mean()) if len(y) else 0.0
         self._spread = float(y.std()) if len(y) else 1.0
         if not self._spread > 1e-12 * abs(self._center):
@@ -119,6 +224,8 @@ class TabularRegressor(RegressorMixin, BaseTabular):
         return None
 
     def _score_held_out(self, said: Array, targets: Array, weights: Array | None) -> float:
+        if self.scoring == "mae":
+            return float(np.average(np.abs(said - targets), weights=weights))
         return float(np.sqrt(np.average((said - targets) ** 2, weights=weights)))
 
     def _settle(self, said: Array, targets: Array) -> None:
@@ -141,3 +248,13 @@ class TabularRegressor(RegressorMixin, BaseTabular):
             raise d["residuals"].wrong("rising numbers")
         if any(f.architecture.outputs != 1 for f in self.committee_.folds):
             raise d["folds"].wrong("networks of one output")
+
+
+def _numbers(y: Any) -> Array:
+    y = column_or_1d(y, warn=True)
+    try:
+        y = y.astype(np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"TabularRegressor: y has {y.dtype} such as {y[0]!r}; expected numbers") from None
+    _assert_all_finite(y, input_name="y")
+    return np.asarray(y)
