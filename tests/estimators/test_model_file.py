@@ -13,13 +13,13 @@ import fastbp as fb
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 pytest.importorskip("safetensors", reason="safetensors is not installed")
-from conftest import backends  # noqa: E402
-from hypothesis import HealthCheck, given, settings  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
+from conftest import backends
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from fastbp.core.errors import FormatError  # noqa: E402
-from fastbp.estimators.tabular.loading import load_estimator  # noqa: E402
-from fastbp.files import container  # noqa: E402
+from fastbp.core.errors import FormatError
+from fastbp.estimators.tabular.loading import load_estimator
+from fastbp.files import container
 
 if backends()[-1] != "native":
     pytest.skip("networks for tables are trained by the native backend", allow_module_level=True)

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
-from hypothesis import given, settings  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from fastbp.estimators.tabular.columns import Column, columns_of  # noqa: E402
-from fastbp.estimators.tabular.schema import Schema  # noqa: E402
-from fastbp.estimators.tabular.table_files import MISSING, column_of_text, read_table  # noqa: E402
-from fastbp.estimators.tabular.target import Target, split  # noqa: E402
+from fastbp.estimators.tabular.columns import Column, columns_of
+from fastbp.estimators.tabular.schema import Schema
+from fastbp.estimators.tabular.table_files import MISSING, column_of_text, read_table
+from fastbp.estimators.tabular.target import Target, split
 
 TEXT = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0"), max_size=8)
 NUMBER = st.one_of(st.integers(-10**12, 10**12).map(str), st.floats(-1e12, 1e12).map(repr))
