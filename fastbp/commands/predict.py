@@ -15,7 +15,7 @@ from fastbp.commands.output import write_rows
 from fastbp.commands.table_report import Judged, counted, figures
 from fastbp.core.checks import file_to_write
 from fastbp.estimators.tabular.columns import Column
-from fastbp.estimators.tabular.loading import load_estimator
+from fastbp.estimators.tabular.model_loading import load_estimator
 from fastbp.estimators.tabular.schema import CategoryPlan
 from fastbp.estimators.tabular.table_files import SUFFIXES, Table, parquet_library, read_table
 from fastbp.estimators.tabular.tabular_classifier import TabularClassifier

@@ -85,10 +85,14 @@ class Graph:
     def __getstate__(self) -> dict[str, Any]:
         # Tensors come first, each after what it needs: so whoever pickles or copies them one after the other has
         # always met what a tensor is made of, and never goes deeper than one node, however long the graph is.
+        # What is found by tensor becomes pairs: tensors have no order, which whoever hashes a dict sorts its keys by.
         state = {k: v for k, v in self.__dict__.items() if k != "_name_of_layer"}
-        return {"tensors": state.pop("tensors"), **state}
+        found = {k: v for k, v in state.items() if isinstance(v, dict) and any(isinstance(t, Tensor) for t in v)}
+        rest = {k: v for k, v in state.items() if k not in found}
+        return {"tensors": rest.pop("tensors"), **rest, "by_tensor": {k: list(v.items()) for k, v in found.items()}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update({k: dict(pairs) for k, pairs in state.pop("by_tensor").items()})
         self.__dict__.update(state)
         self._index_layers()
 

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastbp.core.errors import FormatError
-from fastbp.estimators.tabular.loading import load_estimator
+from fastbp.estimators.tabular.model_loading import load_estimator
 from fastbp.files import container
 
 if backends()[-1] != "native":
