@@ -95,6 +95,7 @@ def test_native_agrees_with_the_reference(example: graphs.Example, n_threads: in
         assert_close(results(net, example), example)
 
 
+@pytest.mark.filterwarnings("ignore:the network ends in:UserWarning")
 @given(graphs.examples(dtypes=("float64",), most_rows=40), st.integers(1, 17), st.integers(1, 3))
 def test_training_follows_the_reference(example: graphs.Example, batch_size: int, n_threads: int) -> None:
     """Two epochs, with a last mini-batch of what is left."""
