@@ -8,18 +8,33 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib import import_module
-from threading import RLock
+from threading import RLock, get_ident
+from typing import Any
 
 # What fastbp imports when it is first needed, so perhaps in another thread.
 _PACKAGES = ("fastbp", "numpy", "tqdm")
 
 
+def _imported_elsewhere(importlib: Any) -> list[str]:
+    """Return the modules of these packages whose locks other threads hold, from the search for the file to the end."""
+    me = get_ident()
+    locks = [(name, lock()) for name, lock in list(getattr(importlib, "_module_locks", {}).items())]
+    return [name for name, lock in locks if name.partition(".")[0] in _PACKAGES
+            and getattr(lock, "owner", None) not in (None, me)]
+
+
 def _finish_imports() -> None:
-    """Wait until no other thread is importing one of these packages."""
-    for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] in _PACKAGES and getattr(getattr(module, "__spec__", None), "_initializing", False):
-            import_module(name)  # waits for the thread that holds the module's lock; returns at once if it is this one
+    """Wait until no other thread is importing one of these packages.
+
+    A thread that waited for may import the next module at once, so look again until there is none.
+    """
+    importlib = sys.modules["_frozen_importlib"]
+    while names := _imported_elsewhere(importlib):
+        for name in names:
+            # returns at once if that thread waits for this one, as Python's own import statement does
+            importlib._lock_unlock_module(name)
+        if not set(_imported_elsewhere(importlib)) - set(names):
+            break
 
 
 def _free_progress_bars() -> None:
