@@ -5,7 +5,8 @@ The public names, nothing else. Those of optional parts are imported when they a
 
 from typing import TYPE_CHECKING, Any
 
-from fastbp.core import forks as _forks  # noqa: F401  first: it watches the imports that follow
+import fastbp.core.forks as _forks  # noqa: F401  first: it watches the imports that follow
+from fastbp import layers
 from fastbp.core.errors import DivergenceError, FormatError, NonFiniteError
 from fastbp.engine.cpu import CpuInfo, cpu_info, get_num_threads, set_num_threads
 from fastbp.engine.loss_kernels import value_and_gradient as _by_kernels
@@ -13,127 +14,32 @@ from fastbp.graph import random, special
 from fastbp.graph.grad import grad, jvp
 from fastbp.graph.graph import Input
 from fastbp.graph.special import stop_gradient
-from fastbp.layers import (
-    ELU,
-    GELU,
-    GLU,
-    GRU,
-    LSTM,
-    RNN,
-    SELU,
-    Add,
-    AvgPool1d,
-    AvgPool2d,
-    BatchNorm,
-    Concat,
-    Conv1d,
-    Conv2d,
-    ConvTranspose2d,
-    CustomLayer,
-    Dropout,
-    Embedding,
-    Flatten,
-    GlobalAvgPool,
-    GroupedLinear,
-    GroupNorm,
-    HardSwish,
-    Identity,
-    Lambda,
-    Layer,
-    LayerNorm,
-    LeakyReLU,
-    Linear,
-    MaxPool1d,
-    MaxPool2d,
-    Mish,
-    MultiHeadAttention,
-    Multiply,
-    Parameter,
-    Periodic,
-    Permute,
-    PiecewiseLinear,
-    Positions,
-    PReLU,
-    ReLU,
-    Reshape,
-    Residual,
-    RMSNorm,
-    Scale,
-    Sigmoid,
-    SiLU,
-    Softmax,
-    Softplus,
-    SwiGLU,
-    Tanh,
-    TransformerDecoderLayer,
-    TransformerEncoderLayer,
-    Upsample,
-)
+from fastbp.layers import *
 from fastbp.network import Network, Sequential, from_torch, load
+from fastbp.objectives import losses
 from fastbp.objectives.custom import CustomLoss
-from fastbp.objectives.losses import (
-    MAE,
-    MSE,
-    BinaryCrossEntropy,
-    CrossEntropy,
-    GaussianNLL,
-    HalfSquaredError,
-    Huber,
-    Loss,
-    PoissonNLL,
-    Quantile,
-)
-from fastbp.optim import schedules
-from fastbp.optim.initializers import (
-    Constant,
-    KaimingNormal,
-    KaimingUniform,
-    LeCunNormal,
-    LeCunUniform,
-    Normal,
-    Ones,
-    Orthogonal,
-    Uniform,
-    XavierNormal,
-    XavierUniform,
-    Zeros,
-)
-from fastbp.optim.optimizers import SGD, Adagrad, Adam, AdamW, Lion, Optimizer, RMSprop
-from fastbp.optim.schedules import (
-    ConstantSchedule,
-    CosineCycles,
-    CosineDecay,
-    ExponentialDecay,
-    FlatCosine,
-    MultiStepDecay,
-    OneCycle,
-    ReduceOnPlateau,
-    Schedule,
-    StepDecay,
-)
+from fastbp.objectives.losses import *
+from fastbp.optim import initializers, optimizers, schedules
+from fastbp.optim.initializers import *
+from fastbp.optim.optimizers import *
+from fastbp.optim.schedules import *
 from fastbp.training import callbacks
 from fastbp.training.history import History
 from fastbp.training.trainer import Trainer
 from fastbp.views.gradcheck import GradcheckReport, gradcheck, numerical_gradient
 
 __all__ = [
-    "ELU", "GELU", "GLU", "GRU", "LSTM", "MAE", "MSE", "RNN", "SELU", "SGD", "Adagrad", "Adam", "AdamW", "Add",
-    "AvgPool1d", "AvgPool2d", "BatchNorm", "BinaryCrossEntropy", "Concat", "Constant", "ConstantSchedule", "Conv1d",
-    "Conv2d", "ConvTranspose2d", "CosineCycles", "CosineDecay", "CpuInfo", "CrossEntropy", "CustomLayer", "CustomLoss",
-    "DivergenceError", "Dropout", "Embedding", "ExponentialDecay", "FlatCosine", "Flatten", "FormatError",
-    "GaussianNLL", "GlobalAvgPool", "GradcheckReport", "GroupNorm", "GroupedLinear", "HalfSquaredError", "HardSwish",
-    "History", "Huber", "Identity", "Input", "KaimingNormal", "KaimingUniform", "LBFGSResult", "Lambda", "Layer",
-    "LayerNorm", "LeCunNormal", "LeCunUniform", "LeakyReLU", "Linear", "Lion", "LoadReport", "Loss", "MaxPool1d",
-    "MaxPool2d", "Mish", "MultiHeadAttention", "MultiStepDecay", "Multiply", "Network", "NetworkClassifier",
-    "NetworkRegressor", "NonFiniteError", "Normal", "OneCycle", "Ones", "Optimizer", "Orthogonal", "PReLU", "Parameter",
-    "Periodic", "Permute", "PiecewiseLinear", "PoissonNLL", "Positions", "Quantile", "RMSNorm", "RMSprop", "ReLU",
-    "ReduceOnPlateau", "Reshape", "Residual", "Scale", "Schedule", "Sequential", "SiLU", "Sigmoid", "Softmax",
-    "Softplus", "StepDecay", "SwiGLU", "TabularClassifier", "TabularRegressor", "Tanh", "Trainer",
-    "TransformerDecoderLayer", "TransformerEncoderLayer", "Uniform", "Upsample", "XavierNormal", "XavierUniform",
-    "Zeros", "callbacks", "cpu_info", "datasets", "fit_lbfgs", "from_torch", "get_num_threads", "grad", "gradcheck",
-    "jvp", "kernels", "load", "numerical_gradient", "plots", "random", "schedules", "set_num_threads", "special",
-    "stop_gradient",
+    "CpuInfo", "CustomLoss", "DivergenceError", "FormatError", "GradcheckReport", "History", "Input", "LBFGSResult",
+    "LoadReport", "Network", "NetworkClassifier", "NetworkRegressor", "NonFiniteError", "Sequential",
+    "TabularClassifier", "TabularRegressor", "Trainer", "callbacks", "cpu_info", "datasets", "fit_lbfgs", "from_torch",
+    "get_num_threads", "grad", "gradcheck", "jvp", "kernels", "load", "numerical_gradient", "plots", "random",
+    "schedules", "set_num_threads", "special", "stop_gradient",
 ]
+__all__ += layers.__all__
+__all__ += losses.__all__
+__all__ += initializers.__all__
+__all__ += optimizers.__all__
+__all__ += schedules.__all__
 
 # Losses stand below the engine, whose kernels they run by when they are called on arrays.
 Loss.by_kernels = staticmethod(_by_kernels)

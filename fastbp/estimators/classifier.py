@@ -27,9 +27,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     ----------
     hidden_layer_sizes : int or sequence of int, default (100,)
     activation : str, activation layer, or list of them, default "relu"
-        Of the hidden layers: "identity", "logistic", "tanh", "relu", and beyond scikit-learn "leaky_relu", "elu",
-        "selu", "gelu", "silu", "mish", "softplus", "hard_swish", or a layer such as ``fb.LeakyReLU(0.2)``. A list has
-        one for each layer.
+        Of the hidden layers: "identity", "logistic", "tanh", "relu", and beyond scikit-learn the name of any other
+        elementwise activation layer, such as "leaky_relu", "gelu" or "silu", or a layer such as
+        ``fb.LeakyReLU(0.2)``. A list has one for each layer.
     solver : {"adam", "sgd", "lbfgs"} or Optimizer, default "adam"
         An optimizer such as ``fb.AdamW(1e-3)`` brings its own learning rate and weight decay; `alpha` is not used then.
     alpha : float, default 0.0001

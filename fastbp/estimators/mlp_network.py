@@ -10,17 +10,13 @@ import numpy as np
 from fastbp import layers
 from fastbp.core.checks import integer
 from fastbp.graph.graph import Input
-from fastbp.layers.activations import Activation
+from fastbp.layers.activations import ELEMENTWISE, Activation
 from fastbp.layers.base import Layer
 from fastbp.layers.linear import Linear
 from fastbp.network import Network, Sequential
 from fastbp.optim.initializers import Zeros
 
-ACTIVATIONS: dict[str, type[Layer]] = {
-    "identity": layers.Identity, "logistic": layers.Sigmoid, "tanh": layers.Tanh, "relu": layers.ReLU,
-    "leaky_relu": layers.LeakyReLU, "elu": layers.ELU, "selu": layers.SELU, "gelu": layers.GELU, "silu": layers.SiLU,
-    "mish": layers.Mish, "softplus": layers.Softplus, "hard_swish": layers.HardSwish,
-}
+ACTIVATIONS: dict[str, type[Layer]] = {"identity": layers.Identity, "logistic": layers.Sigmoid, **ELEMENTWISE}
 
 
 def build(owner: Any, features: int, outputs: int, dtype: str, random_state: np.random.RandomState) -> Network:

@@ -1,47 +1,45 @@
 """The layers: what people put networks together from. One family, one file."""
 
-from fastbp.layers.activations import (
-    ELU,
-    GELU,
-    GLU,
-    SELU,
-    Activation,
-    HardSwish,
-    Identity,
-    LeakyReLU,
-    Mish,
-    PReLU,
-    ReLU,
-    Sigmoid,
-    SiLU,
-    Softmax,
-    Softplus,
-    SwiGLU,
-    Tanh,
+from fastbp.layers import (
+    activations,
+    attention,
+    base,
+    convolution,
+    custom,
+    embedding,
+    function,
+    linear,
+    normalization,
+    pooling,
+    recurrent,
+    structure,
+    tables,
 )
-from fastbp.layers.attention import (
-    MultiHeadAttention,
-    Positions,
-    TransformerDecoderLayer,
-    TransformerEncoderLayer,
-)
-from fastbp.layers.base import Layer
-from fastbp.layers.convolution import Conv1d, Conv2d, ConvTranspose2d
-from fastbp.layers.custom import CustomLayer
-from fastbp.layers.embedding import Embedding
-from fastbp.layers.function import Lambda, Parameter
-from fastbp.layers.linear import Linear
-from fastbp.layers.normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
-from fastbp.layers.pooling import AvgPool1d, AvgPool2d, GlobalAvgPool, MaxPool1d, MaxPool2d, Upsample
-from fastbp.layers.recurrent import GRU, LSTM, RNN
-from fastbp.layers.structure import Add, Concat, Dropout, Flatten, Multiply, Permute, Reshape, Residual
-from fastbp.layers.tables import GroupedLinear, Periodic, PiecewiseLinear, Scale
+from fastbp.layers.activations import *
+from fastbp.layers.attention import *
+from fastbp.layers.base import *
+from fastbp.layers.convolution import *
+from fastbp.layers.custom import *
+from fastbp.layers.embedding import *
+from fastbp.layers.function import *
+from fastbp.layers.linear import *
+from fastbp.layers.normalization import *
+from fastbp.layers.pooling import *
+from fastbp.layers.recurrent import *
+from fastbp.layers.structure import *
+from fastbp.layers.tables import *
 
-__all__ = [
-    "ELU", "GELU", "GLU", "GRU", "LSTM", "RNN", "SELU", "Activation", "Add", "AvgPool1d", "AvgPool2d", "BatchNorm",
-    "Concat", "Conv1d", "Conv2d", "ConvTranspose2d", "CustomLayer", "Dropout", "Embedding", "Flatten", "GlobalAvgPool",
-    "GroupNorm", "GroupedLinear", "HardSwish", "Identity", "Lambda", "Layer", "LayerNorm", "LeakyReLU", "Linear",
-    "MaxPool1d", "MaxPool2d", "Mish", "MultiHeadAttention", "Multiply", "PReLU", "Parameter", "Periodic", "Permute",
-    "PiecewiseLinear", "Positions", "RMSNorm", "ReLU", "Reshape", "Residual", "Scale", "SiLU", "Sigmoid", "Softmax",
-    "Softplus", "SwiGLU", "Tanh", "TransformerDecoderLayer", "TransformerEncoderLayer", "Upsample",
-]
+__all__: list[str] = []
+__all__ += activations.__all__
+__all__ += attention.__all__
+__all__ += base.__all__
+__all__ += convolution.__all__
+__all__ += custom.__all__
+__all__ += embedding.__all__
+__all__ += function.__all__
+__all__ += linear.__all__
+__all__ += normalization.__all__
+__all__ += pooling.__all__
+__all__ += recurrent.__all__
+__all__ += structure.__all__
+__all__ += tables.__all__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar
 
 from fastbp.core.checks import count, number
@@ -13,6 +14,11 @@ from fastbp.ops.glu import GLUOp, SwiGLUOp
 from fastbp.ops.prelu import PReLUOp
 from fastbp.ops.softmax import SoftmaxOp
 from fastbp.optim.initializers import Constant
+
+__all__ = [
+    "ELU", "GELU", "GLU", "SELU", "HardSwish", "Identity", "LeakyReLU", "Mish", "PReLU", "ReLU", "SiLU",
+    "Sigmoid", "Softmax", "Softplus", "SwiGLU", "Tanh",
+]
 
 
 class Activation(Layer):
@@ -84,6 +90,8 @@ class GELU(Activation):
         ``"tanh"``: ``y = x/2 (1 + tanh(√(2/π)(x + 0.044715 x³)))``.
     name : str, optional
     """
+
+    op_class = ops.GELUOp
 
     def __init__(self, approximate: str = "none", *, name: str | None = None) -> None:
         super().__init__(name=name)
@@ -188,3 +196,13 @@ class PReLU(Layer):
 
     def hyperparameters(self) -> dict[str, Any]:
         return {"num_parameters": self.num_parameters, "init": self.init}
+
+
+def _elementwise() -> dict[str, type[Activation]]:
+    layers = [globals()[name] for name in __all__]
+    return {re.sub("(?<=[a-z])(?=[A-Z][a-z])", "_", layer.__name__).lower(): layer for layer in layers
+            if issubclass(layer, Activation) and issubclass(layer.op_class, ops.ActivationOp)}
+
+
+ELEMENTWISE = _elementwise()
+"""The elementwise activation layers by name: "relu", "leaky_relu", "hard_swish", …"""

@@ -19,6 +19,8 @@ from fastbp.ops.positions import PositionsOp
 from fastbp.ops.rotary import RotaryOp
 from fastbp.optim.initializers import Normal, XavierUniform, Zeros
 
+__all__ = ["MultiHeadAttention", "Positions", "TransformerDecoderLayer", "TransformerEncoderLayer"]
+
 
 class MultiHeadAttention(Layer):
     r"""Attention with several heads: ``y = [softmax(q kᵀ / √D) v of each head] W_out + b_out``.

@@ -21,6 +21,8 @@ from fastbp.ops.base import Array, Op, Shape
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+__all__ = ["Layer"]
+
 L = TypeVar("L", bound="Layer")
 
 

@@ -13,6 +13,8 @@ from fastbp.ops.conv import ConvOp
 from fastbp.ops.conv_transpose import ConvTransposeOp
 from fastbp.optim.initializers import KaimingUniform, Zeros
 
+__all__ = ["Conv1d", "Conv2d", "ConvTranspose2d"]
+
 
 class _Convolution(Layer):
     axes: ClassVar[int]

@@ -18,6 +18,8 @@ from fastbp.ops.custom import PythonOp
 if TYPE_CHECKING:
     from fastbp.views.gradcheck import GradcheckReport
 
+__all__ = ["CustomLayer"]
+
 
 class CustomLayer(Layer):
     """A layer whose forward and backward rules are written in Python.

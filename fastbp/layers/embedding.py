@@ -14,6 +14,8 @@ from fastbp.ops.base import Array, Shape
 from fastbp.ops.embedding import EmbeddingOp
 from fastbp.optim.initializers import Normal
 
+__all__ = ["Embedding"]
+
 # A tensor's elements are counted in int64 by the plan, in bytes by the allocator.
 _MOST_ELEMENTS = 2**60
 

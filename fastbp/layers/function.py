@@ -13,6 +13,8 @@ from fastbp.layers.base import Layer
 from fastbp.ops.sources import ParameterOp
 from fastbp.optim.initializers import Zeros
 
+__all__ = ["Lambda", "Parameter"]
+
 
 class Lambda(Layer):
     """A plain NumPy function as a layer; its derivative is worked out by the chain rule.

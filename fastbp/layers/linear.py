@@ -12,6 +12,8 @@ from fastbp.ops.base import Shape
 from fastbp.ops.linear import LinearOp
 from fastbp.optim.initializers import KaimingUniform, Zeros
 
+__all__ = ["Linear"]
+
 # A tensor's elements are counted in int64 by the plan, in bytes by the allocator.
 _MOST_ELEMENTS = 2**60
 

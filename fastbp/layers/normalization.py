@@ -15,6 +15,8 @@ from fastbp.ops.layer_norm import LayerNormOp
 from fastbp.ops.rms_norm import RMSNormOp
 from fastbp.optim.initializers import Ones, Zeros
 
+__all__ = ["BatchNorm", "GroupNorm", "LayerNorm", "RMSNorm"]
+
 
 class _Normalization(Layer):
     def __init__(self, features: int | None, eps: float, name: str | None, trainable: bool) -> None:

@@ -12,6 +12,8 @@ from fastbp.ops.base import Op
 from fastbp.ops.pool import AvgPoolOp, GlobalAvgPoolOp, MaxPoolOp
 from fastbp.ops.upsample import UpsampleOp
 
+__all__ = ["AvgPool1d", "AvgPool2d", "GlobalAvgPool", "MaxPool1d", "MaxPool2d", "Upsample"]
+
 
 class _Pool(Layer):
     axes: ClassVar[int]

@@ -16,6 +16,8 @@ from fastbp.ops.reshape import ReshapeOp
 from fastbp.ops.slice import SliceOp
 from fastbp.optim.initializers import Uniform
 
+__all__ = ["GRU", "LSTM", "RNN"]
+
 
 class _Recurrent(Layer):
     state_names: ClassVar[tuple[str, ...]] = ("h",)

@@ -14,6 +14,8 @@ from fastbp.ops.elementwise import AddOp, MulOp
 from fastbp.ops.flatten import FlattenOp
 from fastbp.ops.reshape import PermuteOp, ReshapeOp
 
+__all__ = ["Add", "Concat", "Dropout", "Flatten", "Multiply", "Permute", "Reshape", "Residual"]
+
 
 class Add(Layer):
     """The sum of two or more tensors of one shape: ``y = a + b + …``."""

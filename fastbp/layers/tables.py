@@ -14,6 +14,8 @@ from fastbp.ops.piecewise_linear import MOST_WEIGHTS, PiecewiseLinearOp
 from fastbp.ops.scale import ScaleOp
 from fastbp.optim.initializers import Normal, Ones, Uniform, Zeros
 
+__all__ = ["GroupedLinear", "Periodic", "PiecewiseLinear", "Scale"]
+
 
 class Scale(Layer):
     r"""``y = x * weight``, elementwise: a learnt factor for each feature.

@@ -26,6 +26,11 @@ from fastbp.core.words import Worded
 from fastbp.objectives.on_arrays import OnArrays
 from fastbp.ops.base import Array, Native, Shape
 
+__all__ = [
+    "MAE", "MSE", "BinaryCrossEntropy", "CrossEntropy", "GaussianNLL", "HalfSquaredError", "Huber", "Loss",
+    "PoissonNLL", "Quantile",
+]
+
 
 class Loss(OnArrays, Worded, ABC):
     """A loss. Subclasses are frozen dataclasses that give :meth:`rows`, the loss and gradient of each row alone."""

@@ -20,6 +20,11 @@ import numpy as np
 from fastbp.core.checks import number
 from fastbp.ops.base import Array, Shape
 
+__all__ = [
+    "Constant", "KaimingNormal", "KaimingUniform", "LeCunNormal", "LeCunUniform", "Normal", "Ones", "Orthogonal",
+    "Uniform", "XavierNormal", "XavierUniform", "Zeros",
+]
+
 Activation = Literal["linear", "sigmoid", "tanh", "relu", "selu"]
 Fan = Literal["fan_in", "fan_out"]
 

@@ -25,6 +25,8 @@ from fastbp.graph.memory import Memory
 from fastbp.ops.base import Array
 from fastbp.optim.schedules import ConstantSchedule, Schedule, as_schedule
 
+__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Lion", "Optimizer", "RMSprop"]
+
 
 class Trained(Protocol):
     """What an optimizer needs of a network."""

@@ -19,6 +19,11 @@ import numpy as np
 from fastbp.core.checks import count, number
 from fastbp.ops.base import Array
 
+__all__ = [
+    "ConstantSchedule", "CosineCycles", "CosineDecay", "ExponentialDecay", "FlatCosine", "MultiStepDecay", "OneCycle",
+    "ReduceOnPlateau", "Schedule", "StepDecay",
+]
+
 
 class Schedule(ABC):
     """A learning rate as a function of the updates done before."""

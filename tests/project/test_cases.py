@@ -14,6 +14,7 @@ import pytest
 
 import fastbp
 import fastbp as fb
+from fastbp.layers.activations import Activation
 from fastbp.objectives.functions import FunctionLoss, RowSum, TotalLoss
 from fastbp.ops.base import Op
 from fastbp.ops.custom import PythonOp
@@ -43,7 +44,7 @@ def _of(rows: object) -> set[type]:
 # expressions are reached by NumPy's names: tests/graph has them.
 LISTS = {
     "OPS": (_kinds(Op) - _kinds(Expression) - {PythonOp}, _of(c.op for c in cases.OPS.values()) - {ScalarOp}),
-    "LAYERS": (_kinds(fb.Layer) - {fb.layers.Activation}, _of(c.make() for c in cases.LAYERS.values())),
+    "LAYERS": (_kinds(fb.Layer) - {Activation}, _of(c.make() for c in cases.LAYERS.values())),
     "LOSSES": (_kinds(fb.Loss) - {fb.CustomLoss, FunctionLoss, RowSum, TotalLoss},
                _of(c.loss for c in cases.LOSSES.values())),
     "OPTIMIZERS": (_kinds(fb.Optimizer), _of(make() for make in cases.OPTIMIZERS.values())),
