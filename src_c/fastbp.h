@@ -148,23 +148,21 @@ typedef struct fbp_run {
  * `native` of the op asks for, and starts on a cache line. */
 typedef void (*fbp_entry)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch);
 
+/* The update at a rate of its own times the learning rate. */
+int32_t fbp_update_at_rate(fbp_update_plan *u, double rate, void *p, void *const *state, const void *g, int64_t n,
+                           double weight_decay);
+
 /* Update n elements of parameter i of a node, from `first` on; any thread may do any piece. */
 static inline void fbp_update_piece(fbp_update_plan *u, const fbp_node *node, int32_t i, int64_t first, int64_t n)
 {
     char *p = (char *)node->p[i] + first * u->item_size;
     const char *g = (const char *)node->dp[i] + first * u->item_size;
-    const double rate = node->rate[i];
+    const double decay = node->decay[i], rate = node->rate[i];
     const int64_t at = p - u->parameters;
     void *const state[FBP_MOST_STATES] = {u->state[0] ? u->state[0] + at : 0, u->state[1] ? u->state[1] + at : 0};
-    double hyper[sizeof u->hyper / sizeof u->hyper[0]];
-    const double *numbers = u->hyper;
-    if (rate != 1) {
-        memcpy(hyper, u->hyper, sizeof hyper);
-        hyper[0] *= rate;
-        u->begin(hyper);
-        numbers = hyper;
-    }
-    if (u->update(p, state, g, n, numbers, node->decay[i])) __atomic_store_n(&u->bad, 1, __ATOMIC_RELAXED);
+    const int32_t bad = rate == 1 ? u->update(p, state, g, n, u->hyper, decay)
+                                  : fbp_update_at_rate(u, rate, p, state, g, n, decay);
+    if (bad) __atomic_store_n(&u->bad, 1, __ATOMIC_RELAXED);
 }
 
 typedef enum { FBP_OVER_ROWS = 0, FBP_OVER_UNITS = 1 } fbp_domain;

@@ -128,6 +128,16 @@ void fbp_feed_integers(const fbp_node *node, const fbp_run *run, int64_t lo, int
     }
 }
 
+int32_t fbp_update_at_rate(fbp_update_plan *u, double rate, void *p, void *const *state, const void *g, int64_t n,
+                           double weight_decay)
+{
+    double hyper[sizeof u->hyper / sizeof u->hyper[0]];
+    memcpy(hyper, u->hyper, sizeof hyper);
+    hyper[0] *= rate;
+    u->begin(hyper);
+    return u->update(p, state, g, n, hyper, weight_decay);
+}
+
 void fbp_update_units(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
     (void)scratch;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Fuzzes for a while: kernels, model files and arrays by mutation (tests/fuzzing.py), and random networks against the
-# reference and central differences (tests/properties/test_random_graphs.py). New cases each time.
+# Fuzzes for a while: kernels, model files, arrays, callbacks, threads and tables (tests/fuzzing.py), and random networks
+# against the reference and central differences (tests/properties/test_random_graphs.py). New cases each time.
 #
 #   tools/fuzz.sh [seconds]     600 by default, shared out evenly
 #
@@ -9,9 +9,10 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=${PYTHON:-python3}
-share=$((${1:-600} / 4))
+fuzzers=(kernels files arrays callbacks threads schemas tables)
+share=$((${1:-600} / (${#fuzzers[@]} + 1)))
 
-for fuzzer in kernels files arrays; do
+for fuzzer in "${fuzzers[@]}"; do
     PYTHONPATH="${PYTHONPATH:-}:tests" "$python" tests/fuzzing.py "$fuzzer" "$share"
 done
 end=$((SECONDS + share)) runs=0

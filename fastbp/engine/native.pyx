@@ -350,7 +350,7 @@ cdef class Plan(Structs):
             return None
         self._make_ready()
         loop.program, loop.finish = &self.programs[self.step_programs[1]], &self.programs[self.step_programs[2]]
-        loop.run.order, loop.run.step, loop.run.in_place = NULL, self._memory.step, 1
+        loop.run.order, loop.run.step, loop.run.in_place = NULL, self._memory.clock.step, 1
         self._point_at_sources()
         loop.n_rows = loop.batch_size = rows
         loop.position, loop.stop, loop.gradient_limit = 0, 1, limit

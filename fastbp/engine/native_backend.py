@@ -51,7 +51,7 @@ class NativeBackend:
         self._last: tuple[Plan, int, int] | None = None
         self._inference: Plan | None = None
         self._training: Plan | None = None
-        self._stepping: tuple[Plan, Loss, Update, float, tuple[float, float]] | None = None
+        self._stepping: tuple[Plan, Loss, Update, float, float, tuple[float, float]] | None = None
         for node in self._graph.nodes:
             check_op(node.op, [t.shape for t in node.inputs], tuple(node.params), tuple(node.buffers))
 
@@ -164,7 +164,8 @@ class NativeBackend:
             stateless = not self._memory.buffers.flat.size and not plan.lowering.calls_back
             domain = data.losses[0].plain_domain(data.targets[0])
             if len(rates) == 1 and simple and stateless and domain is not None:
-                self._stepping = plan, data.losses[0], update, _tame_rate(update), domain
+                self._stepping = (plan, data.losses[0], update, _tame_rate(update),
+                                  _TAME_GRADIENT[self._memory.dtype], domain)
 
     def release(self) -> None:
         if self._training is not None:
@@ -174,13 +175,13 @@ class NativeBackend:
     def quick_step(self, x: Any, y: Any, loss: Any, update: Update, lr: float) -> float | None:
         if self._stepping is None:
             return None
-        plan, known_loss, known_update, most, domain = self._stepping
+        plan, known_loss, known_update, most, limit, domain = self._stepping
         if known_loss is not loss or known_update is not update or lr > most:
             return None
-        value: float | None = plan.quick_step(x, y, update, lr, _TAME_GRADIENT[self._memory.dtype], domain)
+        value: float | None = plan.quick_step(x, y, update, lr, limit, domain)
         if value is not None:
             update.step += 1
-            self._memory.step += 1
+            self._memory.clock.step += 1
         return value
 
     def values(self) -> dict[str, Array]:

@@ -16,7 +16,7 @@ BY_HAND = 1 << 63
 
 
 @dataclass
-class _Clock:
+class Clock:
     """What the random numbers are keyed by, one for all graphs over a memory."""
 
     step: int = 0
@@ -47,6 +47,8 @@ class Memory:
         Updates of the parameters so far.
     draws : int
         Training passes outside of training so far.
+    clock : Clock
+        Holds both, for whoever reads them in each step.
     """
 
     def __init__(self, graph: Graph, dtype: str, seed: int = 0, compute_dtype: str = "",
@@ -60,7 +62,7 @@ class Memory:
         shapes = {graph.parameter_name(p): p.shape for p in params}
         self.params, self.grads = Vector(shapes, dtype), Vector(shapes, dtype)
         self.buffers = Vector({graph.parameter_name(p): p.shape for p in buffers}, dtype)
-        self._clock = _Clock()
+        self.clock = Clock()
         self._whole: list[Memory] = []
         self._users: WeakSet[Any] = WeakSet()
         self.moved = frozenset(graph.parameter_name(p) for home in homes
@@ -104,35 +106,35 @@ class Memory:
     @property
     def step(self) -> int:
         """Updates of the parameters so far. The random numbers of training are keyed by it."""
-        return self._clock.step
+        return self.clock.step
 
     @step.setter
     def step(self, step: int) -> None:
-        self._clock.step = step
+        self.clock.step = step
 
     @property
     def draws(self) -> int:
         """Training passes outside of training so far."""
-        return self._clock.draws
+        return self.clock.draws
 
     @draws.setter
     def draws(self, draws: int) -> None:
-        self._clock.draws = draws
+        self.clock.draws = draws
 
     def go_on_from(self, other: Memory) -> None:
         """Draw what another memory would draw from now on."""
-        self.step, self.draws = other.step, other.draws - other._clock.held
+        self.step, self.draws = other.step, other.draws - other.clock.held
 
     def draw(self) -> int:
         """Return what keys the random numbers of a training pass by hand: another one each time, unless held."""
-        if not self._clock.held:
+        if not self.clock.held:
             self.draws += 1
         return BY_HAND + self.draws
 
     @contextmanager
     def held(self, draw: int | None = None) -> Iterator[None]:
         """Let all training passes by hand draw the same random numbers: those of a given draw, or of the next one."""
-        clock, before = self._clock, replace(self._clock)
+        clock, before = self.clock, replace(self.clock)
         if draw is not None:
             clock.draws = draw
         elif not clock.held:

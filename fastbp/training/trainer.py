@@ -153,10 +153,15 @@ class Trainer:
         DivergenceError
             If something stops being finite; the step is not taken.
         """
+        lr, update = self._next_rate(), self._update
+        if sample_weight is None:
+            loss = self.net._quick_step(x, y, self.loss, update, lr)
+            if loss is not None:
+                return loss
         try:
-            return self._step(x, y, sample_weight)[0]
+            return self._checked_step(x, y, sample_weight, lr)
         except NonFiniteError as error:
-            raise self._diverged(error, self.epoch + 1, self._update.step + 1) from None
+            raise self._diverged(error, self.epoch + 1, update.step + 1) from None
 
     def fit(self, X: Any, y: Any = None, *, epochs: int = 1, batch_size: int = 32, shuffle: Shuffle = True,
             validation_data: tuple[Any, ...] | None = None, validation_split: float = 0.0,
@@ -356,23 +361,29 @@ class Trainer:
 
     # ---- mini-batches -----------------------------------------------------------------------------------------------
 
-    def _step(self, x: Any, y: Any, sample_weight: Any) -> tuple[float, float]:
-        """Train on one mini-batch as it comes: return the loss and the learning rate."""
+    def _next_rate(self) -> float:
+        """Return the learning rate of the next update, and set this trainer's limits: another may have other ones."""
         update, schedule = self._update, self.optimizer._lr
+        update.clip_norm, update.clip_value = self.clip_norm, self.clip_value
         lr = schedule(update.step)
         if not 0 <= lr < inf:
             raise schedule.refused(lr, update.step)
-        update.clip_norm, update.clip_value = self.clip_norm, self.clip_value  # another trainer may have other limits
-        if sample_weight is None:
-            loss = self.net._quick_step(x, y, self.loss, update, lr)
-            if loss is not None:
-                return loss, lr
+        return lr
+
+    def _checked_step(self, x: Any, y: Any, sample_weight: Any, lr: float) -> float:
+        """Train on one mini-batch that may be anything."""
         data, losses = self.net._data(x, y, self.loss, sample_weight), np.empty(1)
         try:
-            self.net._train(data, update, None, data.rows, np.array([lr], np.float64), losses)
+            self.net._train(data, self._update, None, data.rows, np.array([lr], np.float64), losses)
         finally:
             self.net._release()
-        return float(losses[0]), lr
+        return float(losses[0])
+
+    def _step(self, x: Any, y: Any, sample_weight: Any) -> tuple[float, float]:
+        """Train on one mini-batch as it comes: return the loss and the learning rate."""
+        lr = self._next_rate()
+        quick = self.net._quick_step(x, y, self.loss, self._update, lr) if sample_weight is None else None
+        return self._checked_step(x, y, sample_weight, lr) if quick is None else quick, lr
 
     def _train(self, data: Data, order: Array | None, batch_size: int, rates: Array, losses: Array,
                on_progress: Progress | None) -> None:

@@ -182,9 +182,9 @@ static void FN(finish_gradient)(const void *context, int64_t i, int64_t rows)
 }
 
 /* dW = x^T dy for `rows` rows of W, of which x has the columns, over B rows; e finishes blocks of them. */
-static void FN(linear_gradient_rows)(const fbp_node *n, T *dW /* (rows, O) */, const T *x /* (B, I) */,
-                                     const T *dy /* (B, O) */, int64_t B, int64_t rows, const FN(epilogue) *e,
-                                     void *scratch)
+static FBP_INLINE void FN(linear_gradient_rows)(const fbp_node *n, T *dW /* (rows, O) */, const T *x /* (B, I) */,
+                                                const T *dy /* (B, O) */, int64_t B, int64_t rows,
+                                                const FN(epilogue) *e, void *scratch)
 {
     const int64_t I = n->dim[1], O = n->dim[2];
     if (O == 1 || (scratch && FN(is_narrow)(O))) {

@@ -10,16 +10,19 @@ from pathlib import Path
 import fuzzing
 import numpy as np
 import pytest
+from fuzzers.unusual import unaligned
 
 import fastbp as fb
 from fastbp.files import container
 
-CASES = {"kernels": 3000, "files": 300, "arrays": 500}
+CASES = {"kernels": 3000, "files": 300, "arrays": 500, "callbacks": 300, "threads": 30, "schemas": 150, "tables": 60}
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_short_run(name: str, tmp_path: Path) -> None:
-    fuzz = fuzzing.fuzzers(tmp_path)[name]()
+    if name in ("schemas", "tables"):
+        pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    fuzz = fuzzing.FUZZERS[name](tmp_path)
     for seed in range(CASES[name]):
         fuzzing.run(name, seed, fuzz)
 
@@ -62,7 +65,7 @@ def test_arrays_that_are_not_aligned(use: str) -> None:
     rng = np.random.default_rng(0)
     aligned = rng.standard_normal((40, 5)).astype("float32"), rng.integers(0, 3, 40), np.ones(40, "float32")
     results = []
-    for x, y, weight in (aligned, [fuzzing._unaligned(a) for a in aligned]):
+    for x, y, weight in (aligned, [unaligned(a) for a in aligned]):
         net = fb.Sequential(fb.Linear(5, 7), fb.Tanh(), fb.Linear(7, 3), seed=0)
         trainer = fb.Trainer(net, fb.CrossEntropy(), fb.SGD(0.1))
         net.predict(aligned[0])

@@ -15,8 +15,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_feature_names, _check_n_features, check_array, check_is_fitted
 
 from fastbp.core.checks import count, number
-from fastbp.core.errors import DivergenceError
+from fastbp.core.errors import DivergenceError, FormatError
 from fastbp.engine.cpu import cpu_info, get_num_threads, set_num_threads
+from fastbp.engine.threads import number_of_threads
 from fastbp.estimators.tabular import model_file
 from fastbp.estimators.tabular.columns import Column, Kind, columns_of
 from fastbp.estimators.tabular.committee import Committee, Fold, constant
@@ -333,6 +334,10 @@ class BaseTabular(BaseEstimator, ABC):
         known = estimator.get_params(deep=False)
         given = d["parameters"].entries(lambda v: tuple(v.value) if isinstance(v.value, list) else v.value)
         estimator.set_params(**{k: v for k, v in given.items() if k in known and _is_plain(v)})
+        try:
+            estimator._check_parameters()
+        except (TypeError, ValueError) as error:
+            raise FormatError(f"{d.where}: its parameters do not fit: {error}") from None
         estimator.committee_ = committee
         kinds: dict[str, Kind] = {"number": "number", "date": "date", "category": "category"}
         pairs = d["columns"].items(lambda c: (c["name"].text(), c["kind"].one_of(kinds)))
@@ -444,6 +449,8 @@ class BaseTabular(BaseEstimator, ABC):
             if given not in among:
                 raise ValueError(f"{owner}: {name} is {given!r}; expected one of {', '.join(map(repr, among))}")
         _sizes(self.hidden_layer_sizes)
+        if self.n_threads is not None:
+            number_of_threads(f"{owner}: n_threads", self.n_threads)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
