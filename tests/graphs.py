@@ -144,6 +144,8 @@ class _Graph:
 
     def layer(self, kind: str, at: int) -> None:
         make, shape = (SMOOTH | KINKED)[kind], self.shapes[at]
+        if kind == "LayerNorm" and shape[-1] == 1:
+            return      # of one feature it is a constant: its gradient, 0, is what rounding leaves, times 1/√eps
         if kind == "Flatten":
             shape = (int(np.prod(shape)),)
         self.add(f"{kind}(t{at})", shape, lambda t, _: make()(t[at]))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 
-from fastbp.engine.plan_parts import Activation, Buffer, LossPart, NetworkArray, Place, PlanNode, PlanStep, Purpose
+from fastbp.engine.plan_parts import Buffer, LossPart, NetworkArray, Place, PlanNode, PlanStep, Purpose, TakenActivation
 from fastbp.engine.python_nodes import PythonLoss, PythonNode
 from fastbp.graph.graph import Graph, Node, Parameter, Tensor
 from fastbp.ops.base import Native, Work
@@ -191,12 +191,12 @@ class Lowering:
     def _array(self, vector: str, parameter: Parameter | None) -> NetworkArray | None:
         return None if parameter is None else NetworkArray(vector, self.graph.parameter_name(parameter))
 
-    def _activation(self, t: Tensor) -> Activation:
+    def _activation(self, t: Tensor) -> TakenActivation:
         """Return the activation that makes a tensor, for another op to take in."""
         assert t.node is not None
         source = t if t.node.op.derivative_from == "output" else t.node.inputs[0]
         attrs = t.node.op.native(t.shape).attrs
-        return Activation(t.node.op.name, attrs[0] if attrs else 0.0, self.values.get(source))
+        return TakenActivation(t.node.op.name, attrs[0] if attrs else 0.0, self.values.get(source))
 
     def _apply_activation(self, node: PlanNode, t: Tensor, out: Tensor) -> None:
         """Let a node apply the activation that makes ``out`` of its own ``t``."""

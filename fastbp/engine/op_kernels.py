@@ -27,7 +27,7 @@ from fastbp.ops.softmax import SoftmaxOp
 Gradients = tuple[tuple[Array | None, ...], dict[str, Array]]
 
 
-class Rule(NamedTuple):
+class KernelRule(NamedTuple):
     """How one op runs on arrays.
 
     Attributes
@@ -42,7 +42,7 @@ class Rule(NamedTuple):
     backward: Callable[[Context, Array], Gradients]
 
 
-def rule_of(op: Op) -> Rule:
+def rule_of(op: Op) -> KernelRule:
     """Return how an op runs: by its kernels, or in NumPy where it has none."""
     if not has_kernels(op):
         return _in_numpy(op)
@@ -54,7 +54,7 @@ def has_kernels(op: Op) -> bool:
     return type(op) in _RULES or (isinstance(op, ActivationOp) and type(op).__module__ == ActivationOp.__module__)
 
 
-def _in_numpy(op: Op) -> Rule:
+def _in_numpy(op: Op) -> KernelRule:
     def forward(ctx: Context) -> Array:
         with np.errstate(all="ignore"):
             return op.forward(ctx, *ctx.inputs, **ctx.params)
@@ -63,19 +63,20 @@ def _in_numpy(op: Op) -> Rule:
         with np.errstate(all="ignore"):
             return op.backward(ctx, dy)
 
-    return Rule(forward, backward)
+    return KernelRule(forward, backward)
 
 
-def _activation(op: Any) -> Rule:
+def _activation(op: Any) -> KernelRule:
     run, back = getattr(kernels, f"{op.name}_forward"), getattr(kernels, f"{op.name}_backward")
     numbers = {"alpha": op.alpha} if hasattr(op, "alpha") else {}
     if op.derivative_from == "input":
-        return Rule(lambda ctx: run(ctx.inputs[0], **numbers),
-                    lambda ctx, dy: ((back(dy, ctx.inputs[0], **numbers),), {}))
-    return Rule(lambda ctx: run(ctx.inputs[0], **numbers), lambda ctx, dy: ((back(dy, ctx.output, **numbers),), {}))
+        return KernelRule(lambda ctx: run(ctx.inputs[0], **numbers),
+                          lambda ctx, dy: ((back(dy, ctx.inputs[0], **numbers),), {}))
+    return KernelRule(lambda ctx: run(ctx.inputs[0], **numbers),
+                      lambda ctx, dy: ((back(dy, ctx.output, **numbers),), {}))
 
 
-def _linear(op: Any) -> Rule:
+def _linear(op: Any) -> KernelRule:
     features, outputs = op.in_features, op.out_features
 
     def forward(ctx: Context) -> Array:
@@ -93,10 +94,10 @@ def _linear(op: Any) -> Rule:
         dparams = {"weight": dweight} if dbias is None else {"weight": dweight, "bias": dbias}
         return (dx.reshape(x.shape),), dparams
 
-    return Rule(forward, backward)
+    return KernelRule(forward, backward)
 
 
-def _softmax(op: Any) -> Rule:
+def _softmax(op: Any) -> KernelRule:
     def forward(ctx: Context) -> Array:
         x = ctx.inputs[0]
         return kernels.softmax_forward(x.reshape(-1, x.shape[-1])).reshape(x.shape)
@@ -107,20 +108,20 @@ def _softmax(op: Any) -> Rule:
         dx = kernels.softmax_backward(dy.reshape(-1, y.shape[-1]), y.reshape(-1, y.shape[-1]))
         return (dx.reshape(y.shape),), {}
 
-    return Rule(forward, backward)
+    return KernelRule(forward, backward)
 
 
-def _dropout(op: Any) -> Rule:
+def _dropout(op: Any) -> KernelRule:
     def drop(kernel: Callable[..., Array], ctx: Context, x: Array) -> Array:
         if not ctx.training:
             return x
         return kernel(x, rate=op.rate, seed=ctx.seed, step=ctx.step, node=ctx.node)
 
-    return Rule(lambda ctx: drop(kernels.dropout_forward, ctx, ctx.inputs[0]),
-                lambda ctx, dy: ((drop(kernels.dropout_backward, ctx, dy),), {}))
+    return KernelRule(lambda ctx: drop(kernels.dropout_forward, ctx, ctx.inputs[0]),
+                      lambda ctx, dy: ((drop(kernels.dropout_backward, ctx, dy),), {}))
 
 
-def _batch_norm(op: Any) -> Rule:
+def _batch_norm(op: Any) -> KernelRule:
     def forward(ctx: Context) -> Array:
         x, buffers = ctx.inputs[0], ctx.buffers
         rows = x.reshape(-1, op.features)
@@ -145,10 +146,10 @@ def _batch_norm(op: Any) -> Rule:
             dx = rstd * weight * slopes         # running statistics are constants
         return (dx.reshape(x.shape),), {"weight": dweight, "bias": dbias}
 
-    return Rule(forward, backward)
+    return KernelRule(forward, backward)
 
 
-def _layer_norm(op: Any) -> Rule:
+def _layer_norm(op: Any) -> KernelRule:
     def forward(ctx: Context) -> Array:
         x = ctx.inputs[0]
         y, mean, rstd = kernels.layer_norm_forward(x.reshape(-1, op.features), ctx.params["weight"],
@@ -163,14 +164,14 @@ def _layer_norm(op: Any) -> Rule:
         dweight, dbias = kernels.layer_norm_backward_weight(slopes, rows, mean, rstd)
         return (dx.reshape(x.shape),), {"weight": dweight, "bias": dbias}
 
-    return Rule(forward, backward)
+    return KernelRule(forward, backward)
 
 
-def _flatten(op: Any) -> Rule:
-    return Rule(lambda ctx: op.forward(ctx, *ctx.inputs), op.backward)
+def _flatten(op: Any) -> KernelRule:
+    return KernelRule(lambda ctx: op.forward(ctx, *ctx.inputs), op.backward)
 
 
-def _concat(op: Any) -> Rule:
+def _concat(op: Any) -> KernelRule:
     def parts(ctx: Context) -> tuple[int, int, int]:
         groups, na, nb = op.native(*(x.shape[1:] for x in ctx.inputs)).dims
         return len(ctx.inputs[0]) * groups, na, nb
@@ -189,10 +190,10 @@ def _concat(op: Any) -> Rule:
         assert db is not None
         return (da.reshape(a.shape), db.reshape(b.shape)), {}
 
-    return Rule(forward, backward)
+    return KernelRule(forward, backward)
 
 
-def _embedding(op: Any) -> Rule:
+def _embedding(op: Any) -> KernelRule:
     def forward(ctx: Context) -> Array:
         ids = ctx.inputs[0]
         y = kernels.embedding_forward(ctx.params["weight"], ids.reshape(-1)).reshape(*ids.shape, op.embedding_dim)
@@ -207,23 +208,23 @@ def _embedding(op: Any) -> Rule:
             dweight[op.padding_idx] = 0
         return (None,), {"weight": dweight}
 
-    return Rule(forward, backward)
+    return KernelRule(forward, backward)
 
 
-def _add(op: Any) -> Rule:
-    return Rule(lambda ctx: kernels.add_forward(*ctx.inputs), lambda ctx, dy: ((dy, dy), {}))
+def _add(op: Any) -> KernelRule:
+    return KernelRule(lambda ctx: kernels.add_forward(*ctx.inputs), lambda ctx, dy: ((dy, dy), {}))
 
 
-def _mul(op: Any) -> Rule:
+def _mul(op: Any) -> KernelRule:
     def backward(ctx: Context, dy: Array) -> Gradients:
         da, db = kernels.mul_backward(dy, *ctx.inputs)
         assert da is not None
         assert db is not None
         return (da, db), {}
 
-    return Rule(lambda ctx: kernels.mul_forward(*ctx.inputs), backward)
+    return KernelRule(lambda ctx: kernels.mul_forward(*ctx.inputs), backward)
 
 
-_RULES: dict[type[Op], Callable[[Any], Rule]] = {
+_RULES: dict[type[Op], Callable[[Any], KernelRule]] = {
     LinearOp: _linear, SoftmaxOp: _softmax, DropoutOp: _dropout, BatchNormOp: _batch_norm, LayerNormOp: _layer_norm,
     ConcatOp: _concat, AddOp: _add, MulOp: _mul, FlattenOp: _flatten, EmbeddingOp: _embedding}

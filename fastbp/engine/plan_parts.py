@@ -76,7 +76,7 @@ Call = Callable[[PlanMemory, int, bool, int, int], None]
 
 
 @dataclass
-class Activation:
+class TakenActivation:
     """An activation op that another op takes in (``fbp_activation``): its name, its hyperparameter, and what its
     derivative is computed from."""
 
@@ -118,9 +118,9 @@ class PlanNode:
     integers: tuple[int, ...] = ()
     id: int = 0
     bf16: bool = False
-    act: Activation = field(default_factory=Activation)
+    act: TakenActivation = field(default_factory=TakenActivation)
     z: Place = None
-    gate: Activation = field(default_factory=Activation)
+    gate: TakenActivation = field(default_factory=TakenActivation)
     updates: bool = False
     loss: LossPart = field(default_factory=LossPart)
     call: Call | None = None

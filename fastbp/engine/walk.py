@@ -10,17 +10,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from fastbp.engine.op_kernels import Rule, rule_of
+from fastbp.engine.op_kernels import KernelRule, rule_of
 from fastbp.graph.graph import Graph, Parameter
 from fastbp.ops.base import Array, Context
 from fastbp.ops.batch_norm import BatchNormOp
 
 
 @dataclass(frozen=True)
-class _Step:
+class _Done:
     """One node: how it runs, where its inputs stand among the tensors, and the arrays it uses."""
 
-    rule: Rule
+    rule: KernelRule
     place: int
     sources: tuple[int, ...]
     key: int
@@ -47,11 +47,11 @@ class Walk:
         self._n, self._inputs, self._output = len(graph.tensors), len(graph.inputs), places[graph.outputs[0]]
         self._integer = {places[t] for t in graph.tensors if t.dtype != "real"}
         self._seed, self._grads = seed, [grads[p] for p in graph.parameters.values() if p in grads]
-        self._steps: list[_Step] = []
+        self._steps: list[_Done] = []
         for place, tensor in enumerate(graph.tensors):
             node = tensor.node
             if node is not None:
-                self._steps.append(_Step(
+                self._steps.append(_Done(
                     rule_of(node.op), place, tuple(places[t] for t in node.inputs),
                     place if node.key is None else places.get(node.key, place),
                     {role: arrays[p] for role, p in node.params.items()},

@@ -51,13 +51,13 @@ _STYLE = """
 
 
 @dataclass(eq=False)
-class _Place:
+class _Box:
     """A box, or (``lines`` empty) where a line passes a rank."""
 
     lines: tuple[str, str] | None
     kind: str = ""
-    above: list[_Place] = field(default_factory=list)
-    below: list[_Place] = field(default_factory=list)
+    above: list[_Box] = field(default_factory=list)
+    below: list[_Box] = field(default_factory=list)
     x: float = 0.0
     """The middle."""
     y: float = 0.0
@@ -91,7 +91,7 @@ def graph_svg(net: Executable) -> str:
         *lines, *boxes])
 
 
-def _ranks(graph: Graph) -> list[list[_Place]]:
+def _ranks(graph: Graph) -> list[list[_Box]]:
     """Return the places rank by rank, with those that lines pass."""
     depth: dict[Tensor, int] = {}
     for t in graph.tensors:
@@ -101,16 +101,16 @@ def _ranks(graph: Graph) -> list[list[_Place]]:
         for source in t.node.inputs if t.node else ():
             first_use[source] = min(first_use.get(source, depth[t]), depth[t])
     depth |= {t: first_use.get(t, 1) - 1 for t in graph.tensors if not depth[t]}  # just above what uses them first
-    ranks: list[list[_Place]] = [[] for _ in range(max(depth.values()) + 1)]
-    places = {t: _Place(*_describe(graph, t)) for t in graph.tensors}
-    passing: dict[tuple[Tensor, int], _Place] = {}
+    ranks: list[list[_Box]] = [[] for _ in range(max(depth.values()) + 1)]
+    places = {t: _Box(*_describe(graph, t)) for t in graph.tensors}
+    passing: dict[tuple[Tensor, int], _Box] = {}
     for t in graph.tensors:
         ranks[depth[t]].append(places[t])
         for source in dict.fromkeys(t.node.inputs if t.node else ()):
             last = places[source]
             for d in range(depth[source] + 1, depth[t]):
                 if (source, d) not in passing:
-                    passing[source, d] = _Place(None)
+                    passing[source, d] = _Box(None)
                     ranks[d].append(passing[source, d])
                     _join(last, passing[source, d])
                 last = passing[source, d]
@@ -118,7 +118,7 @@ def _ranks(graph: Graph) -> list[list[_Place]]:
     return ranks
 
 
-def _join(above: _Place, below: _Place) -> None:
+def _join(above: _Box, below: _Box) -> None:
     above.below.append(below)
     below.above.append(above)
 
@@ -146,7 +146,7 @@ def _label(layer: Any) -> str:
     return f"{type(layer).__name__}({', '.join(told)})"
 
 
-def _order(ranks: list[list[_Place]]) -> None:
+def _order(ranks: list[list[_Box]]) -> None:
     """Sort each rank by the mean place of the neighbours above, then below, and so on."""
     place = {p: float(i) for rank in ranks for i, p in enumerate(rank)}
     for sweep in range(_SWEEPS):
@@ -157,7 +157,7 @@ def _order(ranks: list[list[_Place]]) -> None:
             place.update((p, float(i)) for i, p in enumerate(rank))
 
 
-def _spread(ranks: list[list[_Place]]) -> None:
+def _spread(ranks: list[list[_Box]]) -> None:
     """Give each place its coordinates: near its neighbours, but not over the one beside it."""
     for number, rank in enumerate(ranks):
         x = 0.0
@@ -173,7 +173,7 @@ def _spread(ranks: list[list[_Place]]) -> None:
             _settle(rank, wanted)
 
 
-def _settle(rank: list[_Place], wanted: list[float]) -> None:
+def _settle(rank: list[_Box], wanted: list[float]) -> None:
     """Put a rank where it is wanted, with gaps: neighbours that would overlap move apart as one block."""
     blocks: list[tuple[list[int], float]] = []  # members, and the wanted middle of the first
     offsets = [0.0]
@@ -195,7 +195,7 @@ def _mean(values: list[float], default: float) -> float:
     return sum(values) / len(values) if values else default
 
 
-def _lines(p: _Place) -> Iterator[str]:
+def _lines(p: _Box) -> Iterator[str]:
     """Draw the lines from a place down to those of the next rank, and through it where a line passes it."""
     bottom = p.y + HEIGHT
     if p.lines is None:
@@ -208,7 +208,7 @@ def _lines(p: _Place) -> Iterator[str]:
             yield f'<path class="head" d="M{at(end.x)},{at(end.y)} l-4,-7 h8 z"/>'
 
 
-def _box(p: _Place) -> str:
+def _box(p: _Box) -> str:
     assert p.lines is not None
     first, second = map(markup.html, p.lines)
     return (f'<g class="{p.kind}"><rect class="box" x="{at(p.x - p.width / 2)}" y="{at(p.y)}" width="{at(p.width)}" '

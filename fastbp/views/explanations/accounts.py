@@ -17,7 +17,7 @@ from fastbp.ops.base import Array, Context
 from fastbp.views.explanations.local_maps import LocalMap, Sparse
 from fastbp.views.explanations.rules import Rule, named
 from fastbp.views.explanations.symbols import Formula, Quantity
-from fastbp.views.explanations.trace import Place, Trace, node_of
+from fastbp.views.explanations.trace import Position, Trace, node_of
 
 Written = tuple[Rule, dict[str, Quantity]]
 """A formula, and the quantities that it names."""
@@ -52,11 +52,11 @@ class Account(ABC):
         """Return how the output depends on each input, for these rows of the batch, or for whole arrays."""
 
     @abstractmethod
-    def forward(self, trace: Trace, at: Place) -> Formula:
+    def forward(self, trace: Trace, at: Position) -> Formula:
         """Return the formula that an element of the output is computed by."""
 
     @abstractmethod
-    def derivative(self, trace: Trace, target: Place, source: Place, operand: int) -> Written:
+    def derivative(self, trace: Trace, target: Position, source: Position, operand: int) -> Written:
         """Return ∂target/∂source, for the operand that the source is."""
 
     def pairs(self, trace: Trace, tensor: Tensor, operand: int, sources: list[int],
@@ -65,7 +65,7 @@ class Account(ABC):
         ours = set(targets)
         return ((s, s) for s in sources if s in ours)
 
-    def weight(self, trace: Trace, target: Place, source: Place) -> Quantity | None:
+    def weight(self, trace: Trace, target: Position, source: Position) -> Quantity | None:
         """Return the weight between two elements, None where there is none."""
         return None
 
@@ -83,8 +83,8 @@ class Account(ABC):
         units = units if units.size else np.array([0])
         return slopes[:, units], units.tolist()
 
-    def parameter_rule(self, trace: Trace, unit: Place, role: str, index: tuple[int, ...]
-                       ) -> tuple[Rule, dict[str, Quantity], Place | None]:
+    def parameter_rule(self, trace: Trace, unit: Position, role: str, index: tuple[int, ...]
+                       ) -> tuple[Rule, dict[str, Quantity], Position | None]:
         """Return ∂u/∂w as a formula, its quantities and, where it is one, the element that w multiplies."""
         return named(function_name(node_of(unit.tensor))), {"a": trace.parameter(unit.tensor, role, index)}, None
 
@@ -129,11 +129,11 @@ class Opaque(Account):
         return [sparse(some(x, rows).size, *map(np.concatenate, zip(*entries, strict=True)))
                 for x, entries in zip(ctx.inputs, found, strict=True)]
 
-    def forward(self, trace: Trace, at: Place) -> Formula:
+    def forward(self, trace: Trace, at: Position) -> Formula:
         name = function_name(node_of(at.tensor))
         return Formula(f"{name}(…)", rf"\mathrm{{{name}}}(\dots)")
 
-    def derivative(self, trace: Trace, target: Place, source: Place, operand: int) -> Written:
+    def derivative(self, trace: Trace, target: Position, source: Position, operand: int) -> Written:
         return named(function_name(node_of(target.tensor))), {"a": trace.quantity(source)}
 
     def pairs(self, trace: Trace, tensor: Tensor, operand: int, sources: list[int],

@@ -13,9 +13,9 @@ import numpy as np
 
 from fastbp.graph.graph import Tensor
 from fastbp.views.explanations.op_table import account_of
-from fastbp.views.explanations.parts import Box, Column, Diagram, Edge, Path, edge_name
+from fastbp.views.explanations.parts import Box, Diagram, DiagramColumn, Edge, Path, edge_name
 from fastbp.views.explanations.symbols import Quantity
-from fastbp.views.explanations.trace import Place, Trace
+from fastbp.views.explanations.trace import Position, Trace
 
 # A layer of up to so many units is drawn whole; of a larger one, the second number of units.
 WHOLE, FOLDED = 6, 4
@@ -56,8 +56,8 @@ class _Drawing:
                 needed.setdefault(tensor, set()).add(int(element))
         self.elements = {t: self._shown(t, needed.get(self.box(t, 0).partition("-")[0], set())) for t in self.depths}
 
-    def place(self, tensor: Tensor, element: int) -> Place:
-        return Place(tensor, self.sample if tensor.rows else 0, element)
+    def place(self, tensor: Tensor, element: int) -> Position:
+        return Position(tensor, self.sample if tensor.rows else 0, element)
 
     def box(self, tensor: Tensor, element: int) -> str:
         return self.trace.box(self.place(tensor, element))
@@ -146,7 +146,7 @@ def build(trace: Trace, sample: int, paths: Iterable[Path], ends: Ends,
         for box, made_of in column:
             sources = before if made_of is None else [drawing.box(made_of, i) for i in drawing.elements[made_of]]
             edges += [Edge(s, box.id, local=links.get(edge_name(s, box.id, 0))) for s in sources]
-    return Diagram(tuple(Column(tuple(b), m) for b, m in columns), tuple(edges)), drawing.elements
+    return Diagram(tuple(DiagramColumn(tuple(b), m) for b, m in columns), tuple(edges)), drawing.elements
 
 
 def _depths(trace: Trace) -> dict[Tensor, int]:

@@ -25,11 +25,11 @@ from fastbp.views.explanations.explanation import Explanation
 from fastbp.views.explanations.names import Names
 from fastbp.views.explanations.op_table import account_of
 from fastbp.views.explanations.output_loss import Losses, WholeLoss
-from fastbp.views.explanations.parts import Check, Derivation, Diagram, Factor, Note, Path, Stage, Update, Use
+from fastbp.views.explanations.parts import Check, Derivation, Diagram, Factor, Note, ParameterUpdate, Path, Stage, Use
 from fastbp.views.explanations.paths import Paths, Route
 from fastbp.views.explanations.phrases import Language, language
 from fastbp.views.explanations.symbols import Quantity, Symbol
-from fastbp.views.explanations.trace import Place, Trace, node_of
+from fastbp.views.explanations.trace import Position, Trace, node_of
 from fastbp.views.explanations.written import factors, line, maps_of, parameter_factor
 from fastbp.views.gradcheck import CENTRAL_STEP, numerical_gradient
 
@@ -53,7 +53,7 @@ def explain(net: Executable, x: Any, y: Any, loss: Any, *, weight: str, lr: floa
     found = Explanation(
         Quantity(Symbol("E"), run.losses.total), asked.quantity, f"{name}[{', '.join(map(str, index))}]", gradient,
         uses, asked.use_count, asked.path_count(uses), run.given.rows, stages, asked.check(),
-        Update(float(lr), value, value - float(lr) * gradient), diagram, (), lang)
+        ParameterUpdate(float(lr), value, value - float(lr) * gradient), diagram, (), lang)
     return replace(found, notes=tuple(asked.notes(found))).shown(digits=digits)
 
 
@@ -105,13 +105,13 @@ class _Run:
                                        maps_of)
         return self._finders[key]
 
-    def flat(self, at: Place) -> int:
+    def flat(self, at: Position) -> int:
         """Return where an element stands among those that the search for paths counts."""
         return self.trace.flat(at) if self.mixed else at.index
 
-    def place(self, tensor: Tensor, element: int, sample: int) -> Place:
+    def place(self, tensor: Tensor, element: int, sample: int) -> Position:
         """Return the element that the search for paths counts so."""
-        return self.trace.place(tensor, element) if self.mixed else Place(tensor, sample, element)
+        return self.trace.place(tensor, element) if self.mixed else Position(tensor, sample, element)
 
     def gradient_of_own(self, name: str, index: tuple[int, ...]) -> tuple[float, str]:
         """Return what the network's own backend and dtype give, and which these are."""
@@ -184,7 +184,7 @@ class _Weight:
     def _use(self, flat: int, limit: int) -> Use:
         node, sample, position = self._part(flat)
         run = self.run
-        unit = Place(node.tensor, sample, node.units[position])
+        unit = Position(node.tensor, sample, node.units[position])
         local = parameter_factor(run.trace, unit, node.role, self.index, self.quantity,
                                  float(node.slopes[sample, position]))
         finder, element = run.finder(sample), run.flat(unit)
@@ -205,7 +205,7 @@ class _Weight:
         for node in self.nodes:
             rows = len(node.parts)
             samples = range(rows) if run.mixed else [max(uses[0].sample - 1, 0)]
-            found = sum(run.finder(s).count(node.tensor, run.flat(Place(node.tensor, s, u)))
+            found = sum(run.finder(s).count(node.tensor, run.flat(Position(node.tensor, s, u)))
                         for s in samples for u in node.units)
             total += found if run.mixed else found * rows
         return total
@@ -247,7 +247,7 @@ class _Weight:
         for tensor in self.run.graph.tensors:
             if tensor.node is not None and tensor not in trace.constants:
                 at = sample if tensor.rows else 0
-                lines = tuple(line(trace, Place(tensor, at, i)) for i in elements.get(tensor, []))
+                lines = tuple(line(trace, Position(tensor, at, i)) for i in elements.get(tensor, []))
                 label = f"{self.run.graph.names[tensor]}: {tensor.node.op.formula()}"
                 stages.append(Stage(label, lines, trace.size(tensor) - len(lines)))
         lines = self.run.losses.lines(sample)

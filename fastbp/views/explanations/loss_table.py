@@ -16,12 +16,12 @@ from fastbp.objectives.custom import CustomLoss
 from fastbp.objectives.losses import Loss
 from fastbp.views.explanations.rules import Rule, mean_of, six
 from fastbp.views.explanations.symbols import Quantity, Symbol
-from fastbp.views.explanations.trace import Place, Trace
+from fastbp.views.explanations.trace import Position, Trace
 
 Slope = Callable[[Any, int, float, float], Rule]
 """The derivative by one output: of the loss, the number of outputs, the target and the output."""
 
-Target = Callable[[Place], Quantity]
+Target = Callable[[Position], Quantity]
 """The target of an output."""
 
 
@@ -47,7 +47,7 @@ class LossAccount:
         text, latex = self.text.format(d=width, delta=delta), self.latex.format(d=width, delta=delta)
         return Rule(text.replace("1/1 · ", ""), latex.replace(r"\tfrac{1}{1} ", ""))
 
-    def derivative(self, loss: Loss, width: int, trace: Trace, at: Place, target: Target
+    def derivative(self, loss: Loss, width: int, trace: Trace, at: Position, target: Target
                    ) -> tuple[Rule, dict[str, Quantity]]:
         """Return ∂ℓ/∂o of one output."""
         o, t = trace.quantity(at), target(at)
@@ -62,7 +62,7 @@ class LossAccount:
 class Unwritten(LossAccount):
     """A loss that only its own code knows."""
 
-    def derivative(self, loss: Loss, width: int, trace: Trace, at: Place, target: Target
+    def derivative(self, loss: Loss, width: int, trace: Trace, at: Position, target: Target
                    ) -> tuple[Rule, dict[str, Quantity]]:
         return self.slope(loss, width, float("nan"), float("nan")), {"o": trace.quantity(at)}
 
@@ -80,7 +80,7 @@ class OfDecisions(LossAccount):
 class OfLogits(LossAccount):
     """A loss whose derivative holds the softmax of the outputs, @p."""
 
-    def derivative(self, loss: Loss, width: int, trace: Trace, at: Place, target: Target
+    def derivative(self, loss: Loss, width: int, trace: Trace, at: Position, target: Target
                    ) -> tuple[Rule, dict[str, Quantity]]:
         row = np.asarray(trace.values[at.tensor][at.sample], float).reshape(-1, width)[at.index // width]
         powers = np.exp(row - row.max())
@@ -91,11 +91,11 @@ class OfLogits(LossAccount):
 class OfMeanAndVariance(LossAccount):
     """A loss of outputs in two halves: means μ, @m, and log-variances s, @s."""
 
-    def derivative(self, loss: Loss, width: int, trace: Trace, at: Place, target: Target
+    def derivative(self, loss: Loss, width: int, trace: Trace, at: Position, target: Target
                    ) -> tuple[Rule, dict[str, Quantity]]:
         row, column = divmod(at.index, width)
         half = width // 2
-        mean, scale = (Place(at.tensor, at.sample, row * width + column % half + shift) for shift in (0, half))
+        mean, scale = (Position(at.tensor, at.sample, row * width + column % half + shift) for shift in (0, half))
         quantities = {"m": trace.quantity(mean), "s": trace.quantity(scale), "t": target(mean)}
         front, latex = mean_of(half)
         if column < half:

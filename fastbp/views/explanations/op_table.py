@@ -42,7 +42,7 @@ from fastbp.ops.upsample import UpsampleOp
 from fastbp.views.explanations.accounts import Account, Opaque
 from fastbp.views.explanations.pointwise import Given, Masked, Moved, OfTable, Pointwise
 from fastbp.views.explanations.rules import ONE, Rule, Rules, named, pieces, same, sided, six
-from fastbp.views.explanations.sums import Affine, Normalization, Reduced, Softmax
+from fastbp.views.explanations.sums import Affine, NormalizedGroup, Reduced, SoftmaxGroup
 from fastbp.views.explanations.symbols import number, superscript
 
 Values = tuple[float, ...]
@@ -168,11 +168,11 @@ ACCOUNTS: dict[type, Account] = {
         Rule("@a · tanh(ln(1 + e^(@a)))", r"@a \tanh(\ln(1 + e^{@a}))"),
         (named("Mish", "τ + @a · (1 − τ²) · σ(@a), τ = tanh(ln(1 + e^(@a)))",
                r"\tau + @a (1 - \tau^2)\, \sigma(@a), \; \tau = \tanh(\ln(1 + e^{@a}))"),)), "h"),
-    SoftmaxOp: Softmax("p"),
+    SoftmaxOp: SoftmaxGroup("p"),
     DropoutOp: Masked(_dropout, "d", ("dropout",)),
     # normalisations
-    BatchNormOp: Normalization("n", mixes_rows=True, notes=("mixed",)),
-    LayerNormOp: Normalization("n"),
+    BatchNormOp: NormalizedGroup("n", mixes_rows=True, notes=("mixed",)),
+    LayerNormOp: NormalizedGroup("n"),
     # elements in another place
     FlattenOp: Moved("f"),
     ConcatOp: Moved("c"),

@@ -16,7 +16,7 @@ from fastbp.views.explanations.loss_table import LossAccount, account_of
 from fastbp.views.explanations.parts import Box, Factor, Line, Note
 from fastbp.views.explanations.rules import ONE, Rule
 from fastbp.views.explanations.symbols import Formula, Quantity, Symbol
-from fastbp.views.explanations.trace import Place, Trace
+from fastbp.views.explanations.trace import Position, Trace
 
 # Outputs that a loss is written out for, one by one.
 _WRITTEN_OUT = 3
@@ -136,7 +136,7 @@ class Losses:
             return notes
         return [Note("mean" if self.outputs[0].is_mean else "weighted", {"rows": self.rows}), *notes]
 
-    def factors(self, at: Place) -> list[Factor]:
+    def factors(self, at: Position) -> list[Factor]:
         """Return what leads from E to an element of an output: the share of its row, and the slope of the loss."""
         k = self._trace.graph.outputs.index(at.tensor)
         output = self.outputs[k]
@@ -178,14 +178,14 @@ class Losses:
         formula = rule.formula(quantities)
         return Factor(Symbol("E"), symbol, share, formula, formula, "total", box)
 
-    def _slope(self, output: OutputLoss, at: Place, symbol: Symbol, box: str) -> Factor:
+    def _slope(self, output: OutputLoss, at: Position, symbol: Symbol, box: str) -> Factor:
         value = float(output.slopes[at.sample].flat[at.index])
         rule, quantities = output.account.derivative(output.loss, output.width, self._trace, at,
                                                      lambda place: self._target(output, place))
         return Factor(symbol, self._trace.quantity(at).symbol, value, rule.formula(quantities),
                       rule.spelled_out(quantities), box, self._trace.box(at))
 
-    def _target(self, output: OutputLoss, at: Place) -> Quantity:
+    def _target(self, output: OutputLoss, at: Position) -> Quantity:
         return self._trace.named(at, "t", output.target_of(at.sample, at.index))
 
     def _line(self, k: int, sample: int) -> Line:
@@ -196,7 +196,7 @@ class Losses:
         else:
             rule = account.expanded(output.width)
             for i in range(output.width):
-                at = Place(output.tensor, sample, i)
+                at = Position(output.tensor, sample, i)
                 quantities |= {f"o{i}": self._trace.quantity(at), f"t{i}": self._target(output, at)}
         value = float(output.values[sample].mean())
         return Line(Quantity(self._symbol(k, sample, 0), value), rule.formula(quantities), f"loss{k}")
@@ -227,7 +227,7 @@ class WholeLoss:
         """Return nothing: all there is to know stands in the graph."""
         return []
 
-    def factors(self, at: Place) -> list[Factor]:
+    def factors(self, at: Position) -> list[Factor]:
         """Return the factor of E by what a sample adds to it, if there are several."""
         if not self.is_sum:
             return []

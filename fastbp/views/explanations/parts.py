@@ -144,7 +144,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Update:
+class ParameterUpdate:
     """One step of gradient descent: after = before − lr · gradient."""
 
     lr: float
@@ -217,7 +217,7 @@ class Edge:
 
 
 @dataclass(frozen=True)
-class Column:
+class DiagramColumn:
     """Quantities of one depth; ``more`` are left out."""
 
     boxes: tuple[Box, ...]
@@ -228,7 +228,7 @@ class Column:
 class Diagram:
     """Columns from the inputs to the target, and the lines between."""
 
-    columns: tuple[Column, ...]
+    columns: tuple[DiagramColumn, ...]
     edges: tuple[Edge, ...]
 
     @property
@@ -257,7 +257,7 @@ class Derivation:
         The forward pass of the sample that is shown.
     check : Check
         The numerical gradient.
-    update : Update or None
+    update : ParameterUpdate or None
     diagram : Diagram
     notes : tuple of Note
     lang : {"en", "ko"}
@@ -275,7 +275,7 @@ class Derivation:
     sample_count: int
     forward: tuple[Stage, ...]
     check: Check
-    update: Update | None
+    update: ParameterUpdate | None
     diagram: Diagram
     notes: tuple[Note, ...] = ()
     lang: Language = "en"

@@ -33,7 +33,7 @@ from fastbp.views.explanations.trace import Trace
 
 
 @dataclass(frozen=True)
-class Step:
+class Link:
     """One factor of a path: the derivative of what comes next on the way to the loss by an element of a tensor.
 
     ``operand`` tells which operand of the next op the tensor is.
@@ -49,7 +49,7 @@ class Step:
 class Route:
     """A path from an element to the loss: steps away from the element, the last being the derivative of the loss."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[Link, ...]
 
     @property
     def product(self) -> float:
@@ -64,13 +64,13 @@ class _Visit:
     tensor: Tensor | None
     element: int
     log_product: float = 0.0
-    step: Step | None = None
+    step: Link | None = None
     before: _Visit | None = None
 
     def to(self, tensor: Tensor | None, element: int, derivative: float, operand: int = 0) -> _Visit:
         """Return the visit that follows by a derivative, of the operand of the next op that this one is."""
         assert self.tensor is not None
-        step = Step(self.tensor, self.element, derivative, operand)
+        step = Link(self.tensor, self.element, derivative, operand)
         total = self.log_product + _log(derivative)
         return _Visit(tensor, element, inf if total != total else total, step, self)
 

@@ -14,7 +14,7 @@ from fastbp.views.explanations.accounts import Account, Written, gradients_of, s
 from fastbp.views.explanations.local_maps import Elementwise, LocalMap, Sparse
 from fastbp.views.explanations.rules import ONE, Rule, Rules, same, six
 from fastbp.views.explanations.symbols import Formula, Quantity
-from fastbp.views.explanations.trace import Place, Trace, node_of
+from fastbp.views.explanations.trace import Position, Trace, node_of
 
 
 @dataclass(frozen=True)
@@ -34,20 +34,20 @@ class Pointwise(Account):
         dxs = gradients_of(node, ctx, np.ones_like(ctx.output))
         return [Elementwise(np.arange(some(dx, rows).size), some(dx, rows).ravel()) for dx in dxs]
 
-    def forward(self, trace: Trace, at: Place) -> Formula:
+    def forward(self, trace: Trace, at: Position) -> Formula:
         return self._rules(trace, at).forward.formula(self._quantities(trace, at))
 
-    def derivative(self, trace: Trace, target: Place, source: Place, operand: int) -> Written:
+    def derivative(self, trace: Trace, target: Position, source: Position, operand: int) -> Written:
         return self._rules(trace, target).derivatives[operand], self._quantities(trace, target)
 
-    def _rules(self, trace: Trace, at: Place) -> Rules:
+    def _rules(self, trace: Trace, at: Position) -> Rules:
         if isinstance(self.rules, Rules):
             return self.rules
         node = node_of(at.tensor)
         values = tuple(trace.quantity(part).value for part in trace.parts(at))
         return self.rules(node.op, values, tuple(t in trace.constants for t in node.inputs))
 
-    def _quantities(self, trace: Trace, at: Place) -> dict[str, Quantity]:
+    def _quantities(self, trace: Trace, at: Position) -> dict[str, Quantity]:
         return {letter: trace.quantity(part) for letter, part in zip("abcdefgh", trace.parts(at), strict=False)}
 
     def pairs(self, trace: Trace, tensor: Tensor, operand: int, sources: list[int],
@@ -89,7 +89,7 @@ class OfTable(Pointwise):
 class Masked(Pointwise):
     """A function of one operand and of a mask, @m: the slope that the backward rule has at the element."""
 
-    def _quantities(self, trace: Trace, at: Place) -> dict[str, Quantity]:
+    def _quantities(self, trace: Trace, at: Position) -> dict[str, Quantity]:
         ctx = trace.contexts[at.tensor]
         one = np.zeros_like(trace.values[at.tensor])
         one[at.sample].flat[at.index] = 1
@@ -134,7 +134,7 @@ class Moved(Account):
         plain = Context(training=ctx.training, inputs=tuple(places), rows=rows)
         return np.asarray(self.bare(node.op).forward(plain, *places))
 
-    def _origin(self, trace: Trace, at: Place) -> Place | None:
+    def _origin(self, trace: Trace, at: Position) -> Position | None:
         """Return which element of an input one of the output is; None for a constant."""
         node, ctx = node_of(at.tensor), trace.contexts[at.tensor]
         if at.tensor not in trace.cache:
@@ -147,13 +147,13 @@ class Moved(Account):
                 place -= x.size
         return None
 
-    def forward(self, trace: Trace, at: Place) -> Formula:
+    def forward(self, trace: Trace, at: Position) -> Formula:
         origin = self._origin(trace, at)
         if origin is None:
             return same(six(trace.quantity(at).value)).formula({})
         return Formula("@a", "@a", {"a": trace.quantity(origin)})
 
-    def derivative(self, trace: Trace, target: Place, source: Place, operand: int) -> Written:
+    def derivative(self, trace: Trace, target: Position, source: Position, operand: int) -> Written:
         return ONE, {}
 
     def pairs(self, trace: Trace, tensor: Tensor, operand: int, sources: list[int],
@@ -178,7 +178,7 @@ class Given(Account):
     def maps(self, node: Node, ctx: Context, rows: Array | None) -> list[LocalMap]:
         return []
 
-    def forward(self, trace: Trace, at: Place) -> Formula:
+    def forward(self, trace: Trace, at: Position) -> Formula:
         params = node_of(at.tensor).params
         if not params:
             return Formula(self.word, rf"\text{{{self.word}}}")
@@ -186,15 +186,15 @@ class Given(Account):
         index = tuple(int(i) for i in np.unravel_index(at.index, parameter.shape))
         return Formula("@w", "@w", {"w": trace.parameter(at.tensor, role, index)})
 
-    def derivative(self, trace: Trace, target: Place, source: Place, operand: int) -> Written:
+    def derivative(self, trace: Trace, target: Position, source: Position, operand: int) -> Written:
         raise AssertionError("nothing enters it")
 
     def parameter_slopes(self, trace: Trace, tensor: Tensor, role: str, index: tuple[int, ...]
                          ) -> tuple[Array, list[int]]:
         return np.ones((1, 1)), [int(np.ravel_multi_index(index, tensor.shape)) if index else 0]
 
-    def parameter_rule(self, trace: Trace, unit: Place, role: str, index: tuple[int, ...]
-                       ) -> tuple[Rule, dict[str, Quantity], Place | None]:
+    def parameter_rule(self, trace: Trace, unit: Position, role: str, index: tuple[int, ...]
+                       ) -> tuple[Rule, dict[str, Quantity], Position | None]:
         return ONE, {}, None
 
 

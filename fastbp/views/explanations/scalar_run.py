@@ -21,7 +21,7 @@ from fastbp.views.explanations.gradients import kink
 from fastbp.views.explanations.parts import Check, Path, Stage, Use
 from fastbp.views.explanations.paths import Paths
 from fastbp.views.explanations.symbols import Formula, Kind, Quantity, Symbol, number
-from fastbp.views.explanations.trace import Place, Trace
+from fastbp.views.explanations.trace import Position, Trace
 from fastbp.views.explanations.written import factors, line, maps_of
 from fastbp.views.gradcheck import CENTRAL_STEP, numerical_gradient
 
@@ -120,18 +120,18 @@ class ScalarRun:
         _distinct("explain", [p for p in self.parts if p.name])
         self.forward()
         trace = self._trace(self._backward())
-        source, target = (trace.quantity(Place(p.tensor, 0, 0)) for p in (variable, self.target))
+        source, target = (trace.quantity(Position(p.tensor, 0, 0)) for p in (variable, self.target))
         finder = Paths(trace, np.array([0]), {self.target.tensor: np.ones((1, 1))}, maps_of)
-        found = (factors(trace, route, [Place(step.tensor, 0, 0) for step in route.steps])
+        found = (factors(trace, route, [Position(step.tensor, 0, 0) for step in route.steps])
                  for route in finder.largest(variable.tensor, 0, terms))
         paths = tuple(Path(along) for along in found if along)
-        gradient = trace.gradient(Place(variable.tensor, 0, 0))
+        gradient = trace.gradient(Position(variable.tensor, 0, 0))
         paths_in_all = finder.count(variable.tensor, 0)
         diagram, _ = build(trace, 0, paths, [])
         reached = Quantity(source.symbol, gradient)
         use = Use(0, 0, "", gradient, paths, paths_in_all, reached, source.symbol, None)
         check = self._check(variable)
-        stages = tuple(Stage(str(trace.names.tensor(t, 0)), (line(trace, Place(t, 0, 0)),))
+        stages = tuple(Stage(str(trace.names.tensor(t, 0)), (line(trace, Position(t, 0, 0)),))
                        for t in self.graph.tensors if t.node is not None)
         return Explanation(target, source, "", gradient, (use,), 1, paths_in_all, 1, stages, check, None, diagram,
                            tuple(kink(check)))
@@ -203,7 +203,7 @@ class ScalarRun:
                    if p.name or not p.operands}
         for p in self.parts:
             if p.operands and (not p.name or p is self.target):
-                own = line(trace, Place(p.tensor, 0, 0)).formula
+                own = line(trace, Position(p.tensor, 0, 0)).formula
                 inside = {letter: Quantity(Symbol(written[part.tensor] if part.name or not part.operands else
                                                   _within(own, letter, written[part.tensor], kind), plain=True), 0.0)
                           for letter, part in zip(own.quantities, p.operands, strict=True)}

@@ -15,7 +15,7 @@ from fastbp.views.explanations.accounts import Account, Written, gradients_of, s
 from fastbp.views.explanations.local_maps import Dense, Elementwise, Grouped, LocalMap
 from fastbp.views.explanations.rules import ONE, Rule
 from fastbp.views.explanations.symbols import Formula, Quantity, Symbol
-from fastbp.views.explanations.trace import Place, Trace, node_of
+from fastbp.views.explanations.trace import Position, Trace, node_of
 
 # A sum of up to so many products is written out; of a longer one, the largest so many less one.
 SUM_TERMS = 4
@@ -44,7 +44,7 @@ class Reduced(Account):
         kept = tuple(1 if axis in op.axis else size for axis, size in enumerate(x.shape))
         return np.broadcast_to(np.arange(prod(kept)).reshape(kept), x.shape).ravel()
 
-    def forward(self, trace: Trace, at: Place) -> Formula:
+    def forward(self, trace: Trace, at: Position) -> Formula:
         node, ctx = node_of(at.tensor), trace.contexts[at.tensor]
         op: Any = node.op
         members = np.flatnonzero(self._targets(node, ctx.inputs[0]) == trace.flat(at))
@@ -65,7 +65,7 @@ class Reduced(Account):
         text, latex = (", ".join([*names, *[dots] * (len(chosen) < len(values))]) for dots in ("…", r"\dots"))
         return Formula(f"{op.function}({text})", rf"\{op.function}({latex})", quantities)
 
-    def derivative(self, trace: Trace, target: Place, source: Place, operand: int) -> Written:
+    def derivative(self, trace: Trace, target: Position, source: Position, operand: int) -> Written:
         node, ctx = node_of(target.tensor), trace.contexts[target.tensor]
         op: Any = node.op
         group = self._targets(node, ctx.inputs[0]) == trace.flat(target)
@@ -108,7 +108,7 @@ class Affine(Account):
     def maps(self, node: Node, ctx: Context, rows: Array | None) -> list[LocalMap]:
         return [Dense(ctx.params["weight"])]
 
-    def forward(self, trace: Trace, at: Place) -> Formula:
+    def forward(self, trace: Trace, at: Position) -> Formula:
         node = node_of(at.tensor)
         op: Any = node.op
         position, unit = divmod(at.index, op.out_features)
@@ -119,7 +119,7 @@ class Affine(Account):
         for k, i in enumerate(chosen):
             parts.append(f"@w{k} · @x{k}")
             quantities[f"w{k}"] = trace.parameter(at.tensor, "weight", (i, unit))
-            quantities[f"x{k}"] = trace.quantity(Place(node.inputs[0], at.sample, position * op.in_features + i))
+            quantities[f"x{k}"] = trace.quantity(Position(node.inputs[0], at.sample, position * op.in_features + i))
         if len(chosen) < len(products):
             parts.append("@rest")
             quantities["rest"] = _rest(products, chosen)
@@ -129,7 +129,7 @@ class Affine(Account):
         text = " + ".join(parts)
         return Formula(text, text.replace(" · ", r" \cdot "), quantities)
 
-    def derivative(self, trace: Trace, target: Place, source: Place, operand: int) -> Written:
+    def derivative(self, trace: Trace, target: Position, source: Position, operand: int) -> Written:
         return Rule("@w", "@w"), {"w": self.weight(trace, target, source)}
 
     def pairs(self, trace: Trace, tensor: Tensor, operand: int, sources: list[int],
@@ -137,7 +137,7 @@ class Affine(Account):
         op: Any = node_of(tensor).op
         return ((s, t) for t in targets for s in sources if s // op.in_features == t // op.out_features)
 
-    def weight(self, trace: Trace, target: Place, source: Place) -> Quantity:
+    def weight(self, trace: Trace, target: Position, source: Position) -> Quantity:
         op: Any = node_of(target.tensor).op
         return trace.parameter(target.tensor, "weight",
                                (source.index % op.in_features, target.index % op.out_features))
@@ -146,13 +146,13 @@ class Affine(Account):
                          ) -> tuple[Array, list[int]]:
         return _slopes(trace, tensor, role, index, trace.contexts[tensor].inputs[0])
 
-    def parameter_rule(self, trace: Trace, unit: Place, role: str, index: tuple[int, ...]
-                       ) -> tuple[Rule, dict[str, Quantity], Place | None]:
+    def parameter_rule(self, trace: Trace, unit: Position, role: str, index: tuple[int, ...]
+                       ) -> tuple[Rule, dict[str, Quantity], Position | None]:
         if role == "bias":
             return ONE, {}, None
         node = node_of(unit.tensor)
         op: Any = node.op
-        source = Place(node.inputs[0], unit.sample, unit.index // op.out_features * op.in_features + index[0])
+        source = Position(node.inputs[0], unit.sample, unit.index // op.out_features * op.in_features + index[0])
         return Rule("@a", "@a"), {"a": trace.quantity(source)}, source
 
 
@@ -184,7 +184,7 @@ class OfGroup(Account):
 
 
 @dataclass(frozen=True)
-class Softmax(OfGroup):
+class SoftmaxGroup(OfGroup):
     """∂y_c/∂x_i = y_c (δ_ic − y_i)."""
 
     def maps(self, node: Node, ctx: Context, rows: Array | None) -> list[LocalMap]:
@@ -192,18 +192,18 @@ class Softmax(OfGroup):
         y = some(ctx.output, rows).reshape(-1, ctx.output.shape[-1])
         return [_grouped(node.op, np.arange(y.size).reshape(y.shape), y, y[..., None], np.ones((*y.shape, 1)))]
 
-    def forward(self, trace: Trace, at: Place) -> Formula:
+    def forward(self, trace: Trace, at: Position) -> Formula:
         return Formula("softmax(@a)", r"\mathrm{softmax}(@a)", {"a": trace.quantity(trace.parts(at)[0])})
 
-    def derivative(self, trace: Trace, target: Place, source: Place, operand: int) -> Written:
+    def derivative(self, trace: Trace, target: Position, source: Position, operand: int) -> Written:
         if source.index == target.index:
             return Rule("@y(1 − @y)", "@y(1 - @y)"), {}
         return Rule("(−@y · @z)", r"(-@y \cdot @z)"), {
-            "z": trace.quantity(Place(target.tensor, source.sample, source.index))}
+            "z": trace.quantity(Position(target.tensor, source.sample, source.index))}
 
 
 @dataclass(frozen=True)
-class Normalization(OfGroup):
+class NormalizedGroup(OfGroup):
     """y_c = γ_c x̂_c + β_c, x̂ = (x − μ) r, r = 1/√(v + ε): ∂y_c/∂x_i = γ_c r (δ_ic − 1/n − x̂_i x̂_c/n).
 
     The n members of a group are those of one feature where rows are mixed, and the features of one row where not.
@@ -221,16 +221,16 @@ class Normalization(OfGroup):
         one_hat = np.stack([np.ones_like(hat), hat], axis=-1)
         return [_grouped(node.op, members, scale, one_hat / members.shape[1], one_hat)]
 
-    def forward(self, trace: Trace, at: Place) -> Formula:
+    def forward(self, trace: Trace, at: Position) -> Formula:
         feature = (at.index % at.tensor.shape[-1],)
-        source = trace.quantity(Place(node_of(at.tensor).inputs[0], at.sample, at.index))
+        source = trace.quantity(Position(node_of(at.tensor).inputs[0], at.sample, at.index))
         scale, x_hat = self._scale(trace, at), self._normalized(trace, at, at)
         mean = trace.named(at, "μ", source.value - x_hat.value / scale.value if scale.value else float("nan"))
         return Formula("@g · (@a − @m) · @s + @b", r"@g \cdot (@a - @m) \cdot @s + @b",
                        {"g": trace.parameter(at.tensor, "weight", feature),
                         "b": trace.parameter(at.tensor, "bias", feature), "a": source, "m": mean, "s": scale})
 
-    def derivative(self, trace: Trace, target: Place, source: Place, operand: int) -> Written:
+    def derivative(self, trace: Trace, target: Position, source: Position, operand: int) -> Written:
         features = target.tensor.shape[-1]
         n = trace.values[target.tensor].size // features if self.mixes_rows else features
         same = (source.sample, source.index) == (target.sample, target.index)
@@ -245,20 +245,20 @@ class Normalization(OfGroup):
                          ) -> tuple[Array, list[int]]:
         return _slopes(trace, tensor, role, index, trace.contexts[tensor].saved["x_hat"])
 
-    def parameter_rule(self, trace: Trace, unit: Place, role: str, index: tuple[int, ...]
-                       ) -> tuple[Rule, dict[str, Quantity], Place | None]:
+    def parameter_rule(self, trace: Trace, unit: Position, role: str, index: tuple[int, ...]
+                       ) -> tuple[Rule, dict[str, Quantity], Position | None]:
         if role == "bias":
             return ONE, {}, None
         return Rule("@a", "@a"), {"a": self._normalized(trace, unit, unit)}, None
 
-    def _scale(self, trace: Trace, at: Place) -> Quantity:
+    def _scale(self, trace: Trace, at: Position) -> Quantity:
         saved = trace.contexts[at.tensor].saved
         spread = np.broadcast_to(saved["rstd"], saved["x_hat"].shape)
         return trace.named(at, "r", float(spread[at.sample].flat[at.index]))
 
-    def _normalized(self, trace: Trace, target: Place, at: Place) -> Quantity:
+    def _normalized(self, trace: Trace, target: Position, at: Position) -> Quantity:
         """Return x̂ at an element, of the normalisation that makes the target."""
-        here = Place(target.tensor, at.sample, at.index)
+        here = Position(target.tensor, at.sample, at.index)
         return trace.named(here, "x̂", float(trace.contexts[target.tensor].saved["x_hat"][at.sample].flat[at.index]))
 
 

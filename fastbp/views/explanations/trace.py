@@ -29,7 +29,7 @@ class Naming(Protocol):
 
 
 @dataclass(frozen=True)
-class Place:
+class Position:
     """One element of a tensor: the sample (0 where the batch shares one array), and the place in the flat sample."""
 
     tensor: Tensor
@@ -74,34 +74,34 @@ class Trace:
         """Return how many elements a sample has, or the one array that the whole batch shares."""
         return int(self.values[tensor][0].size)
 
-    def here(self, tensor: Tensor, index: int) -> Place:
+    def here(self, tensor: Tensor, index: int) -> Position:
         """Return an element of the sample that is shown, or of the array that the batch shares."""
-        return Place(tensor, self.shown or 0 if tensor.rows else 0, index)
+        return Position(tensor, self.shown or 0 if tensor.rows else 0, index)
 
-    def flat(self, at: Place) -> int:
+    def flat(self, at: Position) -> int:
         """Return where an element stands in the whole array."""
         return at.sample * self.size(at.tensor) + at.index
 
-    def place(self, tensor: Tensor, element: int) -> Place:
+    def place(self, tensor: Tensor, element: int) -> Position:
         """Return the element that stands there in the whole array."""
-        return Place(tensor, *divmod(element, self.size(tensor)))
+        return Position(tensor, *divmod(element, self.size(tensor)))
 
-    def box(self, at: Place) -> str:
+    def box(self, at: Position) -> str:
         """Return what the diagram calls an element; "" for one of another sample than the one that is shown."""
         if self.shown is not None and at.tensor.rows and at.sample != self.shown:
             return ""
         return f"t{self._numbers[at.tensor]}-{at.index}"
 
-    def quantity(self, at: Place) -> Quantity:
+    def quantity(self, at: Position) -> Quantity:
         """Return the symbol and value of an element."""
         value = float(self.values[at.tensor][at.sample].flat[at.index])
         return Quantity(self.names.tensor(at.tensor, at.index, at.sample), value)
 
-    def named(self, at: Place, letter: str, value: float) -> Quantity:
+    def named(self, at: Position, letter: str, value: float) -> Quantity:
         """Return a quantity that belongs to an element, with a letter of its own: t₁ beside o₁."""
         return Quantity(self.names.alike(at.tensor, letter, at.index, at.sample), value)
 
-    def gradient(self, at: Place) -> float:
+    def gradient(self, at: Position) -> float:
         """Return ∂E/∂ of an element; 0 where none arrives."""
         if at.tensor not in self.gradients:
             return 0.0
@@ -112,7 +112,7 @@ class Trace:
         name = self.graph.parameter_name(node_of(tensor).params[role])
         return Quantity(self.names.parameter(name, index), float(self.contexts[tensor].params[role][index]))
 
-    def parts(self, at: Place) -> list[Place]:
+    def parts(self, at: Position) -> list[Position]:
         """Return the element of each input of a node that stands at the place of one of its output, as NumPy has it."""
         ctx, node = self.contexts[at.tensor], node_of(at.tensor)
         assert ctx.output is not None
@@ -120,7 +120,7 @@ class Trace:
         found = []
         for t, x in zip(node.inputs, ctx.inputs, strict=True):
             if x.shape == ctx.output.shape:
-                found.append(Place(t, at.sample, at.index))
+                found.append(Position(t, at.sample, at.index))
                 continue
             where = where or np.unravel_index(self.flat(at), ctx.output.shape)
             inside = [0 if size == 1 else i for i, size in zip(where[len(where) - x.ndim:], x.shape, strict=True)]

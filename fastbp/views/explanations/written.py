@@ -9,7 +9,7 @@ from fastbp.views.explanations.op_table import account_of
 from fastbp.views.explanations.parts import Factor, Line
 from fastbp.views.explanations.paths import Route
 from fastbp.views.explanations.symbols import Quantity
-from fastbp.views.explanations.trace import Place, Trace, node_of
+from fastbp.views.explanations.trace import Position, Trace, node_of
 
 
 def maps_of(node: Node, ctx: Context, rows: Array | None) -> list[LocalMap | None]:
@@ -24,12 +24,12 @@ def maps_of(node: Node, ctx: Context, rows: Array | None) -> list[LocalMap | Non
     return [local if has else None for has, local in zip(derived, maps, strict=True)]
 
 
-def line(trace: Trace, at: Place) -> Line:
+def line(trace: Trace, at: Position) -> Line:
     """Return the equation that an element is computed by."""
     return Line(trace.quantity(at), account_of(node_of(at.tensor).op).forward(trace, at), trace.box(at))
 
 
-def factor(trace: Trace, target: Place, source: Place, operand: int, value: float) -> Factor:
+def factor(trace: Trace, target: Position, source: Position, operand: int, value: float) -> Factor:
     """Return the factor ∂target/∂source, for the operand that the source is."""
     rule, extra = account_of(node_of(target.tensor).op).derivative(trace, target, source, operand)
     quantities = {"y": trace.quantity(target), **extra}
@@ -37,13 +37,13 @@ def factor(trace: Trace, target: Place, source: Place, operand: int, value: floa
                   rule.spelled_out(quantities), trace.box(target), trace.box(source), operand)
 
 
-def factors(trace: Trace, route: Route, places: list[Place]) -> tuple[Factor, ...]:
+def factors(trace: Trace, route: Route, places: list[Position]) -> tuple[Factor, ...]:
     """Return the factors between the elements of a route, from its end back to its beginning."""
     return tuple(factor(trace, places[k + 1], places[k], route.steps[k].operand, route.steps[k].derivative)
                  for k in reversed(range(len(places) - 1)))
 
 
-def parameter_factor(trace: Trace, unit: Place, role: str, index: tuple[int, ...], weight: Quantity,
+def parameter_factor(trace: Trace, unit: Position, role: str, index: tuple[int, ...], weight: Quantity,
                      value: float) -> Factor:
     """Return the factor ∂u/∂w of a unit by an entry of a parameter."""
     rule, quantities, source = account_of(node_of(unit.tensor).op).parameter_rule(trace, unit, role, index)
