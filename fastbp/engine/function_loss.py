@@ -84,7 +84,6 @@ class Objective:
     def train(self, data: Data, update: Update, order: Array | None, batch_size: int, learning_rates: Array,
               losses: Array, on_progress: Progress | None = None) -> None:
         """Take one step per mini-batch, as a backend does."""
-        self.memory.grads.flat[...] = 0         # of parameters that the loss does not depend on
         self.backend.train(self.data(data), update, order, batch_size, learning_rates, losses, on_progress)
 
     def release(self) -> None:

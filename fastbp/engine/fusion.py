@@ -20,7 +20,7 @@ from fastbp.graph.grad import back
 from fastbp.graph.graph import Graph, Node, Tensor
 from fastbp.graph.tensor import Symbol, apply
 from fastbp.ops.base import Array, Context, Native, Shape, Space, Work
-from fastbp.ops.expression import Expression
+from fastbp.ops.expression import Expression, sizes
 from fastbp.ops.linear import LinearBackOp, LinearOp
 from fastbp.ops.reduce import MatmulOp
 from fastbp.ops.sources import ConstantOp, FillOp, ParameterOp, RowsOp
@@ -189,7 +189,7 @@ class _Fusion:
         if s.rows or s.dtype != "real" or not self._is_trained(s):
             return s
         shape = s.shape[1:] if len(s.shape) > len(t.shape) else s.shape
-        return apply(BroadcastOp((-1, *(1,) * (len(t.shape) - len(shape)), *shape)), s)
+        return apply(BroadcastOp((-1, *(1,) * (len(t.shape) - len(shape)), *sizes(shape))), s)
 
     # ---- groups -----------------------------------------------------------------------------------------------------
 

@@ -77,6 +77,8 @@ class Lowering:
         self._python: dict[Tensor, PythonNode] = {}
         self._stages = 0
         self._index = graph.places
+        self._sizes = dict(purpose.trained) if purpose.trained is not None else {
+            name: prod(p.shape) for name, p in graph.parameters.items() if p.trainable}
         self._uses = self._find_uses()
         self._wants_grad = self._find_wanted()
         self._activated = self._find_activated()
@@ -113,7 +115,7 @@ class Lowering:
             if t.node is None:
                 needed = self.purpose.input_grads
             else:
-                needed = any(wanted[s] for s in t.node.inputs) or any(p.trainable for p in t.node.params.values())
+                needed = any(wanted[s] for s in t.node.inputs) or bool(self._trained(t))
             wanted[t] = needed and t in reached
         return wanted
 
@@ -372,15 +374,16 @@ class Lowering:
                 node.dp = [dp.get(role) for role in native.params]
             if not trained:
                 continue
-            if self.purpose.updates and t.node.op.updates and all(uses[n] == 1 for n in trained.values()):
+            if self.purpose.updates and t.node.op.updates and all(uses[n] == 1 and n in self._sizes
+                                                                  for n in trained.values()):
                 node.updates = True
                 updated.update(trained.values())
             self._unit_step(self.gradients, node, "gradient", "gradients")
         self.gradients += sorted(sums, key=lambda s: s.stage)
-        self.unreached = [n for n, p in self.graph.parameters.items() if p.trainable and n not in uses]
-        for name, p in self.graph.parameters.items():
-            if p.trainable and name not in updated:
-                update = PlanNode("update", {"update": Work(cost=0.5, units=prod(p.shape))},
+        self.unreached = [name for name in self._sizes if name not in uses]
+        for name, size in self._sizes.items():
+            if name not in updated:
+                update = PlanNode("update", {"update": Work(cost=0.5, units=size)},
                                   p=[NetworkArray("params", name)], dp=[NetworkArray("grads", name)])
                 self.updates.append(PlanStep(update, "update", "update"))
 
@@ -397,9 +400,10 @@ class Lowering:
         return part
 
     def _trained(self, t: Tensor) -> dict[str, str]:
-        """Return the names of the parameters that a node trains, by role."""
+        """Return the names of the parameters whose gradients a node makes, by role: all where one is wanted."""
         assert t.node is not None
-        return {r: self.graph.parameter_name(p) for r, p in t.node.params.items() if p.trainable}
+        names = {r: self.graph.parameter_name(p) for r, p in t.node.params.items() if p.trainable}
+        return names if any(name in self._sizes for name in names.values()) else {}
 
     @property
     def calls_back(self) -> bool:

@@ -24,7 +24,7 @@ from fastbp.engine.native import (
     isa,
     op_phases,
 )
-from fastbp.engine.plan_parts import Buffer, LossSpec, PlanStep, Purpose
+from fastbp.engine.plan_parts import Buffer, LossSpec, PlanStep, Purpose, Trained
 from fastbp.engine.reference import apply_update, first_bad_tensor, mini_batch
 from fastbp.graph.graph import Tensor
 from fastbp.graph.memory import Memory
@@ -120,7 +120,7 @@ class NativeBackend:
             return
         light = lr <= _tame_rate(update)
         with self._gate:
-            plan, self._stepping = self._update_plan(), None
+            plan, self._stepping = self._update_plan(update.trained(self._memory)), None
             status = plan.apply(update, lr, _TAME_GRADIENT[self._memory.dtype]) if light else Status.ERROR_GRADIENT
             if status == Status.ERROR_GRADIENT:
                 self._apply_carefully(plan, update, lr)
@@ -150,7 +150,8 @@ class NativeBackend:
         order = None if order is None else np.require(order, np.int64, ["C", "A"])
         n_rows = data.rows if order is None else order.shape[1]
         with self._gate:
-            plan = self._training_plan(data, not checked, min(n_rows, batch_size))
+            purpose = self._purpose(data, backward=True, updates=not checked, trained=update.trained(self._memory))
+            plan = self._training_plan(data, purpose, min(n_rows, batch_size))
             for name in plan.lowering.unreached:
                 self._memory.grads[name][...] = 0
             self._last = self._stepping = None
@@ -193,7 +194,7 @@ class NativeBackend:
     # ---- plans ------------------------------------------------------------------------------------------------------
 
     def _purpose(self, data: Data, *, backward: bool = False, input_grads: bool = False,
-                  updates: bool = False) -> Purpose:
+                  updates: bool = False, trained: Trained | None = None) -> Purpose:
         specs = []
         for loss, tensor, target in zip(data.losses, self._graph.outputs, data.targets, strict=True):
             kind: Kind = "int64" if target.dtype.kind == "i" else "real"
@@ -202,7 +203,7 @@ class NativeBackend:
                 _check_target(loss, tensor, target)
             specs.append(LossSpec(name, loss.native(tensor.shape, target), target.shape[1:], kind,
                                   loss if name == "python" else None))
-        return Purpose(tuple(specs), data.sample_weight is not None, backward, input_grads, updates)
+        return Purpose(tuple(specs), data.sample_weight is not None, backward, input_grads, updates, trained)
 
     def _plan(self, purpose: Purpose, rows: int) -> Plan:
         plan = self._plans.get(purpose)
@@ -211,21 +212,21 @@ class NativeBackend:
             plan = self._plans[purpose] = Plan(self._memory, low, max(rows, 1), _programs(low), self._gate)
         return plan
 
-    def _training_plan(self, data: Data, updates: bool, rows: int) -> Plan:
+    def _training_plan(self, data: Data, purpose: Purpose, rows: int) -> Plan:
         """Return a plan that is fed with the data. Training in pieces asks for the same one again and again."""
         plan = self._training
-        if plan is None or plan.fed is not data or plan.lowering.purpose.updates != updates or plan.capacity < rows:
+        if plan is None or plan.fed is not data or plan.lowering.purpose != purpose or plan.capacity < rows:
             self.release()
-            plan = self._training = self._plan(self._purpose(data, backward=True, updates=updates), rows)
+            plan = self._training = self._plan(purpose, rows)
             plan.feed(_sources(data), data)
         return plan
 
-    def _update_plan(self) -> Plan:
-        """Return a plan that can update all parameters from their gradients."""
+    def _update_plan(self, trained: Trained) -> Plan:
+        """Return a plan that can update parameters from their gradients."""
         for purpose, plan in self._plans.items():
-            if purpose.backward and not purpose.updates:
+            if purpose.backward and not purpose.updates and purpose.trained == trained:
                 return plan
-        return self._plan(Purpose(backward=True), 1)
+        return self._plan(Purpose(backward=True, trained=trained), 1)
 
     def _key(self, training: bool) -> int:
         """Return what the random numbers of a pass by hand are keyed by."""

@@ -168,6 +168,10 @@ class LossSpec:
     """The loss itself, where it is to be called back."""
 
 
+Trained = tuple[tuple[str, int], ...]
+"""Parameters that are trained, each with its number of elements."""
+
+
 @dataclass(frozen=True)
 class Purpose:
     """What a plan is for.
@@ -181,6 +185,8 @@ class Purpose:
     input_grads: bool = False
     updates: bool = False
     """Whether gradients may be used for an update as soon as they are there."""
+    trained: Trained | None = None
+    """The parameters whose gradients are wanted, those that the graph lacks too; None for all of the graph."""
 
 
 def groups(steps: Iterable[PlanStep]) -> list[tuple[PlanStep, int]]:

@@ -64,6 +64,8 @@ class Update:
         Limits for the norm of the whole gradient, and for each of its elements (applied first).
     step : int
         Updates done so far.
+    parameters : tuple of str or None
+        The parameters that it is about, where it is not about all.
     """
 
     optimizer: Optimizer
@@ -72,6 +74,7 @@ class Update:
     clip_norm: float | None = None
     clip_value: float | None = None
     step: int = 0
+    parameters: tuple[str, ...] | None = None
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # Arrays of a pickle may be read-only, as joblib maps them, or lie anywhere.
@@ -102,6 +105,11 @@ class Update:
         self.step += 1
         return None
 
+    def trained(self, memory: Memory) -> tuple[tuple[str, int], ...]:
+        """Return the parameters that are updated, each with its number of elements."""
+        return tuple((name, array.size) for name, array in memory.params.items()
+                     if any(s.offset <= memory.params.offsets[name] < s.offset + s.length for s in self.segments))
+
     def check(self, memory: Memory) -> None:
         """Raise ValueError unless all that is written has the right size and may be written."""
         names, params = self.optimizer.state_names, memory.params.flat
@@ -116,12 +124,16 @@ class Update:
                                  "made with trainable=False keep their parameters")
 
     def _clip(self, grads: Array) -> None:
+        """Limit the gradient of what is updated."""
+        parts = [grads[s.offset:s.offset + s.length] for s in self.segments]
         if self.clip_value is not None:
-            np.clip(grads, -self.clip_value, self.clip_value, out=grads)
+            for part in parts:
+                np.clip(part, -self.clip_value, self.clip_value, out=part)
         if self.clip_norm is not None:
-            norm = float(np.sqrt(np.sum(np.square(grads, dtype=np.float64))))
+            norm = float(np.sqrt(sum(np.sum(np.square(part, dtype=np.float64)) for part in parts)))
             if norm > self.clip_norm:
-                grads *= self.clip_norm / norm
+                for part in parts:
+                    part *= self.clip_norm / norm
 
 
 # What an optimizer in use is not looked up for again.
@@ -163,7 +175,7 @@ class Optimizer(Worded, ABC):
         self.lr = lr
         self.weight_decay = self._number("weight_decay", weight_decay)
         self.decay_bias = flag(type(self).__name__, "decay_bias", decay_bias)
-        self._updates: WeakKeyDictionary[Memory, Update] = WeakKeyDictionary()
+        self._updates: WeakKeyDictionary[Memory, dict[tuple[str, ...] | None, Update]] = WeakKeyDictionary()
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _SETTINGS and self.__dict__.get("_updates"):
@@ -213,19 +225,21 @@ class Optimizer(Worded, ABC):
         update = self.update_of(net)
         net._apply_update(update, float(self.lr.rates(update.step, 1)[0]))
 
-    def update_of(self, net: Trained) -> Update:
-        """Return what this optimizer remembers about a network; it begins with zeros."""
+    def update_of(self, net: Trained, parameters: tuple[str, ...] | None = None) -> Update:
+        """Return what this optimizer remembers about a network, or some parameters of it; it begins with zeros."""
         memory = getattr(net, "memory", None)
         if not isinstance(memory, Memory):
             raise TypeError(f"{type(self).__name__}: net is {net!r}; expected a network, such as fb.Sequential(…)")
-        if memory not in self._updates:
+        known = self._updates.setdefault(memory, {})
+        if parameters not in known:
             state = tuple(aligned_zeros(memory.params.flat.size, memory.dtype) for _ in self.state_names)
-            self._updates[memory] = Update(self, segments(memory, self.weight_decay, self.decay_bias), state)
-        return self._updates[memory]
+            stretches = segments(memory, self.weight_decay, self.decay_bias, parameters)
+            known[parameters] = Update(self, stretches, state, parameters=parameters)
+        return known[parameters]
 
     def remember(self, memory: Memory, update: Update) -> None:
         """Go on with what was remembered about a network elsewhere, such as before pickling."""
-        self._updates[memory] = update
+        self._updates.setdefault(memory, {})[update.parameters] = update
 
     def __getstate__(self) -> dict[str, Any]:
         # What is remembered belongs to networks of this process: a copy begins afresh.
@@ -248,11 +262,12 @@ class Optimizer(Worded, ABC):
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.hyperparameters().items())})"
 
 
-def segments(memory: Memory, weight_decay: float, decay_bias: bool) -> list[Segment]:
+def segments(memory: Memory, weight_decay: float, decay_bias: bool,
+             parameters: tuple[str, ...] | None = None) -> list[Segment]:
     """Return the stretches of a network's parameter vector that are trained, those decayed alike joined."""
     found: list[Segment] = []
     for name, parameter in memory.graph.parameters.items():
-        if not parameter.trainable:
+        if not parameter.trainable or (parameters is not None and name not in parameters):
             continue
         decay = weight_decay if decay_bias or len(parameter.shape) > 1 else 0.0
         offset, length = memory.params.offsets[name], memory.params[name].size

@@ -50,6 +50,8 @@ class TrainingState:
     history : sequence of dict
     callbacks : list of (str, dict)
         What callbacks remember, by class.
+    parameters : tuple of str or None
+        What is trained, if not all.
     """
 
     net: Network
@@ -61,6 +63,7 @@ class TrainingState:
     clip_value: float | None
     history: Sequence[Mapping[str, float]]
     callbacks: list[tuple[str, dict[str, Any]]]
+    parameters: tuple[str, ...] | None = None
 
 
 def save(state: TrainingState, path: Paths) -> None:
@@ -73,6 +76,7 @@ def save(state: TrainingState, path: Paths) -> None:
         "losses": [_describe_loss(loss) for loss in state.net._losses(state.loss)],
         "optimizer": _describe_optimizer(state.optimizer), "step": state.step,
         "clip_norm": state.clip_norm, "clip_value": state.clip_value,
+        **({} if state.parameters is None else {"parameters": list(state.parameters)}),
         "history": [{k: plain(f"history: {k}", v) for k, v in row.items()} for row in state.history],
         "callbacks": [c for c in callbacks if c["state"]]}}, tensors)
 
@@ -103,13 +107,25 @@ def load(path: Paths, loss: Any, optimizer: Optimizer | None, backend: BackendNa
         return TrainingState(
             net, loss, optimizer, d["step"].whole(), _arrays(net, optimizer, d, contents), clip_norm, clip_value,
             [_row(row) for row in d["history"].each()],
-            [(c["type"].text(), _put_back(c["state"].mapping(), contents.tensors)) for c in d["callbacks"].each()])
+            [(c["type"].text(), _put_back(c["state"].mapping(), contents.tensors)) for c in d["callbacks"].each()],
+            _parameters(net, d))
 
 
 def _limit(entry: Entry) -> float | None:
     if entry.value is None:
         return None
     return number("its description", entry.place, entry.value, "a number above 0", lambda v: v > 0)
+
+
+def _parameters(net: Network, d: Entry) -> tuple[str, ...] | None:
+    """Return the names of what is trained, if not all."""
+    if "parameters" not in d.mapping():
+        return None
+    names = tuple(name.text() for name in d["parameters"].each())
+    unknown = [name for name in names if name not in net.params]
+    if unknown or not names:
+        raise ValueError(f"it trains {', '.join(map(repr, unknown)) or 'nothing'}, which the network has not")
+    return names
 
 
 def _row(entry: Entry) -> dict[str, float]:

@@ -15,7 +15,7 @@ from warnings import warn
 
 import numpy as np
 
-from fastbp.core.checks import count, flag, number
+from fastbp.core.checks import count, flag, matching, number
 from fastbp.core.errors import DivergenceError, NonFiniteError
 from fastbp.engine.backend import Data, Progress
 from fastbp.engine.executable import BackendName
@@ -56,6 +56,10 @@ class Trainer:
         The gradient of all parameters together is scaled down to this Euclidean norm where it is longer.
     clip_value : float, optional
         Each element of the gradient is limited to ±this, before clip_norm.
+    parameters : str, sequence of str, or Network, optional
+        What is trained, if not all: names in ``net.params`` or patterns of them such as ``"encoder.*"``, or a network
+        over the same memory, such as ``net.part(…)`` or one that was called to make this one. All others stay as they
+        are, to the bit; no gradient is computed for them, and clip_norm is about those trained.
 
     Attributes
     ----------
@@ -89,7 +93,8 @@ class Trainer:
 
     def __init__(self, net: Network, loss: Any, optimizer: Optimizer, *,
                  metrics: Metric | Sequence[Metric] | Mapping[str, Metric] | None = None,
-                 clip_norm: float | None = None, clip_value: float | None = None) -> None:
+                 clip_norm: float | None = None, clip_value: float | None = None,
+                 parameters: str | Sequence[str] | Network | None = None) -> None:
         if not isinstance(net, Network):
             raise TypeError(f"Trainer: net is {net!r}; expected a network such as fb.Sequential(…)")
         if isinstance(optimizer, type) and issubclass(optimizer, Optimizer):
@@ -102,7 +107,7 @@ class Trainer:
         self.loss: Any = losses if isinstance(loss, list | tuple) else losses[0]
         self.metrics = named_metrics(metrics)
         self.clip_norm, self.clip_value = clip_norm, clip_value
-        self._update = optimizer.update_of(net)
+        self._update = optimizer.update_of(net, _part(net, parameters))
         self.history = History()
         self.stop = False
         self.callbacks: tuple[Callback, ...] = ()
@@ -338,7 +343,7 @@ class Trainer:
         from fastbp.training.checkpoint import load
         state = load(path, loss, optimizer, backend, layers)
         trainer = cls(state.net, state.loss, state.optimizer, metrics=metrics, clip_norm=state.clip_norm,
-                      clip_value=state.clip_value)
+                      clip_value=state.clip_value, parameters=state.parameters)
         trainer._restore(state)
         return trainer
 
@@ -347,7 +352,7 @@ class Trainer:
         update = self._update
         return TrainingState(self.net, self.loss, self.optimizer, update.step, tuple(update.state), self.clip_norm,
                              self.clip_value, list(self.history),
-                             [(type(c).__name__, c.state_dict()) for c in self.callbacks])
+                             [(type(c).__name__, c.state_dict()) for c in self.callbacks], update.parameters)
 
     def _restore(self, state: TrainingState) -> None:
         self._update.step = state.step
@@ -464,6 +469,25 @@ def _warn_of_probabilities(net: Network, losses: Sequence[Loss]) -> None:
         if (made_by, type(loss)) in _TWICE:
             warn(f"the network ends in {made_by}, and {type(loss).__name__} applies {made_by} itself: train without "
                  f"that last layer, and apply it to what net.predict returns", stacklevel=3)
+
+
+def _part(net: Network, parameters: str | Sequence[str] | Network | None) -> tuple[str, ...] | None:
+    """Return the names of what is trained; None for all."""
+    if parameters is None:
+        return None
+    if isinstance(parameters, Network):
+        theirs = {array.ctypes.data for array in parameters.params.values()}
+        found = tuple(name for name, array in net.params.items() if array.ctypes.data in theirs)
+        if len(found) < len(theirs):
+            raise ValueError("Trainer: parameters is a network that does not share its memory with net; expected "
+                             "net.part(…), or a network that was called on tensors to make net")
+    else:
+        found = matching("Trainer: parameters", parameters, net.params)
+    symbols = net.graph.parameters
+    if not any(symbols[name].trainable for name in found if name in symbols):
+        raise ValueError("Trainer: parameters has nothing that is trained; expected the name of at least one parameter "
+                         f"of a layer with trainable=True, not {parameters!r}")
+    return found
 
 
 def _limit(argument: str, value: float | None) -> float | None:

@@ -12,6 +12,7 @@ from regressions import by_steps, regression, snapshot
 import fastbp as fb
 
 each_backend = pytest.mark.parametrize("backend", backends())
+X4 = np.random.default_rng(0).standard_normal((20, 4))
 
 
 # ---- step -------------------------------------------------------------------------------------------------------
@@ -293,3 +294,82 @@ def test_repr():
     trainer, x, y = regression()
     trainer.fit(x, y, epochs=2)
     assert repr(trainer) == f"Trainer({trainer.net!r}, loss=MSE(), optimizer={trainer.optimizer!r}, 2 epochs done)"
+
+
+def two_heads(backend: str) -> fb.Network:
+    x = fb.Input(4)
+    body = fb.Tanh()(fb.Linear(4, 6, name="body")(x))
+    return fb.Network(x, (fb.Linear(6, 2, name="a")(body), fb.Linear(6, 3, name="b")(body)), seed=0, dtype="float64",
+                      backend=backend)
+
+
+OPTIMIZERS = [lambda: fb.SGD(0.1, momentum=0.9, weight_decay=0.1), lambda: fb.AdamW(0.1), lambda: fb.Lion(0.1, weight_decay=0.1)]
+
+
+@pytest.mark.parametrize("limits", [{}, {"clip_norm": 0.05}, {"clip_value": 0.01}])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_parameters_that_a_function_does_not_reach_decay_all_the_same(optimizer, limits) -> None:
+    ended = []
+    for backend in ("native", "reference"):
+        net = two_heads(backend)
+        before = net.params["b.weight"].copy()
+        fb.Trainer(net, lambda a, b, y: np.mean(np.square(a - y)), optimizer(), **limits).fit(
+            X4, (X4[:, :2],), epochs=2, batch_size=8, progress=False)
+        assert not np.allclose(net.params["b.weight"], before, rtol=1e-3)
+        ended.append(net.params.flat.copy())
+    np.testing.assert_allclose(*ended, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("limits", [{}, {"clip_norm": 0.05}])
+@pytest.mark.parametrize("loss", [(fb.MSE(), fb.MSE()), lambda a, b, y, z: np.mean((a - y) ** 2) + np.mean((b - z)**2)])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_training_a_part(optimizer, loss, limits) -> None:
+    y = (X4[:, :2], X4[:, :3])
+    for parameters, trained in (("a.*", {"a.weight", "a.bias"}), (["b.bias", "body.weight"], {"b.bias", "body.weight"})):
+        ended = []
+        for backend in ("native", "reference"):
+            net = two_heads(backend)
+            before = net.state_dict()
+            trainer = fb.Trainer(net, loss, optimizer(), parameters=parameters, **limits)
+            trainer.fit(X4, y, epochs=2, batch_size=8, progress=False)
+            trainer.step(X4, y)
+            changed = {n for n, p in net.params.items() if not np.array_equal(p, before[n])}
+            assert changed == trained
+            ended.append(net.params.flat.copy())
+        np.testing.assert_allclose(*ended, rtol=1e-11, atol=1e-13)
+
+
+def test_training_a_network_within_another() -> None:
+    for backend in ("native", "reference"):
+        generator = fb.Sequential(fb.Linear(4, 4), seed=0, backend=backend)
+        critic = fb.Sequential(fb.Linear(4, 8), fb.Tanh(), fb.Linear(8, 1), seed=1, backend=backend)
+        x = fb.Input(4)
+        both = fb.Network(x, critic(generator(x)), backend=backend)
+        before = critic.state_dict(), generator.state_dict()
+        fb.Trainer(both, fb.MSE(), fb.AdamW(0.1), parameters=generator).step(X4, X4[:, :1])
+        assert all(np.array_equal(a, before[0][n]) for n, a in critic.params.items())
+        assert not any(np.array_equal(a, before[1][n]) for n, a in generator.params.items())
+
+
+def test_an_optimizer_remembers_each_part_by_itself(tmp_path) -> None:
+    net, adam = two_heads("native"), fb.Adam(0.01)
+    loss, y = (fb.MSE(), fb.MSE()), (X4[:, :2], X4[:, :3])
+    first, second = (fb.Trainer(net, loss, adam, parameters=p) for p in ("a.*", "b.*"))
+    first.fit(X4, y, epochs=2, progress=False)
+    assert (first.update.step, second.update.step) == (2, 0)
+    first.save_checkpoint(tmp_path / "run")
+    resumed = fb.Trainer.resume(tmp_path / "run")
+    for trainer in (first, resumed):
+        trainer.fit(X4, y, epochs=1, progress=False)
+    np.testing.assert_array_equal(resumed.net.params.flat, net.params.flat)
+
+
+@pytest.mark.parametrize(("parameters", "message"), [
+    ("c.*", r"Trainer: parameters: 'c\.\*' fits none of 'body\.weight'"),
+    ([], "has nothing that is trained"),
+    ([3], "holds 3; expected names"),
+    (fb.Sequential(fb.Linear(4, 1)), "does not share its memory"),
+])
+def test_parameters_that_there_are_not(parameters, message) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        fb.Trainer(two_heads("reference"), (fb.MSE(), fb.MSE()), fb.Adam(), parameters=parameters)
