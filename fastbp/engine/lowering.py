@@ -148,8 +148,7 @@ class Lowering:
             if out is not t:
                 self._apply_activation(node, t, out)
             if t.node.op.calls_back:
-                key = self._index.get(t.node.key or t, node.id)
-                self._python[t] = PythonNode(t, key, node.x, self.values[t], self._names_of(t.node),
+                self._python[t] = PythonNode(t, node.id, node.x, self.values[t], self._names_of(t.node),
                                              self._compute_dtype)
                 node.call = self._python[t].forward
                 self._unit_step(self.forward, node, "call")
@@ -170,7 +169,7 @@ class Lowering:
     def _node(self, t: Tensor, node: Node) -> PlanNode:
         x = [self.values[s] for s in node.inputs]
         if node.op.calls_back:
-            return PlanNode(node.op.name, {"call": Work()}, x=x, id=self._index[t])
+            return PlanNode(node.op.name, {"call": Work()}, x=x, id=self.graph.draws_at(t))
         native = node.op.native(*(s.shape for s in node.inputs))
         bf16 = node.op.rounds(self._compute_dtype)
         return PlanNode(
@@ -179,7 +178,7 @@ class Lowering:
             p=[self._array("params", node.params.get(r)) for r in native.params],
             buffers=[self._array("buffers", node.buffers.get(r)) for r in native.buffers],
             saves=[Buffer.of(s) if self.purpose.backward or not s.backward_only else None for s in native.saves],
-            scratch=native.scratch, id=self._index[t])
+            scratch=native.scratch, id=self.graph.draws_at(t))
 
     def _work(self, op: str, native: Native, elements: int, factor: float = 1.0) -> Mapping[str, Work]:
         """Return what the phases of an op have to do, also those of which it says nothing."""

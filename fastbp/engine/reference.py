@@ -35,14 +35,14 @@ class ReferenceBackend:
     def _forward(self, inputs: Sequence[Array], training: bool, key: int) -> tuple[Array, ...]:
         values: dict[Tensor, Array] = dict(zip(self._graph.inputs, inputs, strict=True))
         contexts: dict[Tensor, Context] = {}
-        rows, places = len(inputs[0]), self._graph.places
+        rows = len(inputs[0])
         with np.errstate(all="ignore"):
-            for index, tensor in enumerate(self._graph.tensors):
+            for tensor in self._graph.tensors:
                 node = tensor.node
                 if node is None:
                     continue
                 ctx = Context(training, tuple(values[t] for t in node.inputs), seed=self._memory.seed,
-                              step=key, node=index if node.key is None else places.get(node.key, index),
+                              step=key, node=self._graph.draws_at(tensor),
                               compute_dtype=self._memory.compute_dtype, rows=rows, dtype=self._memory.dtype,
                               params=self._named(node.params, self._memory.params),
                               buffers=self._named(node.buffers, self._memory.buffers))

@@ -53,7 +53,7 @@ class Walk:
             if node is not None:
                 self._steps.append(_Done(
                     rule_of(node.op), place, tuple(places[t] for t in node.inputs),
-                    place if node.key is None else places.get(node.key, place),
+                    graph.draws_at(tensor),
                     {role: arrays[p] for role, p in node.params.items()},
                     {role: arrays[p] for role, p in node.buffers.items()},
                     {role: grads[p] for role, p in node.params.items() if p in grads}))

@@ -161,7 +161,7 @@ def _of_inputs(t: Tensor, node: Node, dy: Symbol, wanted: set[Tensor],
         if dx is not None:
             symbol = Symbol(as_tensor(dx))
             if isinstance(node.op, DropoutOp) and symbol.tensor.node is not None:
-                symbol.tensor.node.key = node.key or t
+                symbol.tensor.node.key = t if node.key is None else node.key
             found.append((source, symbol))
     return found
 

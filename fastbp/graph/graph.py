@@ -74,6 +74,14 @@ class Graph:
         """Return the full name, such as ``"0.weight"``."""
         return self._name_of_parameter[parameter]
 
+    def draws_at(self, tensor: Tensor) -> int:
+        """Return what keys the random numbers of a node: the place of whose they are, be it in the graph or not."""
+        key = None if tensor.node is None else tensor.node.key
+        if key is None:
+            return self.places[tensor]
+        return self.places[key] if key in self.places else min(
+            self.places[t] for t in self.tensors if t.node is not None and t.node.key is key)
+
     def has(self, parameter: Parameter) -> bool:
         """Whether a parameter or buffer is one of the graph's."""
         return parameter in self._name_of_parameter

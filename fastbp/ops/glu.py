@@ -18,7 +18,7 @@ from typing import ClassVar
 import numpy as np
 
 from fastbp.ops.base import Array, Context, Native, Op, Shape, rows_and_features
-from fastbp.ops.special import sigmoid
+from fastbp.ops.scalar import sigmoid
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,11 @@ class _GatedOp(Op):
     def backward(self, ctx: Context, dy: Array) -> tuple[tuple[Array, ...], dict[str, Array]]:
         by_a, by_b = self.derivatives(*np.split(ctx.inputs[0], 2, axis=-1))
         return (np.concatenate([dy * by_a, dy * by_b], axis=-1),), {}
+
+    def gradient(self, which: int, dy: Array, y: Array, *xs: Array, **params: Array) -> Array:
+        a, b = np.split(xs[0], 2, axis=-1)
+        by_a, by_b = self.derivatives(a, b)
+        return np.concatenate([dy * by_a, dy * by_b], axis=-1)
 
     def native(self, *shapes: Shape) -> Native:
         rows, features = rows_and_features(shapes[0])

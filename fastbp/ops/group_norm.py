@@ -58,9 +58,17 @@ class GroupNormOp(Op):
         return (dx.reshape(dy.shape),), {"weight": (dy * x_hat.reshape(dy.shape)).sum(axis=axes),
                                          "bias": dy.sum(axis=axes)}
 
+    def gradient(self, which: int, dy: Array, y: Array, *xs: Array, **params: Array) -> Array:
+        x = self._groups(xs[0])
+        deviation = x - x.mean(axis=(1, 3), keepdims=True)
+        rstd = 1 / np.sqrt(np.square(deviation).mean(axis=(1, 3), keepdims=True) + self.eps)
+        x_hat, g = deviation * rstd, self._groups(dy * params["weight"])
+        dx = rstd * (g - g.mean(axis=(1, 3), keepdims=True) - x_hat * (g * x_hat).mean(axis=(1, 3), keepdims=True))
+        return np.reshape(dx, xs[0].shape)
+
     def _groups(self, x: Array) -> Array:
         """Return (B, positions, groups, C / groups)."""
-        return x.reshape(len(x), prod(x.shape[1:-1]), self.num_groups, self.features // self.num_groups)
+        return x.reshape(x.shape[0], prod(x.shape[1:-1]), self.num_groups, self.features // self.num_groups)
 
     def native(self, *shapes: Shape) -> Native:
         (shape,) = shapes

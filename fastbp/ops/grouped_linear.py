@@ -51,6 +51,10 @@ class GroupedLinearOp(Op):
             dparams["bias"] = flat.sum(axis=0)
         return (dx,), dparams
 
+    def gradient(self, which: int, dy: Array, y: Array, *xs: Array, **params: Array) -> Array:
+        dx: Array = np.matmul(dy[..., None, :], np.swapaxes(params["weight"], -1, -2))[..., 0, :]
+        return dx
+
     def native(self, *shapes: Shape) -> Native:
         repeats, elements = prod(shapes[0][:-2]), self.in_features * self.out_features
         row = Work(cost=0.012 * repeats * self.groups * elements + 2)

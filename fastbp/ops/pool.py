@@ -146,6 +146,11 @@ class GlobalAvgPoolOp(Op):
         dx = (dy / prod(between)).astype(dy.dtype).reshape(len(dy), *(1 for _ in between), -1)
         return (np.broadcast_to(dx, x.shape),), {}
 
+    def gradient(self, which: int, dy: Array, y: Array, *xs: Array, **params: Array) -> Array:
+        between = xs[0].shape[1:-1]
+        dx = np.expand_dims(dy / prod(between), tuple(range(1, 1 + len(between))))
+        return np.broadcast_to(dx, xs[0].shape)
+
     def native(self, *shapes: Shape) -> Native:
         row = Work(cost=0.5 * prod(shapes[0]))
         return Native(dims=(prod(shapes[0][:-1]), shapes[0][-1]), work={"forward": row, "backward": row})

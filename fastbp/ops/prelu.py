@@ -42,6 +42,9 @@ class PReLUOp(Op):
         dweight = d if self.num_parameters > 1 or len(d) == 1 else d.sum(keepdims=True)
         return (np.where(x > 0, dy, ctx.params["weight"] * dy),), {"weight": dweight}
 
+    def gradient(self, which: int, dy: Array, y: Array, *xs: Array, **params: Array) -> Array:
+        return np.where(xs[0] > 0, dy, params["weight"] * dy)
+
     def native(self, *shapes: Shape) -> Native:
         groups, features = rows_and_features(shapes[0])
         unit = Work(per_row=groups * features / self.num_parameters, units=self.num_parameters)

@@ -39,6 +39,9 @@ class ReshapeOp(Op):
     def backward(self, ctx: Context, dy: Array) -> tuple[tuple[Array, ...], dict[str, Array]]:
         return (dy.reshape(ctx.inputs[0].shape),), {}
 
+    def gradient(self, which: int, dy: Array, y: Array, *xs: Array, **params: Array) -> Array:
+        return np.reshape(dy, xs[0].shape)
+
     def formula(self) -> str:
         return f"y = x under the shape {('B', *self.shape)}".replace("'", "")
 
@@ -62,6 +65,9 @@ class PermuteOp(Op):
 
     def backward(self, ctx: Context, dy: Array) -> tuple[tuple[Array, ...], dict[str, Array]]:
         return (np.ascontiguousarray(dy.transpose(0, *(1 + int(i) for i in np.argsort(self.dims)))),), {}
+
+    def gradient(self, which: int, dy: Array, y: Array, *xs: Array, **params: Array) -> Array:
+        return np.transpose(dy, (0, *(1 + int(i) for i in np.argsort(self.dims))))
 
     def native(self, *shapes: Shape) -> Native:
         (shape,) = shapes

@@ -52,6 +52,13 @@ class RMSNormOp(Op):
         dx = rstd * (g - x_hat * (g * x_hat).mean(axis=-1, keepdims=True))
         return (dx,), {"weight": (dy * x_hat).sum(axis=tuple(range(dy.ndim - 1)))}
 
+    def gradient(self, which: int, dy: Array, y: Array, *xs: Array, **params: Array) -> Array:
+        (x,) = xs
+        rstd = 1 / np.sqrt(np.square(x).mean(axis=-1, keepdims=True) + self.eps)
+        x_hat, g = x * rstd, dy * params["weight"]
+        dx: Array = rstd * (g - x_hat * (g * x_hat).mean(axis=-1, keepdims=True))
+        return dx
+
     def native(self, *shapes: Shape) -> Native:
         groups, features = rows_and_features(shapes[0])
         return Native(dims=(groups, features), attrs=(self.eps,), params=("weight",),

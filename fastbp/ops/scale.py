@@ -50,6 +50,10 @@ class ScaleOp(Op):
         groups = tuple(range(dy.ndim - weight.ndim))
         return (dy * weight,), {"weight": np.asarray((dy * x).sum(axis=groups))}
 
+    def gradient(self, which: int, dy: Array, y: Array, *xs: Array, **params: Array) -> Array:
+        dx = dy * params["weight"]
+        return dx.sum(axis=1) if self.members else dx
+
     def native(self, *shapes: Shape) -> Native:
         size, members = prod(self.features), self.members or 1
         elements = members * size

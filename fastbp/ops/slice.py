@@ -40,6 +40,11 @@ class SliceOp(Op):
         dx[self._at()] = dy
         return (dx,), {}
 
+    def gradient(self, which: int, dy: Array, y: Array, *xs: Array, **params: Array) -> Array:
+        x = xs[0]
+        before, after = self.start, x.shape[self.axis] - self.stop
+        return np.pad(dy, [(before, after) if axis == self.axis else (0, 0) for axis in range(x.ndim)])
+
     def native(self, *shapes: Shape) -> Native:
         (shape,) = shapes
         inner = prod(shape[self.axis:])

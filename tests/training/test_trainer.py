@@ -303,7 +303,8 @@ def two_heads(backend: str) -> fb.Network:
                       backend=backend)
 
 
-OPTIMIZERS = [lambda: fb.SGD(0.1, momentum=0.9, weight_decay=0.1), lambda: fb.AdamW(0.1), lambda: fb.Lion(0.1, weight_decay=0.1)]
+OPTIMIZERS = [lambda: fb.SGD(0.1, momentum=0.9, weight_decay=0.1), lambda: fb.AdamW(0.1),
+              lambda: fb.Lion(0.1, weight_decay=0.1)]
 
 
 @pytest.mark.parametrize("limits", [{}, {"clip_norm": 0.05}, {"clip_value": 0.01}])
@@ -325,7 +326,8 @@ def test_parameters_that_a_function_does_not_reach_decay_all_the_same(optimizer,
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_training_a_part(optimizer, loss, limits) -> None:
     y = (X4[:, :2], X4[:, :3])
-    for parameters, trained in (("a.*", {"a.weight", "a.bias"}), (["b.bias", "body.weight"], {"b.bias", "body.weight"})):
+    for parameters, trained in (("a.*", {"a.weight", "a.bias"}),
+                                (["b.bias", "body.weight"], {"b.bias", "body.weight"})):
         ended = []
         for backend in ("native", "reference"):
             net = two_heads(backend)
