@@ -22,6 +22,21 @@ def data(*shapes: tuple[int, ...], low: float = -2.0, high: float = 2.0, seed: i
     return [rng.uniform(low, high, (ROWS, *s)) for s in shapes]
 
 
+def in_place(x: Any) -> Any:
+    y = 0.0
+    for i in range(4):
+        y += x[:, i] * x[:, 0]
+    y *= x[:, 1]
+    y -= 2.0
+    y /= 3.0
+    return y
+
+
+def own_pair(x: Any) -> Any:
+    i = S.arange(x.shape[0])
+    return i[:, None] == i[None]
+
+
 S = fb.special
 ONE = ((4,),)
 CASES: dict[str, tuple[Callable[..., Any], tuple[tuple[int, ...], ...], tuple[float, float]]] = {}
@@ -66,6 +81,19 @@ for name in ("sum", "mean", "max", "min", "prod", "var", "std"):
         case(f"{name} over the rows", lambda x, f=f: x * f(x, axis=0) + f(x, axis=0, keepdims=True) ** 2, ((2, 3),),
              0.5, 2.0)
         case(f"method {name}", lambda x, n=name: x * getattr(x, n)(axis=-1, keepdims=True), ((2, 3),))
+for axis in (0, (0, 1), None):
+    case(f"prod over {axis}", lambda x, a=axis: x * np.prod(x, axis=a) + x.prod(axis=a, keepdims=True) ** 2, ((3,),),
+         0.5, 1.5)
+case("prod over the rows where a factor is 0", lambda x: x * np.prod(x - x[0], axis=0))
+case("amax, amin", lambda x: np.amax(x, axis=1) * np.amin(x, axis=-1))
+case("average", lambda x: np.average(x * x, axis=1) + np.average(x, axis=-1, weights=[1.0, 2.0, 3.0, 4.0])
+     + np.average(x, weights=np.abs(x)))
+for order in (None, 2, 1, np.inf):
+    case(f"norm of order {order}", lambda x, o=order: x * np.linalg.norm(x, o, axis=-1, keepdims=True))
+case("norm of all", lambda x: x * np.linalg.norm(x) / (1 + np.linalg.norm(x, axis=(0, 1))))
+case("round", lambda x: x * np.round(x) + x * np.round(0.1 * x, 1), low=0.6, high=1.4)
+case("added in place", lambda x: in_place(x))
+case("outer", lambda x: np.outer(x[:, 0], x[0]) * x)
 case("var with ddof", lambda x: x * np.var(x, axis=0, ddof=1) + x.std(axis=-1, ddof=1, keepdims=True))
 case("prod where a factor is 0", lambda x: np.prod(np.concatenate([x, 0.0 * x[:, :1]], axis=1), axis=1))
 case("normalised over the batch", lambda x: (x - x.mean()) / x.std())
@@ -84,6 +112,18 @@ case("einsum", lambda a, b: np.einsum("bi,bj->bij", a, b), ((3,), (4,)))
 case("einsum over the rows", lambda a, b: a @ np.einsum("bi,bj->ij", a, b), ((3,), (4,)))
 case("einsum, alone", lambda a, b: np.einsum("bij,bk->bi", a, b), ((3, 2), (4,)))
 case("einsum of one", lambda a: np.einsum("bij->bji", a) ** 2, ((3, 2),))
+case("einsum with dots", lambda a, b: np.einsum("...i,...i->...", a, b) * np.einsum("...i,...i", a, a),
+     ((3,), (3,)))
+case("hstack, array_split", lambda a, b: np.hstack([a, b])[:, 1:] * np.array_split(a, 2, axis=1)[0][:, :1],
+     ((3,), (2,)))
+case("roll, repeat", lambda x: np.roll(x, 1, axis=-1) * x + np.repeat(x, 2, axis=1)[:, 1:5] * np.roll(x, -2, axis=1))
+for mode in ("edge", "reflect", "wrap", "symmetric"):
+    case(f"pad by {mode}", lambda x, m=mode: np.pad(x, ((0, 0), (1, 2)), mode=m) ** 2)
+case("take one", lambda x: np.take(x, 1, axis=-1) * x.take(-1, axis=1))
+case("take in a square", lambda x: np.take(x, [[0, -1], [2, 2]], axis=1) ** 2)
+case("take rows", lambda x: np.take(x, [0, 1, 1, -1], axis=0)[0] * x)
+case("take of a table", lambda x: S.take(np.arange(8.0).reshape(4, 2), np.argmax(x, axis=1)) * x[:, :2])
+case("pairs of rows, without their own", lambda x: np.sum(np.where(own_pair(x), 0.0, np.exp(0.1 * x @ x.T)), axis=1))
 case("concatenate", lambda a, b: np.concatenate([a, b * b, a], axis=-1), ((3,), (2,)))
 case("stack", lambda a, b: np.stack([a, b, a * b], axis=1), ((3,), (3,)))
 case("split", lambda x: np.split(x, 2, axis=1)[0] * np.split(x, [1, 3], axis=-1)[1])

@@ -63,6 +63,36 @@ METHODS = {
     "zero_grad": "nothing to call: gradients are overwritten, unless accumulate=True is given",
 }
 
+TENSOR_METHODS = {
+    "abs": "np.abs(x)",
+    "argsort": "an order of integers as a target, with np.take_along_axis",
+    "backward": "fb.grad(y, x), or give the function to fb.Trainer as its loss",
+    "bmm": "x @ y",
+    "clamp": "np.clip(x, low, high)",
+    "detach": "fb.stop_gradient(x)",
+    "dim": "x.ndim",
+    "double": "x alone: how wide numbers are is the network's",
+    "float": "x alone: how wide numbers are is the network's",
+    "gather": "np.take_along_axis(x, indices, axis)",
+    "grad": "fb.grad(y, x)",
+    "log_softmax": "fb.special.log_softmax(x, axis=-1)",
+    "logsumexp": "fb.special.logsumexp(x, axis=-1)",
+    "mm": "x @ y",
+    "norm": "np.linalg.norm(x, axis=-1)",
+    "numpy": "x alone: its numbers are not known while a function is traced",
+    "permute": "np.transpose(x, axes)",
+    "pow": "x ** n",
+    "relu": "np.maximum(x, 0)",
+    "requires_grad": "fb.stop_gradient(x) where there is to be none",
+    "sigmoid": "fb.special.sigmoid(x)",
+    "softmax": "fb.special.softmax(x, axis=-1)",
+    "sort": "np.max(x, axis) or np.min(x, axis); there is no sorting",
+    "t": "x.T",
+    "tolist": "x alone: its numbers are not known while a function is traced",
+    "unsqueeze": "np.expand_dims(x, axis)",
+    "view": "x.reshape(…)",
+}
+
 
 def unknown(module: str, name: str) -> str:
     """Return what to say of a name that a module does not have."""

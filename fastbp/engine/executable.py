@@ -21,6 +21,7 @@ from fastbp.engine.function_loss import Objective
 from fastbp.engine.reference import ReferenceBackend
 from fastbp.engine.sharing import Sharing, as_tuple, is_symbolic
 from fastbp.graph.graph import Graph, Parameter, Tensor
+from fastbp.graph.indices import check, index_limits
 from fastbp.graph.memory import Memory
 from fastbp.objectives.custom import as_loss
 from fastbp.objectives.functions import FunctionLoss
@@ -35,7 +36,7 @@ DTYPES = ("float32", "float64")
 # Functions that are remembered as losses, each with its graph and plans.
 _MOST_OBJECTIVES = 8
 # What a copy from a pickle makes for itself.
-_MADE_ANEW = ("_backend", "_forward_rows", "_input_grads", "_pass", "_objectives")
+_MADE_ANEW = ("_backend", "_index_limits", "_forward_rows", "_input_grads", "_pass", "_objectives")
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ class Executable(Sharing):
     def _start(self) -> None:
         """Make the backend, which has not seen any batch."""
         self._backend = _make_backend(self.backend, self.memory)
+        self._index_limits = index_limits(self.graph.tensors)
         self.memory.used_by(self)
         self._objectives: dict[Any, Objective] = {}
         self._forward_rows: int | None = None
@@ -532,6 +534,8 @@ class Executable(Sharing):
     def _integers(self, name: str, values: Any, t: Tensor) -> Array:
         array = self._fitting(name, integers(name, values), t.shape)
         below = self.graph.below.get(t)
+        if t in self._index_limits:
+            check(name, array, self._index_limits[t])
         if below is None:
             return array
         wrong = (array < 0) | (array >= below)

@@ -12,6 +12,7 @@ import numpy as np
 
 from fastbp.engine.backend import Backend, Data, Progress, Update
 from fastbp.graph.graph import Graph, Tensor
+from fastbp.graph.indices import check_all, index_limits
 from fastbp.graph.memory import Memory
 from fastbp.graph.special import stop_gradient
 from fastbp.objectives.functions import (
@@ -65,6 +66,7 @@ class Objective:
         self.graph = Graph([feeds[i] for i in self._fed], [self.tensor], names)
         self.memory = memory.over(self.graph)
         self._inputs = net.inputs
+        self._limits = index_limits(self.graph.tensors)
         self.backend = make_backend(self.memory)
         self._given: tuple[Data, Data] | None = None
 
@@ -95,6 +97,8 @@ class Objective:
         """Return the data of this graph: targets and weights among the inputs."""
         if self._given is None or self._given[0] is not data:
             arrays = [*data.inputs, *data.targets, *data.weights]
+            if self._limits:
+                check_all({t: arrays[i] for t, i in zip(self.graph.inputs, self._fed, strict=True)}, self._limits)
             made = Data([arrays[i] for i in self._fed], (self._loss,), [no_targets(data.rows, self.memory.dtype)])
             self._given = data, made
         return self._given[1]

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from fastbp.graph.indices import are_known
 from fastbp.graph.tensor import B, Tensor
 from fastbp.ops.base import Op, Shape
 from fastbp.ops.elementwise import AddOp, MulOp
@@ -30,6 +31,8 @@ from fastbp.ops.structure import (
     ReshapeOp,
     TakeAlongBackOp,
     TakeAlongOp,
+    TakeBackOp,
+    TakeOp,
     TransposeOp,
     python_key,
 )
@@ -152,7 +155,7 @@ class Compiler:
             return Value(self._spread(self._without_rows(xs[0], rows[0], t), shape), shape)
         if isinstance(op, ReduceOp | CumsumOp):
             return self._reduced(op, xs[0], rows[0], shape)
-        if isinstance(op, TakeAlongOp | TakeAlongBackOp):
+        if isinstance(op, TakeAlongOp | TakeAlongBackOp | TakeOp | TakeBackOp):
             return self._picked(op, xs, shape)
         return self._moved(op, xs, rows[0], shape)
 
@@ -229,12 +232,17 @@ class Compiler:
         y = self._do(name, [a], prod(shape), [outer, n, inner])
         return Value(self._do("div", [y, self._splat(n)], prod(shape)) if op.function == "mean" else y, shape)
 
-    def _picked(self, op: TakeAlongOp | TakeAlongBackOp, xs: list[Value], shape: Shape) -> Value:
-        whole = xs[0].shape if isinstance(op, TakeAlongOp) else tuple(op.shape[1:])
-        axis, places = op.axis - 1, xs[1].shape
-        sizes = [prod(whole[:axis]), whole[axis], prod(whole[axis + 1:]), places[axis]]
-        name = "gather" if isinstance(op, TakeAlongOp) else "scatter"
-        return Value(self._do(name, [self._strip(xs[0]), self._strip(xs[1])], prod(shape), sizes), shape)
+    def _picked(self, op: TakeAlongOp | TakeAlongBackOp | TakeOp | TakeBackOp, xs: list[Value], shape: Shape) -> Value:
+        forward, along = isinstance(op, TakeAlongOp | TakeOp), isinstance(op, TakeAlongOp | TakeAlongBackOp)
+        whole = xs[0].shape if forward else tuple(op.shape[1:])     # type: ignore[union-attr]
+        axis, places = op.axis - 1, xs[1]
+        outer, inner = prod(whole[:axis]), prod(whole[axis + 1:])
+        taken = places.shape[axis] if along else prod(places.shape)
+        if not along:
+            places = Value(self._spread(Value(places.register, (taken, 1)), (outer, taken, inner)), ())
+        at = self._strip(places) if along else places.register
+        sizes = [outer, whole[axis], inner, taken]
+        return Value(self._do("gather" if forward else "scatter", [self._strip(xs[0]), at], prod(shape), sizes), shape)
 
     def _moved(self, op: Op, xs: list[Value], has_rows: bool, shape: Shape) -> Value:
         """Return what an op makes that puts numbers elsewhere: found by moving the numbers of places."""
@@ -409,7 +417,7 @@ def can_run(t: Tensor, find: Callable[[str], int]) -> bool:
                                        and function not in _ON_INTEGERS)
         return find(function) >= 0 and not whole and all(s.rows or _fits_in_a_row(s, t) for s in node.inputs)
     if isinstance(op, ConstantOp):
-        return op.values.dtype.kind == "f" or not op.values.ndim
+        return True
     if isinstance(op, FillOp | RowsOp | StopGradientOp):
         return True
     if isinstance(op, CastOp):
@@ -423,7 +431,11 @@ def can_run(t: Tensor, find: Callable[[str], int]) -> bool:
     if isinstance(op, CumsumOp | JoinOp):
         return (not has_rows or op.axis > 0) and len({s.rows for s in node.inputs}) == 1
     if isinstance(op, TakeAlongOp | TakeAlongBackOp):
-        return op.axis > 0 and all(s.rows for s in node.inputs)
+        size = node.inputs[0].shape[op.axis - 1] if isinstance(op, TakeAlongOp) else op.shape[op.axis]
+        return op.axis > 0 and all(s.rows for s in node.inputs) and are_known(node.inputs[1], size)
+    if isinstance(op, TakeOp | TakeBackOp):
+        return op.axis > 0 and has_rows and t.rows and isinstance(node.inputs[1].node and node.inputs[1].node.op,
+                                                                  ConstantOp)
     if isinstance(op, TransposeOp):
         return not has_rows or op.axes[0] == 0
     if isinstance(op, IndexOp | PlaceOp):

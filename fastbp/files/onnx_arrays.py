@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.files.onnx_writer import Writer
-from fastbp.ops.reduce import CumsumOp, EinsumOp, MatmulOp, ReduceOp
+from fastbp.ops.reduce import CumsumOp, EinsumOp, MatmulOp, ProductOp, ReduceOp
 from fastbp.ops.sources import CastOp, ConstantOp, FillOp, ParameterOp, RowsOp, StopGradientOp, TrainingOp
 from fastbp.ops.structure import (
     BroadcastOp,
@@ -40,6 +40,10 @@ def reduce(w: Writer, op: ReduceOp, xs: list[str]) -> str:
     kind = w.tensor.dtype if w.tensor.dtype != "bool" else "int64"
     name = {"sum": "ReduceSum", "mean": "ReduceMean", "max": "ReduceMax", "min": "ReduceMin"}[op.function]
     return w.cast(w(name, w.cast(x, _kind(w), kind), axes, keepdims=keep), kind, w.tensor.dtype)
+
+
+def product(w: Writer, op: ProductOp, xs: list[str]) -> str:
+    return w("ReduceProd", w.cast(xs[0], _kind(w), w.tensor.dtype), np.array([op.axis]), keepdims=1)
 
 
 def cumsum(w: Writer, op: CumsumOp, xs: list[str]) -> str:

@@ -196,6 +196,7 @@ TABLE: dict[type[Op], Rule | Nothing] = {
     **SEQUENCES,
     ScalarOp: scalar,
     reduce.ReduceOp: arrays.reduce,
+    reduce.ProductOp: arrays.product,
     reduce.CumsumOp: arrays.cumsum,
     reduce.MatmulOp: arrays.matmul,
     reduce.EinsumOp: arrays.einsum,

@@ -62,7 +62,7 @@ def grad(y: Any, x: Any) -> Any:
     results = back(of, xs, ones)
     for t, g in zip(xs, results, strict=True):
         if g is None:
-            raise ValueError(f"grad: {of!r} does not depend on {t!r}, or not in a way that has a derivative")
+            raise ValueError(f"grad: {of!r} does not depend on {t!r}{why_not(of, [t])}")
     as_symbols = isinstance(y, Symbol) or any(isinstance(t, Symbol) for t in (x if several else (x,)))
     found = tuple(g if as_symbols or g is None else g.tensor for g in results)
     return found if several else found[0]
@@ -93,7 +93,7 @@ def jvp(y: Any, x: Any, v: Any) -> Any:
     given = Tensor(of.shape, name="d", rows=of.rows)
     (gradient,) = back(of, [by], Symbol(given))
     if gradient is None:
-        raise ValueError(f"jvp: {of!r} does not depend on {by!r}, or not in a way that has a derivative")
+        raise ValueError(f"jvp: {of!r} does not depend on {by!r}{why_not(of, [by])}")
     (result,) = back(gradient.tensor, [given], direction)
     assert result is not None
     return result if isinstance(y, Symbol) or isinstance(x, Symbol) or isinstance(v, Symbol) else result.tensor
@@ -121,6 +121,44 @@ def back(y: Tensor, xs: Sequence[Tensor], dy: Symbol, *, stop: bool = False) -> 
             known = gradients.get(source)
             gradients[source] = dx if known is None else known + dx
     return [gradients.get(x) for x in xs]
+
+
+_SMOOTH = {
+    "argmax": "fb.special.softmax(x), or np.max(x, axis) for the largest itself",
+    "argmin": "fb.special.softmax(-x), or np.min(x, axis) for the smallest itself",
+    "sign": "np.tanh(c * x)", "cast": "real numbers as they are, without astype", "floor": "x itself",
+    "ceil": "x itself", "rint": "x itself", "floor_div": "x / y",
+    **dict.fromkeys(("less", "less_equal", "greater", "greater_equal", "equal", "not_equal"),
+                    "np.maximum(0, a - b), or fb.special.sigmoid(c * (a - b))"),
+}
+
+
+def why_not(y: Tensor, xs: Sequence[Tensor]) -> str:
+    """Return what to say of a y that depends on xs, but not in a way that has a derivative; "" where it does not."""
+    for t in reversed(_between(y, xs, stop=False)):
+        op = None if t.node is None else t.node.op
+        if t.node is None or op is None or t in xs:
+            continue
+        if op.name == "stop_gradient":
+            return f" but behind fb.stop_gradient{t.node.line}, where the chain rule ends; leave that out"
+        if not any(map(op.has_gradient, range(len(t.node.inputs)))):
+            instead = f"; use {_SMOOTH[op.name]}" if op.name in _SMOOTH else ""
+            return f" in a way that has a derivative: {op.name}{t.node.line} has none{instead}"
+    return ""
+
+
+def reaches(y: Tensor, xs: Sequence[Tensor]) -> bool:
+    """Whether the chain rule, going back from y, arrives at one of xs."""
+    seen, stack = {y}, [y]
+    while stack:
+        t = stack.pop()
+        if t in xs:
+            return True
+        new = [] if t.node is None else [s for i, s in enumerate(t.node.inputs) if s not in seen and s.dtype == "real"
+                                         and t.node.op.has_gradient(i)]
+        seen.update(new)
+        stack.extend(new)
+    return False
 
 
 def _between(y: Tensor, xs: Sequence[Tensor], stop: bool) -> list[Tensor]:

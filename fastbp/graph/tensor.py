@@ -20,9 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from fastbp.core.lines import line_here
+from fastbp.core.words import TENSOR_METHODS
 from fastbp.ops.base import Array, Context, DType, Op, Shape
 from fastbp.ops.expression import call
-from fastbp.ops.functions import FUNCTIONS, UFUNCS, index, no_such_function
+from fastbp.ops.functions import FUNCTIONS, NAMES, SCIPY, UFUNCS, index, no_such_function
 from fastbp.ops.scalar import ScalarOp
 from fastbp.ops.sources import CastOp, ConstantOp, FillOp, RowsOp
 from fastbp.ops.structure import BroadcastOp, TransposeOp
@@ -32,6 +34,8 @@ Initializer = Callable[[Shape, "np.random.Generator", Any], Array]
 _MOST_ELEMENTS, _MOST_AXES = 2**60, 31
 KIND_OF: dict[str, DType] = {"f": "real", "i": "int64", "u": "int64", "b": "bool"}
 _HOLDS = {"real": "real numbers", "int64": "integers", "bool": "truth values"}
+_WITH_ROWS = ("x.shape[0] is a symbol for it, for sums and products; fb.special.arange(x.shape[0]) counts up to it. "
+              "One entry of each row is np.take_along_axis(x, indices[:, None], axis=1)[:, 0]")
 _DTYPES = {"real": np.dtype("float64"), "int64": np.dtype("int64"), "bool": np.dtype("bool")}
 
 
@@ -71,6 +75,8 @@ class Node:
         The tensor whose random numbers it draws; None for its own.
     home : Memory or None
         Where the parameters are already, if a network was called to make the node.
+    line : str
+        Of a function without a derivative, the user's line that called it.
     """
 
     op: Op
@@ -80,6 +86,7 @@ class Node:
     buffers: dict[str, Parameter] = field(default_factory=dict)
     key: Tensor | None = None
     home: Any = None
+    line: str = ""
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "home": None}
@@ -105,12 +112,13 @@ class _NumPy(NDArrayOperatorsMixin):
         if method != "__call__":
             raise TypeError(f"np.{ufunc.__name__}.{method} has no derivative here; use np.sum, np.max, np.min or "
                             "np.cumsum")
-        if ufunc not in UFUNCS:
+        known = UFUNCS.get(ufunc) or SCIPY.get(ufunc.__name__)
+        if known is None:
             raise no_such_function(ufunc.__name__)
         if set(options) - {"dtype", "casting", "subok", "order"}:
             raise TypeError(f"np.{ufunc.__name__}: got {', '.join(options)}; tensors cannot be written into. Write "
                             f"y = np.{ufunc.__name__}(…), with np.where for what is to be left out")
-        return _unwrapped(UFUNCS[ufunc](*_wrapped(xs)), xs)
+        return _unwrapped(known(*_wrapped(xs)), xs)
 
     def __array_function__(self, function: Any, types: Any, xs: Any, options: Any) -> Any:
         if function not in FUNCTIONS:
@@ -131,8 +139,16 @@ class _NumPy(NDArrayOperatorsMixin):
     def __iter__(self) -> Iterator[Any]:
         raise TypeError("a tensor cannot be gone through; its parts are x[:, 0], x[:, 1], or what np.split gives")
 
+    # x += y makes a new tensor and calls it x: nothing is written into
+    __iadd__, __isub__, __imul__ = (getattr(NDArrayOperatorsMixin, f"__{name}__") for name in ("add", "sub", "mul"))
+    __itruediv__, __ipow__ = (getattr(NDArrayOperatorsMixin, f"__{name}__") for name in ("truediv", "pow"))
+
+    def __getattr__(self, name: str) -> Any:
+        instead = TENSOR_METHODS.get(name) or (f"np.{name}(x)" if name in NAMES else "")
+        raise AttributeError(f"a tensor has no attribute {name!r}" + (f"; write {instead}" if instead else ""))
+
     def __len__(self) -> int:
-        raise TypeError("the number of rows is not known while a function is traced; x.shape[0] is a symbol for it")
+        raise TypeError(f"the number of rows is not known while a function is traced; {_WITH_ROWS}")
 
     def __bool__(self) -> bool:
         raise TypeError("a branch (if, while, and, or, not, assert) depends on the value of a tensor, which is not "
@@ -146,7 +162,9 @@ class _NumPy(NDArrayOperatorsMixin):
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
         raise TypeError("a tensor is converted to an array, whose numbers are not known while a function is traced; "
-                        "leave out np.array and np.asarray: NumPy's functions take tensors as they are")
+                        "leave out np.array and np.asarray: NumPy's functions take tensors as they are, and fb.special "
+                        "has softmax, log_softmax and logsumexp. To look up what an array has at integers, write "
+                        "fb.special.take(array, integers, axis=0)")
 
     @property
     def T(self) -> Any:  # noqa: N802 - NumPy's name
@@ -340,7 +358,10 @@ class Symbol(_NumPy):
         return _DTYPES[self.tensor.dtype]
 
     def __apply_op__(self, op: Op, xs: Sequence[Any]) -> Symbol:
-        return Symbol(apply(op, *map(as_tensor, xs)))
+        made = apply(op, *map(as_tensor, xs))
+        if made.node is not None and made.node.inputs and not any(map(op.has_gradient, range(len(xs)))):
+            made.node.line = made.node.line or line_here()
+        return Symbol(made)
 
     def __repr__(self) -> str:
         return f"Symbol({self.tensor.name or 'array'}, shape={_written(self.tensor)})"
@@ -351,6 +372,16 @@ class _Rows(_NumPy):
 
     ndim = 0
     shape = ()
+
+    def __float__(self) -> float:
+        raise TypeError(f"the number of rows is converted to a number, which is not known while a function is traced; "
+                        f"{_WITH_ROWS}. Random numbers are fb.random.normal(x.shape)")
+
+    __int__ = __index__ = __float__
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
+        self.__float__()
+        raise AssertionError
 
     def __eq__(self, other: object) -> bool:
         return self is other

@@ -5,17 +5,14 @@ What goes wrong within the function is told with its name, and with the line of 
 
 from __future__ import annotations
 
-import linecache
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from types import TracebackType
 from typing import Any
 
+from fastbp.core.lines import line_of_error
 from fastbp.graph.tensor import Symbol, Tensor
 
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _tracing: ContextVar[bool] = ContextVar("tracing", default=False)
 
 
@@ -41,7 +38,7 @@ def trace(function: Callable[..., Any], tensors: Sequence[Tensor], label: str) -
         try:
             return function(*map(Symbol, tensors))
         except (TypeError, ValueError, IndexError, AttributeError, NotImplementedError) as error:
-            line = _line(error.__traceback__)
+            line = line_of_error(error.__traceback__)
             raise type(error)(f"{label}{line}: {error}") from error
 
 
@@ -52,15 +49,3 @@ def _while_tracing() -> Iterator[None]:
         yield
     finally:
         _tracing.reset(token)
-
-
-def _line(traceback: TracebackType | None) -> str:
-    """Return where an error came from: the last line that is not of this package or NumPy."""
-    found = ""
-    while traceback is not None:
-        file = traceback.tb_frame.f_code.co_filename
-        if not file.startswith(_PACKAGE) and f"{os.sep}numpy{os.sep}" not in file:
-            text = linecache.getline(file, traceback.tb_lineno).strip()
-            found = f", line {traceback.tb_lineno} of {os.path.basename(file)}" + (f" ({text})" if text else "")
-        traceback = traceback.tb_next
-    return found

@@ -75,6 +75,9 @@ class _ParameterLayer(Layer):
         if any((integer(s) or 0) < 1 for s in sizes):
             raise ValueError(f"Parameter: shape is {shape!r}; expected a tuple of positive integers")
         self.shape: tuple[int, ...] = tuple(int(s) for s in sizes)
+        if init is not None and not callable(init):
+            raise TypeError(f"Parameter: init is {init!r}; expected an initializer such as fb.Normal(0.1), "
+                            "fb.Constant(1.0), or a function (shape, rng, dtype) -> array")
         self.init: Initializer = init or Zeros()
 
     def lower(self, *inputs: Tensor) -> Tensor:

@@ -81,9 +81,11 @@ class CustomLoss(Loss):
 
     def value_and_gradient(self, y_pred: Array, target: Array, row_weights: Array) -> tuple[float, Array]:
         weights = (row_weights.astype(y_pred.dtype),) if self.takes_weights else ()
-        given = self.function(_read_only(y_pred), target, *weights)
+        given: Any = self.function(_read_only(y_pred), target, *weights)
         if not isinstance(given, tuple | list) or len(given) != 2:
-            raise ValueError(f"{self.label}: returned {type(given).__name__}; expected a pair (loss, gradient)")
+            mend = (": as a function of (y_pred, y, weights). One of several targets is given them as a tuple, y=(a, b)"
+                    if self.takes_weights else "")
+            raise ValueError(f"{self.label}: returned {type(given).__name__}; expected a pair (loss, gradient){mend}")
         value, gradient = np.asarray(given[0]), np.asarray(given[1])
         if value.size != 1 or value.dtype.kind not in "fiub":
             raise ValueError(f"{self.label}: returned a loss of shape {value.shape} and dtype {value.dtype}; expected "

@@ -16,6 +16,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastbp.core.checks import finite, numbered, real
+from fastbp.core.lines import line_of_function
+from fastbp.graph.grad import reaches, why_not
 from fastbp.graph.tensor import B, Symbol, Tensor
 from fastbp.graph.tracing import label_of, trace
 from fastbp.objectives.custom import CustomLoss
@@ -24,6 +26,7 @@ from fastbp.ops.base import Array, Shape
 from fastbp.ops.expression import call
 from fastbp.ops.reduce import ReduceOp
 from fastbp.ops.scalar import ScalarOp
+from fastbp.ops.sources import ConstantOp, RowsOp
 from fastbp.ops.structure import IndexOp, ReshapeOp
 
 
@@ -91,16 +94,20 @@ class FunctionLoss(Loss):
             it cannot heed.
         """
         given = trace(self.function, [*outputs, *targets], self.label)
+        label = f"{self.label}{line_of_function(self.function)}"
         if not isinstance(given, Symbol | Tensor):
             what = f"{given!r}" if isinstance(given, int | float | np.number) else type(given).__name__
-            raise ValueError(f"{self.label}: returned {what}, which does not depend on what it was given; expected one "
+            raise ValueError(f"{label}: returned {what}, which does not depend on what it was given; expected one "
                             "number made of the outputs, such as np.mean(np.square(y_pred - y))")
         loss = given if isinstance(given, Tensor) else given.tensor
         if loss.ndim or loss.dtype != "real":
             shape = ", ".join(map(str, loss.whole_shape)) + "," * (loss.ndim == 1)
             kind = "" if loss.dtype == "real" else f" of {loss.dtype}"
-            raise ValueError(f"{self.label}: returned an array of shape ({shape}){kind}; expected one number, such as "
-                             "its mean: np.mean(…)")
+            mend = ", such as its mean: np.mean(…)" if loss.ndim else " of real numbers"
+            raise ValueError(f"{label}: returned an array of shape ({shape}){kind}; expected one number{mend}")
+        why = "" if reaches(loss, outputs) else why_not(loss, outputs)
+        if why:
+            raise ValueError(f"{self.label}: does not depend on the network's outputs{why}")
         return loss if weight is None else self._weighted(loss, weight)
 
     def _weighted(self, loss: Tensor, weight: Tensor) -> Tensor:
@@ -120,30 +127,52 @@ def placeholder(array: Array) -> Tensor:
     return Tensor(array.shape[1:], dtype="int64" if array.dtype.kind == "i" else "real")
 
 
-def row_means(loss: Tensor, share: Any, depends: dict[Tensor, bool]) -> Any:
-    """Return the loss with each mean over rows as a sum weighted by ``share``; None where it is made otherwise."""
+def row_means(loss: Tensor, share: Any, depends: dict[Tensor, bool], leaf: str = "mean") -> Any:
+    """Return the loss with each mean over rows as a sum weighted by ``share``; None where it is made otherwise.
+
+    A sum over rows divided by their number is a mean: what it is divided by is taken off, and sums are looked for.
+    """
     node = loss.node
     if not depends[loss]:
-        return Symbol(loss)
+        return Symbol(loss) if leaf == "mean" else None
     if node is None:
         return None
     op, xs = node.op, node.inputs
-    if isinstance(op, ReduceOp) and op.function == "mean" and 0 in op.axis and xs[0].rows and B not in xs[0].shape:
+    if isinstance(op, ReduceOp) and op.function == leaf and 0 in op.axis and xs[0].rows and B not in xs[0].shape:
         x = Symbol(xs[0])
         others = tuple(a for a in op.axis if a)
-        each = np.mean(x, axis=others, keepdims=True) if others else x
+        each = call(ReduceOp(leaf, others, True), x) if others else x
         return np.sum(each * np.reshape(share, (x.shape[0], *(1,) * (x.ndim - 1))), axis=op.axis, keepdims=op.keepdims)
     if (isinstance(op, ReduceOp) and op.function in ("sum", "mean")) or isinstance(op, ReshapeOp | IndexOp):
-        inner = None if xs[0].rows or B in xs[0].shape else row_means(xs[0], share, depends)
+        inner = None if xs[0].rows or B in xs[0].shape else row_means(xs[0], share, depends, leaf)
         return None if inner is None else call(op, inner)
     if not isinstance(op, ScalarOp) or op.function not in ("add", "sub", "neg", "mul", "div"):
         return None
+    times_rows = _times_rows(xs[1]) if op.function == "div" and leaf == "mean" else None
+    if times_rows is not None:
+        total = row_means(xs[0], share, depends, "sum")
+        return None if total is None else total / times_rows
     if op.function in ("mul", "div") and depends[xs[1]] and (op.function == "div" or depends[xs[0]]):
         return None
     if any(x.rows or B in x.shape for x in xs):
         return None
-    parts = [row_means(x, share, depends) for x in xs]
+    factor = op.function in ("mul", "div")
+    parts = [Symbol(x) if factor and not depends[x] else row_means(x, share, depends, leaf) for x in xs]
     return None if any(p is None for p in parts) else call(op, *parts)
+
+
+def _times_rows(t: Tensor) -> float | None:
+    """Return what the number of rows is multiplied by to be t, if it is made so."""
+    if t.node is None or isinstance(t.node.op, RowsOp):
+        return None if t.node is None else 1.0
+    if not isinstance(t.node.op, ScalarOp) or t.node.op.function != "mul":
+        return None
+    a, b = t.node.inputs
+    number, rows = (a, b) if isinstance(a.node.op if a.node else None, ConstantOp) else (b, a)
+    times = _times_rows(rows)
+    if times is None or number.node is None or not isinstance(number.node.op, ConstantOp) or number.ndim:
+        return None
+    return times * float(number.node.op.values)
 
 
 def _depends_on_rows(loss: Tensor) -> dict[Tensor, bool]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.ops.expression import call, integer, sizes
-from fastbp.ops.reduce import CumsumOp, EinsumOp, MatmulOp, ReduceOp
+from fastbp.ops.reduce import CumsumOp, EinsumOp, MatmulOp, ProductOp, ReduceOp
 from fastbp.ops.scalar import ROWS, SCALARS, ScalarOp
 from fastbp.ops.sources import FillOp, StopGradientOp
 from fastbp.ops.structure import (
@@ -126,10 +126,10 @@ def std(a: Any, axis: Any = None, dtype: None = None, out: None = None, ddof: in
 
 
 def prod(a: Any, axis: Any = None, dtype: None = None, out: None = None, keepdims: bool = False) -> Any:
-    """Return the product, made in pairs: its derivative is right where a factor is 0, too."""
+    """Return the product, made in pairs where the size is known: its derivative is right where a factor is 0, too."""
     for i in reversed(axes_of("prod", a, axis)):
         if integer(a.shape[i]) is None:
-            raise ValueError("np.prod: over the rows of the batch there is no product; take np.exp(np.sum(np.log(x)))")
+            a = call(ProductOp(i), a)
         before = (slice(None),) * i
         while a.shape[i] > 1:
             half = a.shape[i] // 2
@@ -160,6 +160,39 @@ def diff(a: Any, n: int = 1, axis: int = -1) -> Any:
     return a
 
 
+def average(a: Any, axis: Any = None, weights: Any = None, returned: bool = False, *, keepdims: bool = False) -> Any:
+    if weights is None or returned:
+        if returned:
+            raise TypeError("np.average: returned is True; expected False. The sum of the weights is np.sum(weights)")
+        return np.mean(a, axis=axis, keepdims=keepdims)
+    if np.ndim(weights) != a.ndim:
+        weights = np.reshape(weights, tuple(-1 if i in axes_of("average", a, axis) else 1 for i in range(a.ndim)))
+    shares = weights + np.zeros_like(a)
+    return np.sum(a * shares, axis=axis, keepdims=keepdims) / np.sum(shares, axis=axis, keepdims=keepdims)
+
+
+def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+    """Return the length of vectors; its derivative at 0 is 0."""
+    several = len(axes_of("linalg.norm", x, axis)) > 1
+    if ord == 1 and not several:
+        return np.sum(np.abs(x), axis=axis, keepdims=keepdims)
+    if ord == np.inf and not several:
+        return np.max(np.abs(x), axis=axis, keepdims=keepdims)
+    if ord not in ((None, "fro") if several else (None, 2)):
+        raise ValueError(f"np.linalg.norm: ord is {ord!r} for {'a matrix' if several else 'vectors'}; expected "
+                         f"{'None' if several else 'None, 1, 2 or np.inf'}")
+    square = np.sum(np.square(x), axis=axis, keepdims=keepdims)
+    return np.where(square > 0, np.sqrt(np.where(square > 0, square, 1.0)), 0.0)
+
+
+def outer(a: Any, b: Any, out: None = None) -> Any:
+    return np.expand_dims(ravel(a) if np.ndim(a) > 1 else a, 1) * np.expand_dims(b, 0)
+
+
+def rounded(a: Any, decimals: int = 0, out: None = None) -> Any:
+    return np.rint(a) if not decimals else np.rint(a * 10.0**decimals) / 10.0**decimals
+
+
 # ---- products -------------------------------------------------------------------------------------------------------
 
 
@@ -186,6 +219,8 @@ def dot(a: Any, b: Any, out: None = None) -> Any:
 def einsum(subscripts: str, *operands: Any, **options: Any) -> Any:
     text = subscripts.replace(" ", "") if isinstance(subscripts, str) else ""
     given, arrow, out = text.partition("->")
+    if "..." in text:
+        return _with_dots(given, out if arrow else None, operands)
     letters = given.split(",")
     if not text or "." in text or len(letters) != len(operands) or len(operands) > 2:
         raise ValueError(f"np.einsum: got {subscripts!r} and {len(operands)} operands; expected letters for one or two "
@@ -204,6 +239,22 @@ def einsum(subscripts: str, *operands: Any, **options: Any) -> Any:
     if len(xs) == 1:
         return np.transpose(xs[0], tuple(letters[0].index(c) for c in out))
     return call(EinsumOp(f"{letters[0]},{letters[1]}->{out}"), *xs)
+
+
+def _with_dots(given: str, out: str | None, operands: tuple[Any, ...]) -> Any:
+    """Write letters for the axes that ``...`` stands for, the last ones of those that the operands have."""
+    parts = given.split(",")
+    free = [c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" if c not in given]
+    if len(parts) != len(operands):
+        raise ValueError(f"np.einsum: got {given!r} and {len(operands)} operands; expected letters for each")
+    counts = [np.ndim(x) - len(part.replace("...", "")) if "..." in part else 0
+              for part, x in zip(parts, operands, strict=True)]
+    dots = "".join(free[:max(counts)])
+    named = [p.replace("...", dots[len(dots) - n:]) for p, n in zip(parts, counts, strict=True)]
+    if out is None:
+        all_letters = given.replace(",", "").replace(".", "")
+        out = "..." + "".join(sorted(c for c in set(all_letters) if all_letters.count(c) == 1))
+    return einsum(",".join(named) + "->" + out.replace("...", dots), *operands)
 
 
 # ---- shapes ---------------------------------------------------------------------------------------------------------
@@ -316,10 +367,51 @@ def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
     return [ary[(slice(None),) * i + (slice(a, b),)] for a, b in pairwise(cuts)]
 
 
+def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
+    size, sections = integer(ary.shape[one_axis("array_split", ary, axis)]), integer(indices_or_sections)
+    if size is None or sections is None or sections < 1:
+        return split(ary, indices_or_sections, axis)
+    larger = size % sections
+    return split(ary, np.cumsum([size // sections + (i < larger) for i in range(sections - 1)]), axis)
+
+
+def hstack(tup: Any, *, dtype: None = None, casting: str = "same_kind") -> Any:
+    return concatenate(tup, 0 if tup[0].ndim == 1 else 1)
+
+
+def roll(a: Any, shift: int, axis: Any = None) -> Any:
+    i = one_axis("roll", a, axis) if axis is not None else 0
+    size = integer(a.shape[i])
+    if size is None or axis is None:
+        raise ValueError("np.roll: over the rows of the batch, or all axes as one, there is none; give another axis, "
+                         "such as axis=-1")
+    before, cut = (slice(None),) * i, -shift % size
+    parts = [a[(*before, slice(cut, None))], a[(*before, slice(cut))]]
+    return concatenate(parts, i) if cut else a
+
+
+def repeat(a: Any, repeats: int, axis: Any = None) -> Any:
+    i = one_axis("repeat", a, axis) if axis is not None else 0
+    size = integer(a.shape[i])
+    if size is None or axis is None:
+        raise ValueError("np.repeat: the rows of the batch, or all axes as one, cannot be repeated; give another axis, "
+                         "such as axis=-1")
+    return take(a, np.repeat(np.arange(size), repeats), i)
+
+
 def pad(array: Any, pad_width: Any, mode: str = "constant", constant_values: float = 0.0) -> Any:
-    if mode != "constant":
-        raise ValueError(f"np.pad: mode is {mode!r}; expected 'constant'. Join slices with np.concatenate instead")
+    if mode not in ("constant", "edge", "reflect", "symmetric", "wrap"):
+        raise ValueError(f"np.pad: mode is {mode!r}; expected 'constant', 'edge', 'reflect', 'symmetric' or 'wrap'")
     widths = tuple((int(a), int(b)) for a, b in np.broadcast_to(np.asarray(pad_width), (array.ndim, 2)))
+    for axis, (size, width) in enumerate(zip(array.shape, widths, strict=True)):
+        if integer(size) is None and width != (0, 0):
+            raise ValueError(f"np.pad: pad_width is {pad_width!r}, which adds rows; expected none before or after the "
+                             f"rows: ((0, 0), {', '.join(['(before, after)'] * (array.ndim - 1))})")
+        if mode != "constant" and width != (0, 0):
+            places: Any = np.pad(np.arange(size), width, mode=mode)  # type: ignore[call-overload]
+            array = take(array, places, axis)
+    if mode != "constant":
+        return array
     return call(PadOp(widths, float(constant_values)), array)
 
 
@@ -327,9 +419,13 @@ def pad(array: Any, pad_width: Any, mode: str = "constant", constant_values: flo
 
 
 def take(a: Any, indices: Any, axis: Any = None, out: None = None, mode: str = "raise") -> Any:
+    a = a if hasattr(a, "__apply_op__") or a is None else np.asarray(a)
     if axis is None:
         a, axis = ravel(a), 0
-    return call(TakeOp(one_axis("take", a, axis)), a, indices)
+    place = one_axis("take", a, axis)
+    if integer(indices) is not None and hasattr(a, "__apply_op__"):
+        return a[(*(slice(None),) * place, integer(indices))]
+    return call(TakeOp(place), a, indices)
 
 
 def take_along_axis(arr: Any, indices: Any, axis: Any = -1) -> Any:
@@ -481,16 +577,32 @@ FUNCTIONS: dict[Any, Function] = {
     np.expand_dims: expand_dims, np.squeeze: squeeze, np.broadcast_to: broadcast_to, np.concatenate: concatenate,
     np.stack: stack, np.split: split, np.pad: pad, np.take: take, np.take_along_axis: take_along_axis,
     np.full_like: full_like, np.zeros_like: _like(0.0), np.ones_like: _like(1.0), np.copy: _same,
+    np.amax: _extreme("max"), np.amin: _extreme("min"), np.average: average, np.linalg.norm: norm, np.outer: outer,
+    np.round: rounded, np.array_split: array_split, np.hstack: hstack, np.roll: roll, np.repeat: repeat,
     np.shape: lambda a: a.shape, np.ndim: lambda a: a.ndim, np.real: _same,
 }
+SCIPY: dict[str, Function] = {
+    "erf": SCALARS["erf"], "expit": SCALARS["sigmoid"], "ndtr": SCALARS["normal_cdf"],
+    "log_expit": lambda x: -SCALARS["softplus"](-x),
+    "xlogy": lambda x, y: np.where(x == 0, 0.0, x * np.log(np.where(x == 0, 1.0, y))),
+}
+"""Functions of SciPy's, which ask tensors as NumPy's do, by name."""
+NAMES = frozenset(f.__name__ for f in (*UFUNCS, *FUNCTIONS))
 _INSTEAD = {
-    "hstack": "np.concatenate", "vstack": "np.concatenate", "column_stack": "np.stack(…, axis=-1)",
-    "average": "np.sum(w * x) / np.sum(w)", "norm": "np.sqrt(np.sum(np.square(x), axis=…))", "outer": "a[:, None] * b",
+    "vstack": "np.stack, which makes a new axis", "column_stack": "np.stack(…, axis=-1)",
+    "arcsin": "np.arctan(x / np.sqrt(1 - x**2))", "arccos": "np.pi / 2 - np.arctan(x / np.sqrt(1 - x**2))",
+    "arcsinh": "np.log(x + np.sqrt(x**2 + 1))", "arccosh": "np.log(x + np.sqrt(x**2 - 1))",
+    "arctanh": "0.5 * np.log((1 + x) / (1 - x))", "cbrt": "np.sign(x) * np.abs(x) ** (1 / 3)",
+    "deg2rad": "x * (np.pi / 180)", "radians": "x * (np.pi / 180)", "rad2deg": "x * (180 / np.pi)",
+    "sort": "np.max or np.min; there is no sorting", "ptp": "np.max(x, axis) - np.min(x, axis)",
+    "fmax": "np.maximum", "fmin": "np.minimum", "vdot": "np.sum(a * b)", "result_type": "what fb.special has for "
+    "SciPy's logsumexp, softmax and log_softmax",
     "inner": "np.matmul or np.einsum", "tensordot": "np.einsum", "median": "np.mean",
     "nanmean": "np.mean with np.where",
-    "nansum": "np.sum with np.where", "linalg.norm": "np.sqrt(np.sum(np.square(x), axis=…))", "roll": "np.concatenate",
-    "tile": "np.broadcast_to", "repeat": "np.broadcast_to and np.reshape", "cumprod": "np.exp(np.cumsum(np.log(x)))",
-    "heaviside": "np.where(x > 0, 1.0, 0.0)", "arctan2": "np.arctan(y / x)", "hypot": "np.sqrt(a**2 + b**2)",
+    "nansum": "np.sum with np.where",
+    "tile": "np.repeat or np.broadcast_to", "cumprod": "np.exp(np.cumsum(np.log(x)))",
+    "heaviside": "np.where(x > 0, 1.0, 0.0)", "arctan2": "2 * np.arctan(y / (np.sqrt(x**2 + y**2) + x))",
+    "hypot": "np.sqrt(a**2 + b**2)",
     "isclose": "np.abs(a - b) < eps", "select": "np.where", "piecewise": "np.where", "nan_to_num": "np.where",
     "trace": "np.einsum", "array_equal": "np.all(a == b)", "size": "x.size", "asarray": "the tensor itself",
 }
@@ -498,8 +610,8 @@ _INSTEAD = {
 
 def no_such_function(name: str) -> TypeError:
     """Return the error for a NumPy function that tensors do not take, with what there is instead."""
-    known = sorted({f.__name__ for f in (*UFUNCS, *FUNCTIONS)})
-    close = get_close_matches(name, known, 1)
+    known = sorted(NAMES)
+    close = get_close_matches(name, known, 1, 0.8)
     instead = _INSTEAD.get(name) or (f"np.{close[0]}" if close else "")
     mend = f"use {instead}" if instead else f"there are {', '.join(known)}"
     return TypeError(f"np.{name} has no derivative here, as tensors do not take it; {mend}")

@@ -1,10 +1,11 @@
-r"""The ops that add up: sums, means, extremes and running sums over axes, products of matrices, einsum.
+r"""The ops that add up: sums, means, extremes, products and running sums over axes, products of matrices, einsum.
 
 **Derivation.** :math:`y = \sum_i x_i` has the derivative 1 by each :math:`x_i`, so dx is dy, repeated; a mean divides
 by the count. The largest of some numbers has the derivative 1 by the one that is it, shared out evenly where several
-are. :math:`y_i = \sum_{j \le i} x_j` has :math:`dx_j = \sum_{i \ge j} dy_i`: the running sum from the other end. For
-products of matrices see :mod:`fastbp.ops.linear`; a sum over products, as einsum writes it, is linear in each operand:
-its gradient is the sum over products of dy and the other operand, with the letters exchanged.
+are; that of a product by one factor is the product of the others. :math:`y_i = \sum_{j \le i} x_j` has :math:`dx_j =
+\sum_{i \ge j} dy_i`: the running sum from the other end. For products of matrices see :mod:`fastbp.ops.linear`; a sum
+over products, as einsum writes it, is linear in each operand: its gradient is the sum over products of dy and the other
+operand, with the letters exchanged.
 """
 
 from __future__ import annotations
@@ -63,6 +64,28 @@ def _count(x: Any, axis: tuple[int, ...]) -> Any:
     for a in axis:
         count = count * x.shape[a]
     return count
+
+
+@dataclass(frozen=True)
+class ProductOp(Expression):
+    """``y = prod(x, axis, keepdims=True)``."""
+
+    axis: int
+    name: ClassVar[str] = "prod"
+
+    def value(self, *xs: Array) -> Array:
+        return np.asarray(np.prod(xs[0], axis=self.axis, keepdims=True))
+
+    def gradient(self, which: int, dy: Any, y: Any, *xs: Any, **params: Any) -> Any:
+        # the others are multiplied anew for each factor: y / x would be wrong where a factor is 0
+        (x,), axis = xs, self.axis
+        place = np.cumsum(np.ones_like(x), axis=axis)
+        own = np.expand_dims(place, axis) == np.expand_dims(place, axis + 1)
+        others = np.where(own, 1.0, np.expand_dims(x, axis))
+        return dy * np.squeeze(call(ProductOp(axis + 1), others), axis=axis + 1)
+
+    def formula(self) -> str:
+        return f"y = product of x along axis {self.axis}"
 
 
 @dataclass(frozen=True)

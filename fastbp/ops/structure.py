@@ -9,6 +9,8 @@ Sizes are those of whole arrays; -1 stands for the number of rows.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -140,6 +142,16 @@ def python_key(key: Key) -> tuple[Any, ...]:
                  for entry in key)
 
 
+@contextmanager
+def _told(name: str, size: int) -> Iterator[None]:
+    """Say what was expected of integers that are computed."""
+    try:
+        yield
+    except IndexError as error:
+        raise IndexError(f"{name}: {error}; expected integers from 0 to {size - 1}, or from {-size} to count from the "
+                         "end") from None
+
+
 @dataclass(frozen=True)
 class TakeOp(Expression):
     """``y = take(x, indices, axis)``."""
@@ -148,7 +160,8 @@ class TakeOp(Expression):
     name: ClassVar[str] = "take"
 
     def value(self, *xs: Array) -> Array:
-        return np.take(xs[0], xs[1], axis=self.axis)
+        with _told(self.name, xs[0].shape[self.axis]):
+            return np.take(xs[0], xs[1].astype(np.int64, copy=False), axis=self.axis)
 
     def has_gradient(self, which: int) -> bool:
         return which == 0
@@ -196,7 +209,8 @@ class TakeAlongOp(Expression):
     name: ClassVar[str] = "take_along_axis"
 
     def value(self, *xs: Array) -> Array:
-        return np.take_along_axis(xs[0], xs[1], axis=self.axis)
+        with _told(self.name, xs[0].shape[self.axis]):
+            return np.take_along_axis(xs[0], xs[1], axis=self.axis)
 
     def has_gradient(self, which: int) -> bool:
         return which == 0

@@ -44,9 +44,11 @@ def test_first_and_second_derivatives(name: str, backend: str) -> None:
             assert abs(mine - expected) < tolerance * max(1, abs(expected))
 
 
-SMOOTH = [fb.Linear(4, 4), fb.GroupedLinear(2), fb.BatchNorm(4), fb.LayerNorm(4), fb.RMSNorm(4),
-          fb.Softmax(), fb.GELU(), fb.GELU("tanh"), fb.SiLU(), fb.Mish(), fb.Sigmoid(), fb.Tanh(), fb.Softplus(), fb.ELU(), fb.SELU(), fb.GLU(),
-          fb.SwiGLU()]
+SMOOTH = [
+    fb.Linear(4, 4), fb.GroupedLinear(2), fb.BatchNorm(4), fb.LayerNorm(4), fb.RMSNorm(4), fb.Softmax(), fb.GELU(),
+    fb.GELU("tanh"), fb.SiLU(), fb.Mish(), fb.Sigmoid(), fb.Tanh(), fb.Softplus(), fb.ELU(), fb.SELU(), fb.GLU(),
+    fb.SwiGLU(),
+]
 
 
 @pytest.mark.parametrize("layer", SMOOTH, ids=repr)

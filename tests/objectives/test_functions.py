@@ -204,10 +204,62 @@ def test_mistakes(function: Any, message: str) -> None:
     assert "loss <lambda>" in str(error.value)
 
 
-def test_a_constant_loss_without_a_derivative_leaves_parameters() -> None:
-    one = net(dtype="float64")
-    one.loss_and_grad(X, X[:, :3], lambda p, y: np.mean(np.sign(p) * y))
-    assert not one.grads.flat.any()
+@pytest.mark.parametrize(("function", "op", "instead"), [
+    (lambda p, y: np.mean(np.sign(p) * y), "sign", "np.tanh"),
+    (lambda p, y: np.mean(np.argmax(p, axis=1) == y[:, 0]), "equal", "sigmoid"),
+    (lambda p, y: np.mean(1.0 * np.argmax(p, axis=1)), "argmax", "softmax"),
+    (lambda p, y: np.mean(p.astype(int) * y), "cast", "without astype"),
+    (lambda p, y: np.mean(np.round(p)), "rint", "x itself"),
+])
+def test_what_has_no_derivative_is_named_with_its_line(function: Any, op: str, instead: str) -> None:
+    message = rf"derivative: {op}, line \d+ of test_functions.py .* has none; use .*{instead}"
+    with pytest.raises(ValueError, match=message):
+        fb.Trainer(net(), function, fb.Adam()).step(X, X[:, :3])
+
+
+def test_a_loss_of_constants_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"behind fb.stop_gradient, line \d+"):
+        net().loss_and_grad(X, X[:, :3], lambda p, y: np.mean(fb.stop_gradient(p)))
+
+
+@pytest.mark.parametrize("function", [
+    lambda p, y: ((p - y) ** 2).sum() / p.shape[0],
+    lambda p, y: np.sum(np.square(p - y), axis=(0, 1)) / (3 * y.shape[0]),
+    lambda p, y: np.sum((p - y) ** 2) / p.size + 2 * np.mean(np.abs(p)),
+    lambda p, y: (np.sum((p - y) ** 2) + 2 * np.sum(p)) / len_of(p),
+])
+def test_a_sum_divided_by_the_number_of_rows_heeds_sample_weights(function: Any) -> None:
+    weights = np.arange(float(len(X)))
+    repeated = np.repeat(X, np.arange(len(X)), axis=0)
+    for backend in ("native", "reference"):
+        one = net(dtype="float64", backend=backend)
+        expected = one.loss(repeated, repeated[:, :3], function)
+        assert one.loss(X, X[:, :3], function, weights) == pytest.approx(expected, rel=1e-12)
+
+
+def len_of(p: Any) -> Any:
+    return p.shape[0]
+
+
+def test_a_sum_and_a_constant_divided_by_the_number_of_rows_is_no_mean() -> None:
+    with pytest.raises(ValueError, match="not a mean over the rows"):
+        net().loss(X, X[:, :3], lambda p, y: (np.sum(p) + 1.0) / p.shape[0], np.ones(len(X)))
+
+
+def test_a_function_of_three_is_told_what_they_are() -> None:
+    with pytest.raises(ValueError, match=r"expected a pair .*\(y_pred, y, weights\).*y=\(a, b\)"):
+        net().loss(X, X[:, :3], lambda p, y, w: np.mean(w[:, None] * (p - y)))
+
+
+def test_labels_out_of_range_are_named() -> None:
+    labels = np.array([0, 2, 7, 1])
+    for backend in ("native", "reference"):
+        trainer = fb.Trainer(net(backend=backend), lambda q, a: np.mean(np.take_along_axis(q, a[:, None], axis=1)),
+                             fb.Adam())
+        before = trainer.net.params.flat.copy()
+        with pytest.raises(IndexError, match=r"y has 7 in row 2, .*size 3 .*expected integers from 0 to 2"):
+            trainer.step(X[:4], labels)
+        np.testing.assert_array_equal(trainer.net.params.flat, before)
 
 
 def test_each_set_of_shapes_is_traced_once() -> None:

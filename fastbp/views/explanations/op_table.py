@@ -220,6 +220,7 @@ ACCOUNTS: dict[type, Account] = {
     MulOp: Pointwise(Rules(Rule("@a · @b", r"@a \cdot @b"), (same("@b"), same("@a"))), "m"),
     # sums and products of arrays
     reduce.ReduceOp: Reduced(),
+    reduce.ProductOp: Opaque("its products are not written out"),
     reduce.CumsumOp: Opaque("its sums are not written out"),
     reduce.MatmulOp: Opaque("its sums of products are not written out"),
     reduce.EinsumOp: Opaque("its sums of products are not written out"),
