@@ -107,6 +107,62 @@ def test_characters(model):
     assert any(word in written for word in ("better", "than", "implicit", "explicit"))
 
 
+@pytest.mark.parametrize(("task", "word", "better"), [("cartpole", "falls after", lambda a, b: b > 200),
+                                                      ("pendulum", "costs", lambda a, b: b < 0.4 * a)])
+def test_ppo(task, word, better):
+    found = [float(v) for v in re.findall(rf"{word} +([\d.]+)", run("ppo.py", "--task", task, "--rounds", "30"))]
+    assert len(found) == 10
+    assert better(found[0], max(found[-3:]) if task == "cartpole" else min(found[-3:]))
+
+
+def test_dqn():
+    text = run("dqn.py", "--moves", "15000")
+    shares = [int(s) for s in re.findall(r"(\d+)% of the last walks", text)]
+    assert shares[0] < 10
+    assert max(shares[-3:]) > 60
+    assert "and there" in text
+    assert float(re.findall(r"to be worth ([\d.]+)", text)[-1]) == pytest.approx(0.97**13, abs=0.03)
+
+
+def test_vae(tmp_path):
+    from fastbp.datasets.fashion_mnist import DEBIAN_FOLDER
+    data = ("fashion", "2") if DEBIAN_FOLDER.exists() else ("digits", "15")
+    text = run("vae.py", "--data", data[0], "--epochs", data[1], "--folder", str(tmp_path))
+    ((again, mean),) = re.findall(r"drawn again: ([\d.]+), of their mean: ([\d.]+)", text)
+    assert float(again) < 0.6 * float(mean)
+    for name in ("again.png", "imagined.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_burgers():
+    pytest.importorskip("scipy")
+    text = run("burgers.py", "--until", "0.25", "--points", "1024", "--adam", "300", "--lbfgs", "100")
+    adam, lbfgs = (float(e) for e in re.findall(r"relative error ([\d.e-]+)", text))
+    assert adam < 0.03
+    assert lbfgs < 0.5 * adam
+
+
+def test_potential():
+    text = run("potential.py", "--epochs", "300")
+    alone, both = ([float(v) for v in row] for row in re.findall(r"energy ([\d.]+) .*force ([\d.]+)", text))
+    assert both[0] < 0.5 * alone[0]
+    assert both[1] < 0.5 * alone[1]
+    assert float(re.findall(r"500 moves ([\d.e+-]+)", text)[-1]) < 0.01, "energy is kept"
+
+
+def test_contrastive():
+    text = run("contrastive.py", "--epochs", "15")
+    before, after = (float(a) for a in re.findall(r"right for ([\d.]+)%", text))
+    assert before < 90
+    assert after > 95
+
+
+def test_focal_loss():
+    text = run("focal_loss.py")
+    cross_entropy, focal = (float(a) for a in re.findall(r"balanced accuracy ([\d.]+)%", text))
+    assert focal > cross_entropy + 3
+
+
 def test_forecast():
     pytest.importorskip("statsmodels", reason="statsmodels is not installed: pip install statsmodels")
     errors = [float(e) for e in re.findall(r"error ([\d.]+)", run("forecast.py"))]
