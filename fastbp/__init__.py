@@ -15,6 +15,7 @@ from fastbp.graph.grad import grad, jvp
 from fastbp.graph.graph import Input
 from fastbp.graph.special import stop_gradient
 from fastbp.layers import *
+from fastbp.network import READERS as _READERS
 from fastbp.network import Network, Sequential, from_torch, load
 from fastbp.objectives import losses
 from fastbp.objectives.custom import CustomLoss
@@ -43,6 +44,15 @@ __all__ += schedules.__all__
 
 # Losses stand below the engine, whose kernels they run by when they are called on arrays.
 Loss.by_kernels = staticmethod(_by_kernels)
+
+
+def _estimator_of(contents: Any) -> Any:
+    from fastbp.estimators.tabular.model_loading import estimator_of
+    return estimator_of(contents)
+
+
+# Networks stand below the estimators that are made of them.
+_READERS["tabular"] = _estimator_of
 
 # Imported when they are asked for: what many programs never need, and what needs an extra. Each with its
 # module, which may be the thing itself.

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, overload
 
@@ -324,11 +324,13 @@ class Sequential(Network):
 
 KINDS: dict[str, type[Network]] = {kind.file_type: kind for kind in (Network, Sequential)}
 """What a file may hold."""
+READERS: dict[str, Callable[[Any], Any]] = {}
+"""What makes something else of a file's contents, by a key of its description: what stands above hands it in."""
 
 
 def load(path: str | PathLike[str], *, backend: BackendName = "native", layers: Iterable[type[Layer]] = (),
          compute_dtype: str | None = None) -> Network:
-    """Read the network from a file that ``net.save`` or ``trainer.save_checkpoint`` wrote.
+    """Read the network from a file that ``net.save`` or ``trainer.save_checkpoint`` wrote, or an estimator for tables.
 
     The whole file is read before anything of it is used: nothing that happens to it later matters.
 
@@ -345,7 +347,8 @@ def load(path: str | PathLike[str], *, backend: BackendName = "native", layers: 
     Returns
     -------
     Network
-        A :class:`~fastbp.Sequential` if it was one. Parameters, buffers, names, dtype, seed and the counter of dropout
+        A :class:`~fastbp.Sequential` if it was one; the estimator if the file is one's, which takes none of the other
+        arguments. Parameters, buffers, names, dtype, seed and the counter of dropout
         are as they were; initializers, which have done their work, are not kept.
 
     Raises
@@ -369,7 +372,14 @@ def load(path: str | PathLike[str], *, backend: BackendName = "native", layers: 
     """
     from fastbp.files.container import read
     from fastbp.files.networks import build
-    return build(read(path), KINDS, backend, layers, compute_dtype)
+    contents = read(path)
+    other = next((kind for kind in READERS if kind in contents.description), None)
+    if other is None:
+        return build(contents, KINDS, backend, layers, compute_dtype)
+    if (backend, tuple(layers), compute_dtype) != ("native", (), None):
+        raise ValueError(f"load: {contents.path} holds no network, but an estimator; expected the path alone")
+    made: Network = READERS[other](contents)
+    return made
 
 
 def from_torch(module: Any, *, input_shape: Sequence[int] | None = None,

@@ -4,48 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import sys
-import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from fastbp.estimators.tabular.table_files import parquet_library
+from fastbp.files.disk import replace
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Put data in the place of a file, which stays as it is if anything goes wrong.
-
-    A special file, such as a pipe or ``/dev/stdout``, is written to.
-    """
-    if path.exists() and not path.is_file():
-        path.write_bytes(data)
-        return
-    target = Path(os.path.realpath(path))
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
-        os.chmod(temporary, mode)
-        os.replace(temporary, target)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def inert(text: str) -> str:
@@ -60,7 +28,7 @@ def inert(text: str) -> str:
 def write_rows(path: Path | None, header: Sequence[str], columns: Sequence[Sequence[Any]]) -> None:
     """Write columns as CSV or Parquet, or print them as CSV where no file is given."""
     if path is not None and path.suffix.lower() == ".parquet":
-        replace_file(path, _parquet(header, columns))
+        replace(path, _parquet(header, columns))
         return
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -70,7 +38,7 @@ def write_rows(path: Path | None, header: Sequence[str], columns: Sequence[Seque
     if path is None:
         sys.stdout.write(text.getvalue())
     else:
-        replace_file(path, text.getvalue().encode())
+        replace(path, text.getvalue().encode())
 
 
 def _parquet(header: Sequence[str], columns: Sequence[Sequence[Any]]) -> bytes:

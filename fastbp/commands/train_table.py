@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from fastbp.commands.arguments import not_an_input
-from fastbp.commands.output import replace_file
 from fastbp.commands.table_page import page
 from fastbp.commands.table_report import compared, counted, figures, importances, judged, leaderboard
 from fastbp.core.checks import file_to_write
@@ -21,6 +20,7 @@ from fastbp.estimators.tabular.table_files import check_table, read_table
 from fastbp.estimators.tabular.tabular_classifier import TabularClassifier
 from fastbp.estimators.tabular.tabular_regressor import TabularRegressor
 from fastbp.estimators.tabular.target import Target, split
+from fastbp.files.disk import replace
 from fastbp.ops.base import Array
 
 TEST_SHARE = 0.15
@@ -57,7 +57,7 @@ def run(args: Namespace) -> None:
     if args.report is not None:
         matters = importances(model, rows, target.values[test], args.seed)
         text = page(args.table.name, target.name, model, judged(model, rows, target.values[test]), entries, matters)
-        replace_file(args.report, text.encode())
+        replace(args.report, text.encode())
         print(f"\nreport written to {shlex.quote(str(args.report.resolve()))}")
     print(f"\nmodel written to {shlex.quote(str(output.resolve()))}; apply it with\n"
           f"  python -m fastbp predict {shlex.quote(str(output))} {shlex.quote(str(args.table))}")

@@ -20,10 +20,10 @@ OPSET, IR_VERSION = 20, 9
 def export(net: Executable, path: str | PathLike[str]) -> None:
     """Write a network to an ONNX file; ``net.to_onnx(path)``."""
     file = file_to_write("to_onnx: path", path)
-    replace(file, _model(net).SerializeToString())
+    replace(file, model_of(net).SerializeToString())
 
 
-def _model(net: Executable) -> Any:
+def model_of(net: Executable) -> Any:
     """Return the model, checked."""
     model, graph = Model(net), net.graph
     for tensor in graph.tensors:

@@ -15,7 +15,7 @@ from conftest import backends
 
 import fastbp as fb
 from fastbp.__main__ import main
-from fastbp.commands.output import inert, replace_file
+from fastbp.commands.output import inert
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 pytest.importorskip("safetensors", reason="safetensors is not installed")
@@ -328,12 +328,10 @@ def test_predictions_are_written_whole_or_not_at_all(capsys, trained, tmp_path, 
     assert len(output.read_text().splitlines()) == 301
 
 
-def test_a_pipe_is_written_to(tmp_path):
-    pipe = tmp_path / "pipe"
+def test_a_pipe_is_no_place_for_predictions(capsys, trained, tmp_path):
+    pipe = tmp_path / "pipe.csv"
     os.mkfifo(pipe)
-    with subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE) as reader:
-        replace_file(pipe, b"all of it")
-        assert reader.communicate()[0] == b"all of it"
+    assert run(capsys, "predict", trained[1], trained[0], "--output", pipe)[0] == 1
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 

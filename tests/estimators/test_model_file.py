@@ -46,7 +46,7 @@ def models():
 def test_what_is_written_is_read(models, tmp_path, name):
     model, path = models[name], tmp_path / "m.safetensors"
     model.save(path)
-    for read in (type(model).load(path), load_estimator(path)):
+    for read in (type(model).load(path), load_estimator(path), fb.load(path)):
         assert repr(read) == repr(model)
         np.testing.assert_array_equal(read.predict(table(seed=1)), model.predict(table(seed=1)))
         for attribute in ("epochs_", "scores_", "n_iter_", "column_kinds_", "n_features_in_", "target_name_"):
@@ -160,3 +160,9 @@ def test_arrays_that_do_not_fit_are_refused(written, tmp_path):
         container.write(path, {"tabular": description}, {**kept, **altered})
         with pytest.raises(FormatError, match=message):
             load_estimator(path)
+
+
+def test_what_networks_are_loaded_with_is_refused(models, tmp_path):
+    models["numbers"].save(tmp_path / "m.safetensors")
+    with pytest.raises(ValueError, match="holds no network, but an estimator; expected the path alone"):
+        fb.load(tmp_path / "m.safetensors", backend="reference")

@@ -15,7 +15,7 @@ from fastbp.estimators.tabular.committee import Committee, Fold
 from fastbp.estimators.tabular.member_network import ACTIVATIONS, Architecture
 from fastbp.estimators.tabular.plain_data import Plain
 from fastbp.estimators.tabular.schema import Schema
-from fastbp.files.container import Contents, Paths, read, write
+from fastbp.files.container import Contents, Paths, write
 from fastbp.ops.base import Array
 
 KEY = "tabular"
@@ -38,18 +38,11 @@ def save(description: Mapping[str, Any], committee: Committee, path: Paths) -> N
     write(path, {KEY: {**description, "folds": folds, "shares": committee.shares.tolist()}}, tensors)
 
 
-def load(path: Paths) -> tuple[Plain, Committee]:
-    """Return what :func:`save` wrote.
-
-    Raises
-    ------
-    FormatError, ImportError, OSError
-        As :func:`fastbp.load` does; FormatError too for a file that is no estimator's.
-    """
-    contents = read(path)
+def parse(contents: Contents) -> tuple[Plain, Committee]:
+    """Return what :func:`save` wrote, or raise FormatError."""
     if not isinstance(contents.description.get(KEY), Mapping):
         raise FormatError(f"{contents.path} holds no estimator for tables; clf.save(…) and python -m fastbp train "
-                          "table.csv --target … write one. fastbp.load reads networks")
+                          "table.csv --target … write one. fastbp.load reads networks too")
     d = Plain(contents.description[KEY], f"{contents.path}: {KEY}")
     return d, _committee(d, contents)
 

@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_feature_names, _check_n_features, check_array, check_is_fitted
 
-from fastbp.core.checks import count, number
+from fastbp.core.checks import count, file_to_write, number
 from fastbp.core.errors import DivergenceError, FormatError
 from fastbp.engine.cpu import cpu_info, get_num_threads, set_num_threads
 from fastbp.engine.threads import number_of_threads
@@ -23,10 +23,13 @@ from fastbp.estimators.tabular.columns import Column, Kind, columns_of
 from fastbp.estimators.tabular.committee import Committee, Fold, constant
 from fastbp.estimators.tabular.member_network import ACTIVATIONS, Architecture
 from fastbp.estimators.tabular.member_training import Run, Training, go_on
+from fastbp.estimators.tabular.onnx_pipeline import Pipeline
 from fastbp.estimators.tabular.plain_data import Plain
 from fastbp.estimators.tabular.row_explanation import RowExplanation, Slope, explain
 from fastbp.estimators.tabular.schema import Encoded, Schema
 from fastbp.estimators.tabular.selection import Score, chosen
+from fastbp.files.container import read
+from fastbp.files.disk import replace
 from fastbp.objectives.losses import Loss
 from fastbp.ops.base import Array
 
@@ -315,6 +318,34 @@ class BaseTabular(BaseEstimator, ABC):
                          "categorical": sorted(self._categorical), "epochs": self.epochs_, "scores": self.scores_,
                          **self._described()}, self.committee_, path)
 
+    def to_onnx(self, path: Any) -> None:
+        """Write the estimator to an ONNX file, what is done to the columns included.
+
+        Inputs are the columns in use, each of shape (batch, 1): numbers as float64, dates as days since 1970, missing
+        ones as NaN; categories as text, missing ones as "". After `fit` with an array of numbers there is one input, X,
+        of shape (batch, n_features). Outputs are "label" and "probabilities", or "prediction".
+
+        Parameters
+        ----------
+        path : path
+
+        Raises
+        ------
+        ImportError
+            Without onnx (``pip install 'fastbp[onnx]'``).
+        OSError
+            If it cannot be written; what was there stays.
+        """
+        check_is_fitted(self, "committee_")
+        file = file_to_write("to_onnx: path", path)
+        plain = not hasattr(self, "feature_names_in_") and set(self.column_kinds_.values()) == {"number"}
+        pipeline = Pipeline(self.column_kinds_, not plain)
+        replace(file, pipeline.model(self._onnx_outputs(pipeline)).SerializeToString())
+
+    @abstractmethod
+    def _onnx_outputs(self, pipeline: Pipeline) -> dict[str, tuple[str, Any, list[Any]]]:
+        """Return the outputs of an ONNX model: by name, the tensor, its type and its shape."""
+
     @classmethod
     def load(cls, path: Any) -> Any:
         """Return the estimator that :meth:`save` wrote.
@@ -326,7 +357,11 @@ class BaseTabular(BaseEstimator, ABC):
         ImportError, OSError
             As :func:`fastbp.load` does.
         """
-        d, committee = model_file.load(path)
+        return cls.from_description(*model_file.parse(read(path)))
+
+    @classmethod
+    def from_description(cls, d: Plain, committee: Committee) -> Any:
+        """Return the estimator that a file describes, or raise FormatError."""
         d["version"].whole(1, VERSION)
         if d["kind"].text() != cls.__name__:
             raise d["kind"].wrong(repr(cls.__name__))

@@ -13,6 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _assert_all_finite
 
 from fastbp.estimators.tabular.columns import Column
+from fastbp.estimators.tabular.onnx_pipeline import Pipeline, means
 from fastbp.estimators.tabular.plain_data import Plain
 from fastbp.estimators.tabular.row_explanation import Slope
 from fastbp.estimators.tabular.tabular import BaseTabular
@@ -181,6 +182,18 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
             gradient = np.insert(-softmax(others), likely, 1.0, axis=-1)
             return (z[..., likely] - rest).mean(axis=1), gradient / z.shape[1]
         return f"log odds of {self.classes_.tolist()[likely]!r}", slope
+
+    def _onnx_outputs(self, pipeline: Pipeline) -> dict[str, tuple[str, Any, list[Any]]]:
+        def probabilities(said: str) -> str:
+            p = pipeline.add("Softmax", said, axis=-1)
+            return pipeline.add("ReduceMean", p, pipeline.constant([1], np.int64), keepdims=0)
+        types, text = pipeline.onnx.TensorProto, self.classes_.dtype.kind in "OSU"
+        p = means(pipeline, self.committee_, probabilities)
+        labels = [str(c) for c in self.classes_.tolist()] if text else self.classes_.astype(np.int64)
+        names = pipeline.constant(labels, object if text else np.int64)
+        label = pipeline.add("Gather", names, pipeline.add("ArgMax", p, axis=1, keepdims=0), axis=0)
+        return {"label": (label, types.STRING if text else types.INT64, ["batch"]),
+                "probabilities": (p, types.DOUBLE, ["batch", len(self.classes_)])}
 
     def _check_targets(self, y: Any) -> Array:
         y = column_or_1d(y, warn=True)

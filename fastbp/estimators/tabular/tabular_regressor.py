@@ -11,6 +11,7 @@ from sklearn.utils.validation import _assert_all_finite
 
 from fastbp.estimators.tabular.columns import Column
 from fastbp.estimators.tabular.member_network import ACTIVATIONS
+from fastbp.estimators.tabular.onnx_pipeline import Pipeline, means
 from fastbp.estimators.tabular.plain_data import Plain
 from fastbp.estimators.tabular.row_explanation import Slope
 from fastbp.estimators.tabular.tabular import BaseTabular
@@ -197,6 +198,15 @@ class TabularRegressor(RegressorMixin, BaseTabular):
             values = outputs[..., 0].astype(np.float64).mean(axis=1) * self._spread + self._center
             return values, np.full(outputs.shape, self._spread / outputs.shape[1])
         return self.target_name_, slope
+
+    def _onnx_outputs(self, pipeline: Pipeline) -> dict[str, tuple[str, Any, list[Any]]]:
+        def value(said: str) -> str:
+            y = pipeline.add("Clip", said, *map(pipeline.constant, self._range))
+            return pipeline.add("ReduceMean", y, pipeline.constant([1, 2], np.int64), keepdims=0)
+        z = means(pipeline, self.committee_, value)
+        spread, center = pipeline.constant(self._spread), pipeline.constant(self._center)
+        y = pipeline.add("Add", pipeline.add("Mul", z, spread), center)
+        return {"prediction": (y, pipeline.onnx.TensorProto.DOUBLE, ["batch"])}
 
     def _check_targets(self, y: Any) -> Array:
         y = _numbers(y)
