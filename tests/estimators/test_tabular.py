@@ -319,7 +319,8 @@ def test_two_columns_of_one_name(table):
     ("learning_rate", 0.1, "learning_rate is"), ("numeric_embedding", None, "numeric_embedding is None"),
     ("time_limit", 0, "time_limit is 0"),
     ("validation_fraction", 1, "validation_fraction is 1"), ("early_stopping", True, "early_stopping is True"),
-    ("learning_rate_init", 0, "learning_rate_init is 0"), ("batch_size", "big", "batch_size is 'big'")])
+    ("learning_rate_init", 0, "learning_rate_init is 0"), ("batch_size", "big", "batch_size is 'big'"),
+    ("max_one_hot", -1, "max_one_hot is -1"), ("category_embedding", 2.5, "category_embedding is 2.5")])
 def test_parameters_that_are_none(table, parameter, value, message):
     with pytest.raises((TypeError, ValueError), match=message):
         regressor(**{parameter: value}).fit(*table)
@@ -460,3 +461,18 @@ def test_an_additive_function_is_told_apart():
     assert "<c>" not in found._repr_html_()
     with pytest.raises(ValueError, match="X has 2 rows; expected one"):
         model.explain_row(X[:2])
+
+
+@pytest.mark.parametrize("size", [0, 1, 8])
+def test_what_embedded_levels_add_is_told(size):
+    rng = np.random.default_rng(0)
+    value = np.linspace(-2, 2, 20)
+    level, other = rng.integers(0, 20, 2000), rng.integers(0, 15, 2000)
+    X = pd.DataFrame({"level": [f"l{i}" for i in level], "other": [f"o{i}" for i in other]})
+    model = regressor(max_iter=32, category_embedding=size).fit(X, value[level])
+    assert model.committee_.folds[0].architecture.categories == (2 if size else 0)
+    low, high = (dict((c[0], c[2]) for c in model.explain_row({"level": [name], "other": ["o3"]}).columns)
+                 for name in ("l0", "l19"))
+    assert high["level"] - low["level"] == pytest.approx(4, abs=0.6)
+    assert abs(high["other"]) < 0.3
+    assert model.predict({"level": ["new"], "other": [None]})[0] == pytest.approx(0, abs=1)

@@ -56,7 +56,7 @@ def table():
     return frame()
 
 
-@pytest.mark.parametrize("parameters", [{}, {"n_members": 3}, {"numeric_embedding": "none"}])
+@pytest.mark.parametrize("parameters", [{}, {"n_members": 3}, {"numeric_embedding": "none"}, {"category_embedding": 0}])
 def test_numbers_are_those_of_the_estimator(table, tmp_path, parameters):
     X, y = table
     model = fb.TabularRegressor(**SMALL, **parameters).fit(X, 1e5 * y)

@@ -72,4 +72,4 @@ def outputs_of(net: Network, architecture: Architecture, rows: Encoded) -> Array
 def constant(rows: int) -> Encoded:
     """Return rows where no column is of use: a flag that is always there."""
     nothing = np.empty((rows, 0), np.float32)
-    return Encoded(nothing, nothing, np.ones((rows, 1), np.float32))
+    return Encoded(nothing, nothing, np.ones((rows, 1), np.float32), np.empty((rows, 0), np.int64))

@@ -20,8 +20,9 @@ import numpy as np
 from fastbp.estimators.tabular.schema import Encoded
 from fastbp.graph.graph import Input, Tensor
 from fastbp.layers.activations import GELU, SELU, Activation, Mish, ReLU, SiLU
+from fastbp.layers.embedding import Embedding
 from fastbp.layers.linear import Linear
-from fastbp.layers.structure import Concat, Dropout
+from fastbp.layers.structure import Concat, Dropout, Reshape
 from fastbp.layers.tables import GroupedLinear, Periodic, PiecewiseLinear, Scale
 from fastbp.network import Network
 from fastbp.ops.base import Array, Context
@@ -40,6 +41,8 @@ class Architecture:
     ----------
     numbers, flags, bins : int
         Columns of each, and the most bins.
+    categories, levels, category_size : int
+        Columns whose levels are embedded, how many ids there are but 0, and the size of the embedding.
     outputs, members : int
     hidden : tuple of int
     activation : Activation layer
@@ -64,21 +67,29 @@ class Architecture:
     sigma: float = 0.1
     pieces: int = 4
     dropout: float = 0.15
+    categories: int = 0
+    levels: int = 0
+    category_size: int = 8
 
     def inputs(self, rows: Encoded) -> Sequence[Array]:
         """Return what of the rows the network takes, in the order of its inputs."""
-        asked = ((rows.numbers, self.numbers), (rows.places, self.numbers and self.piecewise), (rows.flags, self.flags))
+        asked = ((rows.numbers, self.numbers), (rows.places, self.numbers and self.piecewise), (rows.flags, self.flags),
+                 (rows.ids, self.categories))
         return [array for array, used in asked if used]
 
     def kinds(self) -> list[str]:
-        """Return what each input is: "numbers", of places too, or "flags"."""
+        """Return what each input is: "numbers", of places too, "flags" or "ids"."""
         places = bool(self.numbers and self.piecewise)
-        return ["numbers"] * (bool(self.numbers) + places) + ["flags"] * bool(self.flags)
+        return ["numbers"] * (bool(self.numbers) + places) + ["flags"] * bool(self.flags) + \
+            ["ids"] * bool(self.categories)
 
     def parameters(self) -> int:
         """Return how many parameters the network has."""
-        width = self.flags + self.numbers * (1 + self.waves * self.periodic + self.pieces * self.piecewise)
+        width = self.flags + self.numbers * (1 + self.waves * self.periodic + self.pieces * self.piecewise) + \
+            self.categories * self.category_size
         count = self.members * width
+        if self.categories:
+            count += (self.levels + 1) * self.category_size
         if self.numbers and self.periodic:
             count += self.numbers * (self.frequencies * (2 + self.waves) + self.waves)
         if self.numbers and self.piecewise:
@@ -88,8 +99,8 @@ class Architecture:
             width = hidden
         return count + self.members * (width + 1) * self.outputs
 
-    def network(self, training: bool, seed: int, bf16: bool = False) -> Network:
-        """Return the graph for training, or that for prediction."""
+    def network(self, training: bool, seed: int, bf16: bool = False, vectors: bool = False) -> Network:
+        """Return the graph for training, or that for prediction; with `vectors` it takes those of levels, not ids."""
         lead = (self.members,) if training else ()
         inputs: list[Tensor] = []
         features: list[Tensor] = []
@@ -104,6 +115,13 @@ class Architecture:
         if self.flags:
             inputs.append(Input(*lead, self.flags))
             features.append(inputs[-1])
+        if self.categories and vectors:
+            inputs.append(Input(*lead, self.categories * self.category_size))
+            features.append(inputs[-1])
+        elif self.categories:
+            inputs.append(Input(*lead, self.categories, dtype="int64"))
+            found = Embedding(self.levels + 1, self.category_size, padding_idx=0, name="categories")(inputs[-1])
+            features.append(Reshape(*lead, self.categories * self.category_size)(found))
         x = features[0] if len(features) == 1 else Concat()(*features)
         x = (Scale(axes=2, name="adapter") if training else Scale(self.members, name="adapter"))(x)
         for i, width in enumerate(self.hidden):
@@ -159,7 +177,24 @@ def _features(net: Network, architecture: Architecture, rows: Encoded) -> Array:
                 parts.append(op.forward(Context(), given, **roles))
     if architecture.flags:
         parts.append(rows.flags)
+    if architecture.categories:
+        parts.append(vectors_of(net, rows.ids))
     return np.concatenate(parts, axis=1).astype(np.float64)
+
+
+def vectors_of(net: Network, ids: Array) -> Array:
+    """Return the vectors of levels, (N, C) as (N, C · size)."""
+    table = net.params["categories.weight"].copy()
+    table[0] = 0
+    return np.asarray(table[ids].reshape(len(ids), -1))
+
+
+def on_vectors(net: Network, architecture: Architecture) -> Network:
+    """Return a network for prediction that takes the vectors of levels, so that it has a gradient by them."""
+    twin = architecture.network(False, 0, vectors=True)
+    for name, values in twin.params.items():
+        values[...] = net.params[name]
+    return twin
 
 
 def rates(net: Network) -> dict[str, float]:
@@ -168,7 +203,7 @@ def rates(net: Network) -> dict[str, float]:
     Weights move by one over the root of their inputs, as in the neural tangent parametrisation; embeddings, biases and
     adapters have factors of their own.
     """
-    own = {"periodic": 0.1, "bins": 0.1, "adapter": 6.0}
+    own = {"periodic": 0.1, "bins": 0.1, "adapter": 6.0, "categories": 1.0}
     found = {}
     for name, p in net.params.items():
         layer, role = name.split(".")

@@ -14,7 +14,7 @@ from fastbp.core.errors import FormatError
 from fastbp.estimators.tabular.committee import Committee, Fold
 from fastbp.estimators.tabular.member_network import ACTIVATIONS, Architecture
 from fastbp.estimators.tabular.plain_data import Plain
-from fastbp.estimators.tabular.schema import Schema
+from fastbp.estimators.tabular.schema import Schema, Sizes
 from fastbp.files.container import Contents, Paths, write
 from fastbp.ops.base import Array
 
@@ -33,7 +33,9 @@ def save(description: Mapping[str, Any], committee: Committee, path: Paths) -> N
             "outputs": architecture.outputs, "members": architecture.members, "hidden": list(architecture.hidden),
             "activation": _NAMES[architecture.activation], "periodic": architecture.periodic,
             "piecewise": architecture.piecewise, "frequencies": architecture.frequencies, "waves": architecture.waves,
-            "sigma": architecture.sigma, "pieces": architecture.pieces, "dropout": architecture.dropout}})
+            "sigma": architecture.sigma, "pieces": architecture.pieces, "dropout": architecture.dropout,
+            "categories": architecture.categories, "levels": architecture.levels,
+            "category_size": architecture.category_size}})
         tensors[f"fold{i}"] = np.stack([net.params.flat for net in fold.nets])
     write(path, {KEY: {**description, "folds": folds, "shares": committee.shares.tolist()}}, tensors)
 
@@ -60,10 +62,10 @@ def _committee(d: Plain, contents: Contents) -> Committee:
 
 def _fold(d: Plain, params: Array | None, epochs: int) -> Fold:
     schema, architecture = Schema.read(d["schema"]), _architecture(d["architecture"])
-    made = schema.sizes if schema.plans else (0, 1)
-    if (architecture.numbers, architecture.flags) != made or schema.bins > architecture.bins:
-        raise d["architecture"].wrong(f"{made[0]} numbers, {made[1]} flags and at least {schema.bins} bins, as the "
-                                      "schema makes them")
+    made = schema.sizes if schema.plans else Sizes(flags=1)
+    if Sizes(architecture.numbers, architecture.flags, architecture.categories, architecture.levels) != made \
+            or schema.bins > architecture.bins:
+        raise d["architecture"].wrong(f"{made} and at least {schema.bins} bins, as the schema makes them")
     size = architecture.parameters()
     if params is None or params.shape != (epochs, size) or params.dtype != np.float32:
         found = "nothing" if params is None else f"an array of shape {params.shape} and dtype {params.dtype}"
@@ -85,7 +87,7 @@ def _architecture(d: Plain) -> Architecture:
                         tuple(d["hidden"].items(lambda h: h.whole(1, MOST_UNITS))),
                         d["activation"].one_of(ACTIVATIONS), d["periodic"].flag(), d["piecewise"].flag(),
                         units("frequencies"), units("waves"), _above_0(d["sigma"]), units("pieces"),
-                        _share(d["dropout"]))
+                        _share(d["dropout"]), units("categories", 0), units("levels", 0), units("category_size"))
 
 
 def _above_0(d: Plain) -> float:

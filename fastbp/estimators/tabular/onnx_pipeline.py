@@ -96,24 +96,27 @@ class Pipeline:
     # ---- columns -----------------------------------------------------------------------------------------------------
 
     def encoded(self, fold: Fold) -> dict[str, str]:
-        """Return the numbers, places and flags of a fold, float32."""
+        """Return the numbers, places and flags of a fold, float32, and the ids of levels, int64."""
         if not fold.schema.plans:
             return {"flags": self.constant([[1.0]], np.float32)}
-        parts: dict[str, list[str]] = {"numbers": [], "places": [], "flags": []}
+        made: dict[str, list[str]] = {"numbers": [], "places": [], "flags": [], "ids": []}
+        first = 0
         for plan in fold.schema.plans:
-            made = self._number(plan) if isinstance(plan, NumberPlan) else self._category(plan)
-            for key, names in zip(parts, made, strict=True):
-                parts[key] += names
-        return {key: self.add("Cast", self.add("Concat", *names, axis=1), to=self.onnx.TensorProto.FLOAT)
-                for key, names in parts.items() if names}
+            found = self._number(plan) if isinstance(plan, NumberPlan) else self._category(plan, first)
+            for key, names in zip(made, found, strict=True):
+                made[key] += names
+            first += plan.sizes.levels
+        real, whole = self.onnx.TensorProto.FLOAT, self.onnx.TensorProto.INT64
+        return {key: self.add("Cast", self.add("Concat", *names, axis=1), to=whole if key == "ids" else real)
+                for key, names in made.items() if names}
 
-    def _number(self, plan: NumberPlan) -> tuple[list[str], list[str], list[str]]:
+    def _number(self, plan: NumberPlan) -> tuple[list[str], ...]:
         x = self.column(plan.name)
         missing = self.add("IsNaN", x)
         flags = [self.add("Mul", self.add("Cast", missing, to=self.onnx.TensorProto.DOUBLE), self.constant(FLAG))]
         made = [self._scaled(value, missing, code) for value, code in
                 ((self._part(x, part), code) for part, code in plan.codes)]
-        return [n for n, _ in made], [p for _, p in made], flags if plan.gaps else []
+        return [n for n, _ in made], [p for _, p in made], flags if plan.gaps else [], []
 
     def _scaled(self, x: str, missing: str, code: NumberCode) -> tuple[str, str]:
         filled = self.add("Where", missing, self.constant([[code.center]]), x)
@@ -153,22 +156,20 @@ class Pipeline:
         whole = self.add("Floor", self.add("Div", x, self.constant(divisor)))
         return self.add("Sub", x, self.add("Mul", whole, self.constant(divisor)))
 
-    def _category(self, plan: CategoryPlan) -> tuple[list[str], list[str], list[str]]:
+    def _category(self, plan: CategoryPlan, first: int) -> tuple[list[str], ...]:
         x = self.column(plan.name)
+        pairs = plan.encode_means(np.array(plan.means)) if plan.known else ([], [])
+        numbers, places = ([self._looked_up(x, plan.known, np.stack(rows, axis=1))] if rows else [] for rows in pairs)
+        if plan.embedded:
+            ids = [*range(first + 1, first + 1 + len(plan.levels)), 0]
+            return numbers, places, [], [self._looked_up(x, plan.levels, np.array(ids)[:, None])]
         flags = np.full((len(plan.levels) + 1, len(plan.levels)), 0.0)
         flags[np.arange(len(plan.levels)), np.arange(len(plan.levels))] = FLAG
         if plan.usual >= 0:
             flags[:, plan.usual] -= FLAG
         if len(plan.levels) == 2 and plan.usual >= 0:
             flags = np.delete(flags, plan.usual, axis=1)
-        made = [self._looked_up(x, plan.levels, flags)] if flags.shape[1] else []
-        if not plan.known:
-            return [], [], made
-        pairs = plan.encode_means(np.array(plan.means))
-        if not pairs[0]:
-            return [], [], made
-        return ([self._looked_up(x, plan.known, np.stack(pairs[0], axis=1))],
-                [self._looked_up(x, plan.known, np.stack(pairs[1], axis=1))], made)
+        return numbers, places, [self._looked_up(x, plan.levels, flags)] if flags.shape[1] else [], []
 
     def _looked_up(self, x: str, levels: Sequence[str | None], rows: Array) -> str:
         """Return the row of a table that stands for a level, the last one for what is none of them."""
@@ -184,7 +185,8 @@ class Pipeline:
         net, architecture = fold.nets[epoch], fold.architecture
         given = [encoded[key] for key, used in (("numbers", architecture.numbers),
                                                 ("places", architecture.numbers and architecture.piecewise),
-                                                ("flags", architecture.flags)) if used]
+                                                ("flags", architecture.flags),
+                                                ("ids", architecture.categories)) if used]
         self._count += 1
         model = self.onnx.compose.add_prefix(model_of(net), f"net{self._count}/")
         for value, name in zip(model.graph.input, given, strict=True):

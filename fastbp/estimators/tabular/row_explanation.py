@@ -20,6 +20,8 @@ import numpy as np
 
 from fastbp.estimators.tabular.columns import Column
 from fastbp.estimators.tabular.committee import Committee, Fold
+from fastbp.estimators.tabular.member_network import Architecture, on_vectors, vectors_of
+from fastbp.estimators.tabular.schema import Encoded
 from fastbp.network import Network
 from fastbp.ops.base import Array
 
@@ -101,8 +103,9 @@ def explain(committee: Committee, row: Mapping[str, Column], what: str, slope: S
 def _along(fold: Fold, net: Network, row: Mapping[str, Column], slope: Slope) -> tuple[float, float, dict[str, float]]:
     """Return the output at the baseline and at the row, and what each column adds in between."""
     encoded = fold.encode(row, 1)
-    inputs = fold.architecture.inputs(encoded)
-    bases = fold.architecture.inputs(fold.schema.baseline() if fold.schema.plans else encoded)
+    inputs = _real(net, fold.architecture, encoded)
+    bases = _real(net, fold.architecture, fold.schema.baseline() if fold.schema.plans else encoded)
+    net = on_vectors(net, fold.architecture)
     t = ((np.arange(STEPS) + 0.5) / STEPS)[:, None]
     points = tuple((b + t * (x - b)).astype(np.float32) for x, b in zip(inputs, bases, strict=True))
     _, gradient = slope(np.asarray(net.forward(points, training=True)))
@@ -110,6 +113,7 @@ def _along(fold: Fold, net: Network, row: Mapping[str, Column], slope: Slope) ->
     (begin,), _ = slope(np.asarray(net.predict(tuple(bases))))
     (end,), _ = slope(np.asarray(net.predict(tuple(inputs))))
     owners = fold.schema.owners()
+    owners["ids"] = [name for name in owners["ids"] for _ in range(fold.architecture.category_size)]
     of_inputs = fold.architecture.kinds()
     found: dict[str, float] = {}
     for x, b, s, kind in zip(inputs, bases, slopes, of_inputs, strict=True):
@@ -117,6 +121,12 @@ def _along(fold: Fold, net: Network, row: Mapping[str, Column], slope: Slope) ->
         for name, value in zip(owners[kind], each.tolist(), strict=False):
             found[name] = found.get(name, 0.0) + value
     return float(begin), float(end), found
+
+
+def _real(net: Network, architecture: Architecture, rows: Encoded) -> list[Array]:
+    """Return the inputs of a network, levels as their vectors."""
+    return [vectors_of(net, given) if kind == "ids" else given
+            for kind, given in zip(architecture.kinds(), architecture.inputs(rows), strict=True)]
 
 
 def _shown(column: Column) -> str:

@@ -5,8 +5,9 @@ Numbers and dates
     the distance of the quartiles (Holzmüller et al., 2024, https://arxiv.org/abs/2407.04491); and a place among the
     edges of bins, which :class:`~fastbp.PiecewiseLinear` reads. A missing number is the median, and a flag of its own.
 Categories
-    a flag for each level, one for missing values too. Columns of many levels have, besides, the mean target of each
-    level as numbers, drawn towards that of all rows where a level has few; for the training rows from other rows alone.
+    a flag for each level, one for missing values too. Columns of many levels have the mean target of each level as
+    numbers, drawn towards that of all rows where a level has few, for the training rows from other rows alone; and,
+    where levels are embedded, an id in place of the flags, 0 for levels that are rare or new.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ MOST_CLASSES = 10
 
 @dataclass(frozen=True)
 class Encoded:
-    """Rows as a network takes them, all float32.
+    """Rows as a network takes them, float32 and int64.
 
     Attributes
     ----------
@@ -47,18 +48,45 @@ class Encoded:
     places : array (N, D)
         Of the same columns, 0 to the number of bins.
     flags : array (N, F)
+    ids : array (N, C)
+        Of levels: each column's follow those of the column before it, 0 is any that has none.
     """
 
     numbers: Array
     places: Array
     flags: Array
+    ids: Array
 
     def __len__(self) -> int:
         return len(self.flags)
 
     def take(self, rows: Any) -> Encoded:
         """Return some rows."""
-        return Encoded(self.numbers[rows], self.places[rows], self.flags[rows])
+        return Encoded(self.numbers[rows], self.places[rows], self.flags[rows], self.ids[rows])
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What one column gives: numbers and their places, flags, and the ids of levels, an array (N,) each."""
+
+    numbers: list[Array] = field(default_factory=list)
+    places: list[Array] = field(default_factory=list)
+    flags: list[Array] = field(default_factory=list)
+    ids: list[Array] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many numbers and flags are made of a row, how many columns have ids, and how many ids there are but 0."""
+
+    numbers: int = 0
+    flags: int = 0
+    columns: int = 0
+    levels: int = 0
+
+    def __add__(self, other: Sizes) -> Sizes:
+        return Sizes(self.numbers + other.numbers, self.flags + other.flags, self.columns + other.columns,
+                     self.levels + other.levels)
 
 
 @dataclass(frozen=True)
@@ -175,12 +203,17 @@ class NumberPlan:
         return {"type": "number", "name": self.name, "kind": self.kind, "gaps": self.gaps,
                 "codes": [{"part": part, "code": asdict(code)} for part, code in self.codes]}
 
-    def encode(self, column: Column) -> tuple[list[Array], list[Array], list[Array]]:
-        """Return its numbers, places and flags."""
+    def encode(self, column: Column) -> Parts:
+        """Return what the column gives."""
         parts = _parts(column)
         made = [code.encode(parts[part]) for part, code in self.codes]
         flags = [np.isnan(column.values) * np.float32(FLAG)] if self.gaps else []
-        return [n for n, _ in made], [p for _, p in made], flags
+        return Parts([n for n, _ in made], [p for _, p in made], flags)
+
+    @property
+    def sizes(self) -> Sizes:
+        """How much the column gives."""
+        return Sizes(len(self.codes), int(self.gaps))
 
     def conform(self, column: Column) -> Column:
         """Return a column of another table as numbers or dates, or raise ValueError."""
@@ -233,7 +266,7 @@ class CategoryPlan:
     ----------
     name : str
     levels : tuple of str or None
-        Those that have flags; None is a missing value.
+        Those that have flags or ids; None is a missing value.
     usual : int
         The level that most rows have, whose flag is 0 there and negative elsewhere; -1 if there is none.
     known : tuple of str or None
@@ -242,6 +275,8 @@ class CategoryPlan:
         For each of them, and at last for all others.
     codes : tuple of NumberCode or None
         How each mean target is made a number; None where levels do not differ in it.
+    embedded : bool
+        Whether levels have ids, not flags.
     """
 
     name: str
@@ -250,6 +285,7 @@ class CategoryPlan:
     known: tuple[str | None, ...] = ()
     means: tuple[tuple[float, ...], ...] = ()
     codes: tuple[NumberCode | None, ...] = ()
+    embedded: bool = False
 
     @classmethod
     def read(cls, d: Plain) -> CategoryPlan:
@@ -262,7 +298,7 @@ class CategoryPlan:
                 raise d[key].wrong("each level once")
         plan = cls(d["name"].text(), levels, d["usual"].whole(-1, len(levels) - 1), known,
                    tuple(tuple(m) for m in d["means"].items(lambda m: m.items(Plain.number))),
-                   tuple(d["codes"].items(lambda c: c.or_none(NumberCode.read))))
+                   tuple(d["codes"].items(lambda c: c.or_none(NumberCode.read))), d["embedded"].flag())
         if len(plan.means) != (len(known) + 1 if known else 0) or any(len(m) != len(plan.codes) for m in plan.means):
             raise d["means"].wrong("means of each known level, and one more")
         return plan
@@ -277,23 +313,28 @@ class CategoryPlan:
         table = np.array([*(at.get(level, -1) for level in column.levels), at.get(None, -1)], np.int64)
         return np.asarray(table[column.values])
 
-    def encode(self, column: Column) -> tuple[list[Array], list[Array], list[Array]]:
-        """Return its numbers, places and flags."""
-        numbers: list[Array] = []
-        places: list[Array] = []
-        if self.known:
+    def encode(self, column: Column, means: Array | None = None) -> Parts:
+        """Return what the column gives; with mean targets of its rows, (N, T), where they are not those of the plan."""
+        if self.known and means is None:
             means = np.array(self.means)[self.places_of(column, self.known)]
-            numbers, places = self.encode_means(means)
-        return numbers, places, self.flags(column)
+        numbers, places = ([], []) if means is None else self.encode_means(means)
+        at = self.places_of(column, self.levels)
+        return Parts(numbers, places, [], [at + 1]) if self.embedded else Parts(numbers, places, self._flags(at))
 
     def encode_means(self, means: Array) -> tuple[list[Array], list[Array]]:
         """Return numbers and places of the mean targets of rows, (N, T)."""
         made = [code.encode(means[:, t]) for t, code in enumerate(self.codes) if code is not None]
         return [n for n, _ in made], [p for _, p in made]
 
-    def flags(self, column: Column) -> list[Array]:
-        """Return the flags: one for two levels."""
-        at = self.places_of(column, self.levels)
+    @property
+    def sizes(self) -> Sizes:
+        """How much the column gives."""
+        numbers, levels = sum(code is not None for code in self.codes), len(self.levels)
+        return Sizes(numbers, columns=1, levels=levels) if self.embedded \
+            else Sizes(numbers, levels - (levels == 2 and self.usual >= 0))
+
+    def _flags(self, at: Array) -> list[Array]:
+        """Return the flags of rows by the places of their levels: one for two levels."""
         flags = np.zeros((len(at), len(self.levels)), np.float32)
         rows = np.flatnonzero(at >= 0)
         flags[rows, at[rows]] = FLAG
@@ -323,7 +364,7 @@ class Schema:
     unused: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, columns: Sequence[Column], targets: Array, *, bins: int, max_one_hot: int,
+    def of(cls, columns: Sequence[Column], targets: Array, *, bins: int, max_one_hot: int, embedded: bool,
            seed: int) -> tuple[Schema, Encoded]:
         """Decide from the training rows what is done to each column, and do it.
 
@@ -333,6 +374,8 @@ class Schema:
         targets : array (N, T)
             What levels are told apart by: the target, or a column for each class.
         bins, max_one_hot, seed : int
+        embedded : bool
+            Whether levels have ids, not flags, in columns of more than `max_one_hot`.
 
         Returns
         -------
@@ -343,17 +386,18 @@ class Schema:
         """
         plans: list[Plan] = []
         unused: dict[str, str] = {}
-        made: list[tuple[list[Array], list[Array], list[Array]]] = []
+        made: list[Parts] = []
         plan: Plan | str
         for column in columns:
-            plan, parts = _category(column, targets, bins, max_one_hot, seed) if column.kind == "category" \
+            plan, parts = _category(column, targets, bins, max_one_hot, embedded, seed) if column.kind == "category" \
                 else _number(column, bins)
             if isinstance(plan, str):
                 unused[column.name] = plan
             else:
                 plans.append(plan)
                 made.append(parts)
-        return cls(tuple(plans), unused), _joined(made, len(targets))
+        schema = cls(tuple(plans), unused)
+        return schema, schema.joined(made, len(targets))
 
     @property
     def names(self) -> list[str]:
@@ -368,24 +412,42 @@ class Schema:
         ValueError
             For columns that hold something else than in training.
         """
-        return _joined([plan.encode(plan.conform(columns[plan.name])) for plan in self.plans], rows)
+        return self.joined([plan.encode(plan.conform(columns[plan.name])) for plan in self.plans], rows)
+
+    def joined(self, made: Sequence[Parts], rows: int) -> Encoded:
+        """Return what all columns give side by side."""
+        def side_by_side(columns: list[Array], dtype: Any) -> Array:
+            joined = np.empty((rows, len(columns)), dtype)
+            for i, column in enumerate(columns):
+                joined[:, i] = column
+            return joined
+        first = 0
+        ids: list[Array] = []
+        for plan, parts in zip(self.plans, made, strict=True):
+            ids += [np.where(local > 0, local + first, 0) for local in parts.ids]
+            first += plan.sizes.levels
+        return Encoded(side_by_side([a for p in made for a in p.numbers], np.float32),
+                       side_by_side([a for p in made for a in p.places], np.float32),
+                       side_by_side([a for p in made for a in p.flags], np.float32), side_by_side(ids, np.int64))
 
     def owners(self) -> dict[str, list[str]]:
-        """Return which column each number and each flag is of."""
-        numbers, flags = [], []
+        """Return which column each number, each flag and each id is of."""
+        owners: dict[str, list[str]] = {"numbers": [], "flags": [], "ids": []}
         for plan in self.plans:
-            alone = Schema((plan,)).sizes
-            numbers += [plan.name] * alone[0]
-            flags += [plan.name] * alone[1]
-        return {"numbers": numbers, "flags": flags}
+            owners["numbers"] += [plan.name] * plan.sizes.numbers
+            owners["flags"] += [plan.name] * plan.sizes.flags
+            owners["ids"] += [plan.name] * plan.sizes.columns
+        return owners
 
     def baseline(self) -> Encoded:
         """Return one row of medians and usual levels."""
-        codes = [code for plan in self.plans for code in
-                 ([c for _, c in plan.codes] if isinstance(plan, NumberPlan) else plan.codes) if code is not None]
-        made = [code.encode(np.array([code.center])) for code in codes]
-        numbers, places = (np.array([[pair[i][0] for pair in made]], np.float32).reshape(1, len(codes)) for i in (0, 1))
-        return Encoded(numbers, places, np.zeros((1, self.sizes[1]), np.float32))
+        made = []
+        for plan in self.plans:
+            codes = [c for _, c in plan.codes] if isinstance(plan, NumberPlan) else [c for c in plan.codes if c]
+            pairs = [code.encode(np.array([code.center])) for code in codes]
+            made.append(Parts([n for n, _ in pairs], [p for _, p in pairs], [np.zeros(1)] * plan.sizes.flags,
+                              [np.ones(1, np.int64)] * plan.sizes.columns))
+        return self.joined(made, 1)
 
     @property
     def bins(self) -> int:
@@ -409,42 +471,21 @@ class Schema:
         return schema
 
     @property
-    def sizes(self) -> tuple[int, int]:
-        """How many numbers and flags it makes of a row."""
-        numbers = flags = 0
-        for plan in self.plans:
-            if isinstance(plan, NumberPlan):
-                numbers, flags = numbers + len(plan.codes), flags + plan.gaps
-            else:
-                numbers += sum(code is not None for code in plan.codes)
-                flags += len(plan.levels) - (len(plan.levels) == 2 and plan.usual >= 0)
-        return numbers, flags
-
-
-def _joined(made: list[tuple[list[Array], list[Array], list[Array]]], rows: int) -> Encoded:
-    def side_by_side(which: int) -> Array:
-        columns = [array for parts in made for array in parts[which]]
-        joined = np.empty((rows, len(columns)), np.float32)
-        for i, column in enumerate(columns):
-            joined[:, i] = column
-        return joined
-    return Encoded(side_by_side(0), side_by_side(1), side_by_side(2))
-
-
-Parts = tuple[list[Array], list[Array], list[Array]]
-"""Numbers, places and flags of one column."""
+    def sizes(self) -> Sizes:
+        """How much all columns give."""
+        return sum((plan.sizes for plan in self.plans), Sizes())
 
 
 def _number(column: Column, bins: int) -> tuple[Plan | str, Parts]:
     """Return the plan of a column of numbers or dates, or why it is of no use, and the training rows."""
     plan = NumberPlan.of(column, bins)
-    return plan, plan.encode(column) if isinstance(plan, NumberPlan) else ([], [], [])
+    return plan, plan.encode(column) if isinstance(plan, NumberPlan) else Parts()
 
 
-def _category(column: Column, targets: Array, bins: int, max_one_hot: int,
+def _category(column: Column, targets: Array, bins: int, max_one_hot: int, embedded: bool,
               seed: int) -> tuple[Plan | str, Parts]:
     """Return the plan of a column of categories, or why it is of no use, and the training rows."""
-    nothing: Parts = ([], [], [])
+    nothing = Parts()
     levels: list[str | None] = [*column.levels, None]
     codes = np.where(column.values >= 0, column.values, len(column.levels))
     counts = np.bincount(codes, minlength=len(levels))
@@ -455,11 +496,12 @@ def _category(column: Column, targets: Array, bins: int, max_one_hot: int,
     frequent = [i for i in np.argsort(-counts, kind="stable")[:MOST_LEVELS].tolist() if counts[i] >= LEAST_ROWS]
     kept = tuple(levels[i] for i in frequent)
     usual = 0 if frequent and 2 * counts[frequent[0]] > len(codes) else -1
+    embedded = embedded and bool(frequent) and bool((counts > 0).sum() > max_one_hot)
     if (counts > 0).sum() <= max_one_hot or targets.shape[1] > MOST_CLASSES:
         if not frequent or (len(frequent) == 1 and usual < 0):
             return "has another value in nearly every row", nothing
-        plan = CategoryPlan(column.name, kept, usual)
-        return plan, ([], [], plan.flags(column))
+        plan = CategoryPlan(column.name, kept, usual, embedded=embedded)
+        return plan, plan.encode(column)
     sums = np.stack([np.bincount(codes, t, len(levels)) for t in targets.T], axis=1)
     overall = targets.mean(axis=0)
     prior = _prior_rows(sums, counts, targets)
@@ -468,10 +510,10 @@ def _category(column: Column, targets: Array, bins: int, max_one_hot: int,
     found = [NumberCode.of(others[:, t], bins) for t in range(targets.shape[1])]
     seen = np.flatnonzero(counts > 0)
     plan = CategoryPlan(column.name, kept, usual, tuple(levels[i] for i in seen),
-                        (*(tuple(m) for m in means[seen].tolist()), tuple(overall.tolist())), tuple(found))
+                        (*(tuple(m) for m in means[seen].tolist()), tuple(overall.tolist())), tuple(found), embedded)
     if not kept and not any(found):
         return "has another value in nearly every row", nothing
-    return plan, (*plan.encode_means(others), plan.flags(column))
+    return plan, plan.encode(column, others)
 
 
 def _prior_rows(sums: Array, counts: Array, targets: Array) -> Array:

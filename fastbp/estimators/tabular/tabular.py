@@ -26,7 +26,7 @@ from fastbp.estimators.tabular.member_training import Run, Training, go_on
 from fastbp.estimators.tabular.onnx_pipeline import Pipeline
 from fastbp.estimators.tabular.plain_data import Plain
 from fastbp.estimators.tabular.row_explanation import RowExplanation, Slope, explain
-from fastbp.estimators.tabular.schema import Encoded, Schema
+from fastbp.estimators.tabular.schema import Schema, Sizes
 from fastbp.estimators.tabular.selection import Score, chosen
 from fastbp.files.container import read
 from fastbp.files.disk import replace
@@ -161,11 +161,11 @@ class BaseTabular(BaseEstimator, ABC):
             inside = held_out
         y = targets[inside]
         schema, rows = Schema.of([c.take(inside) for c in columns], self._levels_by(y), bins=BINS,
-                                 max_one_hot=self.max_one_hot, seed=seed)
+                                 max_one_hot=self.max_one_hot, embedded=self.category_embedding > 0, seed=seed)
         others = schema.encode({c.name: c.take(held_out) for c in columns}, len(held_out))
         if not schema.plans:
             rows, others = constant(len(inside)), constant(len(held_out))
-        return Run(self._architecture(schema, rows), schema,
+        return Run(self._architecture(schema), schema,
                    self._training(len(inside), weights is not None, deadline, slower), rows, y, others, self._loss(),
                    None if weights is None else weights[inside], self._meant, seed)
 
@@ -215,15 +215,18 @@ class BaseTabular(BaseEstimator, ABC):
         self.epochs_ = [e + 1 for e in epochs]
         self._settle(np.mean([candidates[e] for e in epochs], axis=0), targets[np.concatenate(folds)])
 
-    def _architecture(self, schema: Schema, rows: Encoded) -> Architecture:
-        numbers = rows.numbers.shape[1]
+    def _architecture(self, schema: Schema) -> Architecture:
+        sizes = schema.sizes if schema.plans else Sizes(flags=1)
+        numbers = sizes.numbers
         embedding = self.numeric_embedding
         if embedding == "auto":
             embedding = "both" if numbers <= EMBEDDED_COLUMNS else "none"
-        return Architecture(numbers, rows.flags.shape[1], schema.bins, self._outputs(), self.n_members,
+        return Architecture(numbers, sizes.flags, schema.bins, self._outputs(), self.n_members,
                             _sizes(self.hidden_layer_sizes), self._activation(), embedding in ("both", "periodic"),
                             embedding in ("both", "piecewise"), waves=3 if numbers <= FEW_NUMBERS else WAVES,
-                            pieces=4 if numbers <= FEW_NUMBERS else PIECES, dropout=self.dropout)
+                            pieces=4 if numbers <= FEW_NUMBERS else PIECES, dropout=self.dropout,
+                            categories=sizes.columns, levels=sizes.levels,
+                            category_size=max(self.category_embedding, 1))
 
     def _training(self, rows: int, shared: bool, deadline: float | None, slower: float) -> Training:
         size = self.batch_size
@@ -465,6 +468,8 @@ class BaseTabular(BaseEstimator, ABC):
         owner = type(self).__name__
         for name in ("n_members", "max_iter"):
             count(owner, name, getattr(self, name))
+        for name in ("max_one_hot", "category_embedding"):
+            count(owner, name, getattr(self, name), at_least=0)
         if self.n_folds != "auto":
             count(owner, "n_folds", self.n_folds)
         number(owner, "dropout", self.dropout, "a number from 0 to below 1", lambda v: 0 <= v < 1)

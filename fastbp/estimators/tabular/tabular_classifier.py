@@ -42,6 +42,9 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         Categories of frames, text and truth values are so in any case.
     max_one_hot : int, default 8
         Columns of more levels have, beside a flag for each level, the mean target of the level.
+    category_embedding : int, default 8
+        Numbers that are learnt for each level, in place of flags, in columns of more than `max_one_hot` levels; 0 for
+        flags.
     max_iter : int, default 32
         Epochs.
     batch_size : int or "auto", default "auto"
@@ -111,12 +114,12 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
 
     def __init__(self, *, n_members: int = 1, hidden_layer_sizes: Any = (96, 96, 96), activation: str = "auto",
                  numeric_embedding: str = "auto", categorical_features: Any = "from_dtype", max_one_hot: int = 8,
-                 max_iter: int = 32, batch_size: Any = "auto", learning_rate: str = "coslog4",
-                 learning_rate_init: Any = "auto", beta_2: float = 0.95, dropout: float = 0.1,
-                 weight_decay: float = 0.02, label_smoothing: float = 0.0, validation_fraction: float = 0.2,
-                 n_folds: Any = "auto", early_stopping: Any = "cycle", scoring: str = "auto", class_weight: Any = None,
-                 time_limit: float | None = None, random_state: Any = None, n_threads: Any = None,
-                 verbose: bool = False) -> None:
+                 category_embedding: int = 8, max_iter: int = 32, batch_size: Any = "auto",
+                 learning_rate: str = "coslog4", learning_rate_init: Any = "auto", beta_2: float = 0.95,
+                 dropout: float = 0.1, weight_decay: float = 0.02, label_smoothing: float = 0.0,
+                 validation_fraction: float = 0.2, n_folds: Any = "auto", early_stopping: Any = "cycle",
+                 scoring: str = "auto", class_weight: Any = None, time_limit: float | None = None,
+                 random_state: Any = None, n_threads: Any = None, verbose: bool = False) -> None:
         self._take({k: v for k, v in locals().items() if k not in ("self", "__class__")})
 
     _scorings = SCORINGS
