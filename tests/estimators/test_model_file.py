@@ -38,7 +38,7 @@ def table(rows=120, seed=0):
 def models():
     X = table()
     y = np.nan_to_num(X["size"]) + np.array([k == "x" for k in X["kind"]])
-    return {"classes": fb.TabularClassifier(**SMALL, n_members=2).fit(X, y > 0.5),
+    return {"classes": fb.TabularClassifier(**SMALL, n_members=2, calibration="temperature").fit(X, y > 0.5),
             "numbers": fb.TabularRegressor(**SMALL).fit(X, y)}
 
 

@@ -318,7 +318,7 @@ def test_two_columns_of_one_name(table):
     ("activation", "step", "activation is 'step'; expected one of 'auto', 'relu'"), ("n_folds", 0, "n_folds is 0"),
     ("learning_rate", 0.1, "learning_rate is"), ("numeric_embedding", None, "numeric_embedding is None"),
     ("time_limit", 0, "time_limit is 0"),
-    ("validation_fraction", 1, "validation_fraction is 1"), ("early_stopping", True, "early_stopping is True"),
+    ("validation_fraction", 1, "validation_fraction is 1"), ("early_stopping", "yes", "early_stopping is 'yes'"),
     ("learning_rate_init", 0, "learning_rate_init is 0"), ("batch_size", "big", "batch_size is 'big'"),
     ("max_one_hot", -1, "max_one_hot is -1"), ("category_embedding", 2.5, "category_embedding is 2.5")])
 def test_parameters_that_are_none(table, parameter, value, message):
@@ -471,7 +471,7 @@ def test_what_embedded_levels_add_is_told(size):
     X = pd.DataFrame({"level": [f"l{i}" for i in level], "other": [f"o{i}" for i in other]})
     model = regressor(max_iter=32, category_embedding=size).fit(X, value[level])
     assert model.committee_.folds[0].architecture.categories == (2 if size else 0)
-    low, high = (dict((c[0], c[2]) for c in model.explain_row({"level": [name], "other": ["o3"]}).columns)
+    low, high = ({c[0]: c[2] for c in model.explain_row({"level": [name], "other": ["o3"]}).columns}
                  for name in ("l0", "l19"))
     assert high["level"] - low["level"] == pytest.approx(4, abs=0.6)
     assert abs(high["other"]) < 0.3

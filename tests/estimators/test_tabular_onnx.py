@@ -69,11 +69,12 @@ def test_numbers_are_those_of_the_estimator(table, tmp_path, parameters):
         np.testing.assert_allclose(found, model.predict(rows), rtol=1e-4, atol=1)
 
 
-@pytest.mark.parametrize("labels", [["a", "b", "c"], [3, 7], [True, False]])
-def test_probabilities_are_those_of_the_estimator(table, tmp_path, labels):
+@pytest.mark.parametrize(("labels", "parameters"), [
+    (["a", "b", "c"], {}), ([3, 7], {"label_smoothing": 0.3}), ([True, False], {"scoring": "accuracy"})])
+def test_probabilities_are_those_of_the_estimator(table, tmp_path, labels, parameters):
     X, y = table
     target = np.array(labels)[np.digitize(y, np.quantile(y, np.linspace(0, 1, len(labels) + 1)[1:-1]))]
-    model = fb.TabularClassifier(**SMALL).fit(X, target)
+    model = fb.TabularClassifier(**SMALL, **parameters).fit(X, target)
     model.to_onnx(tmp_path / "m.onnx")
     label, p = run(tmp_path / "m.onnx", X)
     np.testing.assert_allclose(p, model.predict_proba(X), atol=1e-5)

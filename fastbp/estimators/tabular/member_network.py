@@ -28,6 +28,8 @@ from fastbp.network import Network
 from fastbp.ops.base import Array, Context
 from fastbp.optim.initializers import Zeros
 
+MONOTONE = ("relu", "selu")
+"""Activations that never fall."""
 ACTIVATIONS: dict[str, type[Activation]] = {"relu": ReLU, "selu": SELU, "mish": Mish, "gelu": GELU, "silu": SiLU}
 SAMPLE_ROWS = 1024
 """Rows that the scale of initial weights is measured on."""
@@ -51,6 +53,9 @@ class Architecture:
     frequencies, waves, sigma, pieces
         Sizes of the embeddings: see the layers.
     dropout : float
+    signs : tuple of int
+        1 for each number along which outputs never fall, -1 where they never rise, else 0; empty where all are 0. Of
+        two outputs it is the second.
     """
 
     numbers: int
@@ -70,6 +75,7 @@ class Architecture:
     categories: int = 0
     levels: int = 0
     category_size: int = 8
+    signs: tuple[int, ...] = ()
 
     def inputs(self, rows: Encoded) -> Sequence[Array]:
         """Return what of the rows the network takes, in the order of its inputs."""
@@ -125,11 +131,54 @@ class Architecture:
         x = features[0] if len(features) == 1 else Concat()(*features)
         x = (Scale(axes=2, name="adapter") if training else Scale(self.members, name="adapter"))(x)
         for i, width in enumerate(self.hidden):
-            x = self.activation()(Linear(None, width, name=f"hidden{i}")(x))
+            x = self.activate(self.activation(), Linear(None, width, name=f"hidden{i}")(x))
             if self.dropout and training:
                 x = Dropout(self.dropout)(x)
         y = GroupedLinear(self.outputs, weight_init=Zeros(), name="heads")(x)
         return Network(tuple(inputs), y, seed=seed, compute_dtype="bfloat16" if bf16 else None)
+
+
+    def activate(self, f: Any, z: Any) -> Any:
+        """Return f(z), of a tensor or an array; of monotone networks f(z) for half of z and -f(-z) for the others.
+
+        Sums of one convex function with weights of one sign are convex, those of both are not. Runje and
+        Shankaranarayana (2023), https://arxiv.org/abs/2205.11775.
+        """
+        half = z.shape[-1] // 2
+        return np.concatenate([f(z[..., :half]), -f(-z[..., half:])], axis=-1) if self.signs and half else f(z)
+
+    def bounds(self, net: Network) -> tuple[Array, Array] | None:
+        """Return the least and largest values of all parameters that keep a network monotone, or None.
+
+        Along a number of sign s the adapter has that sign, and the weights after it none below 0. Its bins have none
+        either, and its waves, which rise and fall, have weights of 0.
+        """
+        if not self.signs:
+            return None
+        signs = np.array(self.signs)
+        pieces = np.repeat(signs, self.pieces) if self.piecewise else signs[:0]
+        waves = np.zeros(self.waves * len(signs) if self.periodic else 0)
+        of_inputs = np.concatenate([signs, waves, pieces])
+        lead = np.zeros(len(net.params["adapter.weight"][0]))
+        lead[:len(of_inputs)] = of_inputs
+        ends = {name: (np.full(p.shape, -np.inf), np.full(p.shape, np.inf)) for name, p in net.params.items()}
+        ends["adapter.weight"][0][:, lead > 0] = 0
+        ends["adapter.weight"][1][:, lead < 0] = 0
+        if self.periodic:
+            for end in ends["periodic.weight"]:
+                end[..., signs != 0] = 0
+        if self.piecewise:
+            ends["bins.weight"][0][signs != 0] = 0
+        rows = lead != 0
+        for i in range(len(self.hidden)):
+            ends[f"hidden{i}.weight"][0][rows] = 0
+            rows = np.ones(self.hidden[i], bool)
+        low, high = ends["heads.weight"]
+        low[:, rows, -1] = 0
+        if self.outputs == 2:
+            high[:, rows, 0] = 0
+        low_all, high_all = (np.concatenate([ends[name][i].reshape(-1) for name in net.params]) for i in (0, 1))
+        return low_all, high_all
 
 
 def initialise(net: Network, architecture: Architecture, rows: Encoded, rng: np.random.Generator) -> None:
@@ -139,14 +188,20 @@ def initialise(net: Network, architecture: Architecture, rows: Encoded, rng: np.
     random convex combination of the values of five rows. Holzmüller et al. (2024), https://arxiv.org/abs/2407.04491.
     """
     rows = rows.take(rng.permutation(len(rows))[:SAMPLE_ROWS])
-    params = net.params
+    params, ends = net.params, architecture.bounds(net)
+
+    def draw(name: str) -> Array:
+        drawn: Array = np.asarray(rng.standard_normal(params[name].shape))
+        return drawn if ends is None else _inside(drawn, ends, net, name)
+    if ends is not None:
+        np.clip(params.flat, *ends, out=params.flat)
     x = _features(net, architecture, rows)
-    adapter: Array = np.asarray(rng.standard_normal(params["adapter.weight"].shape))
+    adapter = draw("adapter.weight")
     params["adapter.weight"][...] = adapter
     h = x[:, None] * adapter
     for i in range(len(architecture.hidden)):
         weight, bias = params[f"hidden{i}.weight"], params[f"hidden{i}.bias"]
-        drawn: Array = np.asarray(rng.standard_normal(weight.shape))
+        drawn = draw(f"hidden{i}.weight")
         z = h.reshape(-1, weight.shape[0]) @ drawn
         spread = _spread(z)
         z /= spread
@@ -155,7 +210,14 @@ def initialise(net: Network, architecture: Architecture, rows: Encoded, rng: np.
         picked = z[rng.integers(0, len(z), (5, z.shape[1])), np.arange(z.shape[1])]
         bias[...] = -(picked * share).sum(axis=0) / share.sum(axis=0)
         op = next(node.op for node in net.graph.nodes if node.op.derivative_from)
-        h = op.forward(Context(), z + bias)
+        h = architecture.activate(lambda given, f=op: f.forward(Context(), given), z + bias)
+
+
+def _inside(drawn: Array, ends: tuple[Array, Array], net: Network, name: str) -> Array:
+    """Return what was drawn for a parameter, mirrored at 0 where it lies outside of its bounds."""
+    first = net.params.offsets[name]
+    low, high = (end[first:first + drawn.size].reshape(drawn.shape) for end in ends)
+    return np.where((drawn < low) | (drawn > high), -drawn, drawn)
 
 
 def _spread(z: Array) -> Array:
@@ -171,7 +233,7 @@ def _features(net: Network, architecture: Architecture, rows: Encoded) -> Array:
     if architecture.numbers:
         parts.append(rows.numbers)
         for name, given in (("periodic", rows.numbers), ("bins", rows.places)):
-            op = next((n.op for n in net.graph.nodes if n.owner.name == name), None)
+            op = next((n.op for n in net.graph.nodes if n.owner and n.owner.name == name), None)
             if op is not None:
                 roles = {key.split(".")[1]: value for key, value in net.params.items() if key.startswith(f"{name}.")}
                 parts.append(op.forward(Context(), given, **roles))

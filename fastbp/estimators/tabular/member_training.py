@@ -70,6 +70,22 @@ class Training:
         return self.deadline is not None and perf_counter() >= self.deadline
 
 
+class Projection(Callback):
+    """Keeps parameters inside of their bounds: after each update each is set to the nearest value there."""
+
+    def __init__(self, low: Array, high: Array) -> None:
+        self.low, self.high = low, high
+
+    def on_batch_end(self, trainer: Any, batch: int) -> None:
+        np.clip(trainer.net.params.flat, self.low, self.high, out=trainer.net.params.flat)
+
+
+def projections(architecture: Architecture, net: Network) -> list[Callback]:
+    """Return what keeps a network monotone: nothing where it need not be."""
+    ends = architecture.bounds(net)
+    return [] if ends is None else [Projection(*ends)]
+
+
 class Run(Callback):
     """One network in training.
 
@@ -123,7 +139,8 @@ class Run(Callback):
         ------
         DivergenceError
         """
-        self._trainer.fit(self._inputs, self._targets, epochs=epochs, batch_size=self._size, callbacks=[self],
+        self._trainer.fit(self._inputs, self._targets, epochs=epochs, batch_size=self._size,
+                          callbacks=[*projections(self.architecture, self._trainer.net), self],
                           sample_weight=self._weights, progress=False)
 
     def on_epoch_begin(self, trainer: Any, epoch: int) -> None:
@@ -162,7 +179,7 @@ def go_on(net: Network, architecture: Architecture, rows: Encoded, targets: Arra
     orders = _orders(len(rows), architecture.members, False, np.random.default_rng(seed))
     y = np.ascontiguousarray(targets[orders])
     trainer.fit(stacked(architecture.inputs(rows), orders), y if y.dtype.kind == "i" else y[..., None],
-                batch_size=min(size, len(rows)), progress=False)
+                batch_size=min(size, len(rows)), callbacks=projections(architecture, training), progress=False)
     net.params.flat[...] = training.params.flat
 
 

@@ -35,7 +35,7 @@ def save(description: Mapping[str, Any], committee: Committee, path: Paths) -> N
             "piecewise": architecture.piecewise, "frequencies": architecture.frequencies, "waves": architecture.waves,
             "sigma": architecture.sigma, "pieces": architecture.pieces, "dropout": architecture.dropout,
             "categories": architecture.categories, "levels": architecture.levels,
-            "category_size": architecture.category_size}})
+            "category_size": architecture.category_size, "signs": list(architecture.signs)}})
         tensors[f"fold{i}"] = np.stack([net.params.flat for net in fold.nets])
     write(path, {KEY: {**description, "folds": folds, "shares": committee.shares.tolist()}}, tensors)
 
@@ -87,7 +87,8 @@ def _architecture(d: Plain) -> Architecture:
                         tuple(d["hidden"].items(lambda h: h.whole(1, MOST_UNITS))),
                         d["activation"].one_of(ACTIVATIONS), d["periodic"].flag(), d["piecewise"].flag(),
                         units("frequencies"), units("waves"), _above_0(d["sigma"]), units("pieces"),
-                        _share(d["dropout"]), units("categories", 0), units("levels", 0), units("category_size"))
+                        _share(d["dropout"]), units("categories", 0), units("levels", 0), units("category_size"),
+                        _signs(d["signs"], d["numbers"].whole(0)))
 
 
 def _above_0(d: Plain) -> float:
@@ -95,6 +96,13 @@ def _above_0(d: Plain) -> float:
     if not value > 0:
         raise d.wrong("a number above 0")
     return value
+
+
+def _signs(d: Plain, numbers: int) -> tuple[int, ...]:
+    signs = tuple(d.items(lambda s: s.whole(-1, 1)))
+    if len(signs) not in (0, numbers):
+        raise d.wrong(f"{numbers} numbers from -1 to 1, or none")
+    return signs
 
 
 def _share(d: Plain) -> float:

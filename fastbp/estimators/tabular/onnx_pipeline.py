@@ -8,7 +8,7 @@ of the set ai.onnx.ml.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,9 @@ from fastbp.ops.base import Array
 
 ML_OPSET = 3
 ARRAY = "X"
+
+Combine = Callable[[str], str]
+"""From the name of a tensor to that of what is made of it."""
 
 
 class Pipeline:
@@ -196,12 +199,15 @@ class Pipeline:
         return self.add("Cast", model.graph.output[0].name, to=self.onnx.TensorProto.DOUBLE)
 
 
-def means(pipeline: Pipeline, committee: Committee, combine: Any) -> str:
-    """Return what the committee means; `combine` turns (batch, members, outputs) into what is averaged."""
-    each, shares = [], []
+def means(pipeline: Pipeline, committee: Committee, combine: Combine, finish: Combine) -> str:
+    """Return what the committee means.
+
+    `combine` turns what a network says, (batch, members, outputs), into what is averaged over the epochs kept, and
+    `finish` that into what is averaged over folds.
+    """
+    made = []
     for fold in committee.folds:
         encoded = pipeline.encoded(fold)
-        for epoch, share in enumerate(committee.shares.tolist()):
-            each.append(combine(pipeline.said(fold, epoch, encoded)))
-            shares.append(share / len(committee.folds))
-    return pipeline.mean(each, shares)
+        each = [combine(pipeline.said(fold, epoch, encoded)) for epoch in range(len(committee.shares))]
+        made.append(finish(pipeline.mean(each, committee.shares.tolist())))
+    return pipeline.mean(made, [1 / len(made)] * len(made))

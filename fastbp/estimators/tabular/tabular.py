@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import contextmanager, suppress
 from math import inf
 from time import perf_counter
@@ -14,10 +14,9 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_feature_names, _check_n_features, check_array, check_is_fitted
 
-from fastbp.core.checks import count, file_to_write, number
+from fastbp.core.checks import file_to_write
 from fastbp.core.errors import DivergenceError, FormatError
 from fastbp.engine.cpu import cpu_info, get_num_threads, set_num_threads
-from fastbp.engine.threads import number_of_threads
 from fastbp.estimators.tabular import model_file
 from fastbp.estimators.tabular.columns import Column, Kind, columns_of
 from fastbp.estimators.tabular.committee import Committee, Fold, constant
@@ -28,13 +27,20 @@ from fastbp.estimators.tabular.plain_data import Plain
 from fastbp.estimators.tabular.row_explanation import RowExplanation, Slope, explain
 from fastbp.estimators.tabular.schema import Schema, Sizes
 from fastbp.estimators.tabular.selection import Score, chosen
+from fastbp.estimators.tabular.tabular_arguments import (
+    categorical_columns,
+    check_parameters,
+    is_plain,
+    listed,
+    monotone_columns,
+    sizes_of,
+    weights_of,
+)
 from fastbp.files.container import read
 from fastbp.files.disk import replace
 from fastbp.objectives.losses import Loss
 from fastbp.ops.base import Array
 
-EMBEDDINGS = ("auto", "both", "periodic", "piecewise", "none")
-SCHEDULES = ("coslog4", "flat_cos", "constant")
 BINS = 48
 LEAST_ROWS = 2
 VERSION = 1
@@ -91,8 +97,8 @@ class BaseTabular(BaseEstimator, ABC):
         """Return how bad predictions are."""
 
     @abstractmethod
-    def _settle(self, said: Array, targets: Array) -> None:
-        """Take note of predictions for rows held out."""
+    def _settle(self, said: Array, targets: Array, weights: Array | None) -> None:
+        """Take note of predictions for rows held out, and of how much each counts."""
 
     # ---- fit --------------------------------------------------------------------------------------------------------
 
@@ -119,7 +125,7 @@ class BaseTabular(BaseEstimator, ABC):
         if len(targets) != rows:
             raise ValueError(f"Found input variables with inconsistent numbers of samples: X has {rows} rows, y has "
                              f"{len(targets)}; expected as many")
-        weights = _weights(sample_weight, rows)
+        weights = weights_of(sample_weight, rows)
         if weights is not None and not weights.all():
             kept = np.flatnonzero(weights)
             columns, targets, weights = [c.take(kept) for c in columns], targets[kept], weights[kept]
@@ -213,20 +219,23 @@ class BaseTabular(BaseEstimator, ABC):
         self.committee_ = Committee([Fold(run.schema, run.architecture, [run.network(e) for e in kept.tolist()])
                                      for run in runs], counts / counts.sum())
         self.epochs_ = [e + 1 for e in epochs]
-        self._settle(np.mean([candidates[e] for e in epochs], axis=0), targets[np.concatenate(folds)])
+        rows = np.concatenate(folds)
+        self._settle(np.mean([candidates[e] for e in epochs], axis=0), targets[rows],
+                     self._judged_by(targets[rows], None if weights is None else weights[rows]))
 
     def _architecture(self, schema: Schema) -> Architecture:
         sizes = schema.sizes if schema.plans else Sizes(flags=1)
         numbers = sizes.numbers
+        signs = tuple(self._signs.get(name, 0) for name in schema.owners()["numbers"])
         embedding = self.numeric_embedding
         if embedding == "auto":
             embedding = "both" if numbers <= EMBEDDED_COLUMNS else "none"
         return Architecture(numbers, sizes.flags, schema.bins, self._outputs(), self.n_members,
-                            _sizes(self.hidden_layer_sizes), self._activation(), embedding in ("both", "periodic"),
+                            sizes_of(self.hidden_layer_sizes), self._activation(), embedding in ("both", "periodic"),
                             embedding in ("both", "piecewise"), waves=3 if numbers <= FEW_NUMBERS else WAVES,
                             pieces=4 if numbers <= FEW_NUMBERS else PIECES, dropout=self.dropout,
                             categories=sizes.columns, levels=sizes.levels,
-                            category_size=max(self.category_embedding, 1))
+                            category_size=max(self.category_embedding, 1), signs=signs if any(signs) else ())
 
     def _training(self, rows: int, shared: bool, deadline: float | None, slower: float) -> Training:
         size = self.batch_size
@@ -313,7 +322,7 @@ class BaseTabular(BaseEstimator, ABC):
             If it cannot be written; what was there stays.
         """
         check_is_fitted(self, "committee_")
-        parameters = {k: v for k, v in self.get_params(deep=False).items() if _is_plain(v)}
+        parameters = {k: v for k, v in self.get_params(deep=False).items() if is_plain(v)}
         model_file.save({"kind": type(self).__name__, "version": VERSION, "parameters": parameters,
                          "target": self.target_name_,
                          "columns": [{"name": n, "kind": k} for n, k in self.column_kinds_.items()],
@@ -371,7 +380,7 @@ class BaseTabular(BaseEstimator, ABC):
         estimator = cls()
         known = estimator.get_params(deep=False)
         given = d["parameters"].entries(lambda v: tuple(v.value) if isinstance(v.value, list) else v.value)
-        estimator.set_params(**{k: v for k, v in given.items() if k in known and _is_plain(v)})
+        estimator.set_params(**{k: v for k, v in given.items() if k in known and is_plain(v)})
         try:
             estimator._check_parameters()
         except (TypeError, ValueError) as error:
@@ -434,9 +443,10 @@ class BaseTabular(BaseEstimator, ABC):
         else:
             _check_feature_names(self, X, reset=True)
         self._names = [c.name for c in columns]
-        self._categorical = _chosen(self.categorical_features, self._names)
+        self._categorical = categorical_columns(self.categorical_features, self._names)
         columns = [c.as_category() if c.name in self._categorical else c for c in columns]
         self.column_kinds_: dict[str, Kind] = {c.name: c.kind for c in columns}
+        self._signs = monotone_columns(type(self).__name__, self.monotonic, self.column_kinds_)
         return columns
 
     def _known_columns(self, X: Any, columns: list[Column], named: bool) -> list[Column]:
@@ -448,8 +458,8 @@ class BaseTabular(BaseEstimator, ABC):
         given = {c.name: c for c in columns}
         missing = [name for name in self._names if name not in given]
         if missing:
-            raise ValueError(f"X lacks the columns {_listed(missing)}, which {type(self).__name__} was fitted with; it "
-                             f"has {_listed(list(given))}")
+            raise ValueError(f"X lacks the columns {listed(missing)}, which {type(self).__name__} was fitted with; it "
+                             f"has {listed(list(given))}")
         return [given[name] for name in self._names]
 
     @contextmanager
@@ -465,32 +475,7 @@ class BaseTabular(BaseEstimator, ABC):
             set_num_threads(before)
 
     def _check_parameters(self) -> None:
-        owner = type(self).__name__
-        for name in ("n_members", "max_iter"):
-            count(owner, name, getattr(self, name))
-        for name in ("max_one_hot", "category_embedding"):
-            count(owner, name, getattr(self, name), at_least=0)
-        if self.n_folds != "auto":
-            count(owner, "n_folds", self.n_folds)
-        number(owner, "dropout", self.dropout, "a number from 0 to below 1", lambda v: 0 <= v < 1)
-        number(owner, "validation_fraction", self.validation_fraction, "a number between 0 and 1", lambda v: 0 < v < 1)
-        number(owner, "weight_decay", self.weight_decay, "a number of at least 0", lambda v: 0 <= v < inf)
-        number(owner, "beta_2", self.beta_2, "a number from 0 to below 1", lambda v: 0 <= v < 1)
-        if self.learning_rate_init != "auto":
-            number(owner, "learning_rate_init", self.learning_rate_init, 'a number above 0, or "auto"', lambda v: v > 0)
-        if self.batch_size != "auto":
-            count(owner, "batch_size", self.batch_size)
-        if self.time_limit is not None:
-            number(owner, "time_limit", self.time_limit, "seconds above 0, or None", lambda v: v > 0)
-        for name, among in (("numeric_embedding", EMBEDDINGS), ("learning_rate", SCHEDULES),
-                            ("activation", ("auto", *ACTIVATIONS)), ("early_stopping", ("cycle", False)),
-                            ("scoring", self._scorings)):
-            given = getattr(self, name)
-            if given not in among:
-                raise ValueError(f"{owner}: {name} is {given!r}; expected one of {', '.join(map(repr, among))}")
-        _sizes(self.hidden_layer_sizes)
-        if self.n_threads is not None:
-            number_of_threads(f"{owner}: n_threads", self.n_threads)
+        check_parameters(type(self).__name__, self.get_params(deep=False), self._scorings)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -499,54 +484,6 @@ class BaseTabular(BaseEstimator, ABC):
         tags.input_tags.string = True
         tags.non_deterministic = False
         return tags
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether JSON holds a parameter."""
-    if isinstance(value, list | tuple):
-        return all(_is_plain(v) for v in value)
-    return value is None or isinstance(value, bool | int | float | str)
-
-
-def _sizes(given: Any) -> tuple[int, ...]:
-    sizes = (given,) if isinstance(given, int | np.integer) else tuple(given)
-    return tuple(count("hidden_layer_sizes", f"entry {i}", size) for i, size in enumerate(sizes))
-
-
-def _weights(given: Any, rows: int) -> Array | None:
-    if given is None:
-        return None
-    weights = np.asarray(given, np.float64)
-    if weights.shape != (rows,):
-        raise ValueError(f"sample_weight has shape {weights.shape}; expected ({rows},), one weight a row")
-    if not np.isfinite(weights).all() or (weights < 0).any():
-        raise ValueError("sample_weight has negative or non-finite entries; expected numbers of at least 0")
-    if not weights.any():
-        raise ValueError("all entries of sample_weight are zero; expected a weight above 0 for some rows")
-    return weights
-
-
-def _chosen(given: Any, names: list[str]) -> set[str]:
-    """Return the names of columns that are categories whatever they hold."""
-    if given is None or (isinstance(given, str) and given == "from_dtype"):
-        return set()
-    entries = list(given)
-    if all(isinstance(e, bool | np.bool_) for e in entries) and len(entries) == len(names):
-        return {name for name, yes in zip(names, entries, strict=True) if yes}
-    found = set()
-    for e in entries:
-        if isinstance(e, str) and e in names:
-            found.add(e)
-        elif isinstance(e, int | np.integer) and not isinstance(e, bool) and -len(names) <= e < len(names):
-            found.add(names[e])
-        else:
-            raise ValueError(f"categorical_features has {e!r}; expected names or numbers of columns, or a truth value "
-                             f"for each; X has {_listed(names)}")
-    return found
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names[:10])) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
 def held_out_rows(rows: int, folds: int, fraction: float, strata: Array | None, seed: int) -> list[Array]:

@@ -12,6 +12,8 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _assert_all_finite
 
+from fastbp.core.checks import number
+from fastbp.estimators.tabular.calibration import LEAST, cooled, temperature_of
 from fastbp.estimators.tabular.columns import Column
 from fastbp.estimators.tabular.onnx_pipeline import Pipeline, means
 from fastbp.estimators.tabular.plain_data import Plain
@@ -20,6 +22,7 @@ from fastbp.estimators.tabular.tabular import BaseTabular
 from fastbp.objectives.losses import CrossEntropy, Loss
 from fastbp.ops.base import Array
 
+CALIBRATIONS = ("auto", "temperature", None)
 SCORINGS = ("auto", "log_loss", "roc_auc", "accuracy")
 
 
@@ -64,13 +67,19 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         The share of the rows that is held out where `n_folds` is 1.
     n_folds : int or "auto", default "auto"
         Networks that are trained, each on all rows but a part of its own. "auto": 8 up to 5,000 rows, else 5.
-    early_stopping : "cycle" or False, default "cycle"
-        "cycle" stops at the end of a cycle of the learning rate that was no better than those before, on all the rows
-        held out together.
+    early_stopping : "cycle" or bool, default "cycle"
+        "cycle", or True, stops at the end of a cycle of the learning rate that was no better than those before, on all
+        the rows held out together.
     scoring : {"auto", "log_loss", "roc_auc", "accuracy"}, default "auto"
         What epochs are chosen by, on the rows held out; "auto" is the log loss, by which probabilities are best.
     class_weight : dict or "balanced", optional
         Multiplies the loss of each class, in training and on the rows held out.
+    calibration : {"auto", "temperature", None}, default "auto"
+        "temperature" calibrates probabilities by one number, found on predictions for rows held out. "auto" does so
+        where they were not what epochs were chosen by, or labels were smoothed: else it changes next to nothing.
+    monotonic : mapping of str to int, or sequence of int, optional
+        Columns of numbers along which the probability of the second class never falls, 1, or never rises, -1: by name,
+        or one entry for each column, with 0 for all others. Networks then multiply by weights of one sign.
     time_limit : float, optional
         Seconds after which training ends.
     random_state : int, RandomState or None, default None
@@ -89,6 +98,8 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
     n_iter_ : int
         Epochs done.
     column_kinds_ : dict of str to {"number", "date", "category"}
+    temperature_ : float
+        Probabilities are taken to the power of one over this.
     committee_ : Committee
         What predicts: the schema and the networks of each fold.
     n_features_in_ : int
@@ -118,8 +129,9 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
                  learning_rate: str = "coslog4", learning_rate_init: Any = "auto", beta_2: float = 0.95,
                  dropout: float = 0.1, weight_decay: float = 0.02, label_smoothing: float = 0.0,
                  validation_fraction: float = 0.2, n_folds: Any = "auto", early_stopping: Any = "cycle",
-                 scoring: str = "auto", class_weight: Any = None, time_limit: float | None = None,
-                 random_state: Any = None, n_threads: Any = None, verbose: bool = False) -> None:
+                 scoring: str = "auto", class_weight: Any = None, calibration: str | None = "auto",
+                 monotonic: Any = None, time_limit: float | None = None, random_state: Any = None,
+                 n_threads: Any = None, verbose: bool = False) -> None:
         self._take({k: v for k, v in locals().items() if k not in ("self", "__class__")})
 
     _scorings = SCORINGS
@@ -163,7 +175,7 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class, in the order of ``classes_``."""
-        return np.asarray(np.mean(self._said(X), axis=0))
+        return np.asarray(np.mean([cooled(p, self.temperature_) for p in self._said(X)], axis=0))
 
     def predict(self, X: Any) -> Array:
         """Return the most likely class of each row."""
@@ -183,7 +195,8 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
             most = others.max(axis=-1, keepdims=True)
             rest = most[..., 0] + np.log(np.exp(others - most).sum(axis=-1))
             gradient = np.insert(-softmax(others), likely, 1.0, axis=-1)
-            return (z[..., likely] - rest).mean(axis=1), gradient / z.shape[1]
+            scale = self.temperature_
+            return (z[..., likely] - rest).mean(axis=1) / scale, gradient / (scale * z.shape[1])
         return f"log odds of {self.classes_.tolist()[likely]!r}", slope
 
     def _onnx_outputs(self, pipeline: Pipeline) -> dict[str, tuple[str, Any, list[Any]]]:
@@ -191,12 +204,25 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
             p = pipeline.add("Softmax", said, axis=-1)
             return pipeline.add("ReduceMean", p, pipeline.constant([1], np.int64), keepdims=0)
         types, text = pipeline.onnx.TensorProto, self.classes_.dtype.kind in "OSU"
-        p = means(pipeline, self.committee_, probabilities)
+        def calibrated(p: str) -> str:
+            if self.temperature_ == 1:
+                return p
+            log = pipeline.add("Log", pipeline.add("Max", p, pipeline.constant(LEAST)))
+            return pipeline.add("Softmax", pipeline.add("Div", log, pipeline.constant(self.temperature_)), axis=-1)
+        p = means(pipeline, self.committee_, probabilities, calibrated)
         labels = [str(c) for c in self.classes_.tolist()] if text else self.classes_.astype(np.int64)
         names = pipeline.constant(labels, object if text else np.int64)
         label = pipeline.add("Gather", names, pipeline.add("ArgMax", p, axis=1, keepdims=0), axis=0)
         return {"label": (label, types.STRING if text else types.INT64, ["batch"]),
                 "probabilities": (p, types.DOUBLE, ["batch", len(self.classes_)])}
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        number("TabularClassifier", "label_smoothing", self.label_smoothing, "a number from 0 to below 1",
+               lambda v: 0 <= v < 1)
+        if self.calibration not in CALIBRATIONS:
+            raise ValueError(f"TabularClassifier: calibration is {self.calibration!r}; expected one of "
+                             f"{', '.join(map(repr, CALIBRATIONS))}")
 
     def _check_targets(self, y: Any) -> Array:
         y = column_or_1d(y, warn=True)
@@ -215,6 +241,9 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         return np.asarray(labels, np.int64)
 
     def _outputs(self) -> int:
+        if self._signs and len(self.classes_) > 2:
+            raise ValueError(f"TabularClassifier: monotonic is given and y has {len(self.classes_)} classes; expected "
+                             "two, of which the second becomes more likely")
         return len(self.classes_)
 
     def _levels_by(self, targets: Array) -> Array:
@@ -247,14 +276,21 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         p = said[np.arange(len(targets)), targets]
         return float(np.average(-np.log(np.maximum(p, 1e-7)), weights=weights))
 
-    def _settle(self, said: Array, targets: Array) -> None:
+    def _settle(self, said: Array, targets: Array, weights: Array | None) -> None:
+        chosen_otherwise = self.label_smoothing > 0 or self.scoring in ("roc_auc", "accuracy")
+        calibrated = self.calibration == "temperature" or (self.calibration == "auto" and chosen_otherwise)
+        self.temperature_ = temperature_of(said, targets, weights) if calibrated else 1.0
         del self._labels
 
     def _described(self) -> dict[str, Any]:
-        return {"classes": self.classes_.tolist(), "labels": self.classes_.dtype.str}
+        return {"classes": self.classes_.tolist(), "labels": self.classes_.dtype.str,
+                "temperature": self.temperature_}
 
     def _restore(self, d: Plain) -> None:
         classes = d["classes"].items(_label)
+        self.temperature_ = d["temperature"].number()
+        if not self.temperature_ > 0:
+            raise d["temperature"].wrong("a number above 0")
         try:
             dtype = np.dtype(d["labels"].text())
             self.classes_ = np.array(classes, dtype)

@@ -62,11 +62,14 @@ class TabularRegressor(RegressorMixin, BaseTabular):
         The share of the rows that is held out where `n_folds` is 1.
     n_folds : int or "auto", default "auto"
         Networks that are trained, each on all rows but a part of its own. "auto": 8 up to 5,000 rows, else 5.
-    early_stopping : "cycle" or False, default "cycle"
-        "cycle" stops at the end of a cycle of the learning rate that was no better than those before, on all the rows
-        held out together.
+    early_stopping : "cycle" or bool, default "cycle"
+        "cycle", or True, stops at the end of a cycle of the learning rate that was no better than those before, on all
+        the rows held out together.
     scoring : {"auto", "rmse", "mae"}, default "auto"
         What epochs are chosen by, on the rows held out; "auto" is the root mean squared error.
+    monotonic : mapping of str to int, or sequence of int, optional
+        Columns of numbers along which what is predicted never falls, 1, or never rises, -1: by name, or
+        one entry for each column, with 0 for all others. Networks then multiply by weights of one sign.
     time_limit : float, optional
         Seconds after which training ends.
     random_state : int, RandomState or None, default None
@@ -115,7 +118,8 @@ class TabularRegressor(RegressorMixin, BaseTabular):
                  learning_rate: str = "coslog4", learning_rate_init: Any = "auto", beta_2: float = 0.95,
                  dropout: float = 0.1, weight_decay: float = 0.02, validation_fraction: float = 0.2,
                  n_folds: Any = "auto", early_stopping: Any = "cycle", scoring: str = "auto",
-                 time_limit: float | None = None, random_state: Any = None, n_threads: Any = None,
+                 monotonic: Any = None, time_limit: float | None = None,
+                 random_state: Any = None, n_threads: Any = None,
                  verbose: bool = False) -> None:
         self._take({k: v for k, v in locals().items() if k not in ("self", "__class__")})
 
@@ -207,7 +211,7 @@ class TabularRegressor(RegressorMixin, BaseTabular):
         def value(said: str) -> str:
             y = pipeline.add("Clip", said, *map(pipeline.constant, self._range))
             return pipeline.add("ReduceMean", y, pipeline.constant([1, 2], np.int64), keepdims=0)
-        z = means(pipeline, self.committee_, value)
+        z = means(pipeline, self.committee_, value, lambda z: z)
         spread, center = pipeline.constant(self._spread), pipeline.constant(self._center)
         y = pipeline.add("Add", pipeline.add("Mul", z, spread), center)
         return {"prediction": (y, pipeline.onnx.TensorProto.DOUBLE, ["batch"])}
@@ -223,7 +227,7 @@ class TabularRegressor(RegressorMixin, BaseTabular):
         return np.asarray(z)
 
     def _activation(self) -> Any:
-        return ACTIVATIONS["mish"] if self.activation == "auto" else super()._activation()
+        return ACTIVATIONS["mish"] if self.activation == "auto" and not self._signs else super()._activation()
 
     def _outputs(self) -> int:
         return 1
@@ -242,7 +246,7 @@ class TabularRegressor(RegressorMixin, BaseTabular):
             return float(np.average(np.abs(said - targets), weights=weights))
         return float(np.sqrt(np.average((said - targets) ** 2, weights=weights)))
 
-    def _settle(self, said: Array, targets: Array) -> None:
+    def _settle(self, said: Array, targets: Array, weights: Array | None) -> None:
         self._residuals = np.quantile(targets - said, np.linspace(0, 1, RESIDUALS))
 
     def _described(self) -> dict[str, Any]:
