@@ -62,7 +62,8 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         After each hidden layer.
     weight_decay : float, default 0.02
         Decoupled, and falling as :class:`~fastbp.FlatCosine`.
-    label_smoothing : float, default 0.0
+    label_smoothing : float, default 0.02
+        Labels count as so much less certain while training, from 0 to below 1; probabilities are calibrated afterwards.
     validation_fraction : float, default 0.2
         The share of the rows that is held out where `n_folds` is 1.
     n_folds : int or "auto", default "auto"
@@ -76,7 +77,7 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         Multiplies the loss of each class, in training and on the rows held out.
     calibration : {"auto", "temperature", None}, default "auto"
         "temperature" calibrates probabilities by one number, found on predictions for rows held out. "auto" does so
-        where they were not what epochs were chosen by, or labels were smoothed: else it changes next to nothing.
+        where labels were smoothed or epochs chosen by another score: else it changes next to nothing.
     monotonic : mapping of str to int, or sequence of int, optional
         Columns of numbers along which the probability of the second class never falls, 1, or never rises, -1: by name,
         or one entry for each column, with 0 for all others. Networks then multiply by weights of one sign.
@@ -127,7 +128,7 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
                  numeric_embedding: str = "auto", categorical_features: Any = "from_dtype", max_one_hot: int = 8,
                  category_embedding: int = 8, max_iter: int = 32, batch_size: Any = "auto",
                  learning_rate: str = "coslog4", learning_rate_init: Any = "auto", beta_2: float = 0.95,
-                 dropout: float = 0.1, weight_decay: float = 0.02, label_smoothing: float = 0.0,
+                 dropout: float = 0.1, weight_decay: float = 0.02, label_smoothing: float = 0.02,
                  validation_fraction: float = 0.2, n_folds: Any = "auto", early_stopping: Any = "cycle",
                  scoring: str = "auto", class_weight: Any = None, calibration: str | None = "auto",
                  monotonic: Any = None, time_limit: float | None = None, random_state: Any = None,
