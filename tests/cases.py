@@ -51,10 +51,10 @@ Array = Any
 Shape = tuple[int, ...]
 
 
-def make_input(rng: np.random.Generator, rows: int, t: Tensor, below: int = 2) -> Array:
-    """Return normal numbers, or integers below a limit, as a tensor holds."""
+def make_input(rng: np.random.Generator, rows: int, t: Tensor, among: range = range(2)) -> Array:
+    """Return normal numbers, or integers out of a range, as a tensor holds."""
     size = (rows, *t.shape)
-    return 2 * rng.standard_normal(size) if t.dtype == "real" else rng.integers(0, below, size)
+    return 2 * rng.standard_normal(size) if t.dtype == "real" else rng.integers(among.start, among.stop, size)
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class OpCase:
         """Return a batch for each input."""
         if self.interval is not None:
             return [rng.uniform(*self.interval, (rows, *s)).astype(dtype) for s in self.shapes]
-        made = [make_input(rng, rows, t, self.op.below(i) or 2) for i, t in enumerate(self.tensors())]
+        made = [make_input(rng, rows, t, self.op.among(i) or range(2)) for i, t in enumerate(self.tensors())]
         return [x.astype(dtype) if x.dtype.kind == "f" else x for x in made]
 
     def tensors(self) -> list[Tensor]:

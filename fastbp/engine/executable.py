@@ -14,19 +14,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from fastbp.core.checks import count, integer, integers, numbered, numbers
+from fastbp.core.checks import count, integer, numbered, numbers
 from fastbp.core.vector import Vector
 from fastbp.engine.backend import Backend, Data, Progress, Update
+from fastbp.engine.border import Border
 from fastbp.engine.function_loss import Objective
 from fastbp.engine.reference import ReferenceBackend
-from fastbp.engine.sharing import Sharing, as_tuple, is_symbolic
+from fastbp.engine.sharing import as_tuple, is_symbolic
 from fastbp.graph.graph import Graph, Parameter, Tensor
-from fastbp.graph.indices import check, index_limits
+from fastbp.graph.indices import index_limits
 from fastbp.graph.memory import Memory
 from fastbp.objectives.custom import as_loss
 from fastbp.objectives.functions import FunctionLoss
 from fastbp.objectives.losses import Loss
-from fastbp.ops.base import Array, Shape
+from fastbp.ops.base import Array
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -36,7 +37,7 @@ DTYPES = ("float32", "float64")
 # Functions that are remembered as losses, each with its graph and plans.
 _MOST_OBJECTIVES = 8
 # What a copy from a pickle makes for itself.
-_MADE_ANEW = ("_backend", "_index_limits", "_forward_rows", "_input_grads", "_pass", "_objectives")
+_MADE_ANEW = ("_backend", "_index_limits", "_forward_rows", "_input_grads", "_pass", "_objectives", "_resized", "_ran")
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class _Pass:
     draws: int
 
 
-class Executable(Sharing):
+class Executable(Border):
     """A graph with its memory, a backend that runs it, and the border where everything that enters is checked.
 
     What :class:`~fastbp.Network` is below its files, drawings and explanations; those take any executable. Parameters
@@ -97,6 +98,7 @@ class Executable(Sharing):
         self._backend = _make_backend(self.backend, self.memory)
         self._index_limits = index_limits(self.graph.tensors)
         self.memory.used_by(self)
+        self._forget_sizes()
         self._objectives: dict[Any, Objective] = {}
         self._forward_rows: int | None = None
         self._input_grads: tuple[Array | None, ...] = ()
@@ -146,9 +148,10 @@ class Executable(Sharing):
         RuntimeError
             If the parameters, or the arrays, have changed since then.
         """
-        if self._pass is not None:
-            self._input_grads, self._pass = self._found_late(self._pass), None
-        return self._input_grads
+        net: Executable = self._ran
+        if net._pass is not None:
+            net._input_grads, net._pass = net._found_late(net._pass), None
+        return net._input_grads
 
     def _found_late(self, done: _Pass) -> tuple[Array | None, ...]:
         grads, buffers = self.grads.flat.copy(), self.buffers.flat.copy()
@@ -202,10 +205,11 @@ class Executable(Sharing):
             For shapes or dtypes that do not fit.
         """
         arrays = self._inputs(x)
+        net = self._run_by(arrays)
         if training:
-            self._check_training(len(arrays[0]))
-        outputs = self._backend.forward(arrays, training)
-        self._forward_rows = len(arrays[0]) if training else None
+            net._check_training(len(arrays[0]))
+        outputs = net._backend.forward(arrays, training)
+        net._forward_rows = len(arrays[0]) if training else None
         return self._unpack(outputs, self._single_output)
 
     def __call__(self, x: Any, training: bool = False) -> Any:
@@ -245,6 +249,8 @@ class Executable(Sharing):
         ValueError
             For a shape that does not fit.
         """
+        if self._ran is not self:
+            return self._ran.backward(dy, accumulate=accumulate)
         if self._forward_rows is None:
             raise RuntimeError("backward: no forward pass to go back through; call forward(x, training=True) first")
         given = self._several("dy", dy, self._single_output, len(self.graph.outputs))
@@ -269,10 +275,10 @@ class Executable(Sharing):
         batch_size : int, optional
             Rows run together; about a thousand by default. The result does not depend on it.
         """
-        if batch_size is None and self._single_input and self._single_output:
+        if batch_size is None and self._single_input and self._single_output and not self.graph.checked:
             y = self._backend.quick_forward(x)
             if y is not None:
-                self._forward_rows = None
+                self._ran, self._forward_rows = self, None
                 return y
         arrays = self._inputs(x)
         size = 1024 if batch_size is None else count("predict", "batch_size", batch_size)
@@ -280,14 +286,13 @@ class Executable(Sharing):
 
     def _outputs(self, inputs: Sequence[Array], batch_size: int = 1024) -> tuple[Array, ...]:
         """Return the outputs for checked inputs, a batch at a time."""
-        rows = len(inputs[0])
-        self._forward_rows = None
+        rows, net = len(inputs[0]), self._run_by(inputs)
         if rows <= batch_size:
-            return self._backend.forward(inputs, False)
-        results = tuple(np.empty((rows, *t.shape), self.dtype) for t in self.graph.outputs)
+            return net._backend.forward(inputs, False)
+        results = tuple(np.empty((rows, *t.shape), self.dtype) for t in net.graph.outputs)
         for start in range(0, rows, batch_size):
             part = slice(start, start + batch_size)
-            for result, y in zip(results, self._backend.forward([a[part] for a in inputs], False), strict=True):
+            for result, y in zip(results, net._backend.forward([a[part] for a in inputs], False), strict=True):
                 result[part] = y
         return results
 
@@ -303,10 +308,10 @@ class Executable(Sharing):
         training : bool, default False
         """
         data = self._data(x, y, loss, sample_weight)
+        net = self._run_by(data.inputs)
         if training:
-            self._check_training(data.rows)
-        self._forward_rows = None
-        return self._runner(data).loss(data, training)
+            net._check_training(data.rows)
+        return net._runner(data).loss(data, training)
 
     def loss_and_grad(self, x: Any, y: Any, loss: Any, sample_weight: ArrayLike | None = None, *,
                       accumulate: bool = False, input_grads: bool = False) -> float:
@@ -329,10 +334,10 @@ class Executable(Sharing):
                [2.]])
         """
         data = self._data(x, y, loss, sample_weight)
-        self._check_training(data.rows)
-        self._forward_rows = None
+        net = self._run_by(data.inputs)
+        net._check_training(data.rows)
         before = self.grads.flat.copy() if accumulate else 0.0
-        value = self._run_back(data, input_grads)
+        value = net._run_back(data, input_grads)
         if accumulate:
             self.grads.flat += before
         return value
@@ -371,10 +376,10 @@ class Executable(Sharing):
 
     def _value_and_grad_at(self, theta: Array, data: Data) -> tuple[float, Array]:
         """Return the same for checked data."""
-        self._check_training(data.rows)
+        net = self._run_by(data.inputs)
+        net._check_training(data.rows)
         self.params.flat = theta
-        self._forward_rows = None
-        return self._run_back(data), self.grads.flat.astype(np.float64)
+        return net._run_back(data), self.grads.flat.astype(np.float64)
 
     def _run_back(self, data: Data, input_grads: bool = False) -> float:
         """Run forward and backward, and remember what the gradients of the inputs can be found from."""
@@ -385,20 +390,23 @@ class Executable(Sharing):
     def _train(self, data: Data, update: Update, order: Array | None, batch_size: int, learning_rates: Array,
                losses: Array, on_progress: Progress | None = None) -> None:
         """Take a step per mini-batch of checked data; :class:`~fastbp.Trainer` has the convenient form of it."""
-        rows = data.rows if order is None else order.shape[1]
-        self._check_training(min(rows, rows % batch_size or batch_size))
-        self._forward_rows = None
-        self._runner(data).train(data, update, order, batch_size, learning_rates, losses, on_progress)
+        rows, net = data.rows if order is None else order.shape[1], self._run_by(data.inputs)
+        net._check_training(min(rows, rows % batch_size or batch_size))
+        net._runner(data).train(data, update, order, batch_size, learning_rates, losses, on_progress)
 
     def _release(self) -> None:
         """Let go of the data that was trained on last."""
         self._backend.release()
         for objective in self._objectives.values():
             objective.release()
+        for net in self._resized.values():
+            net._release()
 
     def _quick_step(self, x: Any, y: Any, loss: Any, update: Update, lr: float) -> float | None:
         """Take a step on arrays that fit as they are; None where they do not, or where anything is unusual."""
-        self._forward_rows = None
+        if self.graph.checked:
+            return None
+        self._ran, self._forward_rows = self, None
         return self._backend.quick_step(x, y, loss, update, lr)
 
     def _apply_update(self, update: Update, lr: float) -> None:
@@ -456,7 +464,9 @@ class Executable(Sharing):
         What it holds are views of the user's arrays, whose shape nobody else can change, and copies of labels.
         """
         inputs = self._inputs(x)
-        rows = len(inputs[0])
+        net, rows = self._for(inputs), len(inputs[0])
+        if net is not self:
+            return net._data(tuple(inputs) if not self._single_input else inputs[0], y, loss, sample_weight)
         if rows == 0:
             raise ValueError("x has no rows; expected at least one sample")
         losses = self._losses(loss)
@@ -492,7 +502,7 @@ class Executable(Sharing):
 
     def _loss_of(self, data: Data, batch_size: int) -> float:
         """Return the loss that a function makes of data: in batches where it is a mean over their rows."""
-        runner = self._runner(data)
+        runner = self._run_by(data.inputs)._runner(data)
         parts = [slice(i, i + batch_size) for i in range(0, data.rows, batch_size)]
         if len(parts) == 1 or not (isinstance(runner, Objective) and runner.is_mean):
             return runner.loss(data, False)
@@ -514,57 +524,6 @@ class Executable(Sharing):
                 del self._objectives[next(iter(self._objectives))]
             self._objectives[key] = made
         return self._objectives[key]
-
-    def _inputs(self, x: Any) -> list[Array]:
-        given = self._several("x", x, self._single_input, len(self.graph.inputs))
-        names = numbered("x", len(given))
-        arrays = [self._array(n, g, t.shape) if t.dtype == "real" else self._integers(n, g, t)
-                  for n, g, t in zip(names, given, self.graph.inputs, strict=True)]
-        for n, a in zip(names, arrays, strict=True):
-            if len(a) != len(arrays[0]):
-                raise ValueError(f"{n} has {len(a)} rows; expected {len(arrays[0])}, as {names[0]} has")
-        return arrays
-
-    def _array(self, name: str, values: Any, shape: Shape) -> Array:
-        if type(values) is np.ndarray and values.dtype == self.dtype and values.shape[1:] == shape \
-                and values.flags.c_contiguous and values.ndim:
-            return values
-        return self._fitting(name, numbers(name, values, self.dtype), shape)
-
-    def _integers(self, name: str, values: Any, t: Tensor) -> Array:
-        array = self._fitting(name, integers(name, values), t.shape)
-        below = self.graph.below.get(t)
-        if t in self._index_limits:
-            check(name, array, self._index_limits[t])
-        if below is None:
-            return array
-        wrong = (array < 0) | (array >= below)
-        if wrong.any():
-            at = tuple(int(i) for i in np.argwhere(wrong)[0])
-            raise ValueError(f"{name} has {array[at]} in row {at[0]}; expected integers from 0 to {below - 1}, as the "
-                             "network reads them")
-        return array
-
-    def _fitting(self, name: str, array: Array, shape: Shape) -> Array:
-        if array.shape[1:] != shape or not array.ndim:
-            wanted = ", ".join(["B", *map(str, shape)])
-            mend = f"; for a single sample give {name}[None]" if array.shape == shape else ""
-            if array.ndim == len(shape) + 1 and len(shape) == 1:
-                raise ValueError(f"{name} has shape {array.shape}; expected ({wanted}): {shape[0]} features in the "
-                                 "last axis")
-            raise ValueError(f"{name} has shape {array.shape}; expected ({wanted}){mend}")
-        return array
-
-    def _several(self, name: str, values: Any, single: bool, count: int) -> list[Any]:
-        if single:
-            return [values]
-        if not isinstance(values, list | tuple) or len(values) != count:
-            what = f"{len(values)} entries" if isinstance(values, list | tuple) else type(values).__name__
-            raise ValueError(f"{name} has {what}; expected a tuple of {count}, as the network has")
-        return list(values)
-
-    def _unpack(self, arrays: tuple[Array | None, ...], single: bool) -> Any:
-        return arrays[0] if single else arrays
 
     def _check_training(self, rows: int) -> None:
         for node in self.graph.nodes:

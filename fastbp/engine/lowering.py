@@ -134,7 +134,7 @@ class Lowering:
     def _lower_forward(self) -> None:
         for t in self.graph.inputs:
             self.values[t] = Buffer.for_tensor(t)
-            self.forward.append(self._feed(self.values[t], self.graph.below.get(t)))
+            self.forward.append(self._feed(self.values[t], self.graph.among.get(t)))
         for t in self.graph.tensors:
             if t.node is None or t in self._made_by:
                 continue
@@ -155,10 +155,11 @@ class Lowering:
             self._unit_step(self.forward, node, "forward_reduce")
             self._row_step(self.forward, node, "forward")
 
-    def _feed(self, to: Buffer, below: int | None = None) -> PlanStep:
-        """Return a step that copies rows from outside to a buffer; integers have to be below a limit, if any."""
+    def _feed(self, to: Buffer, among: range | None = None) -> PlanStep:
+        """Return a step that copies rows from outside to a buffer; integers have to be in a range, if there is one."""
         work = {"feed": Work(cost=0.1 * to.per_row)}
-        self.feeds.append(PlanNode("feed", work, dims=(0, below or 0), y=to))      # 0: the bytes of a row to come
+        limits = (0, 0) if among is None else (among.stop, among.start)
+        self.feeds.append(PlanNode("feed", work, dims=(0, *limits), y=to))      # 0: the bytes of a row to come
         return PlanStep(self.feeds[-1], "feed")
 
     def _names_of(self, node: Node) -> dict[str, dict[str, str]]:
@@ -215,7 +216,7 @@ class Lowering:
         for t, spec in zip(self.graph.outputs, self.purpose.losses, strict=True):
             target = Buffer(prod(spec.target_shape), kind=spec.target_kind)
             labels = spec.target_kind == "int64" and spec.loss is None
-            self.first.append(self._feed(target, spec.native.dims[1] if labels else None))
+            self.first.append(self._feed(target, range(spec.native.dims[1]) if labels else None))
             groups = spec.native.dims[0]
             node = PlanNode(spec.op, {"call": Work()}, dims=spec.native.dims, attrs=spec.native.attrs,
                             constants=spec.native.constants, x=[self.values[t]], id=self._index[t],

@@ -286,7 +286,8 @@ cdef class Plan(Structs):
             self._held_x = _hold(array)
         n.dim[0] = size
         if rows and wanted == INT64 and n.dim[1]:
-            rows = rows if all_between(<const int64_t *> n.x[0], rows * size // 8, 0, n.dim[1] - 1) else 0
+            rows = rows if all_between(<const int64_t *> n.x[0], rows * size // 8, n.dim[2],
+                                       n.dim[1] - 1) else 0
         PyBuffer_Release(&view)
         return rows
 

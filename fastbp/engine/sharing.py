@@ -95,8 +95,12 @@ class Sharing:
             raise ValueError(f"part: {error.args[0]!r} depends on more than the inputs; add what else it is made "
                              "of") from None
         graph = Graph(list(given.values()), made, [(layer, name) for name, layer in self.graph.layers.items()])
+        return self._over(graph, isinstance(inputs, Tensor), isinstance(outputs, Tensor))
+
+    def _over(self, graph: Graph, single_input: bool, single_output: bool) -> Self:
+        """Return a network of another graph over the same memory."""
         other: Self = object.__new__(self._part_class())
-        other._single_input, other._single_output = isinstance(inputs, Tensor), isinstance(outputs, Tensor)
+        other._single_input, other._single_output = single_input, single_output
         other.graph, other.dtype, other.seed, other.compute_dtype = graph, self.dtype, self.seed, self.compute_dtype
         other.memory, other.backend = self.memory.over(graph), self.backend
         other._start()

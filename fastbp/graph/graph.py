@@ -33,8 +33,10 @@ class Graph:
         ``"input"`` (or ``"input0"``, …), then ``"<layer>.<op>"``, unique.
     parameters, buffers : dict of str to Parameter
         By full name, such as ``"0.weight"``, in topological order.
-    below : dict of Tensor to int
-        The limit of tensors of integers, where ops have one: each is at least 0 and below it.
+    among : dict of Tensor to range
+        What the numbers of tensors of integers may be, where ops limit them.
+    checked : list of Node
+        Those with more to check about what inputs hold.
 
     Raises
     ------
@@ -56,7 +58,9 @@ class Graph:
             if len(set(tensors)) < len(tensors):
                 raise ValueError(f"{role} holds one tensor twice; give each once")
         self.tensors = self._sort()
-        self.below = self._find_limits()
+        self.among = self._find_limits()
+        given = set(self.inputs)
+        self.checked = [n for n in self.nodes if n.op.checks_inputs and not given.isdisjoint(n.inputs)]
         self.places = {t: i for i, t in enumerate(self.tensors)}
         self.layers = self._name_layers(layer_names)
         self._index_layers()
@@ -139,23 +143,26 @@ class Graph:
                 raise ValueError(f"inputs[{i}] is {t!r}, made by an op; expected what fb.Input(…) gives")
         return list(done)
 
-    def _find_limits(self) -> dict[Tensor, int]:
+    def _find_limits(self) -> dict[Tensor, range]:
         """From what reads integers back to the inputs that they come from."""
-        below: dict[Tensor, int] = {}
+        among: dict[Tensor, range] = {}
         for tensor in reversed(self.tensors):
             if tensor.node is None:
                 continue
             op = tensor.node.op
             moved = [op.rearranges(i) for i in range(len(tensor.node.inputs))]
-            if tensor in below and not any(moved):
-                raise ValueError(f"{tensor!r}, made by the op {op.name!r}, is read as integers below {below[tensor]}; "
-                                 "only those that an input holds, however rearranged, are known to be")
+            if tensor in among and not any(moved):
+                raise ValueError(f"{tensor!r}, made by the op {op.name!r}, is read as integers "
+                                 f"{_said(among[tensor])}; only those that an input holds, however rearranged, are "
+                                 "known to be")
             for i, source in enumerate(tensor.node.inputs):
-                limits = [op.below(i), below.get(source), below.get(tensor) if moved[i] else None]
+                limits = [op.among(i), among.get(source), among.get(tensor) if moved[i] else None]
                 known = [limit for limit in limits if limit is not None]
                 if source.dtype == "int64" and known:
-                    below[source] = min(known)
-        return below
+                    among[source] = range(max(r.start for r in known), min(r.stop for r in known))
+                    if not among[source]:
+                        raise ValueError(f"{source!r} is read in ways that no integer fits")
+        return among
 
     def _name_layers(self, given: Iterable[tuple[Any, str]]) -> dict[str, Any]:
         """Name each layer by its own name or its place among the layers, in the order they are first needed."""
@@ -200,3 +207,7 @@ class Graph:
                     raise ValueError(f"layer {layer!r} is used on inputs of different sizes: its {parameter.role} "
                                      f"would be {known.shape} and {parameter.shape}; use one layer for each")
         return found
+
+
+def _said(among: range) -> str:
+    return f"below {among.stop}" if not among.start else f"from {among.start} to {among.stop - 1}"

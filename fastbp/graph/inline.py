@@ -1,11 +1,21 @@
-"""Networks within networks: a graph made again upon other tensors, with the same layers and so the same parameters."""
+"""A graph made again, with the same layers and so the same parameters: upon other tensors, or for other sizes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from fastbp.graph.tensor import Call, Node, Tensor
+from fastbp.graph.graph import Graph
+from fastbp.graph.tensor import Call, Node, Tensor, apply
+from fastbp.ops.base import Shape
+from fastbp.ops.reduce import CumsumOp, MatmulOp, ReduceOp
+from fastbp.ops.scalar import ScalarOp
+from fastbp.ops.sources import StopGradientOp
+from fastbp.ops.structure import JoinOp, TransposeOp
+
+# What these do is written down without any size, so that they do the same for another one.
+_OF_ANY_SIZE = (ScalarOp, ReduceOp, CumsumOp, MatmulOp, StopGradientOp, JoinOp, TransposeOp)
 
 
 def made_upon(tensors: Sequence[Tensor], given: Mapping[Tensor, Tensor], outputs: Sequence[Tensor],
@@ -28,13 +38,103 @@ def made_upon(tensors: Sequence[Tensor], given: Mapping[Tensor, Tensor], outputs
             continue
         node = Node(t.node.op, tuple(made[s] for s in t.node.inputs), t.node.owner, t.node.params, t.node.buffers,
                     None if t.node.key is None else made.get(t.node.key), home or t.node.home)
-        call = t.call
-        if call is not None and all(s in made for s in call.inputs):
-            call = Call(call.layer, tuple(made[s] for s in call.inputs))
-        made[t] = Tensor(t.shape, node, t.name, call, t.dtype, t.rows)
+        made[t] = Tensor(t.shape, node, t.name, _moved(t.call, made), t.dtype, t.rows, _moved(t.traced, made))
     return [made[t] for t in outputs]
+
+
+def _moved(call: Call | None, made: Mapping[Tensor, Tensor]) -> Call | None:
+    """Return a call upon what was made, as far as all of that was."""
+    if call is None or not all(s in made for s in call.inputs):
+        return call
+    return replace(call, inputs=tuple(made[s] for s in call.inputs))
 
 
 def placeholder(t: Tensor) -> Tensor:
     """Return an input in the place of a tensor."""
     return Tensor(t.shape, None, t.name, None, t.dtype, t.rows)
+
+
+def resized(graph: Graph, shapes: Sequence[Shape]) -> Graph:
+    """Return a graph of the same layers and parameters for inputs of other sizes: each layer is called again.
+
+    Operations on tensors outside of layers are done again where no size can be written down in them: element by
+    element and without numbers, sums and means, products.
+
+    Parameters
+    ----------
+    graph : Graph
+    shapes : sequence of tuple of int
+        Of one sample of each input.
+
+    Raises
+    ------
+    ValueError
+        If a layer does not take such inputs, or would have parameters of another shape.
+    """
+    made = {t: t if t.shape == shape else replace(t, shape=tuple(shape))
+            for t, shape in zip(graph.inputs, shapes, strict=True)}
+    known: dict[tuple[Any, ...], Any] = {}
+    kept = _needed(graph)
+    for t in graph.tensors:
+        if t not in kept or t in made:
+            continue
+        call = t.call or t.traced
+        assert t.node is not None
+        sources = tuple(made[s] for s in (t.node.inputs if call is None else call.inputs))
+        if all(a is b for a, b in zip(sources, t.node.inputs if call is None else call.inputs, strict=True)):
+            made[t] = t
+        else:
+            made[t] = _done_again(t, sources) if call is None else _called_again(call, sources, known)
+    names = [(layer, name) for name, layer in graph.layers.items()]
+    found = Graph([made[t] for t in graph.inputs], [made[t] for t in graph.outputs], names)
+    _check_alike(graph, found)
+    return found
+
+
+def _check_alike(graph: Graph, found: Graph) -> None:
+    """Raise ValueError unless a graph for another size has the same ops and parameters."""
+    for before, after in ((graph.parameters, found.parameters), (graph.buffers, found.buffers)):
+        for name, parameter in after.items():
+            if before.get(name) is not parameter:
+                raise ValueError(f"{name} would be another parameter, of shape {parameter.shape}")
+    if [n.op.name for n in graph.nodes] != [n.op.name for n in found.nodes]:
+        raise ValueError("other ops would be needed")
+    for old, new in zip(graph.tensors, found.tensors, strict=True):
+        if old.node is None or new.node is None or not new.node.op.is_view or old.shape != new.shape:
+            continue
+        if old.node.inputs[0].shape != new.node.inputs[0].shape:
+            raise ValueError(f"{new!r} would have its elements in another order")
+
+
+def _needed(graph: Graph) -> set[Tensor]:
+    """Return what layers and operations outside of layers make, without what layers make on the way."""
+    needed: set[Tensor] = set()
+    stack = list(graph.outputs)
+    while stack:
+        t = stack.pop()
+        if t not in needed and t not in graph.inputs and t.node is not None:
+            needed.add(t)
+            call = t.call or t.traced
+            stack.extend(t.node.inputs if call is None else call.inputs)
+    return needed
+
+
+def _called_again(call: Call, sources: tuple[Tensor, ...], known: dict[tuple[Any, ...], Any]) -> Tensor:
+    if call.method == "__call__":
+        one: Tensor = call.layer(*sources)
+        return one
+    key = (id(call.layer), call.method, sources)
+    if key not in known:
+        known[key] = getattr(call.layer, call.method)(*sources)
+    several: tuple[Tensor, ...] = known[key]
+    return several[call.output]
+
+
+def _done_again(t: Tensor, sources: tuple[Tensor, ...]) -> Tensor:
+    node = t.node
+    assert node is not None
+    numbers = any(s.node is not None and not s.node.inputs and s.call is None for s in sources)
+    if numbers or node.owner is not None or node.key is not None or not isinstance(node.op, _OF_ANY_SIZE):
+        raise ValueError(f"{t!r} is made outside of a layer, by an operation that may have its size written down; "
+                         "make it in an fb.Lambda")
+    return apply(node.op, *sources)

@@ -285,6 +285,9 @@ class Tensor(_NumPy):
         Whether it has a row for each sample, or is one array for the whole batch.
     call : Call or None
         Set where the tensor is what a layer returned.
+    traced : Call or None
+        Set instead where a layer returned it that makes expressions, of ops that belong to no layer. It is not
+        pickled: a function of the user's may be part of it.
     """
 
     shape: Shape
@@ -293,10 +296,14 @@ class Tensor(_NumPy):
     call: Call | None = None
     dtype: DType = "real"
     rows: bool = True
+    traced: Call | None = None
 
     __hash__ = object.__hash__
     __eq__ = object.__eq__
     __ne__ = object.__ne__
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "traced": None}
 
     @property
     def whole_shape(self) -> tuple[Any, ...]:

@@ -80,8 +80,11 @@ class Layer(Worded, ABC):
                                 "To run a layer on numbers, call its forward")
         out = self.lower(*tensors)
         self._used = True
-        if self._whole is None and out.node is not None and out.node.owner is self and out.call is None:
-            out.call = Call(self, tensors)
+        if self._whole is None and out.node is not None and out.call is None:
+            if out.node.owner is self:
+                out.call = Call(self, tensors)
+            elif out.node.owner is None and out.traced is None and out not in tensors:
+                out.traced = Call(self, tensors)
         return out if all(a is b for a, b in zip(tensors, inputs, strict=True)) else Symbol(out)
 
     @abstractmethod

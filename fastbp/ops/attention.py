@@ -23,7 +23,7 @@ that memory grows with T and not with T² (Dao et al. 2022, https://arxiv.org/ab
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from typing import ClassVar
@@ -67,6 +67,37 @@ class AttentionOp(Op):
             raise ValueError(f"MultiHeadAttention: causal attention of {queries} queries to {keys} keys leaves the "
                              "first queries no key; expected as many keys or more")
         return (queries, self.heads * self.head_dim)
+
+    @property
+    def checks_inputs(self) -> bool:  # type: ignore[override]
+        """Whether masks may hide all keys of a query."""
+        return self.key_padding_mask or self.attn_mask
+
+    def check_inputs(self, shapes: Sequence[Shape], arrays: Sequence[Array | None]) -> None:
+        """Raise ValueError for masks that leave a query no key at all."""
+        queries, keys = shapes[0][0], shapes[1 if self.cross else 0][0]
+        padding = arrays[1 + self.cross] if self.key_padding_mask else None
+        added = arrays[-1] if self.attn_mask else None
+        if padding is None and added is None:
+            return
+        names = [n for n, mask in (("key_padding_mask", padding), ("attn_mask", added)) if mask is not None]
+        if added is None:       # the first query sees the fewest keys
+            assert padding is not None
+            hidden = (padding != 0)[:, None, :keys - queries + 1 if self.causal else keys]
+        else:
+            hidden = added == -np.inf
+            if padding is not None:
+                hidden |= (padding != 0)[:, None]
+            if self.causal:
+                hidden |= ~np.tri(queries, keys, keys - queries, dtype=bool)
+        lost = hidden.all(axis=-1)
+        if lost.any():
+            row, query = (int(i) for i in np.argwhere(lost)[0])
+            who = " and ".join([*names, *(["is_causal"] if self.causal else [])])
+            last = ", or put the padding at the end" if self.causal and padding is not None else ""
+            raise ValueError(f"MultiHeadAttention: {who} hide{'s' * (' ' not in who)} every key from query "
+                             f"{query} of row {row}; expected at least one that it sees: leave such rows "
+                             f"out{last}")
 
     def forward(self, ctx: Context, *xs: Array, **params: Array) -> Array:
         q, k, v = self._heads(xs)

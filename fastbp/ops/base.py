@@ -8,7 +8,7 @@ keeps for backward come and go through a :class:`Context`. The C twin of ``fastb
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, ClassVar, Literal
@@ -202,9 +202,16 @@ class Op(ABC):
         """Return whether the output has elements of this input as they are: what limits them limits those."""
         return False
 
-    def below(self, index: int) -> int | None:
-        """Return the limit of an input of integers: each is at least 0 and below it. None where any integer will do."""
+    def among(self, index: int) -> range | None:
+        """Return what each number of an input of integers is one of. None where any integer will do."""
         return None
+
+    checks_inputs: ClassVar[bool] = False
+    """Whether there is more to check about what a network is given: then `check_inputs` is called at the border."""
+
+    def check_inputs(self, shapes: Sequence[Shape], arrays: Sequence[Array | None]) -> None:
+        """Raise ValueError unless the arrays fit: one for each input that is the network's own, None for others."""
+        return
 
     @abstractmethod
     def forward(self, ctx: Context, *xs: Array, **params: Array) -> Array:

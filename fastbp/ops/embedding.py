@@ -45,8 +45,8 @@ class EmbeddingOp(Op):
     def input_dtype(self, index: int) -> DType:
         return "int64"
 
-    def below(self, index: int) -> int:
-        return self.num_embeddings
+    def among(self, index: int) -> range:
+        return range(self.num_embeddings)
 
     def forward(self, ctx: Context, *xs: Array, **params: Array) -> Array:
         (ids,) = xs

@@ -72,9 +72,9 @@ class RecurrentOp(Op):
         """Return what the input of this number has to hold."""
         return "int64" if self.lengths and index == 1 + self.states * self.initial else "real"
 
-    def below(self, index: int) -> int | None:
-        """Return the limit of the lengths."""
-        return self.lengths + 1 if self.input_dtype(index) == "int64" else None
+    def among(self, index: int) -> range | None:
+        """Return what the lengths may be."""
+        return range(1, self.lengths + 1) if self.input_dtype(index) == "int64" else None
 
     @abstractmethod
     def step(self, ctx: Context, z: Array, before: list[Array]) -> tuple[list[Array], tuple[Array, ...]]:

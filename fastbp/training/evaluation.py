@@ -83,7 +83,7 @@ def _loss(net: Executable, data: Data, batch_size: int, seen: _Seen) -> float:
         if seen.look is not None:
             seen.look(slice(0, data.rows), net._outputs(data.inputs, batch_size))
         return net._loss_of(data, batch_size)
-    net._forward_rows = None
+    net = net._run_by(data.inputs)
     losses = net._backend.evaluate(data, batch_size, seen.look)
     if losses is None:
         return _loss_of_outputs(net._outputs(data.inputs, batch_size), data, seen)

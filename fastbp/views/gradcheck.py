@@ -331,7 +331,7 @@ def gradcheck(net: Any, x: Any, y: Any, loss: Any, sample_weight: Any = None, *,
         raise ValueError(f"gradcheck: the network multiplies in {net.compute_dtype}, whose rounding makes steps of the "
                          "loss, with no slope to compare with; check a copy that does not: "
                          f'net.copy(compute_dtype="{net.dtype}")')
-    work = net.copy(dtype="float64", backend=net.backend)
+    work = net.sized(x).copy(dtype="float64", backend=net.backend)
     batch = work._data(x, y, loss, sample_weight)
     batch = replace(batch, inputs=[a.copy() for a in batch.inputs])
     with work.fixed_dropout():

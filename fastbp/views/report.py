@@ -137,7 +137,7 @@ def _parameters_text(graph: Graph, tensor: Tensor, counted: set[str]) -> str:
 
 def activations(net: Executable, x: Any, training: bool) -> dict[str, Array]:
     """Return what every tensor of the graph holds for a batch; ``net.activations(x)``."""
-    arrays = net._inputs(x)
+    net, arrays = net.sized(x), net._inputs(x)
     if training:
         net._check_training(len(arrays[0]))
     buffers = net.buffers.flat.copy()
@@ -279,6 +279,7 @@ def verify(net: Executable, x: Any, y: Any, loss: Any, sample_weight: ArrayLike 
     1.tanh    0.0e+00   0.0e+00                   -
     loss      0.0e+00
     """
+    net = net.sized(x)
     own, reference = net.copy(), net.copy(dtype="float64", compute_dtype="float64", backend="reference")
     values = own.loss_and_grad(x, y, loss, sample_weight), reference.loss_and_grad(x, y, loss, sample_weight)
     rows = tuple(_compare(own, reference, tensor) for tensor in net.graph.tensors)

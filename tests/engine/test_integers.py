@@ -76,7 +76,7 @@ def test_ids_may_be_rearranged_before_they_are_read_but_not_reckoned_with():
     ids = fb.Input(4, dtype="int64")
     moved = np.concatenate([ids[:, 2:], ids[:, :1]], axis=1)
     net = fb.Network(ids, fb.Flatten()(fb.Embedding(N, C)(moved)), dtype="float64", seed=0)
-    assert net.graph.below == {ids: N, **{t: N for t in net.graph.below if t is not ids}}
+    assert net.graph.among == {ids: range(N), **{t: range(N) for t in net.graph.among if t is not ids}}
     x = np.arange(8).reshape(2, 4)
     np.testing.assert_array_equal(net.predict(x), net.params["0.weight"][x[:, [2, 3, 0]]].reshape(2, -1))
     with pytest.raises(ValueError, match="x has 11 in row 1; expected integers from 0 to 10"):
@@ -88,7 +88,7 @@ def test_ids_may_be_rearranged_before_they_are_read_but_not_reckoned_with():
 def test_the_tightest_limit_counts():
     ids = fb.Input(2, dtype="int64")
     outputs = [fb.Flatten()(fb.Embedding(n, C)(ids)) for n in (9, 4, 7)]
-    assert fb.Network(ids, outputs).graph.below == {ids: 4}
+    assert fb.Network(ids, outputs).graph.among == {ids: range(4)}
 
 
 # ---- the border ----------------------------------------------------------------------------------------------------

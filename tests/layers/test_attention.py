@@ -141,3 +141,37 @@ def test_scores_are_never_whole(backend: Any) -> None:
 def test_what_does_not_fit_is_named(call: Any, message: str) -> None:
     with pytest.raises((ValueError, TypeError), match=f"^{re.escape(message)}$"):
         call()
+
+
+@pytest.mark.parametrize("backend", backends())
+@pytest.mark.parametrize(("cross", "causal", "padding", "additive", "hidden"), [
+    (False, False, True, False, "padding"), (True, False, True, False, "padding"),
+    (False, False, False, True, "additive"), (True, True, False, True, "additive"),
+    (False, True, True, False, "first key"), (True, True, True, True, "between them"),
+])
+def test_a_mask_that_hides_every_key_is_an_error(cross: bool, causal: bool, padding: bool, additive: bool,
+                                                 hidden: str, backend: Any) -> None:
+    x, memory = fb.Input(3, 4), fb.Input(5 if cross else 3, 4)
+    keys = memory.shape[0]
+    masks = [*([fb.Input(keys, dtype="int64")] if padding else []), *([fb.Input(3, keys)] if additive else [])]
+    inputs = [x, *([memory] if cross else []), *masks]
+    layer = fb.MultiHeadAttention(4, 2, is_causal=causal, key_padding_mask=padding, attn_mask=additive)
+    net = fb.Network(inputs, layer(*inputs), seed=0, backend=backend)
+    arrays = [np.zeros((2, *t.shape), "int64" if t.dtype == "int64" else "float32") for t in inputs]
+    assert np.isfinite(net.predict(tuple(arrays))).all()
+    pad, add = arrays[1 + cross] if padding else None, arrays[-1]
+    if hidden == "padding":
+        pad[1] = 1
+    elif hidden == "additive":
+        add[1, 2] = -np.inf
+    elif hidden == "first key":
+        pad[1, 0] = 1
+    else:
+        pad[1, :4], add[1, 2, 4] = 1, -np.inf
+    trainer = fb.Trainer(net, fb.MSE(), fb.SGD(0.1))
+    before = net.params.flat.copy()
+    for call in (lambda: net.predict(tuple(arrays)), lambda: net.forward(tuple(arrays), training=True),
+                 lambda: trainer.step(tuple(arrays), np.zeros((2, 3, 4)))):
+        with pytest.raises(ValueError, match=r"every key from query \d of row 1; expected at least one that it sees"):
+            call()
+    np.testing.assert_array_equal(net.params.flat, before)

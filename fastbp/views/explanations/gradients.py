@@ -61,6 +61,7 @@ class _Run:
     """A copy of a network in float64, and what it computed for one batch."""
 
     def __init__(self, net: Executable, x: Any, y: Any, loss: Any, sample_weight: Any) -> None:
+        net = net.sized(x)
         self.own, self.net = net, net.copy(dtype="float64", compute_dtype="float64", backend="reference")
         self.given = self.net._data(x, y, loss, sample_weight)
         self.net._check_training(self.given.rows)

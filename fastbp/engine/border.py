@@ -1,0 +1,147 @@
+"""The border of a network for what it is given: checked, converted, and run by a graph of its size.
+
+A network takes batches of another size than that of its inputs - sequences of another length, larger images - where its
+layers do: the graph is made again for that size (:func:`fastbp.graph.inline.resized`), over the same memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any, Self
+
+import numpy as np
+
+from fastbp.core.checks import integers, numbered, numbers
+from fastbp.engine.sharing import Sharing
+from fastbp.graph.graph import Tensor
+from fastbp.graph.indices import check
+from fastbp.graph.inline import resized
+from fastbp.ops.base import Array, Shape
+
+# Graphs for other sizes that are kept, each with its plans; the one used longest ago makes room.
+_MOST_SIZES = 16
+
+
+class Border(Sharing):
+    """What an executable network does with arrays before they are run."""
+
+    _forward_rows: int | None
+    _resized: dict[tuple[Shape, ...], Self]
+    _ran: Any       # a network like this one, or itself
+    _index_limits: dict[Tensor, Any]    # of integers that arrays are indexed by
+
+    def _forget_sizes(self) -> None:
+        self._resized, self._ran = {}, self
+
+    def _for(self, inputs: Sequence[Array]) -> Self:
+        """Return the network over the same memory for checked inputs of any size: itself for those of its own."""
+        shapes = tuple(a.shape[1:] for a in inputs)
+        if shapes == tuple(t.shape for t in self.graph.inputs):
+            return self
+        net = self._resized.pop(shapes, None) or self._over(resized(self.graph, shapes), self._single_input,
+                                                            self._single_output)
+        while len(self._resized) >= _MOST_SIZES:
+            del self._resized[next(iter(self._resized))]
+        self._resized[shapes] = net
+        return net
+
+    def sized(self, x: Any) -> Self:
+        """Return the network over the same memory whose graph is of the size of a batch: itself, if it is."""
+        return self._for(self._inputs(x))
+
+    def _run_by(self, inputs: Sequence[Array]) -> Self:
+        """Return the same, and note that it ran last: that there is nothing to go back through yet."""
+        net = self._ran = self._for(inputs)
+        net._forward_rows = self._forward_rows = None
+        return net
+
+    def _inputs(self, x: Any) -> list[Array]:
+        """Check and convert inputs, which may be of another size than the graph's, or raise ValueError, TypeError."""
+        inputs = self.graph.inputs
+        given = self._several("x", x, self._single_input, len(inputs))
+        names = numbered("x", len(given))
+        arrays = [self._converted(n, g, t) for n, g, t in zip(names, given, inputs, strict=True)]
+        net = self
+        odd = [i for i, (a, t) in enumerate(zip(arrays, inputs, strict=True)) if not a.ndim or a.shape[1:] != t.shape]
+        if odd:
+            try:
+                if any(arrays[i].ndim != len(inputs[i].shape) + 1 or 0 in arrays[i].shape[1:] for i in odd):
+                    raise ValueError("another number of axes")
+                net = self._for(arrays)
+            except ValueError as error:
+                raise _misfit(names[odd[0]], arrays[odd[0]], inputs[odd[0]].shape, inputs[odd[0]].dtype) from error
+        graph = net.graph
+        for n, a, t in zip(names, arrays, graph.inputs, strict=True):
+            if len(a) != len(arrays[0]):
+                raise ValueError(f"{n} has {len(a)} rows; expected {len(arrays[0])}, as {names[0]} has")
+            if t in graph.among:
+                _check_among(n, a, graph.among[t])
+            if t in net._index_limits:
+                check(n, a, net._index_limits[t])
+        known = dict(zip(graph.inputs, arrays, strict=True))
+        for node in graph.checked:
+            node.op.check_inputs([t.shape for t in node.inputs], [known.get(t) for t in node.inputs])
+        return arrays
+
+    def _converted(self, name: str, values: Any, t: Tensor) -> Array:
+        if t.dtype == "real":
+            return self._numbers(name, values, t.shape)
+        array = integers(name, values)
+        return array[:, None] if array.ndim == 1 and t.shape == (1,) else array
+
+    def _numbers(self, name: str, values: Any, shape: Shape) -> Array:
+        if type(values) is np.ndarray and values.dtype == self.dtype and values.shape[1:] == shape \
+                and values.flags.c_contiguous and values.ndim:
+            return values
+        return numbers(name, values, self.dtype)
+
+    def _array(self, name: str, values: Any, shape: Shape) -> Array:
+        """Return numbers of a dtype and shape, or raise ValueError."""
+        array = self._numbers(name, values, shape)
+        if array.shape[1:] != shape or not array.ndim:
+            raise _misfit(name, array, shape)
+        return array
+
+    def _several(self, name: str, values: Any, single: bool, count: int) -> list[Any]:
+        if single:
+            return [values]
+        if not isinstance(values, list | tuple) or len(values) != count:
+            what = f"{len(values)} entries" if isinstance(values, list | tuple) else type(values).__name__
+            raise ValueError(f"{name} has {what}; expected a tuple of {count}, as the network has")
+        return list(values)
+
+    def _unpack(self, arrays: tuple[Array | None, ...], single: bool) -> Any:
+        return arrays[0] if single else arrays
+
+
+def _check_among(name: str, array: Array, among: range) -> None:
+    wrong = (array < among.start) | (array >= among.stop)
+    if wrong.any():
+        at = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise ValueError(f"{name} has {array[at]} in row {at[0]}; expected integers from {among.start} to "
+                         f"{among.stop - 1}, as the network reads them")
+
+
+def _misfit(name: str, array: Array, shape: Shape, dtype: str = "real") -> ValueError:
+    """Return the error for an array of the wrong shape, with how to fix it where that can be told."""
+    wanted = ", ".join(["B", *map(str, shape)])
+    return ValueError(f"{name} has shape {array.shape}; expected ({wanted}){_advice(name, array.shape, shape, dtype)}")
+
+
+def _advice(name: str, given: Shape, shape: Shape, dtype: str) -> str:
+    axes = len(shape)
+    if given == shape:
+        return f"; for a single sample give {name}[None]"
+    if len(given) == axes + 1 and axes == 1 and dtype == "real":
+        return f": {shape[0]} features in the last axis"
+    if len(given) == axes + 1 and axes > 1 and given[1] == shape[-1] != given[-1]:
+        what = "time comes" if axes == 2 else "channels come"
+        where = "last: bring features there" if axes == 2 else "first: bring them to the end"
+        order = ", ".join(map(str, (0, *range(2, axes + 1), 1)))
+        return f". It looks as if {what} {where} with {name}.transpose({order})"
+    if axes > 1 and shape[-1] == 1 and given[1:] == shape[:-1]:
+        return f"; add the axis of its one {'channel' if axes > 2 else 'feature'} with {name}[..., None]"
+    if axes > 1 and len(given) == 2 and given[1] == prod(shape):
+        return f"; cut its rows with {name}.reshape(-1, {', '.join(map(str, shape))})"
+    return ""
