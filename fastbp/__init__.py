@@ -17,7 +17,8 @@ from fastbp.graph.special import stop_gradient
 from fastbp.layers import *
 from fastbp.network import READERS as _READERS
 from fastbp.network import Network, Sequential, from_torch, load
-from fastbp.objectives import losses
+from fastbp.objectives import cross_entropy, losses
+from fastbp.objectives.cross_entropy import *
 from fastbp.objectives.custom import CustomLoss
 from fastbp.objectives.losses import *
 from fastbp.optim import initializers, optimizers, schedules
@@ -37,6 +38,7 @@ __all__ = [
     "schedules", "set_num_threads", "special", "stop_gradient",
 ]
 __all__ += layers.__all__
+__all__ += cross_entropy.__all__
 __all__ += losses.__all__
 __all__ += initializers.__all__
 __all__ += optimizers.__all__

@@ -29,7 +29,7 @@ class Border(Sharing):
     _forward_rows: int | None
     _resized: dict[tuple[Shape, ...], Self]
     _ran: Any       # a network like this one, or itself
-    _index_limits: dict[Tensor, Any]    # of integers that arrays are indexed by
+    _index_limits: dict[Tensor, int]    # of integers that arrays are indexed by
 
     def _forget_sizes(self) -> None:
         self._resized, self._ran = {}, self

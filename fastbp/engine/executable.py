@@ -481,7 +481,8 @@ class Executable(Border):
         names = numbered("y", len(losses))
         checked = [one.targets(t, out.shape, self.dtype, rows, name)
                    for one, t, out, name in zip(losses, targets, self.graph.outputs, names, strict=True)]
-        weights = [one.sample_weights(sample_weight, rows, self.dtype) for one in losses if sample_weight is not None]
+        weights = [one.weights_of(sample_weight, rows, self.dtype, out.shape)
+                   for one, out in zip(losses, self.graph.outputs, strict=True) if sample_weight is not None]
         return _held(inputs, losses, checked, weights[0] if weights else None)
 
     def _losses(self, loss: Any) -> tuple[Loss, ...]:

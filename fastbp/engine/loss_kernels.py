@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.objectives.losses import Loss
+from fastbp.objectives.losses import Loss, is_own
 from fastbp.ops.base import Array
 
 # What the kernel of a loss calls the number, or the numbers for its columns, that the loss gives its C twin.
@@ -17,9 +17,9 @@ _NUMBERS = {"quantile": "quantiles", "binary_cross_entropy": "pos_weight"}
 def value_and_gradient(loss: Loss, y_pred: Array, target: Array, row_weights: Array) -> tuple[float, Array]:
     """Return the loss and its gradient, as :meth:`Loss.value_and_gradient` does in NumPy.
 
-    A loss whose rows are not fastbp's own has no kernel, and is computed there.
+    A loss whose rows are not fastbp's own has no kernel, and is computed there; so is one that ignores labels.
     """
-    if type(loss).rows.__module__ != Loss.__module__:
+    if not is_own(type(loss).rows) or getattr(loss, "ignore_index", None) is not None:
         return loss.value_and_gradient(y_pred, target, row_weights)
     from fastbp.engine import kernels
     shape = y_pred.shape[1:]

@@ -212,13 +212,13 @@ class Lowering:
     def _lower_losses(self) -> None:
         if not self.purpose.losses:
             return
-        weight = Buffer(1) if self.purpose.weighted else None
+        weight = Buffer(self.purpose.weights) if self.purpose.weights else None
         for t, spec in zip(self.graph.outputs, self.purpose.losses, strict=True):
             target = Buffer(prod(spec.target_shape), kind=spec.target_kind)
-            labels = spec.target_kind == "int64" and spec.loss is None
-            self.first.append(self._feed(target, range(spec.native.dims[1]) if labels else None))
-            groups = spec.native.dims[0]
-            node = PlanNode(spec.op, {"call": Work()}, dims=spec.native.dims, attrs=spec.native.attrs,
+            self.first.append(self._feed(target, spec.labels))
+            groups, width = spec.native.dims
+            sharing = groups // max(self.purpose.weights, 1)
+            node = PlanNode(spec.op, {"call": Work()}, dims=(groups, width, sharing), attrs=spec.native.attrs,
                             constants=spec.native.constants, x=[self.values[t]], id=self._index[t],
                             loss=LossPart(target, weight, Buffer(groups), Buffer(groups, kind="float64")))
             if self.purpose.backward and self._wants_grad[t]:

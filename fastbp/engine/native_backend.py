@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from math import inf
+from math import inf, prod
 from typing import Any
 
 import numpy as np
@@ -199,11 +199,11 @@ class NativeBackend:
         for loss, tensor, target in zip(data.losses, self._graph.outputs, data.targets, strict=True):
             kind: Kind = "int64" if target.dtype.kind == "i" else "real"
             name = loss.native_name(target)
-            if name != "python":
-                _check_target(loss, tensor, target)
-            specs.append(LossSpec(name, loss.native(tensor.shape, target), target.shape[1:], kind,
+            labels = None if name == "python" else _labels_of(loss, tensor, target)
+            specs.append(LossSpec(name, loss.native(tensor.shape, target), target.shape[1:], kind, labels,
                                   loss if name == "python" else None))
-        return Purpose(tuple(specs), data.sample_weight is not None, backward, input_grads, updates, trained)
+        weights = 0 if data.sample_weight is None else prod(data.sample_weight.shape[1:])
+        return Purpose(tuple(specs), weights, backward, input_grads, updates, trained)
 
     def _plan(self, purpose: Purpose, rows: int) -> Plan:
         plan = self._plans.get(purpose)
@@ -361,12 +361,16 @@ def _tame_rate(update: Update) -> float:
     return min(_TAME_RATE, _TAME_DECAY / decay if decay else _TAME_RATE) / max(rate, 1.0)
 
 
-def _check_target(loss: Loss, tensor: Tensor, target: Array) -> None:
-    """Refuse targets that a class of the user's own made, and that the C twin would read past the end of."""
+def _labels_of(loss: Loss, tensor: Tensor, target: Array) -> range | None:
+    """Return what labels may be, if targets are labels.
+
+    Targets that a class of the user's own made, and that the C twin would read past the end of, are refused.
+    """
     shape, labels = loss.native_target(tensor.shape, target)
-    if target.shape[1:] != shape or (target.dtype.kind == "i") != labels:
+    if target.shape[1:] != shape or (target.dtype.kind == "i") != (labels is not None):
         raise ValueError(f"{loss}: targets() gave an array of shape {target.shape} and dtype {target.dtype}; expected "
-                         f"{(len(target), *shape)} {'integers' if labels else 'real numbers'}")
+                         f"{(len(target), *shape)} {'integers' if labels is not None else 'real numbers'}")
+    return labels
 
 
 @contextmanager

@@ -164,6 +164,8 @@ class LossSpec:
     native: Native
     target_shape: tuple[int, ...]
     target_kind: Kind
+    labels: range | None = None
+    """What targets may be, if they are labels that the C op reads."""
     loss: Loss | None = None
     """The loss itself, where it is to be called back."""
 
@@ -180,7 +182,8 @@ class Purpose:
     """
 
     losses: tuple[LossSpec, ...] = ()
-    weighted: bool = False
+    weights: int = 0
+    """Sample weights in a row: none, one, or one for each position of the loss."""
     backward: bool = False
     input_grads: bool = False
     updates: bool = False

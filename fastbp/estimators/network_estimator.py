@@ -20,7 +20,8 @@ from fastbp.engine.executable import BackendName
 from fastbp.graph.graph import Input, Tensor
 from fastbp.layers.base import Layer
 from fastbp.network import Network
-from fastbp.objectives.losses import MSE, CrossEntropy, Loss
+from fastbp.objectives.cross_entropy import CrossEntropy
+from fastbp.objectives.losses import MSE, Loss
 from fastbp.ops.base import Array
 from fastbp.optim.optimizers import Adam, Optimizer
 from fastbp.training.callback import Callback

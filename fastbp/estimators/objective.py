@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from fastbp.objectives.cross_entropy import CrossEntropy
 from fastbp.objectives.custom import CustomLoss
 from fastbp.objectives.losses import (
     MAE,
     BinaryCrossEntropy,
-    CrossEntropy,
     GaussianNLL,
     HalfSquaredError,
     Huber,

@@ -99,7 +99,7 @@ class CustomLoss(Loss):
         # Only the function knows how rows and loss belong together; value_and_gradient asks it.
         raise NotImplementedError(f"{self.label}: looks at a batch as a whole")
 
-    def sample_weights(self, w: Any, rows: int, dtype: str) -> Array:
+    def sample_weights(self, w: Any, rows: int, dtype: str, positions: Shape = ()) -> Array:
         if not self.takes_weights:
             raise ValueError(f"{self.label}: sample_weight is given, which it has no parameter for; write it as "
                              "function(y_pred, y, weights)")

@@ -266,8 +266,8 @@ class RowSum(Loss):
     def rows(self, x: Array, target: Array) -> tuple[Array, Array]:
         return x[:, 0], np.ones_like(x)
 
-    def native_target(self, out_shape: Shape, target: Array) -> tuple[Shape, bool]:
-        return (0,), False
+    def native_target(self, out_shape: Shape, target: Array) -> tuple[Shape, range | None]:
+        return (0,), None
 
     def plain_domain(self, target: Array) -> None:
         return None

@@ -1,7 +1,7 @@
 r"""The losses: what is minimised, each fused with its link (softmax, sigmoid, exponential) and its gradient.
 
-A loss looks at rows: the samples of the batch or, for :class:`CrossEntropy` on outputs of shape (B, …, C), every
-position that has a label. With row weights :math:`u_r` that sum to 1,
+A loss looks at rows: the samples of the batch or, for :class:`~fastbp.CrossEntropy` on outputs of shape (B, …, C),
+every position that has a label of its own. With row weights :math:`u_r` that sum to 1,
 
 .. math:: E = \sum_r u_r\, \ell(x_r, y_r), \qquad u_r = w_r / \sum_k w_k, \qquad
           \partial E / \partial x_r = u_r\, \partial \ell / \partial x_r
@@ -27,7 +27,7 @@ from fastbp.objectives.on_arrays import OnArrays
 from fastbp.ops.base import Array, Native, Shape
 
 __all__ = [
-    "MAE", "MSE", "BinaryCrossEntropy", "CrossEntropy", "GaussianNLL", "HalfSquaredError", "Huber", "Loss",
+    "MAE", "MSE", "BinaryCrossEntropy", "GaussianNLL", "HalfSquaredError", "Huber", "Loss",
     "PoissonNLL", "Quantile",
 ]
 
@@ -95,7 +95,15 @@ class Loss(OnArrays, Worded, ABC):
 
     def accuracy(self, y_pred: Array, target: Array, sample_weight: Array | None) -> float | None:
         """Return the (weighted) share of right decisions, or None for a loss that decides nothing."""
-        return _mean(self.right(y_pred, target), sample_weight) if self.decides else None
+        if not self.decides:
+            return None
+        right, counts = self.decisions(y_pred, target, sample_weight)
+        return float(np.average(right, weights=counts)) if counts.any() else 0.0
+
+    def decisions(self, y_pred: Array, target: Array, sample_weight: Array | None) -> tuple[Array, Array]:
+        """Return the share of right decisions in each row (B,), and what each row counts for beside others."""
+        right = self.right(y_pred, target)
+        return right, np.ones(len(right)) if sample_weight is None else sample_weight.astype(np.float64)
 
     def right(self, y_pred: Array, target: Array) -> Array:
         """Return the share of right decisions in each row (B,), for a loss that decides something."""
@@ -116,9 +124,9 @@ class Loss(OnArrays, Worded, ABC):
         """Return the name of the C twin."""
         return self.name
 
-    def native_target(self, out_shape: Shape, target: Array) -> tuple[Shape, bool]:
-        """Return the shape of one row of the targets that the C twin reads, and whether they are labels."""
-        return self._target_shape(out_shape), False
+    def native_target(self, out_shape: Shape, target: Array) -> tuple[Shape, range | None]:
+        """Return the shape of one row of the targets that the C twin reads, and what they may be if they are labels."""
+        return self._target_shape(out_shape), None
 
     def _attrs(self) -> tuple[float, ...]:
         return ()
@@ -134,8 +142,7 @@ class Loss(OnArrays, Worded, ABC):
 
         None where it does more: a class from elsewhere has its own ways with targets.
         """
-        ours = all(method.__module__ == __name__ for method in (type(self).targets, type(self)._check_domain))
-        return self.domain if ours else None
+        return self.domain if all(map(is_own, (type(self).targets, type(self)._check_domain))) else None
 
     # ---- the border: checks and conversions ------------------------------------------------------------------------
 
@@ -168,7 +175,7 @@ class Loss(OnArrays, Worded, ABC):
         """
         shape = self._target_shape(out_shape)
         array = numbers(name, t, dtype)
-        _check_rows(name, array, rows)
+        check_rows(name, array, rows)
         if array.shape == (rows,) and prod(shape) == 1:
             array = array.reshape(rows, *shape)
         if array.shape[1:] != shape:
@@ -176,16 +183,29 @@ class Loss(OnArrays, Worded, ABC):
         self._check_domain(name, finite(name, array))
         return array
 
-    def sample_weights(self, w: Any, rows: int, dtype: str) -> Array:
-        """Check and convert sample weights: (rows,), finite, none below 0."""
+    def positions(self, out_shape: Shape) -> Shape:
+        """Return what positions a row has that may have weights of their own, as an array's shape; () for none."""
+        return ()
+
+    def sample_weights(self, w: Any, rows: int, dtype: str, positions: Shape = ()) -> Array:
+        """Check and convert sample weights: (rows,), finite, none below 0.
+
+        A loss that has ``positions`` in each row takes weights (rows, …) of those as well.
+        """
         given = real("sample_weight", w)
         largest = given.max(initial=0)
         if 0 < largest < 1e-30 or 1e30 < largest < inf:  # only their proportions count, which float32 would lose
             given = given / largest
         array = numbers("sample_weight", given, dtype)
-        if array.shape != (rows,):
-            raise ValueError(f"sample_weight has shape {array.shape}; expected ({rows},): one for each row of x")
-        return _within("sample_weight", finite("sample_weight", array), 0)
+        if array.shape not in ((rows,), (rows, *positions)):
+            also = f", or {(rows, *positions)}: one for each position" if positions else ""
+            raise ValueError(f"sample_weight has shape {array.shape}; expected ({rows},): one for each row of x{also}")
+        return within("sample_weight", finite("sample_weight", array), 0)
+
+    def weights_of(self, w: Any, rows: int, dtype: str, out_shape: Shape) -> Array:
+        """Return sample weights as :meth:`sample_weights` does, for outputs of this sample shape."""
+        positions = self.positions(out_shape)
+        return self.sample_weights(w, rows, dtype, positions) if positions else self.sample_weights(w, rows, dtype)
 
     def _target_shape(self, out_shape: Shape) -> Shape:
         return out_shape
@@ -193,7 +213,7 @@ class Loss(OnArrays, Worded, ABC):
     def _check_domain(self, name: str, target: Array) -> None:
         """Raise ValueError for targets outside the domain."""
         if self.domain != (-inf, inf):
-            _within(name, target, *self.domain)
+            within(name, target, *self.domain)
 
 
 @dataclass(frozen=True)
@@ -268,7 +288,7 @@ class Huber(Loss):
     name: ClassVar[str] = "huber"
 
     def __post_init__(self) -> None:
-        _set(self, "delta", number("Huber", "delta", self.delta, "a number above 0", lambda d: d > 0))
+        set_field(self, "delta", number("Huber", "delta", self.delta, "a number above 0", lambda d: d > 0))
 
     def rows(self, x: Array, target: Array) -> tuple[Array, Array]:
         e = x - target.reshape(x.shape)
@@ -309,12 +329,12 @@ class Quantile(Loss):
                        for value in given)
         if not values:
             raise ValueError("Quantile: quantiles is empty; expected at least one number between 0 and 1")
-        _set(self, "quantiles", values)
+        set_field(self, "quantiles", values)
 
     def check_output(self, shape: Shape) -> None:
         count = len(self._quantiles)
         if count > 1 and shape != (count,):
-            raise ValueError(f"{self}: the network's output is {_batch(shape)}; expected (B, {count}), one for each "
+            raise ValueError(f"{self}: the network's output is {batch_of(shape)}; expected (B, {count}), one for each "
                              "quantile")
 
     def targets(self, t: Any, out_shape: Shape, dtype: str, rows: int, name: str = "y") -> Array:
@@ -372,7 +392,7 @@ class GaussianNLL(Loss):
 
     def check_output(self, shape: Shape) -> None:
         if len(shape) != 1 or shape[0] % 2:
-            raise ValueError(f"{self}: the network's output is {_batch(shape)}; expected (B, 2 D): D means, then D "
+            raise ValueError(f"{self}: the network's output is {batch_of(shape)}; expected (B, 2 D): D means, then D "
                              "log-variances")
 
     def rows(self, x: Array, target: Array) -> tuple[Array, Array]:
@@ -390,6 +410,11 @@ class GaussianNLL(Loss):
         mean, log_variance = x[:, :half], x[:, half:]
         scale = np.exp(-0.5 * log_variance)
         return log_variance, scale, (target.reshape(mean.shape) - mean) * scale
+
+    def weights_of(self, w: Any, rows: int, dtype: str, out_shape: Shape) -> Array:
+        """Return sample weights as :meth:`sample_weights` does, for outputs of this sample shape."""
+        positions = self.positions(out_shape)
+        return self.sample_weights(w, rows, dtype, positions) if positions else self.sample_weights(w, rows, dtype)
 
     def _target_shape(self, out_shape: Shape) -> Shape:
         return (out_shape[0] // 2,)
@@ -417,12 +442,13 @@ class BinaryCrossEntropy(Loss):
 
     def __post_init__(self) -> None:
         if self.pos_weight is not None:
-            _set(self, "pos_weight", _weights("BinaryCrossEntropy", "pos_weight", self.pos_weight, scalar=True))
+            weight = class_weights("BinaryCrossEntropy", "pos_weight", self.pos_weight, scalar=True)
+            set_field(self, "pos_weight", weight)
 
     def check_output(self, shape: Shape) -> None:
         if isinstance(self.pos_weight, tuple) and len(self.pos_weight) != shape[-1]:
             raise ValueError(f"BinaryCrossEntropy: pos_weight has {len(self.pos_weight)} entries; expected "
-                             f"{shape[-1]}, as the network's output is {_batch(shape)}")
+                             f"{shape[-1]}, as the network's output is {batch_of(shape)}")
 
     def rows(self, x: Array, target: Array) -> tuple[Array, Array]:
         positive, negative = self._shares(x, target)
@@ -439,7 +465,7 @@ class BinaryCrossEntropy(Loss):
         return y * np.asarray(self._constants(target.shape[1:]) or 1, x.dtype), 1 - y
 
     def right(self, y_pred: Array, target: Array) -> Array:
-        return _shares((y_pred > 0) == (target >= 0.5))
+        return shares_of((y_pred > 0) == (target >= 0.5))
 
     def _constants(self, shape: Shape) -> tuple[float, ...]:
         if self.pos_weight is None:
@@ -447,147 +473,15 @@ class BinaryCrossEntropy(Loss):
         return tuple(float(p) for p in np.broadcast_to(np.asarray(self.pos_weight, float), shape).ravel())
 
 
-@dataclass(frozen=True)
-class CrossEntropy(Loss):
-    r"""Cross-entropy of C classes, from logits: ``ℓ = Σ_c q_c (log Σ_k exp(x_k) - x_c)``, the softmax included.
-
-    Here q is the target distribution, smoothed: ``q = (1 - ε) y + ε / C``, y being one at the label and zero elsewhere,
-    or the given probabilities. ``dℓ/dx = (Σ_c q_c) softmax(x) - q``.
-
-    Parameters
-    ----------
-    label_smoothing : float, default 0.0
-        ε, from 0 to below 1. Szegedy et al. (2016), https://arxiv.org/abs/1512.00567.
-    class_weight : sequence of float, optional
-        One number for each class, none below 0. A row's weight is multiplied by that of its label (by
-        ``Σ_c y_c class_weight_c`` for probabilities), then the weights are made to sum to 1 as always.
-
-    Notes
-    -----
-    Output (B, …, C), C at least 2. Targets: integer labels (B, …) from 0 to C - 1, or probabilities (B, …, C) that
-    sum to 1. Each of the B · G positions counts alike. Accuracy: the largest logit against the label, or against the
-    largest probability.
-    """
-
-    label_smoothing: float = 0.0
-    class_weight: Sequence[float] | None = None
-    name: ClassVar[str] = "cross_entropy"
-
-    def __post_init__(self) -> None:
-        _set(self, "label_smoothing", number("CrossEntropy", "label_smoothing", self.label_smoothing,
-                                             "a number from 0 to below 1", lambda e: 0 <= e < 1))
-        if self.class_weight is not None:
-            _set(self, "class_weight", _weights("CrossEntropy", "class_weight", self.class_weight))
-
-    def check_output(self, shape: Shape) -> None:
-        if shape[-1] < 2:
-            raise ValueError(f"CrossEntropy: the network's output is {_batch(shape)}; expected a logit for each of at "
-                             "least 2 classes. For a single yes-or-no output use fb.BinaryCrossEntropy()")
-        if self.class_weight is not None and len(self.class_weight) != shape[-1]:
-            raise ValueError(f"CrossEntropy: class_weight has {len(self.class_weight)} entries; expected {shape[-1]}, "
-                             f"as the network's output is {_batch(shape)}")
-
-    def rows(self, x: Array, target: Array) -> tuple[Array, Array]:
-        powers = np.exp(x - x.max(axis=1, keepdims=True))
-        q = self._distribution(x, target)
-        total = powers.sum(axis=1, keepdims=True)
-        return self.values(x, target), powers / total * q.sum(axis=1, keepdims=True) - q
-
-    def values(self, x: Array, target: Array) -> Array:
-        shifted = x - x.max(axis=1, keepdims=True)
-        surprise = np.log(np.exp(shifted).sum(axis=1, keepdims=True)) - shifted
-        q = self._distribution(x, target)
-        # A class that the target rules out costs nothing, even where its surprise is infinite.
-        each: Array = np.multiply(q, surprise, where=q != 0, out=np.zeros_like(x)).sum(axis=1)
-        return each
-
-    def _distribution(self, x: Array, target: Array) -> Array:
-        if _is_labels(target):
-            y = np.zeros_like(x)
-            y[np.arange(len(x)), target.reshape(-1)] = 1
-        else:
-            y = target.reshape(x.shape).copy()
-        y *= 1 - self.label_smoothing
-        y += self.label_smoothing / x.shape[1]
-        return y
-
-    def unnormalized_weights(self, target: Array, sample_weight: Array | None) -> Array:
-        labels = _is_labels(target)
-        count = target.size if labels else target.size // target.shape[-1]
-        weights = np.ones(count)
-        if sample_weight is not None:
-            weights *= np.repeat(sample_weight.astype(np.float64), count // max(len(target), 1))
-        if self.class_weight is not None:
-            classes = np.asarray(self.class_weight, np.float64)
-            weights *= classes[target.reshape(-1)] if labels else target.reshape(count, -1) @ classes
-        return weights
-
-    def right(self, y_pred: Array, target: Array) -> Array:
-        labels = target if _is_labels(target) else target.argmax(axis=-1)
-        return _shares(y_pred.argmax(axis=-1) == labels)
-
-    def native(self, shape: Shape, target: Array) -> Native:
-        return Native(dims=(prod(shape[:-1]), shape[-1]), attrs=(self.label_smoothing,),
-                      constants=tuple(self.class_weight or ()))
-
-    def native_name(self, target: Array) -> str:
-        return "cross_entropy" if _is_labels(target) else "soft_cross_entropy"
-
-    def native_target(self, out_shape: Shape, target: Array) -> tuple[Shape, bool]:
-        return (out_shape[:-1], True) if _is_labels(target) else (out_shape, False)
-
-    def plain_domain(self, target: Array) -> tuple[float, float] | None:
-        return super().plain_domain(target) if _is_labels(target) else None  # probabilities must sum to 1
-
-    def targets(self, t: Any, out_shape: Shape, dtype: str, rows: int, name: str = "y") -> Array:
-        array = real(name, t, "for labels, number the classes from 0: np.unique(y, return_inverse=True)[1]")
-        _check_rows(name, array, rows)
-        if array.shape[1:] == out_shape:
-            return _probabilities(name, numbers(name, array, dtype))
-        if array.shape[1:] != out_shape[:-1]:
-            raise ValueError(f"{name} has shape {array.shape}; expected labels {(rows, *out_shape[:-1])} or "
-                             f"probabilities {(rows, *out_shape)}")
-        return _labels(name, array, out_shape[-1])
-
-
-def _labels(name: str, given: Array, classes: int) -> Array:
-    """Return labels as a copy, which nobody can change once they are found right."""
-    array = given.copy()
-    if array.dtype.kind == "f":
-        finite(name, array)
-        if (array != np.floor(array)).any():
-            raise ValueError(f"{name} has {array[array != np.floor(array)][0]}; expected whole numbers as labels, or "
-                             f"probabilities of {classes} classes")
-    wrong = (array < 0) | (array >= classes)
-    if wrong.any():
-        at = int(np.argwhere(wrong)[0][0])
-        raise ValueError(f"{name} has the label {array[wrong].flat[0]:.17g} in row {at}; expected labels from 0 to "
-                         f"{classes - 1}, as the network has {classes} outputs")
-    return array.astype(np.int64, order="C", copy=False)
-
-
-def _probabilities(name: str, array: Array) -> Array:
-    _within(name, finite(name, array), 0)
-    off = np.abs(array.sum(axis=-1) - 1) > 1e-3
-    if off.any():
-        at = int(np.argwhere(off)[0][0])
-        raise ValueError(f"{name} has probabilities that sum to {array.sum(axis=-1)[off][0]:.6g} in row {at}; expected "
-                         "1")
-    return array
-
-
-def _is_labels(target: Array) -> bool:
-    return target.dtype.kind == "i"
-
-
-def _shares(right: Array) -> Array:
+def shares_of(right: Array) -> Array:
     """Return the share of what is true in each row."""
     shares: Array = right.reshape(len(right), -1).mean(axis=1)
     return shares
 
 
-def _mean(each: Array, sample_weight: Array | None) -> float:
-    return float(np.average(each, weights=sample_weight)) if sample_weight is None or sample_weight.any() else 0.0
+def is_own(method: Any) -> bool:
+    """Whether a method is one of fastbp's losses, and not of a class that derives from them."""
+    return method.__module__ in (__name__, f"{__name__.rpartition('.')[0]}.cross_entropy")
 
 
 def _means(each: Array) -> Array:
@@ -602,14 +496,14 @@ def _sigmoid(x: Array) -> Array:
     return y
 
 
-def _check_rows(name: str, array: Array, rows: int) -> None:
+def check_rows(name: str, array: Array, rows: int) -> None:
     if not array.ndim:
         raise ValueError(f"{name} is a single number; expected {rows} row{'s' * (rows != 1)}, as x has")
     if len(array) != rows:
         raise ValueError(f"{name} has {len(array)} rows; expected {rows}, as x has")
 
 
-def _within(name: str, array: Array, low: float, high: float = np.inf) -> Array:
+def within(name: str, array: Array, low: float, high: float = np.inf) -> Array:
     wrong = (array < low) | (array > high)
     if wrong.any():
         limits = f"from {low} to {high}" if isfinite(high) else f"of at least {low}"
@@ -618,15 +512,15 @@ def _within(name: str, array: Array, low: float, high: float = np.inf) -> Array:
     return array
 
 
-def _batch(shape: Shape) -> str:
+def batch_of(shape: Shape) -> str:
     return "(" + ", ".join(["B", *map(str, shape)]) + ")"
 
 
-def _set(loss: Loss, field: str, value: Any) -> None:
+def set_field(loss: Loss, field: str, value: Any) -> None:
     object.__setattr__(loss, field, value)  # the dataclasses are frozen: this is their constructor at work
 
 
-def _weights(owner: str, argument: str, values: Any, scalar: bool = False) -> float | tuple[float, ...]:
+def class_weights(owner: str, argument: str, values: Any, scalar: bool = False) -> float | tuple[float, ...]:
     """Return weights as a tuple of floats (or, where allowed, one float)."""
     def one(value: Any) -> float:
         return number(owner, argument, value, "numbers of at least 0", lambda w: w >= 0)

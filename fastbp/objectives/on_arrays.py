@@ -21,7 +21,7 @@ class _Rules(Protocol):
 
     def check_output(self, shape: Shape) -> None: ...
     def targets(self, t: Any, out_shape: Shape, dtype: str, rows: int, name: str = "y") -> Array: ...
-    def sample_weights(self, w: Any, rows: int, dtype: str) -> Array: ...
+    def weights_of(self, w: Any, rows: int, dtype: str, out_shape: Shape) -> Array: ...
     def row_weights(self, target: Array, sample_weight: Array | None) -> Array: ...
     def value_and_gradient(self, y_pred: Array, target: Array, row_weights: Array) -> tuple[float, Array]: ...
 
@@ -45,6 +45,7 @@ class OnArrays:
         y : array
             The targets, as for a network with that output.
         sample_weight : array (B,), optional
+            Of :class:`~fastbp.CrossEntropy` also (B, …), for each position.
 
         Returns
         -------
@@ -77,7 +78,7 @@ class OnArrays:
         shape = array.shape[1:]
         self.check_output(shape)
         target = self.targets(y, shape, dtype, len(array))
-        weight = None if sample_weight is None else self.sample_weights(sample_weight, len(array), dtype)
+        weight = None if sample_weight is None else self.weights_of(sample_weight, len(array), dtype, shape)
         weights = self.row_weights(target, weight)
         run = type(self).by_kernels
         value, gradient = run(self, array, target, weights) if run else self.value_and_gradient(array, target, weights)

@@ -22,7 +22,7 @@ from fastbp.files.description import Entry, described, plain
 from fastbp.files.networks import build, classes, describe, find, tensors_of
 from fastbp.layers.base import Layer
 from fastbp.network import KINDS, Network
-from fastbp.objectives import losses
+from fastbp.objectives import cross_entropy, losses
 from fastbp.objectives.losses import Loss
 from fastbp.ops.base import Array
 from fastbp.optim import optimizers, schedules
@@ -31,6 +31,7 @@ from fastbp.optim.schedules import ConstantSchedule, FunctionSchedule, ReduceOnP
 
 # Names of a network's arrays begin with the name of a layer, which has no dot: nothing of its can be called so.
 _OPTIMIZER, _CALLBACKS = ".optimizer/", ".callbacks/"
+_LOSSES = (losses, cross_entropy)
 
 
 @dataclass
@@ -156,14 +157,14 @@ def _state_names(optimizer: Optimizer) -> list[str]:
 
 
 def _describe_loss(loss: Loss) -> dict[str, Any]:
-    known = type(loss) is vars(losses).get(type(loss).__name__)
+    known = type(loss) in classes(Loss, _LOSSES).values()
     return {"type": type(loss).__name__, "arguments": _fields(loss) if known else None}
 
 
 def _loss(d: Entry) -> Loss:
     if d["arguments"].value is None:
         raise ValueError(f"its loss, {d['type'].text()}, is one that a file cannot hold; hand it in: loss=…")
-    loss: Loss = _made("loss", d, classes(Loss, (losses,)))
+    loss: Loss = _made("loss", d, classes(Loss, _LOSSES))
     return loss
 
 

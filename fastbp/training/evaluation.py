@@ -32,6 +32,7 @@ def evaluate(net: Executable, data: Data, metrics: Mapping[str, Metric], batch_s
     rows : array, optional
         How errors number the rows of the data.
     """
+    net = net._for(data.inputs)
     seen = _Seen(net, data, bool(metrics))
     total = _loss(net, data, batch_size, seen)
     if not isfinite(total):
@@ -51,7 +52,8 @@ class _Seen:
     def __init__(self, net: Executable, data: Data, all_outputs: bool) -> None:
         self._data = data
         self._others = [i for i, loss in enumerate(data.losses) if type(loss).accuracy is not Loss.accuracy]
-        self._right = {i: np.empty(data.rows) for i, loss in enumerate(data.losses)
+        # the share of right decisions in each row, and what the row counts for
+        self._right = {i: (np.empty(data.rows), np.empty(data.rows)) for i, loss in enumerate(data.losses)
                        if loss.decides and i not in self._others}
         wanted = net.graph.outputs if all_outputs or self._others else ()
         self.outputs = [np.empty((data.rows, *t.shape), net.dtype) for t in wanted]
@@ -62,15 +64,16 @@ class _Seen:
         return self._look if self._right or self.outputs else None
 
     def _look(self, rows: slice, outputs: Sequence[Array]) -> None:
-        for i, right in self._right.items():
-            right[rows] = self._data.losses[i].right(outputs[i], self._data.targets[i][rows])
+        weight = None if self._data.sample_weight is None else self._data.sample_weight[rows]
+        for i, (right, counts) in self._right.items():
+            right[rows], counts[rows] = self._data.losses[i].decisions(outputs[i], self._data.targets[i][rows], weight)
         for whole, part in zip(self.outputs, outputs, strict=False):
             whole[rows] = part
 
     def accuracies(self) -> dict[str, float]:
         """Return the accuracy of each loss that has one."""
         weight, losses = self._data.sample_weight, self._data.losses
-        found: dict[int, float | None] = {i: _average(right, weight) for i, right in self._right.items()}
+        found: dict[int, float | None] = {i: _average(*pair) for i, pair in self._right.items()}
         for i in self._others:
             found[i] = losses[i].accuracy(self.outputs[i], self._data.targets[i], weight)
         return {"accuracy" if len(losses) == 1 else f"accuracy_{i}": value for i, value in sorted(found.items())
@@ -83,7 +86,7 @@ def _loss(net: Executable, data: Data, batch_size: int, seen: _Seen) -> float:
         if seen.look is not None:
             seen.look(slice(0, data.rows), net._outputs(data.inputs, batch_size))
         return net._loss_of(data, batch_size)
-    net = net._run_by(data.inputs)
+    net._run_by(data.inputs)
     losses = net._backend.evaluate(data, batch_size, seen.look)
     if losses is None:
         return _loss_of_outputs(net._outputs(data.inputs, batch_size), data, seen)

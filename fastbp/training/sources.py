@@ -150,7 +150,7 @@ class ArraySource:
             rows = np.full(shape, self.batch_size, np.float64)
             rows[:, -1] = self._used - (self.per_epoch - 1) * self.batch_size
             return rows
-        weight = self.data.sample_weight.astype(np.float64)
+        weight = self.data.sample_weight.astype(np.float64).reshape(self.data.rows, -1).sum(axis=1)
         each = np.tile(weight, (self._epochs, 1)) if self._order is None else weight[self._order]
         return np.add.reduceat(each, np.arange(0, self._used, self.batch_size), axis=1)
 

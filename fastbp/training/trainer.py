@@ -20,7 +20,8 @@ from fastbp.core.errors import DivergenceError, NonFiniteError
 from fastbp.engine.backend import Data, Progress
 from fastbp.engine.executable import BackendName
 from fastbp.network import Network
-from fastbp.objectives.losses import BinaryCrossEntropy, CrossEntropy, Loss
+from fastbp.objectives.cross_entropy import CrossEntropy
+from fastbp.objectives.losses import BinaryCrossEntropy, Loss
 from fastbp.ops.base import Array
 from fastbp.optim.optimizers import Optimizer, Update
 from fastbp.optim.schedules import Schedule

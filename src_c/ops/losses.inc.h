@@ -1,9 +1,10 @@
-/* The losses: row_loss[r] = w_r l(x_r, t_r) and its gradient dx, in one pass; the twin of fastbp/objectives/losses.py.
+/* The losses: row_loss[r] = w_r l(x_r, t_r) and its gradient dx, in one pass; the twin of fastbp/objectives/losses.py
+ * and cross_entropy.py.
  *
  * Node: x[0] the network's output (rows * G, D), dx[0] its gradient or NULL, constants (D,) or NULL. dim[0]: G, dim[1]:
- * D, attr[0]. In node->loss: target, weight the sample weights (rows,) or NULL, row_weight (rows * G,) the weights w,
- * row_loss (rows * G,). forward_reduce, one unit, fills row_weight: the weights divided by their sum, and so mixes rows;
- * forward does the rest, row by row.
+ * D, dim[2]: how many rows of the loss share a sample weight, attr[0]. In node->loss: target, weight the sample weights
+ * (rows * G / dim[2],) or NULL, row_weight (rows * G,) the weights w, row_loss (rows * G,). forward_reduce, one unit,
+ * fills row_weight: the weights divided by their sum, and so mixes rows; forward does the rest, row by row.
  */
 
 #define FBP_LOSS_ARGS(type) double *row_loss, T *dx, const T *x, const type *target, const T *weight, \
@@ -159,31 +160,43 @@ static FBP_INLINE void FN(finish_surprises)(double *row_loss, FN(surprises) *blo
 /* a class that the target rules out costs nothing, even where its surprise is infinite */
 static FBP_INLINE V FN(v_cost)(V q, V s) { return FN(v_select)(q == 0, (V){0}, q * s); }
 
-/* A label that there is not: the loss is not a number, and nothing is read or written for it. */
-static FBP_INLINE void FN(no_label_row)(T *dx, int64_t D, FN(surprises) *block, int64_t r)
+/* The constants of a cross-entropy are the weights of the classes, below 0 for one that does not count: labels of it,
+ * and labels of -1, are ignored, and smoothing gives it nothing. */
+static int64_t FN(classes_that_count)(const T *classes, int64_t D)
+{
+    int64_t n = 0;
+    for (int64_t j = 0; j < D; j++) n += !classes || classes[j] >= 0;
+    return n;
+}
+
+/* what smoothing gives to classes j and on: less where one counts, else 0 */
+static FBP_INLINE V FN(v_share)(const T *classes, int64_t j, int64_t D, V less)
+{
+    return classes ? FN(v_select)(FN(v_load_up_to)(classes + j, D - j) >= 0, less, (V){0}) : less;
+}
+
+/* A label that there is not: nothing is read or written for it. The loss is 0 if it is ignored, else not a number. */
+static FBP_INLINE void FN(no_label_row)(T *dx, int64_t D, double loss, FN(surprises) *block, int64_t r)
 {
     block->S[r] = 1;
     block->q[r] = 0;
-    block->qs[r] = (double)NAN;
+    block->qs[r] = loss;
     if (dx) memset(dx, 0, (size_t)D * sizeof(T));
 }
 
-/* q is 1 - smoothing at the label, and smoothing / D besides everywhere. */
+/* q is 1 - smoothing at the label, and a share of smoothing besides for all classes, or for those that count. */
 static FBP_INLINE void FN(label_row)(T *dx, const T *x, int64_t label, T weight, int64_t D, double smoothing,
-                                     FN(surprises) *block, int64_t r)
+                                     const T *classes, int64_t count, FN(surprises) *block, int64_t r)
 {
-    if (label < 0 || label >= D) {
-        FN(no_label_row)(dx, D, block, r);
-        return;
-    }
-    const T rest = (T)(smoothing / (double)D), one = (T)(1 - smoothing), max = FN(row_max)(x, D);
-    const V top = FN(v_set1)(max), less = FN(v_set1)(rest * weight);
+    const T rest = (T)(smoothing / (double)count), one = (T)(1 - smoothing), max = FN(row_max)(x, D);
+    const V top = FN(v_set1)(max), less = FN(v_set1)(rest * weight), one_each = FN(v_set1)(1);
     V sum = {0}, others = {0}, e = {0};
     for (int64_t j = 0; j < D; j += VL) {
         const V s = FN(v_load_up_to)(x + j, D - j) - top;
         e = FN(v_exp)(s);
         sum += FN(v_first)(e, D - j);
-        if (smoothing > 0) others += FN(v_first)(s, D - j);
+        if (smoothing > 0)
+            others += FN(v_first)(classes ? FN(v_cost)(FN(v_share)(classes, j, D, one_each), s) : s, D - j);
         if (dx && D > VL) FN(v_store_up_to)(dx + j, e, D - j);
     }
     block->S[r] = FN(v_sum)(sum);
@@ -195,37 +208,46 @@ static FBP_INLINE void FN(label_row)(T *dx, const T *x, int64_t label, T weight,
     if (D <= VL) {
         /* the label's share is taken off before the only store: a load from within it would have to wait */
         const V here = (V)((VI)FN(v_set1)(one * weight) & (FN(v_lane)() == FN(v_set1i)((TI)label)));
-        FN(v_store_up_to)(dx, FN(v_fma)(e, factor, -less) - here, D);
+        FN(v_store_up_to)(dx, FN(v_fma)(e, factor, -FN(v_share)(classes, 0, D, less)) - here, D);
         return;
     }
-    for (int64_t j = 0; j < D; j += VL)
-        FN(v_store_up_to)(dx + j, FN(v_fma)(FN(v_load_up_to)(dx + j, D - j), factor, -less), D - j);
+    for (int64_t j = 0; j < D; j += VL) {
+        const V share = FN(v_share)(classes, j, D, less);
+        FN(v_store_up_to)(dx + j, FN(v_fma)(FN(v_load_up_to)(dx + j, D - j), factor, -share), D - j);
+    }
     dx[label] -= one * weight;
 }
 
 static void KERNEL(cross_entropy)(FBP_LOSS_ARGS(int64_t))
 {
-    (void)constants;
+    const int64_t count = FN(classes_that_count)(constants, D);
     FN(surprises) block;
     for (int64_t first = 0; first < B; first += FBP_BLOCK) {
         const int64_t rows = FN(min)(FBP_BLOCK, B - first);
         for (int64_t i = 0; i < rows; i++) {
-            const int64_t r = first + i;
-            FN(label_row)(dx ? dx + r * D : NULL, x + r * D, target[r], weight[r], D, attr, &block, i);
+            const int64_t r = first + i, label = target[r];
+            T *dx_r = dx ? dx + r * D : NULL;
+            if (label < 0 || label >= D)
+                FN(no_label_row)(dx_r, D, label == -1 && constants ? 0 : (double)NAN, &block, i);
+            else if (count == D)
+                FN(label_row)(dx_r, x + r * D, label, weight[r], D, attr, NULL, D, &block, i);
+            else
+                FN(label_row)(dx_r, x + r * D, label, weight[r], D, attr, constants, count, &block, i);
         }
         FN(finish_surprises)(row_loss + first, &block, weight + first, rows);
     }
 }
 
 static FBP_INLINE void FN(probability_row)(T *dx, const T *x, const T *target, T weight, int64_t D, double smoothing,
-                                           FN(surprises) *block, int64_t r)
+                                           const T *classes, int64_t count, FN(surprises) *block, int64_t r)
 {
-    const V rest = FN(v_set1)((T)(smoothing / (double)D)), one = FN(v_set1)((T)(1 - smoothing));
+    const V rest = FN(v_set1)((T)(smoothing / (double)count)), one = FN(v_set1)((T)(1 - smoothing));
     const V top = FN(v_set1)(FN(row_max)(x, D)), w = FN(v_set1)(weight);
     V sum = {0}, total = {0}, costs = {0};
     for (int64_t j = 0; j < D; j += VL) {
         const V s = FN(v_load_up_to)(x + j, D - j) - top, e = FN(v_exp)(s);
-        const V q = FN(v_first)(FN(v_fma)(one, FN(v_load_up_to)(target + j, D - j), rest), D - j);
+        const V share = FN(v_share)(classes, j, D, rest);
+        const V q = FN(v_first)(FN(v_fma)(one, FN(v_load_up_to)(target + j, D - j), share), D - j);
         sum += FN(v_first)(e, D - j);
         total += q;
         costs += FN(v_cost)(q, s);
@@ -238,20 +260,22 @@ static FBP_INLINE void FN(probability_row)(T *dx, const T *x, const T *target, T
     if (!dx) return;
     const V factor = FN(v_set1)(q_sum / block->S[r]);
     for (int64_t j = 0; j < D; j += VL) {
-        const V q = FN(v_fma)(one, FN(v_load_up_to)(target + j, D - j), rest);
+        const V q = FN(v_fma)(one, FN(v_load_up_to)(target + j, D - j), FN(v_share)(classes, j, D, rest));
         FN(v_store_up_to)(dx + j, FN(v_fma)(FN(v_load_up_to)(dx + j, D - j), factor, -q) * w, D - j);
     }
 }
 
 static void KERNEL(soft_cross_entropy)(FBP_LOSS_ARGS(T))
 {
-    (void)constants;
+    const int64_t count = FN(classes_that_count)(constants, D);
+    const T *classes = count == D ? NULL : constants;
     FN(surprises) block;
     for (int64_t first = 0; first < B; first += FBP_BLOCK) {
         const int64_t rows = FN(min)(FBP_BLOCK, B - first);
         for (int64_t i = 0; i < rows; i++) {
             const int64_t r = first + i;
-            FN(probability_row)(dx ? dx + r * D : NULL, x + r * D, target + r * D, weight[r], D, attr, &block, i);
+            FN(probability_row)(dx ? dx + r * D : NULL, x + r * D, target + r * D, weight[r], D, attr, classes, count,
+                                &block, i);
         }
         FN(finish_surprises)(row_loss + first, &block, weight + first, rows);
     }
@@ -269,10 +293,11 @@ static double FN(class_weight_of)(const fbp_node *node, int64_t row, int32_t lab
     if (!classes) return 1;
     if (labels) {
         const int64_t label = ((const int64_t *)node->loss.target)[row];
-        return label < 0 || label >= D ? 0 : (double)classes[label];
+        return label < 0 || label >= D || classes[label] < 0 ? 0 : (double)classes[label];
     }
     double sum = 0;
-    for (int64_t j = 0; j < D; j++) sum += (double)classes[j] * (double)((const T *)node->loss.target)[row * D + j];
+    for (int64_t j = 0; j < D; j++)
+        if (classes[j] >= 0) sum += (double)classes[j] * (double)((const T *)node->loss.target)[row * D + j];
     return sum;
 }
 
@@ -280,7 +305,7 @@ static double FN(class_weight_of)(const fbp_node *node, int64_t row, int32_t lab
 static FBP_INLINE double FN(weight_of_row)(const fbp_node *node, int64_t r, int32_t classes)
 {
     const T *samples = node->loss.weight;
-    const double sample = samples ? (double)samples[r / node->dim[0]] : 1;
+    const double sample = samples ? (double)samples[r / node->dim[2]] : 1;
     return classes ? sample * FN(class_weight_of)(node, r, classes == 1) : sample;
 }
 

@@ -22,7 +22,8 @@ def lowered(net, loss=None, target=None, **purpose):
     if loss is not None:
         kind = "int64" if target.dtype.kind == "i" else "real"
         shape = net.graph.outputs[0].shape
-        specs = (LossSpec(loss.native_name(target), loss.native(shape, target), target.shape[1:], kind),)
+        labels = loss.native_target(shape, target)[1]
+        specs = (LossSpec(loss.native_name(target), loss.native(shape, target), target.shape[1:], kind, labels),)
     return Lowering(net.graph, Purpose(specs, **purpose), native.op_phases)
 
 
@@ -76,7 +77,7 @@ def test_the_tile_follows_from_the_bytes_of_a_row():
 
 def test_integers_are_never_read_where_the_data_set_is():
     net = fb.Sequential(fb.Linear(3, 4))
-    low = lowered(net, fb.CrossEntropy(), np.zeros(1, np.int64), backward=True, weighted=True)
+    low = lowered(net, fb.CrossEntropy(), np.zeros(1, np.int64), backward=True, weights=1)
     nodes = nodes_of([low.first, low.forward, low.loss, low.backward, low.gradients])
     assert {name for _, name, _ in read_in_place(nodes, low.feeds)} == {"x[0]", "weight"}
     low = lowered(net, fb.MSE(), np.zeros((1, 4)), backward=True)

@@ -19,7 +19,8 @@ from fastbp.estimators.tabular.onnx_pipeline import Pipeline, means
 from fastbp.estimators.tabular.plain_data import Plain
 from fastbp.estimators.tabular.row_explanation import Slope
 from fastbp.estimators.tabular.tabular import BaseTabular
-from fastbp.objectives.losses import CrossEntropy, Loss
+from fastbp.objectives.cross_entropy import CrossEntropy
+from fastbp.objectives.losses import Loss
 from fastbp.ops.base import Array
 
 CALIBRATIONS = ("auto", "temperature", None)

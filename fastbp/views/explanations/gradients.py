@@ -61,9 +61,9 @@ class _Run:
     """A copy of a network in float64, and what it computed for one batch."""
 
     def __init__(self, net: Executable, x: Any, y: Any, loss: Any, sample_weight: Any) -> None:
-        net = net.sized(x)
-        self.own, self.net = net, net.copy(dtype="float64", compute_dtype="float64", backend="reference")
-        self.given = self.net._data(x, y, loss, sample_weight)
+        copy = net.copy(dtype="float64", compute_dtype="float64", backend="reference")
+        self.given = copy._data(x, y, loss, sample_weight)
+        self.own, self.net = net._for(self.given.inputs), copy._for(self.given.inputs)
         self.net._check_training(self.given.rows)
         whole = self.net._runner(self.given)
         if isinstance(whole, Objective):

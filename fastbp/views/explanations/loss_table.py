@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.objectives import losses
+from fastbp.objectives.cross_entropy import CrossEntropy
 from fastbp.objectives.custom import CustomLoss
 from fastbp.objectives.losses import Loss
 from fastbp.views.explanations.rules import Rule, mean_of, six
@@ -194,7 +195,7 @@ ACCOUNTS: dict[type, LossAccount] = {
         "−1/{d} · Σₖ (p tₖ ln σ(oₖ) + (1 − tₖ) ln(1 − σ(oₖ)))",
         r"-\tfrac{{1}}{{{d}}} \sum_k (p \, t_k \ln \sigma(o_k) + (1 - t_k) \ln(1 - \sigma(o_k)))",
         _binary, lambda loss: loss.pos_weight),
-    losses.CrossEntropy: OfLogits(
+    CrossEntropy: OfLogits(
         "−Σₖ tₖ ln pₖ, p = softmax(o)", r"-\sum_k t_k \ln p_k, \; p = \mathrm{{softmax}}(o)", _unknown,
         notes=("softmax",)),
     # users' own

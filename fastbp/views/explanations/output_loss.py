@@ -9,8 +9,9 @@ import numpy as np
 
 from fastbp.engine.backend import Data
 from fastbp.graph.graph import Tensor
+from fastbp.objectives.cross_entropy import CrossEntropy
 from fastbp.objectives.custom import CustomLoss
-from fastbp.objectives.losses import CrossEntropy, Loss
+from fastbp.objectives.losses import Loss
 from fastbp.ops.base import Array
 from fastbp.views.explanations.loss_table import LossAccount, account_of
 from fastbp.views.explanations.parts import Box, Factor, Line, Note
@@ -91,13 +92,8 @@ class OutputLoss:
         if not isinstance(self.loss, CrossEntropy):
             flat = np.ravel(target)
             return float(flat[index % flat.size])
-        if self.target.dtype.kind == "i":
-            row, c = divmod(index, self.width)
-            one = float(np.ravel(target)[row] == c)
-        else:
-            one = float(np.ravel(target)[index])
-        smoothing = self.loss.label_smoothing
-        return (1 - smoothing) * one + smoothing / self.width
+        flat = self.loss.distribution(np.zeros((self.shares.shape[1], self.width)), target[None])
+        return float(np.ravel(flat)[index])
 
 
 class Losses:
