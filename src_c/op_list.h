@@ -197,9 +197,9 @@ FBP_OP(piecewise_linear)
                       FBP_WEIGHTS(T, weight, (B)), constants, FBP_SIZE(B), FBP_SIZE(D), attr))
 /* l = mean of e^2 */
 FBP_LOSS(mse, FBP_IN(T, target, (B, D)), FBP_NONE(const T *), FBP_NONE(double))
-/* l = mean of |e| */
+/* l = mean of abs(e) */
 FBP_LOSS(mae, FBP_IN(T, target, (B, D)), FBP_NONE(const T *), FBP_NONE(double))
-/* l = mean of e^2 / 2 where |e| < delta, else delta (|e| - delta / 2) */
+/* l = mean of e^2 / 2 where abs(e) < delta, else delta (abs(e) - delta / 2) */
 FBP_LOSS(huber, FBP_IN(T, target, (B, D)), FBP_NONE(const T *), FBP_REAL_OR(delta, 1.0))
 /* l = -sum of q log(softmax(x)), q = 1 at the label */
 FBP_LOSS(cross_entropy, FBP_LABELS(target, (B), D), FBP_NONE(const T *), FBP_SHARE_OR(label_smoothing, 0.0))

@@ -126,7 +126,7 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
 
     Parameters
     ----------
-    build : function (x, outputs, **arguments) -> Tensor or sequence of Layer
+    build : function ``(x, outputs, **arguments) -> Tensor`` or sequence of Layer
         x is the input, :func:`fastbp.Input` of a row's shape; outputs the number of classes. It returns the logits, or
         layers that are applied one after the other. A named function of a module can be pickled.
     loss : Loss, optional
@@ -150,7 +150,7 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
         Whether ``fit`` goes on with the network that is there.
     verbose : bool, default False
         Whether to show a bar.
-    **arguments
+    ``**arguments``
         ``build__name=value`` hands an argument on to `build`; grid search finds them under these names.
 
     Attributes
@@ -238,7 +238,7 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
 
     Parameters
     ----------
-    build : function (x, outputs, **arguments) -> Tensor or sequence of Layer
+    build : function ``(x, outputs, **arguments) -> Tensor`` or sequence of Layer
         As in :class:`NetworkClassifier`; outputs is the number of columns of y.
     loss : Loss, optional
         Default: ``fb.MSE()``.

@@ -139,8 +139,9 @@ class RNN(_Recurrent):
 
     Parameters
     ----------
-    input_size, hidden_size, num_layers, bias, dropout, bidirectional, return_sequences, lengths, weight_init, name, \
-    trainable
+    input_size, hidden_size, num_layers, bias, dropout, bidirectional, return_sequences, lengths
+        As in :class:`LSTM`.
+    weight_init, name, trainable
         As in :class:`LSTM`.
     nonlinearity : {"tanh", "relu"}, default "tanh"
     """
@@ -170,8 +171,9 @@ class GRU(_Recurrent):
 
     Parameters
     ----------
-    input_size, hidden_size, num_layers, bias, dropout, bidirectional, return_sequences, lengths, weight_init, name, \
-    trainable
+    input_size, hidden_size, num_layers, bias, dropout, bidirectional, return_sequences, lengths
+        As in :class:`LSTM`.
+    weight_init, name, trainable
         As in :class:`LSTM`.
 
     Notes

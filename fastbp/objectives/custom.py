@@ -26,7 +26,7 @@ class CustomLoss(Loss):
     ----------
     function : callable
         ``function(y_pred, y) -> (loss, gradient)`` or, to heed sample weights, ``function(y_pred, y, weights)``. y_pred
-        is the network's output (B, *shape); y has B rows, whole numbers in int64 and others in the network's dtype;
+        is the network's output ``(B, *shape)``; y has B rows, whole numbers in int64 and others in the network's dtype;
         weights (B,) sum to 1. The loss is one number, a mean over the rows; the gradient, of y_pred's shape, is the
         derivative of it by y_pred.
 

@@ -274,7 +274,7 @@ class MAE(Loss):
 
 @dataclass(frozen=True)
 class Huber(Loss):
-    """Huber loss: with e = x - y and m = min(|e|, δ), ``ℓ = 1/D Σ_d m (|e| - m/2)``: ½e² near, δ(|e| - δ/2) far.
+    """Huber loss: with ``e = x - y``, ``m = min(|e|, δ)``: ``ℓ = 1/D Σ_d m (|e| - m/2)``, a parabola, then straight.
 
     ``dℓ/dx = 1/D clip(e, -δ, δ)``. Huber (1964), https://doi.org/10.1214/aoms/1177703732.
 

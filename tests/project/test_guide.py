@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from conftest import backends
 
+import fastbp as fb
+
 ROOT = Path(__file__).parents[2]
 PAGES = [p for p in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))] if p.exists()]
 BLOCK = re.compile(r"(?:<!-- needs ([\w, ]+) -->\n)?^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -39,3 +41,20 @@ def test_the_guide_is_among_the_pages() -> None:
     guide = ROOT / "docs" / "guide.md"
     assert guide in PAGES
     assert len(BLOCK.findall(guide.read_text(encoding="utf-8"))) >= 10
+
+
+def test_the_reference_has_every_public_name() -> None:
+    page = ROOT / "docs" / "reference.md"
+    if not page.exists():
+        pytest.skip("the pages are not beside the tests")
+    listed = re.findall(r"^   (\w+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(listed) == sorted(set(listed))
+    assert {*dir(fb)} - {"__doc__", "__version__"} == {*listed}
+
+
+def test_every_example_is_on_its_page() -> None:
+    page = ROOT / "docs" / "examples.md"
+    if not page.exists():
+        pytest.skip("the pages are not beside the tests")
+    assert re.findall(r"\.\./examples/(\w+\.py)", page.read_text(encoding="utf-8")) \
+        == sorted(path.name for path in (ROOT / "examples").glob("*.py"))
