@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from math import isfinite
 from numbers import Real
 from operator import index
@@ -216,22 +215,3 @@ def file_to_write(name: str, path: str | os.PathLike[str]) -> Path:
     if not folder.is_dir():
         raise FileNotFoundError(f"{name} is {os.fspath(path)!r}, but there is no folder {str(folder)!r}; make it first")
     return Path(path)
-
-
-def matching(label: str, patterns: str | Iterable[str], names: Iterable[str]) -> tuple[str, ...]:
-    """Return the names that fit one of some patterns, in their own order; ValueError for a pattern that none fits.
-
-    ``*`` stands for anything, ``?`` for one character, as in the names of files.
-
-    Examples
-    --------
-    >>> matching("freeze: names", "encoder.*", ["encoder.weight", "head.weight"])
-    ('encoder.weight',)
-    """
-    known, given = list(names), [patterns] if isinstance(patterns, str) else list(patterns)
-    for pattern in given:
-        if not isinstance(pattern, str):
-            raise TypeError(f"{label} holds {pattern!r}; expected names of parameters, or patterns such as '0.*'")
-        if not any(fnmatchcase(name, pattern) for name in known):
-            raise ValueError(f"{label}: {pattern!r} fits none of {', '.join(map(repr, known)) or 'no names'}")
-    return tuple(name for name in known if any(fnmatchcase(name, pattern) for pattern in given))

@@ -15,7 +15,7 @@ from warnings import warn
 
 import numpy as np
 
-from fastbp.core.checks import count, flag, matching, number
+from fastbp.core.checks import count, flag, number
 from fastbp.core.errors import DivergenceError, NonFiniteError
 from fastbp.engine.backend import Data, Progress
 from fastbp.engine.executable import BackendName
@@ -23,6 +23,7 @@ from fastbp.network import Network
 from fastbp.objectives.cross_entropy import CrossEntropy
 from fastbp.objectives.losses import BinaryCrossEntropy, Loss
 from fastbp.ops.base import Array
+from fastbp.optim.groups import matching
 from fastbp.optim.optimizers import Optimizer, Update
 from fastbp.optim.schedules import Schedule
 from fastbp.training.callback import Callback, as_callbacks
@@ -483,7 +484,7 @@ def _part(net: Network, parameters: str | Sequence[str] | Network | None) -> tup
             raise ValueError("Trainer: parameters is a network that does not share its memory with net; expected "
                              "net.part(…), or a network that was called on tensors to make net")
     else:
-        found = matching("Trainer: parameters", parameters, net.params)
+        found = tuple(matching("Trainer: parameters", parameters, net.params))
     symbols = net.graph.parameters
     if not any(symbols[name].trainable for name in found if name in symbols):
         raise ValueError("Trainer: parameters has nothing that is trained; expected the name of at least one parameter "

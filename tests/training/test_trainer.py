@@ -367,9 +367,9 @@ def test_an_optimizer_remembers_each_part_by_itself(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(("parameters", "message"), [
-    ("c.*", r"Trainer: parameters: 'c\.\*' fits none of 'body\.weight'"),
+    ("c.*", r"Trainer: parameters: no parameter is called 'c\.\*'; there are 'body\.weight'"),
     ([], "has nothing that is trained"),
-    ([3], "holds 3; expected names"),
+    ([3], r"got \[3\]; expected names"),
     (fb.Sequential(fb.Linear(4, 1)), "does not share its memory"),
 ])
 def test_parameters_that_there_are_not(parameters, message) -> None:
