@@ -15,7 +15,7 @@ import fastbp.layers as own_layers
 from fastbp.engine.executable import DTYPES, BackendName, Executable
 from fastbp.files.container import Contents, Paths, write
 from fastbp.files.description import Entry, described, plain
-from fastbp.files.expressions import constants, describe_op, is_expression, make
+from fastbp.files.expressions import constants, describe_op, is_op, make
 from fastbp.graph.graph import Graph, Input, Tensor
 from fastbp.layers import function
 from fastbp.layers.base import Layer
@@ -52,23 +52,29 @@ def describe(net: Executable) -> dict[str, Any]:
     places: dict[int, int] = {}
     layers: list[dict[str, Any]] = []
     calls: list[dict[str, Any]] = []
-    kept = _kept(graph)
-    for tensor in graph.tensors:
-        if tensor not in kept:
-            continue
-        if tensor.call is None:
-            inputs = [] if tensor.node is None else tensor.node.inputs
-            calls.append({**describe_op(graph, tensor), "inputs": [numbers[t] for t in inputs]})
-            numbers[tensor] = len(numbers)
-            continue
-        layer = tensor.call.layer
+    kept, called = _kept(graph)
+
+    def place_of(layer: Layer) -> int:
         if id(layer) not in places:
             places[id(layer)] = len(layers)
             layers.append(_describe_layer(layer, graph.layer_name(layer)))
-        calls.append({"layer": places[id(layer)], "inputs": [numbers[t] for t in tensor.call.inputs]})
+        return places[id(layer)]
+
+    for tensor in graph.tensors:
+        if tensor not in kept:
+            continue
+        if tensor not in called:
+            calls.append({**describe_op(graph, tensor, place_of), "inputs": [numbers[t] for t in _inputs(tensor)]})
+            numbers[tensor] = len(numbers)
+            continue
+        assert tensor.call is not None
+        calls.append({"layer": place_of(tensor.call.layer), "inputs": [numbers[t] for t in tensor.call.inputs]})
         if tensor.call.method != "__call__":
             calls[-1].update(method=tensor.call.method, output=tensor.call.output)
         numbers[tensor] = len(numbers)
+    for tensor, number in numbers.items():
+        if tensor not in called and tensor.node is not None and tensor.node.key is not None:
+            calls[number - len(graph.inputs)]["key"] = numbers[tensor.node.key]
     return {"type": net.file_type, "dtype": net.dtype,
             "compute_dtype": net.compute_dtype, "seed": net.seed,
             "step": net.memory.step, "inputs": [_describe_input(t) for t in graph.inputs],
@@ -81,20 +87,58 @@ def _describe_input(t: Tensor) -> dict[str, Any]:
     return real if t.dtype == "real" else {**real, "dtype": t.dtype}
 
 
-def _kept(graph: Graph) -> set[Tensor]:
-    """Return what stands in a file: what layers and expressions make, without what layers make on the way."""
+def _kept(graph: Graph) -> tuple[set[Tensor], set[Tensor]]:
+    """Return what stands in a file, and what of it stands as the call of a layer.
+
+    That is what layers and expressions make, without what layers make on the way. Where a derivative reads something of
+    that, the whole use of the layer stands there as the ops that it is.
+    """
+    opened: set[Tensor] = set()
+    while True:
+        kept = _reached(graph, opened)
+        calls = {t for t in kept if t.call is not None and t not in opened}
+        more = {t for t in calls if not kept.isdisjoint(_on_the_way(t))}
+        if not more:
+            return kept, calls
+        opened |= more
+
+
+def _reached(graph: Graph, opened: set[Tensor]) -> set[Tensor]:
     kept: set[Tensor] = set()
     stack = list(graph.outputs)
     while stack:
         tensor = stack.pop()
         if tensor in kept or tensor in graph.inputs:
             continue
-        if tensor.call is None and not is_expression(tensor):
-            raise ValueError(f"save: {tensor!r} was made outside of a layer; a file can hold layers, and NumPy's "
-                             "functions on tensors. Make it in the `lower` of a class derived from fb.Layer")
         kept.add(tensor)
-        stack.extend(tensor.call.inputs if tensor.call is not None else tensor.node.inputs)  # type: ignore[union-attr]
+        if tensor.call is not None and tensor not in opened:
+            stack.extend(tensor.call.inputs)
+            continue
+        node = tensor.node
+        if node is None or not is_op(tensor):
+            raise ValueError(f"save: {tensor!r} was made outside of a layer; a file can hold layers, NumPy's functions "
+                             "on tensors, their derivatives. Make it in the `lower` of a class derived from fb.Layer")
+        if node.key is not None and node.key not in graph.places:
+            raise ValueError(f"save: {tensor!r} is a derivative through {node.key!r}, which no output needs; make that "
+                             "one of the outputs")
+        stack.extend(node.inputs if node.key is None else (*node.inputs, node.key))
     return kept
+
+
+def _on_the_way(tensor: Tensor) -> set[Tensor]:
+    """Return what a layer made between what it was called on and what it returned."""
+    ends = set(tensor.call.inputs) if tensor.call is not None else set()
+    found: set[Tensor] = set()
+    stack = [tensor]
+    while stack:
+        new = [t for t in _inputs(stack.pop()) if t not in ends and t not in found]
+        found.update(new)
+        stack.extend(new)
+    return found
+
+
+def _inputs(tensor: Tensor) -> tuple[Tensor, ...]:
+    return () if tensor.node is None else tensor.node.inputs
 
 
 def _describe_layer(layer: Layer, name: str) -> dict[str, Any]:
@@ -146,7 +190,7 @@ def _graph(d: Entry, known: Mapping[str, Callable[..., Any]], arrays: Mapping[st
     for call in d["calls"].each():
         taken = tuple(number.numbered(tensors) for number in call["inputs"].each())
         if "op" in call.mapping():
-            tensors.append(make(call, taken, arrays))
+            tensors.append(make(call, taken, arrays, layers))
             continue
         layer = call["layer"].numbered(layers)
         if "method" not in call.mapping():
@@ -159,6 +203,9 @@ def _graph(d: Entry, known: Mapping[str, Callable[..., Any]], arrays: Mapping[st
             with call.told():
                 made[key] = method(*taken)
         tensors.append(call["output"].numbered(made[key]))
+    for call, tensor in zip(d["calls"].each(), tensors[len(inputs):], strict=True):
+        if "key" in call.mapping() and tensor.node is not None:
+            tensor.node.key = call["key"].numbered(tensors)
     with d["outputs"].told():
         return Graph(inputs, [number.numbered(tensors) for number in d["outputs"].each()], names)
 

@@ -48,13 +48,16 @@ def assert_same(a: fb.Network, b: fb.Network) -> None:
         assert values.dtype == b.state_dict()[name].dtype
 
 
+DTYPES = {"F32": "<f4", "F64": "<f8", "I64": "<i8", "U8": "u1"}
+
+
 def description_with(data: bytes, change) -> bytes:
     """Return a file with an altered description under a digest that fits."""
     size = int.from_bytes(data[:8], "little")
     header = json.loads(data[8:8 + size])
     description = json.loads(header["__metadata__"]["fastbp"])
     change(description)
-    tensors = {k: np.frombuffer(data[8 + size:][slice(*v["data_offsets"])], "<f4").reshape(v["shape"])
+    tensors = {k: np.frombuffer(data[8 + size:][slice(*v["data_offsets"])], DTYPES[v["dtype"]]).reshape(v["shape"])
                for k, v in header.items() if k != "__metadata__"}
     description.pop("sha256", None)
     description["sha256"] = container._digest(description, tensors)
@@ -161,12 +164,70 @@ def test_expressions_within_a_layer(tmp_path):
     net.save(tmp_path / "net")
     assert_same(net, fb.load(tmp_path / "net", backend="reference", layers=[Around]))
     net = fb.Sequential(fb.Linear(3, 3), Inside(), fb.Linear(2, 1), backend="reference", seed=0)
-    with pytest.raises(ValueError, match=r"save: Tensor\(relu.*was made outside of a layer"):
+    net.save(tmp_path / "net")
+    other = fb.load(tmp_path / "net", backend="reference")
+    assert isinstance(other, fb.Sequential)
+    np.testing.assert_array_equal(other.predict(np.eye(3)), net.predict(np.eye(3)))
+    x = fb.Input(4, 3)
+    net = fb.Network(x, Permuted()(x), backend="reference", seed=0)
+    with pytest.raises(ValueError, match=r"save: Tensor\(permute.*was made outside of a layer"):
         net.save(tmp_path / "net")
 
 
+class Permuted(fb.Layer):
+    def lower(self, *inputs):
+        (x,) = inputs
+        return fb.Linear(4, 2, name="inner")(self.apply(fb.ops.reshape.PermuteOp((2, 1)), x))
+
+
+@each_backend
+@pytest.mark.parametrize("name", ["second", "normalised", "dropped", "gated", "residual"])
+def test_derivatives_come_back(name, backend, tmp_path):
+    x = fb.Input(4)
+    hidden = {
+        "second": lambda: fb.Tanh()(fb.Linear(4, 5)(x)),
+        "normalised": lambda: fb.LayerNorm(5)(fb.BatchNorm(5)(fb.Linear(4, 5)(x))),
+        "dropped": lambda: fb.SiLU()(fb.Linear(4, 5)(fb.Dropout(0.5)(x))),
+        "gated": lambda: fb.SwiGLU()(fb.Linear(4, 10)(fb.GELU()(x))),
+        "residual": lambda: fb.Linear(4, 5)(fb.Residual(fb.Linear(4, 4), fb.Dropout(0.3), fb.Tanh())(x)),
+    }[name]()
+    energy = fb.Linear(5, 1)(hidden)
+    force = -fb.grad(energy, x)
+    net = fb.Network(x, (force, fb.grad(np.sum(force**2, axis=1), x), hidden), seed=0, backend=backend)
+    data = np.random.default_rng(0).standard_normal((6, 4))
+    net.save(tmp_path / "net")
+    other = fb.load(tmp_path / "net", backend=backend)
+    for one in (net, other):
+        trainer = fb.Trainer(one, lambda f, g, h: np.mean(f**2) + np.mean(np.square(g)) + np.mean(h**2), fb.SGD(0.01))
+        trainer.fit(data, (), epochs=2, progress=False)
+    np.testing.assert_array_equal(net.params.flat, other.params.flat)
+    for mine, its in zip(net.predict(data), other.predict(data), strict=True):
+        np.testing.assert_array_equal(mine, its)
+
+
+def test_a_parameter_that_is_not_the_layers(tmp_path):
+    x = fb.Input(4)
+    energy = fb.Linear(3, 1)(fb.Tanh()(fb.Linear(4, 3)(x)))
+    fb.Network(x, fb.grad(energy, x), seed=0, backend="reference").save(tmp_path / "net")
+    data = (tmp_path / "net").read_bytes()
+
+    def change(change_call):
+        def altered(d):
+            (call, *_) = [c for c in d["network"]["calls"] if c.get("op") == "ParameterOp"]
+            change_call(call)
+        (tmp_path / "altered").write_bytes(description_with(data, altered))
+    for alter, message in ((lambda c: c.update(params={"weight": "absent"}), "absent"),
+                           (lambda c: c.update(params={"evil": "weight"}), "params has 'evil'; expected weight"),
+                           (lambda c: c.update(params={}), "parameter lacks weight"),
+                           (lambda c: c.pop("layer_of"), "expected the layer that they are of"),
+                           (lambda c: c["arguments"].update(shape=[7, 7]), "do not fit")):
+        change(alter)
+        with pytest.raises(fb.FormatError, match=message):
+            fb.load(tmp_path / "altered", backend="reference")
+
+
 @pytest.mark.parametrize(("change", "message"), [
-    (_set("op", "PythonOp"), r"network.calls\[0\].op is 'PythonOp'; expected one of ReduceOp"),
+    (_set("op", "PythonOp"), r"network.calls\[0\].op is 'PythonOp'; expected one of IdentityOp"),
     (_set("op", None), r"network.calls\[0\].op is None; expected one of"),
     (_set("arguments", {"function": "evil"}), r"network.calls\[0\].arguments: ScalarOp: function is 'evil'"),
     (_set("arguments", {"function": "tanh", "more": 1}), r"network.calls\[0\].arguments: .*more"),
