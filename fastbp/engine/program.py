@@ -197,7 +197,7 @@ class Compiler:
         if x.register.splat:
             return x.register
         own = (1,) * (len(shape) - len(x.shape)) + x.shape
-        if own == shape and x.register.kind not in (WHOLE_X, CONSTANT):
+        if prod(own) == prod(shape) and x.register.kind not in (WHOLE_X, CONSTANT):
             return x.register
         steps = _steps(own)
         return self._move(x.register, shape, tuple(0 if a == 1 else s for a, s in zip(own, steps, strict=True)))
@@ -252,6 +252,8 @@ class Compiler:
             return Value(self._move(self._strip(xs[0]), shape, [steps[a] for a in axes]), shape)
         if isinstance(op, IndexOp):
             start, steps, sizes = _view(xs[0].shape, op.key[has_rows:])
+            if prod(sizes) == prod(xs[0].shape) and all(s > 0 for n, s in zip(sizes, steps, strict=True) if n > 1):
+                return Value(xs[0].register, shape)         # all of it, in order
             return Value(self._move(self._strip(xs[0]), sizes, steps, start), shape)
         if isinstance(op, PlaceOp):
             start, steps, sizes = _view(shape, op.key[has_rows:])
@@ -327,8 +329,8 @@ class Compiler:
         for i, instruction in enumerate(self._code):
             for r in (instruction.target, *instruction.operands):
                 last[id(r)] = i
-        width = self._sweep(last, 1)
-        rows = max(1, min(_MOST_ROWS, _BLOCK // max(1, width)))
+        width = max(1, self._sweep(last, _MOST_ROWS)) / _MOST_ROWS
+        rows = max(1, min(_MOST_ROWS, int(_BLOCK / width)))
         return rows, self._sweep(last, rows)
 
     def _sweep(self, last: dict[int, int], rows: int) -> int:

@@ -223,6 +223,12 @@ class SiLUOp(ActivationOp):
         slope: Array = sigmoid(x) * (1 + x * sigmoid(-x))
         return slope
 
+    def gradient(self, which: int, dy: Array, y: Array, *xs: Array, **params: Array) -> Array:
+        # as a part of the graph it is derived itself: one σ serves it and its derivatives
+        s = sigmoid(xs[0])
+        dx: Array = dy * (s * (1 + xs[0] * (1 - s)))
+        return dx
+
     def formula(self) -> str:
         return "y = x σ(x)"
 

@@ -118,7 +118,7 @@ ROWS = (
     Scalar("erf", "y = erf(a)", special.erf, (lambda y, a: 2 / sqrt(pi) * np.exp(-np.square(a)),)),
     Scalar("normal_cdf", "y = Φ(a)", special.normal_cdf,
            (lambda y, a: 1 / sqrt(2 * pi) * np.exp(-0.5 * np.square(a)),)),
-    Scalar("sigmoid", "y = 1 / (1 + exp(-a))", special.sigmoid, (lambda y, a: y * sigmoid(-a),)),
+    Scalar("sigmoid", "y = 1 / (1 + exp(-a))", special.sigmoid, (lambda y, a: y * (1 - y),)),
     Scalar("softplus", "y = ln(1 + exp(a))", special.softplus, (lambda y, a: sigmoid(a),)),
     Scalar("logaddexp", "y = ln(exp(a) + exp(b))", np.logaddexp,
            (lambda y, a, b: sigmoid(a - b), lambda y, a, b: sigmoid(b - a))),

@@ -175,6 +175,16 @@ static void FN(expression_move)(T *d, const T *a, const T *fill, const int64_t *
 {
     const int64_t *size = code + 7, *from = code + 11, *to = code + 15, width = code[5];
     if (code[22]) for (int64_t i = 0; i < rows * width; i++) d[i] = fill[0];
+    if (size[2] == 1 && to[3] == 1 && from[3] == 0) {       /* one number, repeated along the row */
+        for (int64_t r = 0; r < rows; r++)
+            for (int64_t i = 0; i < size[0]; i++)
+                for (int64_t j = 0; j < size[1]; j++) {
+                    const T number = a[r * code[21] + code[19] + i * from[0] + j * from[1]];
+                    T *target = d + r * width + code[20] + i * to[0] + j * to[1];
+                    for (int64_t k = 0; k < size[3]; k++) target[k] = number;
+                }
+        return;
+    }
     for (int64_t r = 0; r < rows; r++) {
         const T *source = a + r * code[21] + code[19];
         T *target = d + r * width + code[20];
