@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastbp.engine.program import DX, DY, WHOLE_X, Compiler, X, Y, can_run, function_of
+from fastbp.engine.program import DX, DY, WHOLE_X, Compiler, Line, X, Y, can_run, function_of
 from fastbp.graph.grad import back
 from fastbp.graph.graph import Graph, Node, Tensor
 from fastbp.graph.tensor import Symbol, apply
@@ -78,18 +78,30 @@ class FusedOp(Expression):
     def native(self, *shapes: Shape) -> Native:
         return self._native
 
+    def _compiled(self, constants: list[float]) -> tuple[list[Compiler], list[list[int]]]:
+        """Return the compilers of the programs forwards and, if there is a gradient, backwards, and those programs."""
+        kinds = {s: (X if s.rows else WHOLE_X, i) for i, s in enumerate(self.sources)}
+        dy, gradients = self._gradients
+        wanted = [(g, DX, i) for i, g in enumerate(gradients) if g is not None]
+        compilers = [Compiler(kinds, constants)] + [Compiler({**kinds, dy: (DY, 0)}, constants)] * bool(wanted)
+        outputs = [[(self.root, Y, 0)], wanted]
+        return compilers, [c.program(o, self.find) for c, o in zip(compilers, outputs, strict=False)]
+
+    def listings(self) -> tuple[list[Line], list[Line]]:
+        """Return the instructions forwards and backwards, for people to read."""
+        constants: list[float] = []
+        compilers, _ = self._compiled(constants)
+        forward, *backward = [c.listing() for c in compilers]
+        return forward, backward[0] if backward else []
+
     @cached_property
     def _native(self) -> Native:
         constants: list[float] = []
-        kinds = {s: (X if s.rows else WHOLE_X, i) for i, s in enumerate(self.sources)}
-        forward = Compiler(kinds, constants)
-        numbers = forward.program([(self.root, Y, 0)], self.find)
-        dy, gradients = self._gradients
-        wanted = [(g, DX, i) for i, g in enumerate(gradients) if g is not None]
-        programs, cost = [numbers, []], 0.0
-        if wanted:
-            backward = Compiler({**kinds, dy: (DY, 0)}, constants)
-            programs[1], cost = backward.program(wanted, self.find), backward.cost
+        compilers, programs = self._compiled(constants)
+        numbers, wanted = programs[0], len(programs) > 1
+        cost = compilers[1].cost if wanted else 0.0
+        programs = programs if wanted else [*programs, []]
+        forward = compilers[0]
         starts = [2, 2 + len(numbers) if wanted else 0]
         bytes_needed = max(8 * p[0] + 64 + 8 * p[3] for p in programs if p)
         return Native(integers=(*starts, *programs[0], *programs[1]), constants=tuple(constants),

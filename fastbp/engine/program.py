@@ -52,6 +52,11 @@ _BY_LIBM = {"pow", "exp2", "log2", "log10", "sin", "cos", "tan", "arctan", "sinh
 _ON_INTEGERS = {"less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "where"}
 
 
+_READABLE = {X: "x", WHOLE_X: "x", Y: "y", DY: "dy", DX: "dx", CONSTANT: "constant", ROWS: "number"}
+Line = tuple[str, tuple[str, Any], list[tuple[str, Any]]]
+"""An instruction for people to read: its name, where it writes, and what it reads; each place is a kind and which."""
+
+
 @dataclass(eq=False)
 class Register:
     """A strip. ``once``: it depends on no row; ``number``: a splat, one number for all."""
@@ -109,6 +114,16 @@ class Compiler:
         for tensor, kind, which in outputs:
             self._write(self.value(tensor), kind, which, taken)
         return self._numbers(find)
+
+    def listing(self) -> list[Line]:
+        """Return what was compiled: names of instructions, where they write, and what they read."""
+        def place(register: Register) -> tuple[str, Any]:
+            if register.kind == SPLAT:
+                return "number", self._constants[register.which]
+            if register.kind in _READABLE:
+                return _READABLE[register.kind], "B" if register.kind == ROWS else register.which
+            return "strip", id(register)
+        return [(c.name, place(c.target), [place(o) for o in c.operands]) for c in self._code]
 
     # ---- tensors to registers ---------------------------------------------------------------------------------------
 
