@@ -3,8 +3,8 @@
 * Scalar expressions: ``x = Var("x", 3.0)``, operators and functions, ``z.backward()``, ``z.explain(x)``.
 * Networks: ``net.explain(x, y, loss, weight="w7", lr=0.5)``.
 * Plain functions: :func:`program` is what a plan runs for one, forwards and backwards.
-* The first two give an :class:`Explanation`, which prints as text and has LaTeX, Markdown, SVG and HTML forms in English and
-  Korean; :func:`page` puts several on one page.
+* The first two give an :class:`Explanation`, which prints as text and has LaTeX, Markdown, SVG and HTML forms in
+  English and Korean; :func:`page` puts several on one page.
 * :func:`worked_example` is the 2-2-2 network of the tutorial; :func:`compare` counts and times numerical against
   backpropagated gradients; :func:`load` reads a network and data from a file.
 
@@ -24,6 +24,6 @@ from fastbp.views.explanations.page import page
 from fastbp.views.explanations.scalars import Expr, Var, cos, exp, log, max, relu, sigmoid, sin, sqrt, tanh
 
 __all__ = [
-    "Comparison", "Example", "Explanation", "Expr", "Program", "Var", "compare", "cos", "exp", "explain", "load", "log", "max",
-    "page", "program", "relu", "sigmoid", "sin", "sqrt", "tanh", "worked_example",
+    "Comparison", "Example", "Explanation", "Expr", "Program", "Var", "compare", "cos", "exp", "explain", "load", "log",
+    "max", "page", "program", "relu", "sigmoid", "sin", "sqrt", "tanh", "worked_example",
 ]

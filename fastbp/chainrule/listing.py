@@ -12,6 +12,7 @@ from typing import Any
 
 from fastbp.engine.fusion import FusedOp, fused
 from fastbp.engine.native import find_instruction
+from fastbp.engine.program import Line
 from fastbp.graph.graph import Graph
 from fastbp.graph.tensor import Symbol, Tensor
 from fastbp.graph.tracing import label_of, trace
@@ -114,10 +115,10 @@ def _of_node(t: Tensor, names: dict[Tensor, str], last: Tensor) -> tuple[list[st
     return parts[0], parts[1]
 
 
-def _written(code: list[tuple[str, Any, list[Any]]], called: dict[str, list[str]]) -> Iterator[str]:
-    names: dict[Any, str] = {}
+def _written(code: list[Line], called: dict[str, list[str]]) -> Iterator[str]:
+    names: dict[tuple[str, Any], str] = {}
 
-    def name_of(place: Any) -> str:
+    def name_of(place: tuple[str, Any]) -> str:
         kind, which = place
         if kind in called:
             return called[kind][which]

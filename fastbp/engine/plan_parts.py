@@ -38,7 +38,8 @@ class Buffer:
         sizes = [s for s in t.whole_shape if s is not B]
         axes = len(t.whole_shape) - len(sizes)
         if axes > 2:
-            raise ValueError(f"{t!r} has {axes} axes of rows; a plan has room for two")
+            raise ValueError(f"{t!r} has {axes} axes of rows; a plan has room for two: use "
+                             'backend="reference"')
         fixed, per_row, per_pair = (prod(sizes) if axes == n else 0 for n in range(3))
         return cls(per_row, fixed, t.dtype, per_pair)
 
