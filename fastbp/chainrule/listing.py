@@ -121,7 +121,7 @@ def _written(code: list[Line], called: dict[str, list[str]]) -> Iterator[str]:
     def name_of(place: tuple[str, Any]) -> str:
         kind, which = place
         if kind in called:
-            return called[kind][which]
+            return called[kind][int(which)]
         if kind == "number":
             return f"{which:.4g}" if isinstance(which, float) else str(which)
         return names.setdefault(place, _letters(len(names)))
