@@ -32,10 +32,11 @@ from fastbp.views.gradcheck import GradcheckReport, gradcheck, numerical_gradien
 
 __all__ = [
     "CpuInfo", "CustomLoss", "DivergenceError", "FormatError", "GradcheckReport", "History", "Input", "LBFGSResult",
-    "LoadReport", "Network", "NetworkClassifier", "NetworkRegressor", "NonFiniteError", "Sequential",
-    "TabularClassifier", "TabularRegressor", "Trainer", "callbacks", "cpu_info", "datasets", "fit_lbfgs", "from_torch",
-    "get_num_threads", "grad", "gradcheck", "jvp", "kernels", "load", "numerical_gradient", "plots", "random",
-    "schedules", "set_num_threads", "special", "stop_gradient",
+    "LoadReport", "Network", "NetworkClassifier", "NetworkRegressor", "NonFiniteError", "QuantileBins",
+    "RobustSmoothScaler", "Sequential", "TabularClassifier", "TabularRegressor", "Trainer", "callbacks",
+    "cpu_info", "datasets", "fit_lbfgs", "from_torch", "get_num_threads", "grad", "gradcheck", "jvp",
+    "kernels", "load", "numerical_gradient", "plots", "random", "schedules", "set_num_threads", "special",
+    "stop_gradient",
 ]
 __all__ += layers.__all__
 __all__ += cross_entropy.__all__
@@ -62,6 +63,7 @@ _LATE = {
     "LBFGSResult": "training.lbfgs", "MLPClassifier": "estimators", "MLPRegressor": "estimators",
     "TabularClassifier": "estimators", "TabularRegressor": "estimators",
     "NetworkClassifier": "estimators", "NetworkRegressor": "estimators",
+    "QuantileBins": "estimators", "RobustSmoothScaler": "estimators",
     "LoadReport": "files.states", "datasets": "datasets", "fit_lbfgs": "training.lbfgs", "kernels": "engine.kernels",
     "plots": "views.plots",
 }
@@ -73,6 +75,8 @@ if TYPE_CHECKING:
     from fastbp.estimators import MLPRegressor as MLPRegressor
     from fastbp.estimators import NetworkClassifier as NetworkClassifier
     from fastbp.estimators import NetworkRegressor as NetworkRegressor
+    from fastbp.estimators import QuantileBins as QuantileBins
+    from fastbp.estimators import RobustSmoothScaler as RobustSmoothScaler
     from fastbp.estimators import TabularClassifier as TabularClassifier
     from fastbp.estimators import TabularRegressor as TabularRegressor
     from fastbp.files.states import LoadReport as LoadReport

@@ -318,6 +318,9 @@ LAYERS: dict[str, LayerCase] = {
     "GroupedLinear": LayerCase(lambda: fb.GroupedLinear(2), ((3, 5),)),
     "GroupedLinear, no bias": LayerCase(lambda: fb.GroupedLinear(2, bias=False), ((2, 3, 4),)),
     "Periodic": LayerCase(lambda: fb.Periodic(4, 2), _ONE),
+    "Periodic, dense": LayerCase(lambda: fb.Periodic(4, 2, dense=True), _ONE),
+    "ParametricActivation": LayerCase(lambda: fb.ParametricActivation(fb.SELU()), _ONE),
+    "ParametricActivation, axes": LayerCase(lambda: fb.ParametricActivation(fb.Mish()), ((2, 3),)),
     "PiecewiseLinear": LayerCase(lambda: fb.PiecewiseLinear(3, 2, weight_init=fb.Normal()), _ONE),
     "Concat, axis 1": LayerCase(lambda: fb.Concat(axis=1), ((2, 3), (1, 3), (4, 3))),
 }

@@ -18,6 +18,7 @@ from fastbp.estimators.network_estimator import NetworkClassifier, NetworkRegres
 from fastbp.estimators.regressor import MLPRegressor
 from fastbp.estimators.tabular.tabular_classifier import TabularClassifier
 from fastbp.estimators.tabular.tabular_regressor import TabularRegressor
+from fastbp.estimators.tabular.transformers import QuantileBins, RobustSmoothScaler
 
-__all__ = ["MLPClassifier", "MLPRegressor", "NetworkClassifier", "NetworkRegressor", "TabularClassifier",
-           "TabularRegressor"]
+__all__ = ["MLPClassifier", "MLPRegressor", "NetworkClassifier", "NetworkRegressor", "QuantileBins",
+           "RobustSmoothScaler", "TabularClassifier", "TabularRegressor"]

@@ -9,6 +9,7 @@ from fastbp.layers import (
     embedding,
     function,
     linear,
+    members,
     normalization,
     pooling,
     recurrent,
@@ -23,6 +24,7 @@ from fastbp.layers.custom import *
 from fastbp.layers.embedding import *
 from fastbp.layers.function import *
 from fastbp.layers.linear import *
+from fastbp.layers.members import *
 from fastbp.layers.normalization import *
 from fastbp.layers.pooling import *
 from fastbp.layers.recurrent import *
@@ -38,6 +40,7 @@ __all__ += custom.__all__
 __all__ += embedding.__all__
 __all__ += function.__all__
 __all__ += linear.__all__
+__all__ += members.__all__
 __all__ += normalization.__all__
 __all__ += pooling.__all__
 __all__ += recurrent.__all__

@@ -10,14 +10,16 @@ from fastbp.graph.graph import Tensor
 from fastbp.layers.base import Layer, one_input
 from fastbp.ops import activations as ops
 from fastbp.ops.base import Op
+from fastbp.ops.elementwise import AddOp
 from fastbp.ops.glu import GLUOp, SwiGLUOp
 from fastbp.ops.prelu import PReLUOp
+from fastbp.ops.scale import ScaleOp
 from fastbp.ops.softmax import SoftmaxOp
-from fastbp.optim.initializers import Constant
+from fastbp.optim.initializers import Constant, Ones
 
 __all__ = [
-    "ELU", "GELU", "GLU", "SELU", "HardSwish", "Identity", "LeakyReLU", "Mish", "PReLU", "ReLU", "SiLU",
-    "Sigmoid", "Softmax", "Softplus", "SwiGLU", "Tanh",
+    "ELU", "GELU", "GLU", "SELU", "HardSwish", "Identity", "LeakyReLU", "Mish", "PReLU", "ParametricActivation",
+    "ReLU", "SiLU", "Sigmoid", "Softmax", "Softplus", "SwiGLU", "Tanh",
 ]
 
 
@@ -196,6 +198,53 @@ class PReLU(Layer):
 
     def hyperparameters(self) -> dict[str, Any]:
         return {"num_parameters": self.num_parameters, "init": self.init}
+
+
+class ParametricActivation(Layer):
+    """``y = x + weight * (f(x) - x)``: how much of an activation there is, learnt for each feature.
+
+    With a weight of 0 it is the identity, with 1, where it starts, it is f. Holzmüller, Grinsztajn and Steinwart
+    (2024), https://arxiv.org/abs/2407.04491.
+
+    Parameters
+    ----------
+    activation : Layer
+        f, of no parameters and elementwise, such as ``fb.SELU()``.
+    name, trainable
+        As in :class:`~fastbp.layers.base.Layer`.
+
+    Notes
+    -----
+    Shapes: x ``(B, …, F)``, weight ``(F,)``, y as x.
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> net = fb.Sequential(fb.Input(2), fb.ParametricActivation(fb.ReLU()), dtype="float64")
+    >>> net.params["0.weight"][...] = [0.0, 0.5]
+    >>> net.predict([[-4.0, -4.0]])
+    array([[-4., -2.]])
+    """
+
+    def __init__(self, activation: Layer, *, name: str | None = None, trainable: bool = True) -> None:
+        super().__init__(name=name, trainable=trainable)
+        if not isinstance(activation, Layer):
+            raise TypeError(f"ParametricActivation: activation is {activation!r}; expected a layer such as fb.SELU()")
+        self.activation = self.part("activation", activation)
+
+    def lower(self, *inputs: Tensor) -> Tensor:
+        x = one_input(self, inputs)
+        made = self.activation(x)
+        if made.shape != x.shape:
+            raise ValueError(f"{self!r}: the activation makes {made.shape} of {x.shape}; expected the shape of x")
+        part = self.apply(ScaleOp(x.shape[-1:], 0), made - x, initializers={"weight": Ones()})
+        return self.apply(AddOp(), x, part)
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return {"layers": (self.activation,)}
+
+    def __repr__(self) -> str:
+        return f"ParametricActivation({self.activation!r})"
 
 
 def _elementwise() -> dict[str, type[Activation]]:

@@ -8,6 +8,7 @@ from typing import Any
 from fastbp.core.checks import count, flag, number
 from fastbp.graph.graph import Initializer, Tensor
 from fastbp.layers.base import Layer, one_input
+from fastbp.ops.concat import ConcatOp
 from fastbp.ops.grouped_linear import GroupedLinearOp
 from fastbp.ops.periodic import MOST_OUTPUTS, PeriodicOp
 from fastbp.ops.piecewise_linear import MOST_WEIGHTS, PiecewiseLinearOp
@@ -114,8 +115,8 @@ class GroupedLinear(Layer):
 class Periodic(Layer):
     r"""``y = cos(2π (x w + p)) V + b``, for each feature on its own: numbers as waves of learnt frequencies.
 
-    The part of the embedding "PBLD" that is learnt; x itself is put beside it by :class:`~fastbp.Concat`. Holzmüller,
-    Grinsztajn and Steinwart (2024), https://arxiv.org/abs/2407.04491.
+    With x itself beside it, ``dense=True``, it is the embedding "PBLD". Holzmüller, Grinsztajn and Steinwart (2024),
+    https://arxiv.org/abs/2407.04491.
 
     Parameters
     ----------
@@ -125,13 +126,15 @@ class Periodic(Layer):
         Features that are made of each one.
     sigma : float, default 0.1
         The frequencies start as N(0, sigma²): the right size for features of a size of about 1.
+    dense : bool, default False
+        Whether x is put before what is made of it.
     name, trainable
         As in :class:`~fastbp.layers.base.Layer`. Phases start as U(-½, ½), V and b as U(±1/√frequencies).
 
     Notes
     -----
     Shapes: x ``(B, …, I)``, frequency and phase ``(F, I)``, weight ``(F, O, I)``, bias ``(O, I)``, y ``(B, …, O · I)``,
-    all features of the first output first.
+    all features of the first output first; ``(B, …, I + O · I)`` if dense.
 
     Examples
     --------
@@ -141,23 +144,26 @@ class Periodic(Layer):
     (10,)
     """
 
-    def __init__(self, frequencies: int = 16, outputs: int = 3, sigma: float = 0.1, *, name: str | None = None,
-                 trainable: bool = True) -> None:
+    def __init__(self, frequencies: int = 16, outputs: int = 3, sigma: float = 0.1, dense: bool = False, *,
+                 name: str | None = None, trainable: bool = True) -> None:
         super().__init__(name=name, trainable=trainable)
         self.frequencies = count("Periodic", "frequencies", frequencies)
         self.outputs = count("Periodic", "outputs", outputs)
         if self.outputs > MOST_OUTPUTS:
             raise ValueError(f"Periodic: outputs is {outputs}; expected at most {MOST_OUTPUTS}")
         self.sigma = number("Periodic", "sigma", sigma, "a number above 0", lambda v: 0 < v < inf)
+        self.dense = flag("Periodic", "dense", dense)
 
     def lower(self, *inputs: Tensor) -> Tensor:
         x = one_input(self, inputs)
         small = Uniform(-self.frequencies**-0.5, self.frequencies**-0.5)
-        return self.apply(PeriodicOp(x.shape[-1], self.frequencies, self.outputs), x, initializers={
+        waves = self.apply(PeriodicOp(x.shape[-1], self.frequencies, self.outputs), x, initializers={
             "frequency": Normal(std=self.sigma), "phase": Uniform(-0.5, 0.5), "weight": small, "bias": small})
+        return self.apply(ConcatOp(-1), x, waves) if self.dense else waves
 
     def hyperparameters(self) -> dict[str, Any]:
-        return {"frequencies": self.frequencies, "outputs": self.outputs, "sigma": self.sigma}
+        return {"frequencies": self.frequencies, "outputs": self.outputs, "sigma": self.sigma,
+                "dense": self.dense}
 
 
 class PiecewiseLinear(Layer):

@@ -129,10 +129,17 @@ class NumberCode:
     def encode(self, values: Array) -> tuple[Array, Array]:
         """Return numbers and places."""
         filled = np.where(np.isnan(values), self.center, values)
+        return self.scaled(filled).astype(np.float32), self.places(filled).astype(np.float32)
+
+    def scaled(self, values: Array) -> Array:
+        """Return numbers scaled and smoothly clipped."""
         with np.errstate(over="ignore"):
-            s = np.clip((filled - self.center) / self.scale, -FARTHEST, FARTHEST)
-        places = np.interp(filled, self.edges, np.arange(len(self.edges)))
-        return (s / np.sqrt(1 + (s / CLIP) ** 2)).astype(np.float32), places.astype(np.float32)
+            s = np.clip((values - self.center) / self.scale, -FARTHEST, FARTHEST)
+        return np.asarray(s / np.sqrt(1 + (s / CLIP) ** 2))
+
+    def places(self, values: Array) -> Array:
+        """Return where numbers lie among the edges, from 0 to the number of bins."""
+        return np.interp(values, self.edges, np.arange(len(self.edges)))
 
 
 def _quantiles(ordered: Array, levels: Array) -> Array:
