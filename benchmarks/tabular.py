@@ -1,12 +1,14 @@
 """Tables: fastbp's estimators beside boosting and other networks, all with their defaults.
 
     python benchmarks/tabular.py FOLDER [--models fastbp lightgbm …] [--sets adult …] [--seeds 0 1 2] [--out FILE]
+    python benchmarks/tabular.py FOLDER --ablation [--sets …] [--seeds …] [--out FILE]
     python benchmarks/tabular.py --report results.json > table.md
 
 Each Parquet file of the folder is a table with a column `target`: floating point for regression, whole numbers for
 classes. A quarter of the rows is for testing, drawn with the seed, stratified for classes; at most 10,000 of the others
 are for training. Every model sees the same rows, runs in a process of its own in one thread, and its fit is timed in
-CPU seconds. What is written already is not measured again.
+CPU seconds. What is written already is not measured again. ``--ablation`` measures fastbp with one of its pieces taken
+away at a time instead.
 """
 
 from __future__ import annotations
@@ -133,10 +135,38 @@ def tabm(task: str, seed: int, frame: Any) -> Any:
     return _Filled(kind(random_state=seed, n_threads=1, device="cpu"))
 
 
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "no bins": {"numeric_embedding": "periodic"},
+    "no waves": {"numeric_embedding": "piecewise"},
+    "neither": {"numeric_embedding": "none"},
+    "no embedding of levels": {"category_embedding": 0},
+    "a fifth held out, no folds": {"n_folds": 1},
+    "constant learning rate": {"learning_rate": "constant", "learning_rate_init": 0.015},
+    "ReLU": {"activation": "relu"},
+    "no dropout": {"dropout": 0.0},
+    "no weight decay": {"weight_decay": 0.0},
+    "labels not smoothed": {"label_smoothing": 0.0},
+    "not calibrated": {"calibration": None},
+    "2 members": {"n_members": 2},
+}
+"""What is changed in the defaults, one line at a time."""
+
+
+def ablated(change: str) -> Callable[[str, int, Any], Any]:
+    """Return what makes fastbp's estimators with one thing changed."""
+    def make(task: str, seed: int, frame: Any) -> Any:
+        import fastbp as fb
+        kind = fb.TabularClassifier if task == "classes" else fb.TabularRegressor
+        known = kind().get_params()
+        return kind(random_state=seed, n_threads=1, **{k: v for k, v in ABLATIONS[change].items() if k in known})
+    return make
+
+
 MODELS: dict[str, Callable[[str, int, Any], Any]] = {
     m.__name__: m for m in (fastbp, fastbp_mlp, hgb, lightgbm, xgboost, catboost, realmlp, tabm)}
 NAMES = {"fastbp": "fastbp", "fastbp_mlp": "fastbp MLP", "hgb": "HGB", "lightgbm": "LightGBM", "xgboost": "XGBoost",
          "catboost": "CatBoost", "realmlp": "RealMLP", "tabm": "TabM"}
+MODELS |= {change: ablated(change) for change in ABLATIONS}
 
 
 # ---- one measurement -----------------------------------------------------------------------------------------------
@@ -248,6 +278,23 @@ def report(results: dict[str, Any], models: list[str]) -> str:
     return text
 
 
+def ablation_report(results: dict[str, Any]) -> str:
+    """Return what each change makes of the error, in Markdown: means over sets and seeds, as ratios to the defaults."""
+    text = "| change | error, geometric mean | sets with less error | rank among all | CPU seconds |\n" + \
+        "| --- " * 5 + "|\n"
+    sets = averaged(results)
+    each = {t: ranks({m: e["error"] for m, e in row.items()}) for t, row in sets.items()}
+    for model in ["fastbp", *ABLATIONS]:
+        rows = {t: (row[model], row["fastbp"]) for t, row in sets.items() if model in row and "fastbp" in row}
+        changed = {t: pair for t, pair in rows.items() if pair[0]["error"] != pair[1]["error"]}
+        ratio = _geometric([a["error"] / b["error"] for a, b in rows.values()])
+        seconds = _geometric([a["fit_seconds"] / b["fit_seconds"] for a, b in rows.values()])
+        better = f"{sum(a['error'] < b['error'] for a, b in changed.values())} of {len(changed)}"
+        text += (f"| {NAMES.get(model, model)} | {100 * (ratio - 1):+.1f} % | {better if changed else ''} | "
+                 f"{np.mean([each[t][model] for t in rows]):.1f} | × {seconds:.2f} |\n")
+    return text
+
+
 def _geometric(values: list[float]) -> float:
     return float(np.exp(np.mean(np.log(values))))
 
@@ -256,7 +303,8 @@ def main() -> None:
     """Measure, or report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?")
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(NAMES))
+    parser.add_argument("--ablation", action="store_true", help="fastbp with one thing changed at a time")
     parser.add_argument("--sets", nargs="+", default=None)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--out", type=Path, default=Path("tabular.json"))
@@ -268,8 +316,11 @@ def main() -> None:
         print(json.dumps(measure(Path(args.one[0]), args.one[1], int(args.one[2]))))
         return
     if args.report:
-        print(report(json.loads(args.report.read_text()), args.models))
+        results = json.loads(args.report.read_text())
+        print(ablation_report(results) if args.ablation else report(results, args.models))
         return
+    if args.ablation:
+        args.models = ["fastbp", *ABLATIONS]
     results = json.loads(args.out.read_text()) if args.out.exists() else {}
     for path in sorted(args.folder.glob("*.parquet")):
         for seed in args.seeds:

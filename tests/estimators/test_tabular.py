@@ -167,6 +167,9 @@ def test_new_levels_and_columns_that_become_missing(fitted, table):
     for model in fitted:
         assert len(model.predict(X)) == len(X)
     assert np.isfinite(fitted[1].predict(X)).all()
+    nothing = {name: [None] * len(X) for name in X}     # of no kind at all
+    np.testing.assert_array_equal(fitted[1].predict(nothing), fitted[1].predict(X.assign(**{
+        name: X[name].where(np.zeros(len(X), bool)) for name in X})))
 
 
 def test_text_where_numbers_were_is_named(fitted, table):
@@ -297,6 +300,33 @@ def test_levels_of_a_column_of_many_tell_what_they_mean():
     assert fb.TabularRegressor(random_state=0).fit(X[:3000], y[:3000]).score(X[3000:], y[3000:]) > 0.95
 
 
+@pytest.mark.parametrize("make", [classifier, regressor])
+def test_columns_that_are_the_same_count_together(table, make):
+    X, y = table
+    target = y > 0.5 if make is classifier else y
+    twice = X.assign(again=X["size"], street2=X["street"], kind2=X["kind"])
+    model = make().fit(twice, target)
+    assert model.score(twice, target) > make().fit(X, target).score(X, target) - 0.05
+    shuffled = twice[np.random.default_rng(0).permutation(twice.columns)]
+    np.testing.assert_array_equal(model.predict(shuffled), model.predict(twice))
+
+
+def test_labels_that_are_missing_are_named(table):
+    labels = np.where(table[1] > 0, "a", "b").astype(object)
+    labels[3] = None
+    with pytest.raises(ValueError, match="y has missing labels; expected one for each row"):
+        classifier().fit(table[0], labels)
+    with pytest.raises(ValueError, match="y has <U1 such as 'a'; expected numbers"):
+        regressor().fit(table[0], np.where(table[1] > 0, "a", "b"))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_frame_without_rows_yet_is_named(table):
+    polars = pytest.importorskip("polars", reason="polars is not installed")
+    with pytest.raises(TypeError, match=r"X is a LazyFrame, which has no rows yet; expected a frame: X.collect\(\)"):
+        regressor().fit(polars.from_pandas(table[0]).lazy(), table[1])
+
+
 @pytest.mark.parametrize(("X", "message"), [
     (np.zeros((5, 0)), r"0 feature\(s\)"), (np.zeros(5), "[Rr]eshape"), ({"a": [1, 2], "b": [1]}, "different lengths"),
     (np.zeros((2, 2, 2)), "dim 3"), ({"a": [[1, 2], [3, 4]]}, "column 'a' has 2 axes"), ({"a": [1 + 2j, 3]}, "complex"),
@@ -373,6 +403,18 @@ def test_standard_deviations_and_quantiles_cover_what_comes():
         model.predict(X, quantiles=[2])
     with pytest.raises(ValueError, match="both given"):
         model.predict(X, return_std=True, quantiles=[0.5])
+
+
+def test_probabilities_have_standard_deviations():
+    """Larger where no rows were than among them."""
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, (600, 2))
+    model = classifier(n_folds=5).fit(X, X[:, 0] * X[:, 1] > 0.1 * rng.normal(size=600))
+    p, std = model.predict_proba(X, return_std=True)
+    np.testing.assert_array_equal(p, model.predict_proba(X))
+    assert std.shape == p.shape
+    near = np.abs(p[:, 0] - 0.5) < 0.2
+    assert std[near].mean() > 1.5 * std[~near].mean()
 
 
 def test_a_line_for_each_epoch(table, capsys):

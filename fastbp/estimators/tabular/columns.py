@@ -92,6 +92,8 @@ def columns_of(X: Any, names: Sequence[str] | None = None) -> list[Column]:
     >>> [(c.name, c.kind) for c in columns_of({"size": [1.5, None], "city": ["Bern", "Lima"]})]
     [('size', 'number'), ('city', 'category')]
     """
+    if hasattr(X, "collect_schema") and not hasattr(X, "get_column"):
+        raise TypeError(f"X is a {type(X).__name__}, which has no rows yet; expected a frame: X.collect()")
     if isinstance(X, Mapping):
         found = [_column(str(name), values) for name, values in X.items()]
     elif hasattr(X, "columns") and hasattr(X, "iloc"):

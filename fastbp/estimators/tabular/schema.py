@@ -224,8 +224,10 @@ class NumberPlan:
 
     def conform(self, column: Column) -> Column:
         """Return a column of another table as numbers or dates, or raise ValueError."""
-        if column.kind == self.kind or (column.kind != "category" and np.isnan(column.values).all()):
+        if column.kind == self.kind:
             return column
+        if column.kind != "category" and np.isnan(column.values).all():
+            return Column(self.name, self.kind, column.values)
         if column.kind == "category":
             return Column(self.name, self.kind, _numbers_of(column, self.kind), ())
         raise ValueError(f"column {self.name!r} has {column.kind}s; expected {self.kind}s, as in training")

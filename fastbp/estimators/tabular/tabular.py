@@ -414,7 +414,8 @@ class BaseTabular(BaseEstimator, ABC):
     # ---- the border -------------------------------------------------------------------------------------------------
 
     def _columns(self, X: Any, reset: bool) -> list[Column]:
-        named = (isinstance(X, Mapping) or hasattr(X, "columns")) and not hasattr(X, "tocsr")
+        lazy = hasattr(X, "collect_schema")         # asking it for its columns would make it work
+        named = (lazy or isinstance(X, Mapping) or hasattr(X, "columns")) and not hasattr(X, "tocsr")
         if not named:
             X = self._array(X)
         columns = columns_of(X)

@@ -175,9 +175,21 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         del self._labels
         return self
 
-    def predict_proba(self, X: Any) -> Array:
-        """Return the probability of each class, in the order of ``classes_``."""
-        return np.asarray(np.mean([cooled(p, self.temperature_) for p in self._said(X)], axis=0))
+    def predict_proba(self, X: Any, return_std: bool = False) -> Any:
+        """Return the probability of each class, in the order of ``classes_``.
+
+        Parameters
+        ----------
+        X : table, as in :meth:`fit`
+        return_std : bool, default False
+            Whether to return standard deviations too: of the networks of all folds among themselves.
+
+        Returns
+        -------
+        array of shape (n_samples, n_classes), or two of them
+        """
+        each = np.stack([cooled(p, self.temperature_) for p in self._said(X)])
+        return (each.mean(axis=0), each.std(axis=0)) if return_std else each.mean(axis=0)
 
     def predict(self, X: Any) -> Array:
         """Return the most likely class of each row."""
@@ -229,6 +241,8 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
     def _check_targets(self, y: Any) -> Array:
         y = column_or_1d(y, warn=True)
         _assert_all_finite(y, input_name="y")
+        if y.dtype == object and any(label is None or label != label for label in y.tolist()):
+            raise ValueError("TabularClassifier: y has missing labels; expected one for each row: leave those rows out")
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
         every = getattr(self, "_all_classes", None)

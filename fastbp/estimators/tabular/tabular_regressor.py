@@ -273,6 +273,6 @@ def _numbers(y: Any) -> Array:
     try:
         y = y.astype(np.float64)
     except (TypeError, ValueError):
-        raise ValueError(f"TabularRegressor: y has {y.dtype} such as {y[0]!r}; expected numbers") from None
+        raise ValueError(f"TabularRegressor: y has {y.dtype} such as {y.tolist()[0]!r}; expected numbers") from None
     _assert_all_finite(y, input_name="y")
     return np.asarray(y)
