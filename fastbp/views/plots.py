@@ -285,8 +285,23 @@ def importance(found: Any, names: Sequence[str] | None = None, figure: Any = Non
     -------
     matplotlib Figure
         Lines are standard deviations over repetitions, where there are any.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what holds no importances, or names of another number.
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> figure = fb.plots.importance({"size": 0.7, "city": 0.2})
+    >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    ['city', 'size']
     """
-    if isinstance(found, Mapping) and "importances_mean" not in found:
+    if not isinstance(found, Mapping):
+        raise TypeError(f"importance: found is {type(found).__name__}; expected numbers by name, or what "
+                        "sklearn.inspection.permutation_importance(model, X, y) returns")
+    if "importances_mean" not in found:
         labels, values, spread = list(map(str, found)), np.array(list(found.values()), np.float64), None
     else:
         values, spread = (np.asarray(found[key], np.float64) for key in ("importances_mean", "importances_std"))

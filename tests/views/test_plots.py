@@ -133,6 +133,22 @@ def test_confusion_matrix(style):
     drawn(fb.plots.confusion_matrix(np.arange(40), np.arange(40)[::-1]))
 
 
+def test_importance(style):
+    figure = fb.plots.importance({"a": 0.1, "b": 0.5, "c": -0.2}, most=2)
+    ax = figure.axes[0]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b"]
+    assert [bar.get_width() for bar in ax.patches] == [0.1, 0.5]
+    drawn(figure)
+    found = {"importances_mean": np.array([0.3, 0.1]), "importances_std": np.array([0.05, 0.02])}
+    ax = fb.plots.importance(found, ["size", "city"]).axes[0]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["city", "size"]
+    bars = next(c for c in ax.containers if hasattr(c, "errorbar"))
+    (lines,) = bars.errorbar.lines[2]
+    assert [line[:, 0].tolist() for line in lines.get_segments()] == [pytest.approx([0.08, 0.12]),
+                                                                      pytest.approx([0.25, 0.35])]
+    assert [t.get_text() for t in fb.plots.importance(found).axes[0].get_yticklabels()] == ["x1", "x0"]
+
+
 def test_a_figure_that_is_handed_in():
     figure = pytest.importorskip("matplotlib.figure").Figure()
     assert fb.History([{"epoch": 1, "loss": 0.5}]).plot(figure) is figure
@@ -156,6 +172,10 @@ def test_mistakes():
         fb.plots.confusion_matrix([0.5, 1.0], [0, 1])
     with pytest.raises(ValueError, match="class_names has 1 entries; expected 2"):
         fb.plots.confusion_matrix([0, 1], [0, 1], ["a"])
+    with pytest.raises(TypeError, match="found is Sequential; expected numbers by name, or what sklearn"):
+        fb.plots.importance(net)
+    with pytest.raises(ValueError, match="names has 1 entries; expected 2"):
+        fb.plots.importance({"importances_mean": [0.1, 0.2], "importances_std": [0, 0]}, ["a"])
     with pytest.raises(ValueError, match="has no parameters"):
         fb.plots.weight_histograms(fb.Sequential(fb.Input(2), fb.ReLU(), backend="reference"))
 
