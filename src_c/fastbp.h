@@ -319,8 +319,9 @@ fbp_status fbp_run_update(fbp_loop *loop, double lr);
 /* Entries of steps that belong to no op: */
 /* rows of x[0], dim[0] bytes each, as run->order and run->first say, to y; nothing if run->in_place */
 void fbp_feed_rows(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch);
-/* the same for rows of int64, always copied: each is at least dim[2] and below dim[1], unless that is 0; where one is
- * not, the run has failed, and dim[2] stands in its place. So no integer decides an address that Python could change. */
+/* the same for rows of int64, always copied: each is at least dim[2] and below dim[1], unless that is 0; of dim[3]
+ * columns, if there are several, at least integers[2 k + 1] and below integers[2 k]. Where one is not, the run has failed,
+ * and the least one stands in its place. So no integer decides an address that Python could change. */
 void fbp_feed_integers(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch);
 /* elements of p[0] updated from dp[0], with decay[0] */
 void fbp_update_units(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch);

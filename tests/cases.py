@@ -14,10 +14,10 @@ import numpy as np
 
 import fastbp as fb
 from fastbp import schedules
-from fastbp.graph.graph import Tensor
+from fastbp.graph.graph import Tensor, as_ranges
 from fastbp.ops import activations
 from fastbp.ops.attention import AttentionOp
-from fastbp.ops.base import Op
+from fastbp.ops.base import Among, Op
 from fastbp.ops.batch_norm import BatchNormOp
 from fastbp.ops.concat import ConcatOp
 from fastbp.ops.conv import ConvOp
@@ -51,10 +51,12 @@ Array = Any
 Shape = tuple[int, ...]
 
 
-def make_input(rng: np.random.Generator, rows: int, t: Tensor, among: range = range(2)) -> Array:
+def make_input(rng: np.random.Generator, rows: int, t: Tensor, among: Among = range(2)) -> Array:
     """Return normal numbers, or integers out of a range, as a tensor holds."""
-    size = (rows, *t.shape)
-    return 2 * rng.standard_normal(size) if t.dtype == "real" else rng.integers(among.start, among.stop, size)
+    size, limits = (rows, *t.shape), as_ranges(among)
+    if t.dtype == "real":
+        return 2 * rng.standard_normal(size)
+    return rng.integers([r.start for r in limits], [r.stop for r in limits], size)
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,7 @@ OPS: dict[str, OpCase] = {
     "flatten": OpCase(FlattenOp(), ((2, 3, 2),)),
     "embedding": OpCase(EmbeddingOp(7, 5), ((3,),)),
     "embedding, padding": OpCase(EmbeddingOp(4, 18, padding_idx=1), ((2, 3),)),
+    "embedding, tables": OpCase(EmbeddingOp(9, 5, 1, (4, 2, 3)), ((2, 3),)),
     "add": OpCase(AddOp(), _TWO),
     "mul": OpCase(MulOp(), _TWO),
     "concat": OpCase(ConcatOp(), ((2, 3), (2, 4))),
@@ -307,6 +310,9 @@ LAYERS: dict[str, LayerCase] = {
     "Flatten": LayerCase(fb.Flatten, ((2, 3, 2),)),
     "Embedding": LayerCase(lambda: fb.Embedding(7, 5), ((3,),), "int64"),
     "Embedding, padding": LayerCase(lambda: fb.Embedding(4, 18, padding_idx=-3), ((2, 3),), "int64"),
+    "Embedding, tables": LayerCase(lambda: fb.Embedding([2, 7, 3], 5), ((2, 3),), "int64"),
+    "Embedding, sums": LayerCase(lambda: fb.Embedding(7, 5, mode="sum"), ((2, 3),), "int64"),
+    "Embedding, means": LayerCase(lambda: fb.Embedding(7, 5, 1, mode="mean"), ((2, 3),), "int64"),
     "Add": LayerCase(fb.Add, _TWO),
     "Add, three": LayerCase(fb.Add, (*_TWO, (5,))),
     "Multiply": LayerCase(fb.Multiply, _TWO),

@@ -14,10 +14,10 @@ import numpy as np
 
 from fastbp.core.checks import integers, numbered, numbers
 from fastbp.engine.sharing import Sharing
-from fastbp.graph.graph import Tensor
+from fastbp.graph.graph import Tensor, as_ranges
 from fastbp.graph.indices import check
 from fastbp.graph.inline import resized
-from fastbp.ops.base import Array, Shape
+from fastbp.ops.base import Among, Array, Shape
 
 # Graphs for other sizes that are kept, each with its plans; the one used longest ago makes room.
 _MOST_SIZES = 16
@@ -115,12 +115,15 @@ class Border(Sharing):
         return arrays[0] if single else arrays
 
 
-def _check_among(name: str, array: Array, among: range) -> None:
-    wrong = (array < among.start) | (array >= among.stop)
+def _check_among(name: str, array: Array, among: Among) -> None:
+    ranges = as_ranges(among)
+    wrong = (array < [r.start for r in ranges]) | (array >= [r.stop for r in ranges])
     if wrong.any():
         at = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise ValueError(f"{name} has {array[at]} in row {at[0]}; expected integers from {among.start} to "
-                         f"{among.stop - 1}, as the network reads them")
+        column = "" if len(ranges) == 1 else f", column {at[-1]}"
+        limits = ranges[0 if len(ranges) == 1 else at[-1]]
+        raise ValueError(f"{name} has {array[at]} in row {at[0]}{column}; expected integers from {limits.start} to "
+                         f"{limits.stop - 1}, as the network reads them")
 
 
 def _misfit(name: str, array: Array, shape: Shape, dtype: str = "real") -> ValueError:

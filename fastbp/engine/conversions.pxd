@@ -52,6 +52,16 @@ cdef inline bint convert(void *to, int kind, const void *given, int given_kind, 
     return put(to, kind, <const int32_t *> given, n)
 
 
+cdef inline bint columns_between(const int64_t *given, int64_t n, const int64_t *limits, int64_t columns) noexcept:
+    """Whether all numbers are in the range of their column: below limits[2 k], and at least limits[2 k + 1]."""
+    cdef int64_t i, k = 0
+    for i in range(n):
+        if not (limits[2 * k + 1] <= given[i] < limits[2 * k]):
+            return False
+        k = k + 1 if k + 1 < columns else 0
+    return True
+
+
 cdef inline bint all_between(const given_t *given, int64_t n, double low, double high) noexcept:
     """Whether all numbers are in a range, both ends included; NaN never is."""
     cdef int64_t i

@@ -14,7 +14,7 @@ from math import prod
 from fastbp.engine.plan_parts import Buffer, LossPart, NetworkArray, Place, PlanNode, PlanStep, Purpose, TakenActivation
 from fastbp.engine.python_nodes import PythonLoss, PythonNode
 from fastbp.graph.graph import Graph, Node, Parameter, Tensor
-from fastbp.ops.base import Native, Work
+from fastbp.ops.base import Among, Native, Work
 
 # A multiply-add of operands rounded to bfloat16, beside a whole one.
 _BF16_COST = 7 / 12
@@ -155,11 +155,14 @@ class Lowering:
             self._unit_step(self.forward, node, "forward_reduce")
             self._row_step(self.forward, node, "forward")
 
-    def _feed(self, to: Buffer, among: range | None = None) -> PlanStep:
+    def _feed(self, to: Buffer, among: Among | None = None) -> PlanStep:
         """Return a step that copies rows from outside to a buffer; integers have to be in a range, if there is one."""
         work = {"feed": Work(cost=0.1 * to.per_row)}
-        limits = (0, 0) if among is None else (among.stop, among.start)
-        self.feeds.append(PlanNode("feed", work, dims=(0, *limits), y=to))      # 0: the bytes of a row to come
+        columns = among if isinstance(among, tuple) else ()
+        one = (among.stop, among.start) if isinstance(among, range) else (0, 0)
+        dims = (0, *one, len(columns))      # 0: the bytes of a row to come
+        pairs = tuple(limit for r in columns for limit in (r.stop, r.start))
+        self.feeds.append(PlanNode("feed", work, dims=dims, integers=pairs, y=to))
         return PlanStep(self.feeds[-1], "feed")
 
     def _names_of(self, node: Node) -> dict[str, dict[str, str]]:

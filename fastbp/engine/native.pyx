@@ -18,7 +18,7 @@ from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
 from fastbp.core.vector import aligned_zeros
-from fastbp.engine.conversions cimport FLOAT32, FLOAT64, INT64, OTHER, all_between, convert, kind_of
+from fastbp.engine.conversions cimport FLOAT32, FLOAT64, INT64, OTHER, all_between, columns_between, convert, kind_of
 from fastbp.engine.plan_parts import NetworkArray, buffers_of, groups, nodes_of, read_in_place
 from fastbp.engine.python_nodes import call
 
@@ -288,6 +288,8 @@ cdef class Plan(Structs):
         if rows and wanted == INT64 and n.dim[1]:
             rows = rows if all_between(<const int64_t *> n.x[0], rows * size // 8, n.dim[2],
                                        n.dim[1] - 1) else 0
+        if rows and wanted == INT64 and n.dim[3]:
+            rows = rows if columns_between(<const int64_t *> n.x[0], rows * size // 8, n.integers, n.dim[3]) else 0
         PyBuffer_Release(&view)
         return rows
 

@@ -194,18 +194,23 @@ def _concat(op: Any) -> KernelRule:
 
 
 def _embedding(op: Any) -> KernelRule:
+    offsets = np.array(op.offsets)
+
     def forward(ctx: Context) -> Array:
         ids = ctx.inputs[0]
-        y = kernels.embedding_forward(ctx.params["weight"], ids.reshape(-1)).reshape(*ids.shape, op.embedding_dim)
+        if op.tables and ((ids < 0) | (ids >= op.tables)).any():
+            raise ValueError(f"Embedding: ids are out of range; expected columns from 0 to below {op.tables}")
+        y = kernels.embedding_forward(ctx.params["weight"], (ids + offsets).reshape(-1))
+        y = y.reshape(*ids.shape, op.embedding_dim)
         if op.padding_idx is not None:
             y[ids == op.padding_idx] = 0
-        return y
+        return y.reshape(*ids.shape[:-1], -1) if op.tables else y
 
     def backward(ctx: Context, dy: Array) -> Gradients:
-        dweight = kernels.embedding_backward(dy.reshape(-1, op.embedding_dim), ctx.inputs[0].reshape(-1),
-                                             op.num_embeddings)
+        rows = (ctx.inputs[0] + offsets).reshape(-1)
+        dweight = kernels.embedding_backward(dy.reshape(-1, op.embedding_dim), rows, op.num_embeddings)
         if op.padding_idx is not None:
-            dweight[op.padding_idx] = 0
+            dweight[offsets + op.padding_idx] = 0
         return (None,), {"weight": dweight}
 
     return KernelRule(forward, backward)

@@ -74,10 +74,15 @@ def _scale(w: Writer, op: ScaleOp, xs: list[str]) -> str:
 
 def _embedding(w: Writer, op: EmbeddingOp, xs: list[str]) -> str:
     if op.padding_idx is None:
-        return w("Gather", w.parameter("weight"), *xs, axis=0)
-    table = w.values("weight").copy()
-    table[op.padding_idx] = 0
-    return w("Gather", table, *xs, axis=0)
+        table: Any = w.parameter("weight")
+    else:
+        table = w.values("weight").copy()
+        table[[start + op.padding_idx for start in op.offsets]] = 0
+    if not op.tables:
+        return w("Gather", table, *xs, axis=0)
+    (shape,) = (t.shape for t in w.node.inputs)
+    y = w("Gather", table, w("Add", *xs, np.array(op.offsets)), axis=0)
+    return w("Reshape", y, np.array([-1, *op.output_shape(shape)]))
 
 
 def _batch_norm(w: Writer, op: BatchNormOp, xs: list[str]) -> str:

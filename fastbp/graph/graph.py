@@ -5,9 +5,11 @@ it needs, with names.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import reduce
 from typing import Any
 
 from fastbp.graph.tensor import Call, Initializer, Input, Node, Parameter, Tensor, apply
+from fastbp.ops.base import Among
 
 __all__ = ["Call", "Graph", "Initializer", "Input", "Node", "Parameter", "Tensor", "apply"]
 
@@ -33,7 +35,7 @@ class Graph:
         ``"input"`` (or ``"input0"``, …), then ``"<layer>.<op>"``, unique.
     parameters, buffers : dict of str to Parameter
         By full name, such as ``"0.weight"``, in topological order.
-    among : dict of Tensor to range
+    among : dict of Tensor to range, or to a range for each column
         What the numbers of tensors of integers may be, where ops limit them.
     checked : list of Node
         Those with more to check about what inputs hold.
@@ -143,9 +145,9 @@ class Graph:
                 raise ValueError(f"inputs[{i}] is {t!r}, made by an op; expected what fb.Input(…) gives")
         return list(done)
 
-    def _find_limits(self) -> dict[Tensor, range]:
+    def _find_limits(self) -> dict[Tensor, Among]:
         """From what reads integers back to the inputs that they come from."""
-        among: dict[Tensor, range] = {}
+        among: dict[Tensor, Among] = {}
         for tensor in reversed(self.tensors):
             if tensor.node is None:
                 continue
@@ -156,11 +158,15 @@ class Graph:
                                  f"{_said(among[tensor])}; only those that an input holds, however rearranged, are "
                                  "known to be")
             for i, source in enumerate(tensor.node.inputs):
-                limits = [op.among(i), among.get(source), among.get(tensor) if moved[i] else None]
+                passed = among.get(tensor) if moved[i] else None
+                if isinstance(passed, tuple):
+                    raise ValueError(f"{tensor!r} has ids of several tables, and is made by the op {op.name!r}; give "
+                                     "fb.Embedding the input as it is")
+                limits = [op.among(i), among.get(source), passed]
                 known = [limit for limit in limits if limit is not None]
                 if source.dtype == "int64" and known:
-                    among[source] = range(max(r.start for r in known), min(r.stop for r in known))
-                    if not among[source]:
+                    among[source] = reduce(_both, known)
+                    if any(not r for r in as_ranges(among[source])):
                         raise ValueError(f"{source!r} is read in ways that no integer fits")
         return among
 
@@ -209,5 +215,20 @@ class Graph:
         return found
 
 
-def _said(among: range) -> str:
-    return f"below {among.stop}" if not among.start else f"from {among.start} to {among.stop - 1}"
+def as_ranges(among: Among) -> tuple[range, ...]:
+    """Return what integers may be as a range for each column, one for all of them."""
+    return (among,) if isinstance(among, range) else among
+
+
+def _both(a: Among, b: Among) -> Among:
+    """Return what fits both."""
+    if isinstance(a, range) and isinstance(b, range):
+        return range(max(a.start, b.start), min(a.stop, b.stop))
+    columns = max(len(as_ranges(a)), len(as_ranges(b)))
+    pairs = [r if len(r) == columns else r * columns for r in map(as_ranges, (a, b))]
+    return tuple(range(max(r.start, s.start), min(r.stop, s.stop)) for r, s in zip(*pairs, strict=True))
+
+
+def _said(among: Among) -> str:
+    first = as_ranges(among)[0]
+    return f"below {first.stop}" if not first.start else f"from {first.start} to {first.stop - 1}"

@@ -152,6 +152,10 @@ class Native:
     work: Mapping[str, Work] = field(default_factory=dict, hash=False)
 
 
+Among = range | tuple[range, ...]
+"""What integers may be: all of them, or those in each column of the last axis."""
+
+
 class Op(ABC):
     """One differentiable function. Subclasses are frozen dataclasses of hyperparameters."""
 
@@ -202,7 +206,7 @@ class Op(ABC):
         """Return whether the output has elements of this input as they are: what limits them limits those."""
         return False
 
-    def among(self, index: int) -> range | None:
+    def among(self, index: int) -> Among | None:
         """Return what each number of an input of integers is one of. None where any integer will do."""
         return None
 

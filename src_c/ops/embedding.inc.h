@@ -1,8 +1,9 @@
 /* embedding: y = rows of W, by their ids; the twin of fastbp/ops/embedding.py.
  *
  * Node: x[0] ids (rows, n) of int64, each at least 0 and below N, as fbp_feed_integers sees to; y, dy (rows, n, C); p[0] W
- * (N, C). dim[0] n, dim[1] N, dim[2] C, dim[3] the id whose y is 0 and whose row gets no gradient, or -1. Units are rows
- * of W.
+ * (N, C). dim[0] n, dim[1] N, dim[2] C, dim[3] the id whose y is 0 and whose row gets no gradient, or -1;
+ * dim[4] K and integers (K,): where in W the table of each column of ids begins, of which there is one that begins at 0
+ * unless there are several tables. Units are rows of W.
  *
  *   forward           copies rows of W
  *   backward_reduce   one unit: sorts the places of ids by id. save[0] ends (N,), save[1] order (rows, n), of int64: the
@@ -32,17 +33,18 @@ static void KERNEL(embedding_backward)(T *dW /* (N, C) */, const T *dy /* (R, C)
     }
 }
 
-/* Counting sort: it keeps the order of equal ids. */
-static void FN(sort_places)(int64_t *ends /* (N,) */, int64_t *order /* (R,) */, const int64_t *ids, int64_t R, int64_t N)
+/* Counting sort: it keeps the order of equal ids. Ids of column r % K count from starts[r % K]. */
+static void FN(sort_places)(int64_t *ends /* (N,) */, int64_t *order /* (R,) */, const int64_t *ids, int64_t R, int64_t N,
+                            const int64_t *starts, int64_t K)
 {
     memset(ends, 0, (size_t)N * sizeof(int64_t));
-    for (int64_t r = 0; r < R; r++) ends[ids[r]]++;
+    for (int64_t r = 0, k = 0; r < R; r++, k = k + 1 < K ? k + 1 : 0) ends[starts[k] + ids[r]]++;
     for (int64_t v = 0, begin = 0; v < N; v++) {
         const int64_t count = ends[v];
         ends[v] = begin;
         begin += count;
     }
-    for (int64_t r = 0; r < R; r++) order[ends[ids[r]]++] = r;
+    for (int64_t r = 0, k = 0; r < R; r++, k = k + 1 < K ? k + 1 : 0) order[ends[starts[k] + ids[r]]++] = r;
 }
 
 /* row = the sum of the rows of dy at so many places, four vectors of columns at a time */
@@ -72,7 +74,12 @@ static void FN(embedding_forward_rows)(const fbp_node *node, const fbp_run *run,
     const int64_t n = node->dim[0], C = node->dim[2];
     const int64_t R = (hi - lo) * n, padding = node->dim[3], *ids = (const int64_t *)node->x[0] + lo * n;
     T *y = (T *)node->y + lo * n * C;
-    KERNEL(embedding_forward)(y, node->p[0], ids, R, node->dim[1], C);
+    const T *W = node->p[0];
+    if (node->dim[4] == 1)
+        KERNEL(embedding_forward)(y, W, ids, R, node->dim[1], C);
+    else
+        for (int64_t r = 0; r < R; r++)
+            memcpy(y + r * C, W + (node->integers[r % node->dim[4]] + ids[r]) * C, (size_t)C * sizeof(T));
     for (int64_t r = 0; r < R && padding >= 0; r++)
         if (ids[r] == padding) memset(y + r * C, 0, (size_t)C * sizeof(T));
 }
@@ -80,7 +87,15 @@ static void FN(embedding_forward_rows)(const fbp_node *node, const fbp_run *run,
 static void FN(embedding_sort)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
     (void)lo; (void)hi; (void)scratch;
-    FN(sort_places)(node->save[0], node->save[1], node->x[0], run->rows * node->dim[0], node->dim[1]);
+    FN(sort_places)(node->save[0], node->save[1], node->x[0], run->rows * node->dim[0], node->dim[1],
+                    node->integers, node->dim[4]);
+}
+
+static int32_t FN(is_padding)(const fbp_node *node, int64_t v)
+{
+    for (int64_t k = 0; node->dim[3] >= 0 && k < node->dim[4]; k++)
+        if (v == node->integers[k] + node->dim[3]) return 1;
+    return 0;
 }
 
 static void FN(embedding_gradient)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
@@ -91,7 +106,7 @@ static void FN(embedding_gradient)(const fbp_node *node, const fbp_run *run, int
     if (!dW) return;
     for (int64_t v = lo; v < hi; v++) {
         const int64_t begin = v ? ends[v - 1] : 0;
-        FN(sum_of_places)(dW + v * C, node->dy, order + begin, v == node->dim[3] ? 0 : ends[v] - begin, C);
+        FN(sum_of_places)(dW + v * C, node->dy, order + begin, FN(is_padding)(node, v) ? 0 : ends[v] - begin, C);
     }
     if (node->fusion.updates && run->update) fbp_update_piece(run->update, node, 0, lo * C, (hi - lo) * C);
 }
