@@ -64,11 +64,19 @@ def network(model: str, letters: int, backend: Any) -> fb.Network:
 
 
 def write(net: fb.Network, start: Any, one_hot: Any, letters: list[str], count: int) -> str:
-    """Return what the network goes on with after a start, the most likely letter each time."""
+    """Return what the network goes on with after a start, the most likely letter each time.
+
+    Letters go through it one after the other; what came before is in the state. As it has learnt no positions beyond
+    the window, it starts anew from the last half of it when that is full.
+    """
     codes = list(start)
-    for _ in range(count):
-        logits = net.predict(one_hot[codes[-WINDOW:]][None])
+    logits, state = net.step(one_hot[codes][None])
+    while len(codes) < len(start) + count:
         codes.append(int(logits[0, -1].argmax()))
+        if state.steps < WINDOW:
+            logits, state = net.step(one_hot[codes[-1:]][None], state)
+        else:
+            logits, state = net.step(one_hot[codes[-WINDOW // 2:]][None])
     return "".join(letters[c] for c in codes[len(start):])
 
 

@@ -19,6 +19,7 @@ from fastbp.ops.base import Array
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from fastbp.engine.streams import StreamState
     from fastbp.files.states import LoadReport
     from fastbp.views.explanations.explanation import Explanation
     from fastbp.views.report import VerifyReport
@@ -70,6 +71,46 @@ class Network(Executable):
     def __getattr__(self, name: str) -> Any:
         known = f"; fastbp has {METHODS[name]}" if name in METHODS else ""
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{known}")
+
+    def step(self, x: Any, state: StreamState | None = None) -> tuple[Any, StreamState]:
+        """Return the outputs for the next step of sequences, and the state to go on from.
+
+        ``y, state = net.step(x, state)``, for streams and for writing one token after the other: no step is computed
+        twice. The network is one of a single input (B, T, …): layers that look at each step by itself, recurrent layers
+        in one direction, whose state it keeps, and causal attention, whose keys and values it keeps.
+
+        Parameters
+        ----------
+        x : array (B, …) or (B, T, …)
+            One step, or a piece of any length: a sequence to begin with.
+        state : StreamState, optional
+            What the step before returned; None begins. It is not changed: several may go on from one.
+
+        Returns
+        -------
+        y : array, or a tuple of them
+            As :meth:`predict` returns it for the whole sequence, for these steps. Of a network that returns one output
+            for a sequence, the one for the sequence up to here.
+        state : StreamState
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a layer that looks ahead, or at several steps at once; for shapes that do not fit.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastbp as fb
+        >>> net = fb.Sequential(fb.Input(5, 2), fb.GRU(2, 4), fb.Linear(4, 1), seed=0)
+        >>> x, state = np.ones((1, 5, 2)), None
+        >>> for t in range(5):
+        ...     y, state = net.step(x[:, t], state)
+        >>> bool(np.allclose(y, net.predict(x)[:, -1], atol=1e-6))
+        True
+        """
+        from fastbp.engine.streams import step
+        return step(self, x, state)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the network to a safetensors file; :func:`fastbp.load` reads it.

@@ -33,6 +33,7 @@ class Border(Sharing):
 
     def _forget_sizes(self) -> None:
         self._resized, self._ran = {}, self
+        self.__dict__.pop("_pieces", None)
 
     def _for(self, inputs: Sequence[Array]) -> Self:
         """Return the network over the same memory for checked inputs of any size: itself for those of its own."""

@@ -37,7 +37,8 @@ DTYPES = ("float32", "float64")
 # Functions that are remembered as losses, each with its graph and plans.
 _MOST_OBJECTIVES = 8
 # What a copy from a pickle makes for itself.
-_MADE_ANEW = ("_backend", "_index_limits", "_forward_rows", "_input_grads", "_pass", "_objectives", "_resized", "_ran")
+_MADE_ANEW = ("_backend", "_index_limits", "_forward_rows", "_input_grads", "_pass", "_objectives", "_resized", "_ran",
+               "_pieces")
 
 
 @dataclass(frozen=True)

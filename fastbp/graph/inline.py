@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from fastbp.graph.graph import Graph
+from fastbp.graph.streaming import Stream, stream
 from fastbp.graph.tensor import Call, Node, Tensor, apply
 from fastbp.ops.base import Shape
 from fastbp.ops.reduce import CumsumOp, MatmulOp, ReduceOp
@@ -71,8 +72,31 @@ def resized(graph: Graph, shapes: Sequence[Shape]) -> Graph:
     ValueError
         If a layer does not take such inputs, or would have parameters of another shape.
     """
-    made = {t: t if t.shape == shape else replace(t, shape=tuple(shape))
-            for t, shape in zip(graph.inputs, shapes, strict=True)}
+    made = _made_again(graph, {t: t if t.shape == shape else replace(t, shape=tuple(shape))
+                               for t, shape in zip(graph.inputs, shapes, strict=True)})
+    names = [(layer, name) for name, layer in graph.layers.items()]
+    found = Graph([made[t] for t in graph.inputs], [made[t] for t in graph.outputs], names)
+    _check_alike(graph, found)
+    return found
+
+
+def streamed(graph: Graph, steps: int, stream: Stream) -> tuple[Tensor, list[Tensor]]:
+    """Return the input and the outputs of the same layers for a piece of a sequence, with what the stream remembers.
+
+    Raises
+    ------
+    ValueError
+        If a layer looks at several steps in another way than by what it remembers.
+    """
+    (x,) = graph.inputs
+    piece = replace(x, shape=(steps, *x.shape[1:]))
+    with stream.open():
+        made = _made_again(graph, {x: piece})
+    return piece, [made[t] for t in graph.outputs]
+
+
+def _made_again(graph: Graph, made: dict[Tensor, Tensor]) -> dict[Tensor, Tensor]:
+    """Return what takes the place of each tensor that is needed, given what takes the place of the inputs."""
     known: dict[tuple[Any, ...], Any] = {}
     kept = _needed(graph)
     for t in graph.tensors:
@@ -85,10 +109,7 @@ def resized(graph: Graph, shapes: Sequence[Shape]) -> Graph:
             made[t] = t
         else:
             made[t] = _done_again(t, sources) if call is None else _called_again(call, sources, known)
-    names = [(layer, name) for name, layer in graph.layers.items()]
-    found = Graph([made[t] for t in graph.inputs], [made[t] for t in graph.outputs], names)
-    _check_alike(graph, found)
-    return found
+    return made
 
 
 def _check_alike(graph: Graph, found: Graph) -> None:
@@ -120,6 +141,9 @@ def _needed(graph: Graph) -> set[Tensor]:
 
 
 def _called_again(call: Call, sources: tuple[Tensor, ...], known: dict[tuple[Any, ...], Any]) -> Tensor:
+    if stream() is not None and call.method != "__call__":
+        raise ValueError(f"{call.layer!r}: hands its state out ({call.method}); a stream is for networks whose layers "
+                         "do not, as it keeps it for them")
     if call.method == "__call__":
         one: Tensor = call.layer(*sources)
         return one
@@ -133,8 +157,9 @@ def _called_again(call: Call, sources: tuple[Tensor, ...], known: dict[tuple[Any
 def _done_again(t: Tensor, sources: tuple[Tensor, ...]) -> Tensor:
     node = t.node
     assert node is not None
+    kinds = _OF_ANY_SIZE if stream() is None else (ScalarOp,)
     numbers = any(s.node is not None and not s.node.inputs and s.call is None for s in sources)
-    if numbers or node.owner is not None or node.key is not None or not isinstance(node.op, _OF_ANY_SIZE):
+    if numbers or node.owner is not None or node.key is not None or not isinstance(node.op, kinds):
         raise ValueError(f"{t!r} is made outside of a layer, by an operation that may have its size written down; "
                          "make it in an fb.Lambda")
     return apply(node.op, *sources)

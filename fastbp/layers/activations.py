@@ -26,6 +26,7 @@ __all__ = [
 class Activation(Layer):
     """An activation layer: applies one op, without parameters, to one input of any shape."""
 
+    each_step = True
     op_class: ClassVar[type[Op]]
     any_inputs = ((1,),)
 
@@ -182,6 +183,8 @@ class PReLU(Layer):
     name, trainable
         As in :class:`~fastbp.layers.base.Layer`.
     """
+
+    each_step = True
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25, *, name: str | None = None,
                  trainable: bool = True) -> None:

@@ -7,16 +7,20 @@ from typing import Any, Literal
 
 from fastbp.core.checks import count, flag, number
 from fastbp.graph.graph import Initializer, Tensor
+from fastbp.graph.streaming import Stream, stream
 from fastbp.layers.activations import GELU, ReLU
 from fastbp.layers.base import Layer, checked_initializer, one_input
 from fastbp.layers.linear import Linear
 from fastbp.layers.normalization import LayerNorm
 from fastbp.ops.attention import AttentionOp
+from fastbp.ops.concat import ConcatOp
 from fastbp.ops.dropout import DropoutOp
 from fastbp.ops.elementwise import AddOp
+from fastbp.ops.embedding import EmbeddingOp
 from fastbp.ops.linear import LinearOp
 from fastbp.ops.positions import PositionsOp
 from fastbp.ops.rotary import RotaryOp
+from fastbp.ops.slice import SliceOp
 from fastbp.optim.initializers import Normal, XavierUniform, Zeros
 
 __all__ = ["MultiHeadAttention", "Positions", "TransformerDecoderLayer", "TransformerEncoderLayer"]
@@ -70,6 +74,8 @@ class MultiHeadAttention(Layer):
     (10, 16)
     """
 
+    each_step = True
+
     def __init__(self, embed_dim: int | None, num_heads: int, bias: bool = True, *, num_kv_heads: int | None = None,
                  is_causal: bool = False, rotary: bool = False, key_padding_mask: bool = False, attn_mask: bool = False,
                  weight_init: Initializer | None = None, name: str | None = None, trainable: bool = True) -> None:
@@ -104,6 +110,9 @@ class MultiHeadAttention(Layer):
         features, kv_heads = self._features(x), self.num_kv_heads or self.num_heads
         head = features // self.num_heads
         keys = kv_heads * head
+        goes_on = stream()
+        if goes_on is not None:
+            return self._linear("out_proj", self._go_on(goes_on, inputs, features, kv_heads, head), features)
         op = AttentionOp(self.num_heads, kv_heads, head, self.is_causal, cross, self.key_padding_mask, self.attn_mask)
         if cross:
             q = self._turn(self._linear("q_proj", x, features), self.num_heads, head)
@@ -113,6 +122,25 @@ class MultiHeadAttention(Layer):
             qkv = self._turn(self._linear("in_proj", x, features + 2 * keys), self.num_heads + kv_heads, head)
             y = self.apply(op, qkv, *masked)
         return self._linear("out_proj", y, features)
+
+    def _go_on(self, goes_on: Stream, inputs: tuple[Tensor, ...], features: int, kv_heads: int, head: int) -> Tensor:
+        """Attend to the steps before a piece, and to those of it.
+
+        Positions are counted from the first step that there is room for: scores depend on differences alone.
+        """
+        if not self.is_causal or len(inputs) > 1:
+            raise ValueError(f"{self!r}: looks at later steps, or at more than x; in a stream there is what came "
+                             "before alone: is_causal=True")
+        (x,), both, capacity = inputs, 2 * kv_heads * head, goes_on.capacity
+        qkv = self._linear("in_proj", x, features + both)
+        q, new = (self.apply(SliceOp(2, *part), qkv) for part in ((0, features), (features, features + both)))
+        before = goes_on.before(both)
+        goes_on.keys.append((before, new))
+        kv = self.apply(ConcatOp(1), before, new)
+        if self.rotary:
+            q, kv = self.apply(RotaryOp(self.num_heads, head, first=capacity), q), self._turn(kv, kv_heads, head)
+        op = AttentionOp(self.num_heads, kv_heads, head, True, True, True)
+        return self.apply(op, q, kv, goes_on.hidden_steps(x.shape[0]))
 
     def _features(self, x: Tensor) -> int:
         features = x.shape[-1]
@@ -157,6 +185,8 @@ class Positions(Layer):
         As in :class:`~fastbp.layers.base.Layer`.
     """
 
+    each_step = True
+
     def __init__(self, max_length: int, *, weight_init: Initializer | None = None, name: str | None = None,
                  trainable: bool = True) -> None:
         super().__init__(name=name, trainable=trainable)
@@ -164,8 +194,12 @@ class Positions(Layer):
         self.weight_init = checked_initializer("Positions", "weight_init", weight_init, Normal(std=0.02))
 
     def lower(self, *inputs: Tensor) -> Tensor:
-        return self.apply(PositionsOp(self.max_length), one_input(self, inputs),
-                          initializers={"weight": self.weight_init})
+        start, goes_on = {"weight": self.weight_init}, stream()
+        x = one_input(self, inputs)
+        if goes_on is None:
+            return self.apply(PositionsOp(self.max_length), x, initializers=start)
+        places = goes_on.places_of(x.shape[0])
+        return self.apply(AddOp(), x, self.apply(EmbeddingOp(self.max_length, x.shape[1]), places, initializers=start))
 
     def hyperparameters(self) -> dict[str, Any]:
         return {"max_length": self.max_length}
@@ -173,6 +207,8 @@ class Positions(Layer):
 
 class _TransformerLayer(Layer):
     """What encoder and decoder layers have in common: normalised ways past attention and past two linear layers."""
+
+    each_step = True
 
     def __init__(self, d_model: int, nhead: int, dim_feedforward: int, dropout: float, activation: str,
                  norm_first: bool, is_causal: bool, name: str | None, trainable: bool) -> None:

@@ -14,6 +14,7 @@ from fastbp.core.checks import flag
 from fastbp.core.vector import Vector
 from fastbp.core.words import Worded
 from fastbp.graph.graph import Call, Initializer, Parameter, Tensor, apply
+from fastbp.graph.streaming import stream
 from fastbp.graph.tensor import Symbol
 from fastbp.layers.alone import Alone
 from fastbp.ops.base import Array, Op, Shape
@@ -45,6 +46,8 @@ class Layer(Worded, ABC):
     }
     reads_hyperparameters_late: ClassVar[bool] = False
     """Whether what is assigned to hyperparameters of a layer in use has an effect."""
+    each_step: ClassVar[bool] = False
+    """Whether it does the same at each step of a sequence, or remembers what it needs of the steps before."""
     takes: ClassVar[str | None] = None
     """What the inputs of the layer by itself hold: real numbers, or ``"int64"``."""
     any_inputs: ClassVar[tuple[Shape, ...]] = ()
@@ -78,6 +81,10 @@ class Layer(Worded, ABC):
             if not isinstance(t, Tensor):
                 raise TypeError(f"{self!r}: called on {type(t).__name__}; expected tensors, as fb.Input(…) gives. "
                                 "To run a layer on numbers, call its forward")
+        if not self.each_step and stream() is not None:
+            raise ValueError(f"{self!r}: looks at several steps at once; a network that goes through a stream has "
+                             "layers that look at each step by itself, recurrent ones in one direction, and causal "
+                             "attention")
         out = self.lower(*tensors)
         self._used = True
         if self._whole is None and out.node is not None and out.call is None:

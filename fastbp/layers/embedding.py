@@ -102,6 +102,11 @@ class Embedding(Layer):
                              "None")
         return place % n
 
+    @property
+    def each_step(self) -> bool:  # type: ignore[override]
+        """Whether the last axis of ids is time."""
+        return not self.tables and self.mode is None
+
     def lower(self, *inputs: Tensor) -> Tensor:
         ids = one_input(self, inputs)
         if self.tables and ids.shape[-1:] != (len(self.tables),):

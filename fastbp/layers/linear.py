@@ -53,6 +53,8 @@ class Linear(Layer):
     (4, 3)
     """
 
+    each_step = True
+
     def __init__(self, in_features: int | None, out_features: int, bias: bool = True, *,
                  weight_init: Initializer | None = None, bias_init: Initializer | None = None,
                  name: str | None = None, trainable: bool = True) -> None:

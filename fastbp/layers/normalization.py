@@ -59,6 +59,8 @@ class BatchNorm(_Normalization):
         As in :class:`~fastbp.layers.base.Layer`. Weight starts at ones, bias at zeros.
     """
 
+    each_step = True
+
     def __init__(self, features: int | None = None, momentum: float = 0.1, eps: float = 1e-5, *,
                  name: str | None = None, trainable: bool = True) -> None:
         super().__init__(features, eps, name, trainable)
@@ -86,6 +88,8 @@ class LayerNorm(_Normalization):
         As in :class:`~fastbp.layers.base.Layer`. Weight starts at ones, bias at zeros.
     """
 
+    each_step = True
+
     def __init__(self, features: int | None = None, eps: float = 1e-5, *, name: str | None = None,
                  trainable: bool = True) -> None:
         super().__init__(features, eps, name, trainable)
@@ -110,6 +114,8 @@ class RMSNorm(_Normalization):
     name, trainable
         As in :class:`~fastbp.layers.base.Layer`. Weight starts at ones.
     """
+
+    each_step = True
 
     def __init__(self, features: int | None = None, eps: float = 1e-6, *, name: str | None = None,
                  trainable: bool = True) -> None:

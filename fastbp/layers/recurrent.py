@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from fastbp.core.checks import count, flag, number
 from fastbp.graph.graph import Call, Initializer, Tensor
+from fastbp.graph.streaming import stream
 from fastbp.layers.base import Layer, checked_initializer
 from fastbp.ops.concat import ConcatOp
 from fastbp.ops.dropout import DropoutOp
@@ -20,6 +21,7 @@ __all__ = ["GRU", "LSTM", "RNN"]
 
 
 class _Recurrent(Layer):
+    each_step = True
     state_names: ClassVar[tuple[str, ...]] = ("h",)
 
     def __init__(self, input_size: int | None, hidden_size: int, num_layers: int, bias: bool, dropout: float,
@@ -44,7 +46,16 @@ class _Recurrent(Layer):
         raise NotImplementedError
 
     def lower(self, *inputs: Tensor) -> Tensor:
-        return self._run(inputs, keep_state=False)[0]
+        goes_on = stream()
+        if goes_on is None:
+            return self._run(inputs, keep_state=False)[0]
+        if self.bidirectional or len(inputs) > 1:
+            raise ValueError(f"{self!r}: reads backwards, or is given lengths or a state; a stream comes forwards, and "
+                             "keeps the state itself")
+        before = [goes_on.state((self.num_layers, self.hidden_size)) for _ in self.state_names]
+        y, *after = self._run((*inputs, *before), keep_state=True)
+        goes_on.states += zip(before, after, strict=True)
+        return y
 
     def with_state(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Apply the layer to tensors, and return y and the last state: ``y, h`` or, of an LSTM, ``y, h, c``.

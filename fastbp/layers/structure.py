@@ -20,6 +20,7 @@ __all__ = ["Add", "Concat", "Dropout", "Flatten", "Multiply", "Permute", "Reshap
 class Add(Layer):
     """The sum of two or more tensors of one shape: ``y = a + b + …``."""
 
+    each_step = True
     any_inputs = ((1,), (1,))
 
     def __init__(self, *, name: str | None = None) -> None:
@@ -32,6 +33,7 @@ class Add(Layer):
 class Multiply(Layer):
     """The elementwise product of two or more tensors of one shape: ``y = a · b · …``."""
 
+    each_step = True
     any_inputs = ((1,), (1,))
 
     def __init__(self, *, name: str | None = None) -> None:
@@ -83,6 +85,8 @@ class Residual(Layer):
     >>> list(net.params)
     ['0.0.weight', '0.0.bias', '0.2.weight', '0.2.bias']
     """
+
+    each_step = True
 
     def __init__(self, *layers: Layer, name: str | None = None, trainable: bool = True) -> None:
         super().__init__(name=name, trainable=trainable)
@@ -210,6 +214,7 @@ class Dropout(Layer):
     name : str, optional
     """
 
+    each_step = True
     any_inputs = ((1,),)
 
     def __init__(self, rate: float = 0.5, *, name: str | None = None) -> None:

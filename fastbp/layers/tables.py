@@ -50,6 +50,8 @@ class Scale(Layer):
     [[[2.0, 2.0], [2.0, 2.0], [2.0, 2.0]]]
     """
 
+    each_step = True
+
     def __init__(self, members: int = 0, axes: int = 1, *, weight_init: Initializer | None = None,
                  name: str | None = None, trainable: bool = True) -> None:
         super().__init__(name=name, trainable=trainable)

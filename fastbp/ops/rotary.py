@@ -28,6 +28,7 @@ class RotaryOp(Op):
     heads: int
     head_dim: int
     base: float = 10000.0
+    first: int = 0
     name: ClassVar[str] = "rotary"
 
     def output_shape(self, *shapes: Shape) -> Shape:
@@ -40,14 +41,14 @@ class RotaryOp(Op):
     def backward(self, ctx: Context, dy: Array) -> tuple[tuple[Array, ...], dict[str, Array]]:
         return (self._turned(dy, -1),), {}
 
-    def angles(self, steps: int, first: int = 0) -> Array:
+    def angles(self, steps: int) -> Array:
         """Return θ (steps, D / 2) for positions ``first`` on."""
         powers = self.base ** (-np.arange(0, self.head_dim, 2) / self.head_dim)
-        theta: Array = np.arange(first, first + steps)[:, None] * powers
+        theta: Array = np.arange(self.first, self.first + steps)[:, None] * powers
         return theta
 
-    def _turned(self, x: Array, sign: int, first: int = 0) -> Array:
-        theta = self.angles(x.shape[1], first)[:, None]
+    def _turned(self, x: Array, sign: int) -> Array:
+        theta = self.angles(x.shape[1])[:, None]
         cos, sin = np.cos(theta).astype(x.dtype), (sign * np.sin(theta)).astype(x.dtype)
         width = self.heads * self.head_dim
         pairs = x[..., :width].reshape(*x.shape[:2], self.heads, self.head_dim // 2, 2)
