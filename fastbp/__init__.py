@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import fastbp.core.forks as _forks  # noqa: F401  first: it watches the imports that follow
 from fastbp import layers
-from fastbp.core.errors import DivergenceError, FormatError, NonFiniteError
+from fastbp.core.errors import DivergenceError, FormatError, NonFiniteError, RankError
 from fastbp.engine.cpu import CpuInfo, cpu_info, get_num_threads, set_num_threads
 from fastbp.engine.loss_kernels import value_and_gradient as _by_kernels
+from fastbp.engine.thread_limits import watch_threadpoolctl as _watch_threadpoolctl
 from fastbp.graph import random, special
 from fastbp.graph.grad import grad, jvp
 from fastbp.graph.graph import Input
@@ -32,7 +33,7 @@ from fastbp.views.gradcheck import GradcheckReport, gradcheck, numerical_gradien
 
 __all__ = [
     "CpuInfo", "CustomLoss", "DivergenceError", "FormatError", "GradcheckReport", "History", "Input", "LBFGSResult",
-    "LoadReport", "Network", "NetworkClassifier", "NetworkRegressor", "NonFiniteError", "QuantileBins",
+    "LoadReport", "Network", "NetworkClassifier", "NetworkRegressor", "NonFiniteError", "QuantileBins", "RankError",
     "RobustSmoothScaler", "Sequential", "TabularClassifier", "TabularRegressor", "Trainer", "callbacks",
     "cpu_info", "datasets", "fit_lbfgs", "from_torch", "get_num_threads", "grad", "gradcheck", "jvp",
     "kernels", "load", "numerical_gradient", "plots", "random", "schedules", "set_num_threads", "special",
@@ -56,6 +57,8 @@ def _estimator_of(contents: Any) -> Any:
 
 # Networks stand below the estimators that are made of them.
 _READERS["tabular"] = _estimator_of
+
+_watch_threadpoolctl()
 
 # Imported when they are asked for: what many programs never need, and what needs an extra. Each with its
 # module, which may be the thing itself.

@@ -78,6 +78,7 @@ typedef struct fbp_loss {
     const void *weight;        /* sample weights (B,), or NULL */
     void *row_weight;          /* (B,) the weight of each row, all of which sum to 1 */
     double *row_loss;          /* (B,) the weighted loss of each row */
+    const double *total;       /* what the weights are divided by: the sum of those of the whole batch; NULL: of these */
 } fbp_loss;
 
 /* What a node that is written in Python has instead of all else: the object to be called, and the plan it is called
@@ -139,7 +140,11 @@ typedef struct fbp_run {
     int64_t first;
     int32_t in_place;          /* the data set's rows are read where they are */
     int32_t *failed;           /* NULL, or set to 1 by a step that could not do its work */
+    int64_t before, whole;     /* of a batch that several ranks share: the rows before these, and all; 0, 0: all are here */
 } fbp_run;
+
+/* The rows of the whole batch. */
+static inline int64_t fbp_whole_rows(const fbp_run *run) { return run->whole ? run->whole : run->rows; }
 
 /* Scratch memory that the products of gemm_pack.inc.h and gemm_bf16.inc.h ask for, from its beginning on. */
 #define FBP_PRODUCT_SCRATCH_BYTES (768 * 1024)
@@ -241,12 +246,19 @@ fbp_entry fbp_phase_entry(const fbp_phases *phases, int32_t i);
 
 /* ---- threads -------------------------------------------------------------------------------------------------- */
 
+/* What others find the library by, among all that a process has loaded. */
+#if defined(_WIN32)
+#define FBP_EXPORT __declspec(dllexport)
+#else
+#define FBP_EXPORT __attribute__((visibility("default")))
+#endif
+
 /* Work to be shared: called once in each thread with its number, 0 <= thread < n_threads. */
 typedef void (*fbp_job)(void *argument, int32_t thread);
 
 /* Runs job in up to n_threads threads, the caller's among them, and returns when all are done. If other threads of the
  * process keep the pool busy, the caller runs it alone (n_threads is then 1): job must share its work by claiming it. */
-void fbp_pool_run(int32_t n_threads, fbp_job job, void *argument);
+FBP_EXPORT void fbp_pool_run(int32_t n_threads, fbp_job job, void *argument);
 
 /* ---- plan ----------------------------------------------------------------------------------------------------- */
 
@@ -282,6 +294,18 @@ typedef struct fbp_segment {   /* neighbouring parameters that are updated alike
     double weight_decay;
 } fbp_segment;
 
+/* One rank's part of a mini-batch: its first row in the order of the data, its rows, those before them in the batch, and
+ * the rows of the whole batch. */
+typedef struct fbp_part {
+    int64_t first, rows, before, whole;
+} fbp_part;
+
+/* What ranks add up before a mini-batch is judged: the loss, how many failed, and how many would pause. */
+enum { FBP_SUM_LOSS, FBP_SUM_FAILED, FBP_SUM_PAUSES, FBP_SUMS };
+
+/* Adds up, over all ranks, `sums` and, if none failed, the gradients; returns 0, or 1 where it could not. */
+typedef int32_t (*fbp_meet)(void *ranks, double *sums);
+
 /* A run over many mini-batches: an epoch, or part of one. */
 typedef struct fbp_loop {
     const fbp_table *table;
@@ -307,6 +331,12 @@ typedef struct fbp_loop {
     double *losses;            /* one per mini-batch, out */
     int64_t position;          /* mini-batches done so far: 0 at first */
     int64_t stop;              /* and how many to do */
+    /* where ranks share each mini-batch (gradients are then looked at before any update): */
+    fbp_meet meet;             /* NULL: there are no others */
+    void *ranks;
+    const fbp_part *parts;     /* one per mini-batch */
+    const double *totals;      /* n_losses per mini-batch: the sums of the weights of the whole batch */
+    double *total;             /* (n_losses,) where the nodes of the losses read them */
 } fbp_loop;
 
 void fbp_run_program(const fbp_program *program, const fbp_run *run);

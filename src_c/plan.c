@@ -204,21 +204,52 @@ static fbp_status update_parameters(fbp_loop *loop, double lr)
     return __atomic_load_n(&u->bad, __ATOMIC_RELAXED) ? FBP_ERROR_PARAMETER : FBP_OK;
 }
 
-static fbp_status run_mini_batch(fbp_loop *loop)
+/* Sets the rows of the next mini-batch, or of this rank's part of it. */
+static void choose_rows(fbp_loop *loop)
 {
     fbp_run *run = &loop->run;
+    if (loop->parts) {
+        const fbp_part *part = loop->parts + loop->position;
+        run->first = part->first;
+        run->rows = part->rows;
+        run->before = part->before;
+        run->whole = part->whole;
+        for (int64_t i = 0; i < loop->n_losses; i++) loop->total[i] = loop->totals[loop->position * loop->n_losses + i];
+        return;
+    }
     const int64_t per_epoch = (loop->n_rows + loop->batch_size - 1) / loop->batch_size;
     const int64_t epoch = loop->position / per_epoch, in_epoch = (loop->position - epoch * per_epoch) * loop->batch_size;
     run->first = in_epoch + (run->order ? epoch * loop->n_rows : 0);
     run->rows = at_most(loop->batch_size, loop->n_rows - in_epoch);
+}
+
+/* Adds up over all ranks what belongs to the whole batch; every rank then goes on in the same way. */
+static fbp_status meet(fbp_loop *loop, double *loss, int32_t *pauses)
+{
+    fbp_run *run = &loop->run;
+    int32_t failed = run->failed ? __atomic_load_n(run->failed, __ATOMIC_RELAXED) : 0;
+    if (loop->meet) {
+        double sums[FBP_SUMS] = {*loss, (double)failed, (double)*pauses};
+        failed = loop->meet(loop->ranks, sums) || sums[FBP_SUM_FAILED] > 0;
+        *loss = sums[FBP_SUM_LOSS];
+        *pauses = sums[FBP_SUM_PAUSES] > 0;
+    }
+    return failed ? FBP_ERROR_STEP : FBP_OK;
+}
+
+static fbp_status run_mini_batch(fbp_loop *loop, int32_t *pauses)
+{
+    fbp_run *run = &loop->run;
+    choose_rows(loop);
     for (int64_t i = 0; i < loop->n_direct && run->in_place; i++)
         *loop->direct[i].place = loop->direct[i].source + run->first * loop->direct[i].row_bytes;
     fbp_run_program(loop->program, run);
-    if (run->failed && __atomic_load_n(run->failed, __ATOMIC_RELAXED)) return FBP_ERROR_STEP;
-    const double loss = fbp_total_loss(loop->row_losses, loop->loss_rows, loop->n_losses, run->rows);
+    double loss = fbp_total_loss(loop->row_losses, loop->loss_rows, loop->n_losses, run->rows);
+    fbp_status status = meet(loop, &loss, pauses);
+    if (status != FBP_OK) return status;
     loop->losses[loop->position] = loss;
     if (!isfinite(loss)) return FBP_ERROR_LOSS;
-    const fbp_status status = update_parameters(loop, loop->learning_rates[loop->position]);
+    status = update_parameters(loop, loop->learning_rates[loop->position]);
     if (status != FBP_ERROR_GRADIENT) run->step += 1;
     return status;
 }
@@ -239,10 +270,11 @@ static fbp_status run_mini_batches(fbp_loop *loop, double seconds)
 {
     const double end = now() + seconds;
     while (loop->position < loop->stop) {
-        const fbp_status status = run_mini_batch(loop);
+        int32_t pauses = loop->meet && now() > end;
+        const fbp_status status = run_mini_batch(loop, &pauses);
         if (status != FBP_OK) return status;
         loop->position += 1;
-        if (loop->position < loop->stop && now() > end) return FBP_PAUSED;
+        if (loop->position < loop->stop && (loop->meet ? pauses : now() > end)) return FBP_PAUSED;
     }
     return FBP_OK;
 }

@@ -47,3 +47,7 @@ class DivergenceError(ArithmeticError):
 
 class FormatError(ValueError):
     """A file is no network or checkpoint of fastbp's, or it is damaged."""
+
+
+class RankError(RuntimeError):
+    """Another of the ranks that train together has failed; the message says which, and what it raised."""

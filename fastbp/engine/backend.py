@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from fastbp.engine.ranks import Share
 from fastbp.graph.memory import Memory
 from fastbp.objectives.losses import Loss
 from fastbp.ops.base import Array
@@ -90,14 +91,15 @@ class Backend(Protocol):
         """Take one step from the gradients that are there. Raises NonFiniteError; nothing is changed then."""
 
     def train(self, data: Data, update: Update, order: Array | None, batch_size: int, learning_rates: Array,
-              losses: Array, on_progress: Progress | None = None) -> None:
+              losses: Array, on_progress: Progress | None = None, share: Share | None = None) -> None:
         """Take one step per learning rate, and write the loss of each mini-batch into `losses`.
 
         `order` (epochs, rows) names the rows of each epoch, of which its last mini-batch has what is left; None goes
         through all rows as they stand, again and again. on_progress is called now and then, and at the end. Raises
         NonFiniteError, with everything as it was after the last good mini-batch unless the error says otherwise;
         likewise whatever on_progress or a signal handler raises. ``update.step`` tells how many steps were taken.
-        The memory of the data stays where it is until `release`.
+        The memory of the data stays where it is until `release`. With a share, ranks train on mini-batches together,
+        each on its part of them.
         """
 
     def release(self) -> None:

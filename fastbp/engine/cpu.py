@@ -74,7 +74,8 @@ def set_num_threads(n: int | str) -> None:
     ----------
     n : int or "auto"
         ``"auto"``, the default at the start: the CPUs this process may use. The environment variable
-        ``FASTBP_NUM_THREADS`` sets it from outside.
+        ``FASTBP_NUM_THREADS`` sets it from outside or, where that is not set, ``OMP_NUM_THREADS``; so does
+        ``threadpoolctl.threadpool_limits``, for as long as it lasts.
 
     Raises
     ------

@@ -19,6 +19,7 @@ from fastbp.core.vector import Vector
 from fastbp.engine.backend import Backend, Data, Progress, Update
 from fastbp.engine.border import Border
 from fastbp.engine.function_loss import Objective
+from fastbp.engine.ranks import Share
 from fastbp.engine.reference import ReferenceBackend
 from fastbp.engine.sharing import as_tuple, is_symbolic
 from fastbp.graph.graph import Graph, Parameter, Tensor
@@ -389,11 +390,11 @@ class Executable(Border):
         return value
 
     def _train(self, data: Data, update: Update, order: Array | None, batch_size: int, learning_rates: Array,
-               losses: Array, on_progress: Progress | None = None) -> None:
+               losses: Array, on_progress: Progress | None = None, share: Share | None = None) -> None:
         """Take a step per mini-batch of checked data; :class:`~fastbp.Trainer` has the convenient form of it."""
         rows, net = data.rows if order is None else order.shape[1], self._run_by(data.inputs)
-        net._check_training(min(rows, rows % batch_size or batch_size))
-        net._runner(data).train(data, update, order, batch_size, learning_rates, losses, on_progress)
+        net._check_training(min(rows, rows % batch_size or batch_size) if share is None else share.fewest)
+        net._runner(data).train(data, update, order, batch_size, learning_rates, losses, on_progress, share)
 
     def _release(self) -> None:
         """Let go of the data that was trained on last."""

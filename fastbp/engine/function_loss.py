@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from fastbp.engine.backend import Backend, Data, Progress, Update
+from fastbp.engine.ranks import Share
 from fastbp.graph.graph import Graph, Tensor
 from fastbp.graph.indices import check_all, index_limits
 from fastbp.graph.memory import Memory
@@ -84,9 +85,9 @@ class Objective:
                            for t, x in zip(self._inputs, data.inputs, strict=True))
 
     def train(self, data: Data, update: Update, order: Array | None, batch_size: int, learning_rates: Array,
-              losses: Array, on_progress: Progress | None = None) -> None:
+              losses: Array, on_progress: Progress | None = None, share: Share | None = None) -> None:
         """Take one step per mini-batch, as a backend does."""
-        self.backend.train(self.data(data), update, order, batch_size, learning_rates, losses, on_progress)
+        self.backend.train(self.data(data), update, order, batch_size, learning_rates, losses, on_progress, share)
 
     def release(self) -> None:
         """Let go of the data that was trained on last."""

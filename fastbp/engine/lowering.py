@@ -12,9 +12,11 @@ from dataclasses import dataclass, field, replace
 from math import prod
 
 from fastbp.engine.plan_parts import Buffer, LossPart, NetworkArray, Place, PlanNode, PlanStep, Purpose, TakenActivation
+from fastbp.engine.program import function_of
 from fastbp.engine.python_nodes import PythonLoss, PythonNode
 from fastbp.graph.graph import Graph, Node, Parameter, Tensor
 from fastbp.ops.base import Among, Native, Work
+from fastbp.ops.batch_norm import BatchNormOp
 
 # A multiply-add of operands rounded to bfloat16, beside a whole one.
 _BF16_COST = 7 / 12
@@ -147,13 +149,18 @@ class Lowering:
             node.y = self.values[out]
             if out is not t:
                 self._apply_activation(node, t, out)
-            if t.node.op.calls_back:
+            if self._calls_back(t.node):
                 self._python[t] = PythonNode(t, node.id, node.x, self.values[t], self._names_of(t.node),
-                                             self._compute_dtype)
+                                             self._compute_dtype, function_of(t.node.op) is None)
                 node.call = self._python[t].forward
                 self._unit_step(self.forward, node, "call")
             self._unit_step(self.forward, node, "forward_reduce")
             self._row_step(self.forward, node, "forward")
+
+    def _calls_back(self, node: Node) -> bool:
+        """Whether a node is done in NumPy: one that mixes rows is, where ranks share them."""
+        mixes = self.purpose.shared and node.op.mixes_rows
+        return node.op.calls_back or (mixes and not (self.purpose.apart and isinstance(node.op, BatchNormOp)))
 
     def _feed(self, to: Buffer, among: Among | None = None) -> PlanStep:
         """Return a step that copies rows from outside to a buffer; integers have to be in a range, if there is one."""
@@ -172,7 +179,7 @@ class Lowering:
 
     def _node(self, t: Tensor, node: Node) -> PlanNode:
         x = [self.values[s] for s in node.inputs]
-        if node.op.calls_back:
+        if self._calls_back(node):
             return PlanNode(node.op.name, {"call": Work()}, x=x, id=self.graph.draws_at(t))
         native = node.op.native(*(s.shape for s in node.inputs))
         bf16 = node.op.rounds(self._compute_dtype)
@@ -314,7 +321,7 @@ class Lowering:
         made.dx = dx
         if node.op.derivative_from:
             made.gate = self._activation(t)
-        if node.op.calls_back:
+        if t in self._python:
             called = self._python[t]
             called.dx, called.dy = dx, made.dy
             called.added = [written[s] > 1 for s in node.inputs]

@@ -14,6 +14,7 @@ cdef extern from "fastbp.h" nogil:
         FBP_ERROR_LOSS
         FBP_ERROR_GRADIENT
         FBP_ERROR_PARAMETER
+        FBP_ERROR_STEP
         FBP_PAUSED
 
     enum:
@@ -42,6 +43,7 @@ cdef extern from "fastbp.h" nogil:
         const void *weight
         void *row_weight
         double *row_loss
+        const double *total
 
     ctypedef struct fbp_call:
         void *object
@@ -93,6 +95,8 @@ cdef extern from "fastbp.h" nogil:
         int64_t first
         int32_t in_place
         int32_t *failed
+        int64_t before
+        int64_t whole
 
     int FBP_PRODUCT_SCRATCH_BYTES
 
@@ -156,6 +160,18 @@ cdef extern from "fastbp.h" nogil:
         int64_t length
         double weight_decay
 
+    ctypedef struct fbp_part:
+        int64_t first
+        int64_t rows
+        int64_t before
+        int64_t whole
+
+    enum:
+        FBP_SUM_FAILED
+        FBP_SUMS
+
+    ctypedef int32_t (*fbp_meet)(void *ranks, double *sums) noexcept nogil
+
     ctypedef struct fbp_loop:
         const fbp_table *table
         int32_t dtype
@@ -179,6 +195,11 @@ cdef extern from "fastbp.h" nogil:
         double *losses
         int64_t position
         int64_t stop
+        fbp_meet meet
+        void *ranks
+        const fbp_part *parts
+        const double *totals
+        double *total
 
     void fbp_run_program(const fbp_program *program, const fbp_run *run)
     double fbp_total_loss(double **row_losses, const int64_t *loss_rows, int64_t n_losses, int64_t rows)

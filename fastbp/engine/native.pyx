@@ -48,7 +48,7 @@ class Status:
 
     OK, PAUSED = <int> FBP_OK, <int> FBP_PAUSED
     ERROR_LOSS, ERROR_GRADIENT = <int> FBP_ERROR_LOSS, <int> FBP_ERROR_GRADIENT
-    ERROR_PARAMETER = <int> FBP_ERROR_PARAMETER
+    ERROR_PARAMETER, ERROR_STEP = <int> FBP_ERROR_PARAMETER, <int> FBP_ERROR_STEP
 
 
 cdef int64_t _forks = 0
@@ -83,6 +83,25 @@ cdef class Gate:
         self.busy = False
 
 
+cdef int32_t _meet(void *plan, double *sums) noexcept nogil:
+    """Add up over all ranks; keep what that raises."""
+    cdef uint64_t mode = fbp_flush_subnormals(0)
+    cdef int32_t failed = 0
+    cdef int i
+    with gil:
+        self = <Plan> plan
+        try:
+            mine = np.array([sums[i] for i in range(FBP_SUMS)])
+            self.share.ranks.meet(mine, self._memory.grads.flat)
+            for i in range(FBP_SUMS):
+                sums[i] = mine[i]
+        except BaseException as error:
+            self.error = self.error or error
+            failed = 1
+    fbp_set_float_mode(mode)
+    return failed
+
+
 cdef class Plan(Structs):
     """One lowered graph over memory for up to ``capacity`` rows: takes data, and runs.
 
@@ -114,12 +133,14 @@ cdef class Plan(Structs):
     cdef int64_t output_row_bytes
     cdef int64_t step_programs[3]
     cdef bint target_is_flat
+    cdef double *totals
 
     def __cinit__(self, memory, lowering, capacity, programs, Gate gate):
         self.gate = gate
         self.feed_numbers = <int64_t *> _zeros(len(lowering.feeds), sizeof(int64_t))
         self.feed_kinds = <int *> _zeros(len(lowering.feeds), sizeof(int))
         self._sources = [None] * len(lowering.feeds)
+        self.totals = <double *> _zeros(len(lowering.loss_nodes), sizeof(double))
         self._describe_borders()
         self._find_direct()
 
@@ -128,6 +149,7 @@ cdef class Plan(Structs):
         free(self.feed_kinds)
         free(self.segments)
         free(self.direct)
+        free(self.totals)
 
     def _describe_borders(self):
         """Note what comes in and goes out, for the ways that take arrays as they are."""
@@ -378,8 +400,12 @@ cdef class Plan(Structs):
 
     # ---- training -------------------------------------------------------------------------------------------------
 
-    def begin(self, update, order, int64_t n_rows, int64_t batch_size, learning_rates, losses, bint checked) -> None:
-        """Set up a loop over mini-batches; the arrays must live as long as it runs."""
+    def begin(self, update, order, int64_t n_rows, int64_t batch_size, learning_rates, losses, bint checked,
+              share=None) -> None:
+        """Set up a loop over mini-batches, or over this rank's share of them.
+
+        The arrays must live as long as it runs.
+        """
         memset(&self.loop, 0, sizeof(self.loop))
         self._set_update(update, "finish")
         self.loop.program = self._program("run")
@@ -394,6 +420,21 @@ cdef class Plan(Structs):
         self.loop.n_rows, self.loop.batch_size = n_rows, batch_size
         self.loop.learning_rates = <const double *> _address(learning_rates)
         self.loop.losses = <double *> _address(losses)
+        self._set_share(share)
+
+    cdef int _set_share(self, share) except -1:
+        """Tell the loop which rows of each mini-batch are this rank's."""
+        cdef fbp_node *n
+        cdef int64_t i
+        self.share = share
+        for i, node in enumerate(self.lowering.loss_nodes):
+            n = &self.nodes[<int64_t> self._number_of[id(node)]]
+            n.loss.total = NULL if share is None else &self.totals[i]
+        if share is not None:
+            self.loop.meet, self.loop.ranks = _meet, <void *> self
+            self.loop.parts = <const fbp_part *> _address(share.parts)
+            self.loop.totals, self.loop.total = <const double *> _address(share.totals), self.totals
+        return 0
 
     def apply(self, update, double lr, double limit) -> int:
         """Take one step from the gradients that are there, if they are all within the limit; return the status."""

@@ -25,9 +25,11 @@ from fastbp.engine.native import (
     op_phases,
 )
 from fastbp.engine.plan_parts import Buffer, LossSpec, PlanStep, Purpose, Trained
+from fastbp.engine.ranks import Share
 from fastbp.engine.reference import apply_update, first_bad_tensor, mini_batch
 from fastbp.graph.graph import Tensor
 from fastbp.graph.memory import Memory
+from fastbp.graph.tensor import B
 from fastbp.objectives.losses import Loss
 from fastbp.ops.base import Array, Kind
 from fastbp.optim.optimizers import Update
@@ -143,20 +145,23 @@ class NativeBackend:
         raise NonFiniteError(update.step, spoilt)
 
     def train(self, data: Data, update: Update, order: Array | None, batch_size: int, learning_rates: Array,
-              losses: Array, on_progress: Progress | None = None) -> None:
+              losses: Array, on_progress: Progress | None = None, share: Share | None = None) -> None:
         rates = np.ascontiguousarray(learning_rates, dtype=np.float64)
         # gradients are looked at before they are used where they are clipped, and where going back would cost too much
-        checked = len(rates) == 1 or update.clip_norm is not None or update.clip_value is not None
+        checked = share is not None or len(rates) == 1 or update.clip_norm is not None or update.clip_value is not None
         order = None if order is None else np.require(order, np.int64, ["C", "A"])
         n_rows = data.rows if order is None else order.shape[1]
         with self._gate:
-            purpose = self._purpose(data, backward=True, updates=not checked, trained=update.trained(self._memory))
-            plan = self._training_plan(data, purpose, min(n_rows, batch_size))
+            purpose = self._purpose(data, backward=True, updates=not checked, trained=update.trained(self._memory),
+                                    share=share)
+            if share is not None:
+                self._check_shared()
+            plan = self._training_plan(data, purpose, min(n_rows, batch_size) if share is None else share.most)
             for name in plan.lowering.unreached:
                 self._memory.grads[name][...] = 0
             self._last = self._stepping = None
             plan.run("prepare", 0, True)
-            run = _TrainingRun(self._memory, plan, update, order, n_rows, batch_size, rates, losses, checked)
+            run = _TrainingRun(self._memory, plan, update, order, n_rows, batch_size, rates, losses, checked, share)
             bad = run.to_end(on_progress)
             if bad is not None:
                 part = data.take(mini_batch(bad[0], data.rows, order, batch_size))
@@ -164,7 +169,7 @@ class NativeBackend:
             simple = data.sample_weight is None and len(data.inputs) == len(data.losses) == 1
             stateless = not self._memory.buffers.flat.size and not plan.lowering.calls_back
             domain = data.losses[0].plain_domain(data.targets[0])
-            if len(rates) == 1 and simple and stateless and domain is not None:
+            if len(rates) == 1 and simple and stateless and domain is not None and share is None:
                 self._stepping = (plan, data.losses[0], update, _tame_rate(update),
                                   _TAME_GRADIENT[self._memory.dtype], domain)
 
@@ -194,7 +199,7 @@ class NativeBackend:
     # ---- plans ------------------------------------------------------------------------------------------------------
 
     def _purpose(self, data: Data, *, backward: bool = False, input_grads: bool = False,
-                  updates: bool = False, trained: Trained | None = None) -> Purpose:
+                  updates: bool = False, trained: Trained | None = None, share: Share | None = None) -> Purpose:
         specs = []
         for loss, tensor, target in zip(data.losses, self._graph.outputs, data.targets, strict=True):
             kind: Kind = "int64" if target.dtype.kind == "i" else "real"
@@ -203,7 +208,8 @@ class NativeBackend:
             specs.append(LossSpec(name, loss.native(tensor.shape, target), target.shape[1:], kind, labels,
                                   loss if name == "python" else None))
         weights = 0 if data.sample_weight is None else prod(data.sample_weight.shape[1:])
-        return Purpose(tuple(specs), weights, backward, input_grads, updates, trained)
+        return Purpose(tuple(specs), weights, backward, input_grads, updates, trained, share is not None,
+                       share is not None and share.apart)
 
     def _plan(self, purpose: Purpose, rows: int) -> Plan:
         plan = self._plans.get(purpose)
@@ -220,6 +226,13 @@ class NativeBackend:
             plan = self._training = self._plan(purpose, rows)
             plan.feed(_sources(data), data)
         return plan
+
+    def _check_shared(self) -> None:
+        """Refuse a graph whose rows cannot be shared out: with tensors that have an axis of rows in another place."""
+        for t in self._graph.tensors:
+            if B in t.shape:
+                raise ValueError(f"comm: {self._graph.names.get(t) or t!r} has the rows of the batch along an axis "
+                                 "other than its first, and cannot be shared out among ranks; train in one process")
 
     def _update_plan(self, trained: Trained) -> Plan:
         """Return a plan that can update parameters from their gradients."""
@@ -280,10 +293,10 @@ class _TrainingRun:
     """
 
     def __init__(self, memory: Memory, plan: Plan, update: Update, order: Array | None, n_rows: int, batch_size: int,
-                 rates: Array, losses: Array, checked: bool) -> None:
+                 rates: Array, losses: Array, checked: bool, share: Share | None) -> None:
         self._memory, self._plan, self._update = memory, plan, update
         self._order, self._n_rows, self._batch_size = order, n_rows, batch_size
-        self._rates, self._losses, self._checked = rates, losses, checked
+        self._rates, self._losses, self._checked, self._share = rates, losses, checked, share
         self._done = 0
         self.undone = False
 
@@ -315,13 +328,15 @@ class _TrainingRun:
 
     def _run(self, stop: int, on_progress: Progress | None, limit: float) -> int:
         self._plan.begin(self._update, self._order, self._n_rows, self._batch_size, self._rates, self._losses,
-                         self._checked)
+                         self._checked, self._share)
         self._done = 0
         status: int = Status.PAUSED
         try:
             while status == Status.PAUSED:
                 # signal handlers, such as Ctrl-C's, run between two calls
                 status, self._done = self._plan.advance(stop, 0.05, limit)
+                if status == Status.ERROR_STEP and self._share is not None:
+                    self._share.ranks.hear()
                 if on_progress is not None and status in (Status.OK, Status.PAUSED):
                     on_progress(self._done)
         except BaseException:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Protocol
 
+from fastbp.engine.ranks import Part
 from fastbp.graph.memory import Memory
 from fastbp.graph.tensor import B, Tensor
 from fastbp.objectives.losses import Loss
@@ -72,8 +73,9 @@ class PlanMemory(Protocol):
         """Return the array of a parameter's gradient: the network's own, or a buffer."""
 
 
-Call = Callable[[PlanMemory, int, bool, int, int], None]
-"""A node written in Python: it is given the plan, the rows, whether they train, the seed and the step."""
+Call = Callable[[PlanMemory, int, bool, int, int, Part | None], None]
+"""A node written in Python: it is given the plan, the rows, whether they train, the seed, the step, and where the rows
+are in a batch that ranks share."""
 
 
 @dataclass
@@ -191,6 +193,10 @@ class Purpose:
     """Whether gradients may be used for an update as soon as they are there."""
     trained: Trained | None = None
     """The parameters whose gradients are wanted, those that the graph lacks too; None for all of the graph."""
+    shared: bool = False
+    """Whether other ranks have other rows of the batch."""
+    apart: bool = False
+    """Whether batch normalisation looks at this rank's rows alone, all the same."""
 
 
 def groups(steps: Iterable[PlanStep]) -> list[tuple[PlanStep, int]]:

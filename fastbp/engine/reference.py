@@ -14,6 +14,7 @@ import numpy as np
 
 from fastbp.core.errors import NonFiniteError
 from fastbp.engine.backend import Data, Look, Progress, Update
+from fastbp.engine.ranks import Share
 from fastbp.graph.graph import Node, Parameter, Tensor
 from fastbp.graph.memory import Memory
 from fastbp.ops.base import Array, Context
@@ -85,7 +86,10 @@ class ReferenceBackend:
         apply_update(self._memory, update, lr)
 
     def train(self, data: Data, update: Update, order: Array | None, batch_size: int, learning_rates: Array,
-              losses: Array, on_progress: Progress | None = None) -> None:
+              losses: Array, on_progress: Progress | None = None, share: Share | None = None) -> None:
+        if share is not None and share.is_local:
+            data = _whole(data, share)
+            batch_size = data.rows
         for i, lr in enumerate(learning_rates):
             part = data.take(mini_batch(i, data.rows, order, batch_size))
             with self._whole_or_not_at_all(update):
@@ -156,6 +160,13 @@ class ReferenceBackend:
                 total += value
                 dys.append(dy)
         return total, dys
+
+
+def _whole(data: Data, share: Share) -> Data:
+    """Return the rows of all ranks: this backend computes the whole batch on each of them."""
+    part = share.part(*share.parts[0, 2:].tolist())
+    weight = None if data.sample_weight is None else part.gather(data.sample_weight)
+    return Data([part.gather(x) for x in data.inputs], data.losses, [part.gather(t) for t in data.targets], weight)
 
 
 def mini_batch(number: int, rows: int, order: Array | None, batch_size: int) -> Any:

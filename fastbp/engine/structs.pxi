@@ -103,7 +103,8 @@ cdef void _call_back(const fbp_node *node, const fbp_run *run, int64_t lo, int64
     cdef uint64_t mode = fbp_flush_subnormals(0)
     with gil:
         structs = <Structs> node.call.plan
-        error = call(<object> node.call.object, structs, run.rows, bool(run.training), run.seed, run.step)
+        shared = None if structs.share is None or not run.whole else structs.share.part(run.before, run.whole)
+        error = call(<object> node.call.object, structs, run.rows, bool(run.training), run.seed, run.step, shared)
         if error is not None:
             structs.error = error
             if run.failed != NULL:
@@ -128,6 +129,7 @@ cdef class Structs:
     cdef list _node_list, _arrays
     cdef readonly object lowering
     cdef readonly int64_t capacity
+    cdef object share
 
     def __cinit__(self, memory, lowering, capacity, programs, *_):
         self.lowering, self.capacity, self._memory = lowering, capacity, memory

@@ -28,6 +28,13 @@ def number_of_threads(owner: str, n: object) -> int:
 
 
 def initial_threads() -> int:
-    """Return what the environment variable ``FASTBP_NUM_THREADS`` says, or what "auto" means."""
-    return number_of_threads("the environment variable FASTBP_NUM_THREADS",
-                             os.environ.get("FASTBP_NUM_THREADS") or "auto")
+    """Return what the environment says: ``FASTBP_NUM_THREADS``, then ``OMP_NUM_THREADS``; or what "auto" means.
+
+    joblib, Dask and Ray set the second in their workers, so that many of them share a machine. As OpenMP does,
+    ignore it where it is no number; of a list, one for each level of nesting, the first counts.
+    """
+    own = os.environ.get("FASTBP_NUM_THREADS")
+    common = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if not own and common.isdecimal() and int(common):
+        return min(int(common), _MOST)
+    return number_of_threads("the environment variable FASTBP_NUM_THREADS", own or "auto")

@@ -16,6 +16,7 @@ from fastbp.engine.backend import Progress
 from fastbp.optim.schedules import Schedule
 from fastbp.training.callback import Callback, Training
 from fastbp.training.progress import Bar
+from fastbp.training.shares import Lead
 from fastbp.training.sources import Record, Source
 
 Validate = Callable[[], dict[str, float]]
@@ -25,6 +26,11 @@ Diverged = Callable[[NonFiniteError, int, int], DivergenceError]
 
 # Epochs shorter than this are run several in one call.
 _JOINED_SECONDS = 0.02
+
+
+def every_of(callbacks: Sequence[Callback]) -> int | None:
+    """Return the updates from one look of a callback at them to the next, or None where none looks."""
+    return gcd(*(c.every for c in callbacks if c.every is not None)) or None
 
 
 class Stopped(Exception):
@@ -42,15 +48,20 @@ class EpochLoop:
     diverged : function
     callbacks : sequence of Callback
     bar : Bar
+    every : int or None
+        Updates from one look of a callback at them to the next.
+    lead : Lead
+        In ranks, what is done under it is done by the first, and followed by the others, who have no callbacks.
     """
 
     def __init__(self, trainer: Training, source: Source, validate: Validate | None, diverged: Diverged,
-                 callbacks: Sequence[Callback], bar: Bar) -> None:
+                 callbacks: Sequence[Callback], bar: Bar, every: int | None, lead: Lead) -> None:
         self._trainer, self._source, self._validate, self._diverged = trainer, source, validate, diverged
         self._callbacks, self._bar = callbacks, bar
-        self._every = gcd(*(c.every for c in callbacks if c.every is not None)) or None
+        self._every, self._lead = every, lead
         self._watching = [c for c in callbacks if type(c).on_progress is not Callback.on_progress
                           or "on_progress" in vars(c)]
+        self._watched = lead.any(bool(self._watching) or not bar.disable)
         self._seconds: float | None = None  # of the newest epoch
 
     def run(self, epochs: int) -> None:
@@ -63,7 +74,8 @@ class EpochLoop:
     def _worth_joining(self) -> int:
         """Return how many epochs to run in one call: some milliseconds' worth, where nobody acts between them."""
         looks = type(self._trainer.optimizer.lr).observe is not Schedule.observe
-        if self._callbacks or self._validate or looks or not self._source.joins or self._seconds is None:
+        if self._callbacks or self._validate or looks or not self._source.joins or self._seconds is None \
+                or not self._lead.is_alone:
             return 1
         return max(1, int(_JOINED_SECONDS / max(self._seconds, 1e-6)))
 
@@ -71,9 +83,11 @@ class EpochLoop:
         """Run an epoch, or some of them that nobody looks at in between."""
         trainer, source = self._trainer, self._source
         first = trainer.epoch + 1
-        source.open(first, count)
-        for callback in self._callbacks:
-            callback.on_epoch_begin(trainer, first)
+        with self._lead.together():
+            source.open(first, count)
+        with self._lead(parameters=True):
+            for callback in self._callbacks:
+                callback.on_epoch_begin(trainer, first)
         self._bar.set_description(f"epoch {first + count - 1}", refresh=False)
         record = Record()
         start = perf_counter()
@@ -100,9 +114,11 @@ class EpochLoop:
             except NonFiniteError as error:
                 epoch, batch = divmod(error.batch, source.per_epoch or 1) if source.joins else (0, error.batch)
                 raise self._diverged(error, first + epoch, batch + 1) from None
-            for callback in self._callbacks:
-                if callback.every is not None and trainer.update.step % callback.every == 0:
-                    callback.on_batch_end(trainer, record.done)
+            if self._every is not None:
+                with self._lead(parameters=True):
+                    for callback in self._callbacks:
+                        if callback.every is not None and trainer.update.step % callback.every == 0:
+                            callback.on_batch_end(trainer, record.done)
             if source.ends(record.done):
                 return
             if trainer.stop:
@@ -114,16 +130,17 @@ class EpochLoop:
 
     def _reporter(self, before: int) -> Progress | None:
         """Return what is called now and then between mini-batches, or None where nobody would notice."""
-        if self._bar.disable and not self._watching and self._source.joins:
+        if not self._watched and (self._source.joins or not self._lead.is_alone):
             return None
         seen = before
 
         def report(done: int) -> None:
             nonlocal seen
-            self._bar.update(before + done - seen)
-            seen = before + done
-            for callback in self._watching:
-                callback.on_progress(self._trainer, seen)
+            with self._lead():
+                self._bar.update(before + done - seen)
+                seen = before + done
+                for callback in self._watching:
+                    callback.on_progress(self._trainer, seen)
             if self._trainer.stop and not self._source.ends(seen):
                 raise Stopped
         return report
@@ -137,12 +154,14 @@ class EpochLoop:
             row |= {f"val_{name}": value for name, value in self._validate().items()}
         row["seconds"] = self._seconds = perf_counter() - start
         row["samples_per_second"] = self._source.rows() / max(trained, 1e-9)
+        row = self._lead.share(row)
         trainer.history.append(row)
         if not self._bar.disable:
             self._bar.set_postfix({k: f"{row[k]:.4g}" for k in ("loss", "val_loss", "val_accuracy") if k in row})
         trainer.optimizer.lr.observe(row.get("val_loss", row["loss"]))
-        for callback in self._callbacks:
-            callback.on_epoch_end(trainer, int(row["epoch"]), row)
+        with self._lead(parameters=True):
+            for callback in self._callbacks:
+                callback.on_epoch_end(trainer, int(row["epoch"]), row)
 
     def _note_all(self, epochs: list[dict[str, float]], first: int, seconds: float) -> None:
         """Write epochs that were run together to the history: their seconds are the time of all, shared out evenly."""

@@ -11,6 +11,7 @@ import numpy as np
 from fastbp.core.checks import finite_inputs
 from fastbp.engine.backend import Data, Look
 from fastbp.engine.executable import Executable
+from fastbp.engine.ranks import Ranks
 from fastbp.objectives.functions import FunctionLoss
 from fastbp.objectives.losses import Loss
 from fastbp.ops.base import Array
@@ -19,7 +20,7 @@ Metric = Callable[[Any, Any], Any]
 
 
 def evaluate(net: Executable, data: Data, metrics: Mapping[str, Metric], batch_size: int = 1024,
-             rows: Array | None = None) -> dict[str, float]:
+             rows: Array | None = None, ranks: Ranks | None = None) -> dict[str, float]:
     """Return the loss, the accuracy of losses that have one, and the metrics of checked data.
 
     Parameters
@@ -31,10 +32,15 @@ def evaluate(net: Executable, data: Data, metrics: Mapping[str, Metric], batch_s
         Rows run together.
     rows : array, optional
         How errors number the rows of the data.
+    ranks : Ranks, optional
+        That compute the outputs together, each of its part of the rows, which all of them have.
     """
     net = net._for(data.inputs)
     seen = _Seen(net, data, bool(metrics))
-    total = _loss(net, data, batch_size, seen)
+    if ranks is None or isinstance(data.losses[0], FunctionLoss):
+        total = _loss(net, data, batch_size, seen)
+    else:
+        total = _loss_of_outputs(_shared_outputs(ranks, net, data.inputs, batch_size), data, seen)
     if not isfinite(total):
         finite_inputs(data.inputs, rows)
     result = {"loss": total} | seen.accuracies()
@@ -44,6 +50,16 @@ def evaluate(net: Executable, data: Data, metrics: Mapping[str, Metric], batch_s
     if len(seen.outputs) == len(data.targets) == 1:
         pair = data.targets[0], seen.outputs[0]
     return result | {name: _number(name, metric(*pair)) for name, metric in metrics.items()}
+
+
+def _shared_outputs(ranks: Ranks, net: Executable, inputs: Sequence[Array], batch_size: int) -> list[Array]:
+    """Return the outputs of all rows, each rank having computed its part of them."""
+    rows = len(inputs[0])
+    low, high = (-(-(ranks.rank + i) * rows // ranks.size) for i in (0, 1))
+    with ranks.together():
+        own = net._outputs([x[low:high] for x in inputs], batch_size) if high > low else [
+            np.empty((0, *t.shape), net.dtype) for t in net.graph.outputs]
+    return [ranks.gather(y, low, rows) for y in own]
 
 
 class _Seen:

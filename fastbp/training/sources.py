@@ -254,9 +254,14 @@ class BatchSource:
             record.add(losses, rates)
 
     def _count(self, x: Any, weight: Any) -> None:
-        rows = len(x[0] if self._several else x)
+        rows, total = self._measure(x, weight)
         self._rows += rows
-        self._weights.append(float(rows if weight is None else np.sum(weight, dtype=np.float64)))
+        self._weights.append(total)
+
+    def _measure(self, x: Any, weight: Any) -> tuple[int, float]:
+        """Return the rows of a batch, and the sum of their weights."""
+        rows = len(x[0] if self._several else x)
+        return rows, float(rows if weight is None else np.sum(weight, dtype=np.float64))
 
     def ends(self, done: int) -> bool:
         return self._at_end()
@@ -272,6 +277,11 @@ class BatchSource:
         if self._next is _NOTHING:
             self._next = next(self._items, _NOTHING)
         return self._next is _NOTHING
+
+    @property
+    def _waits(self) -> bool:
+        """Whether a batch is there that has been fetched already."""
+        return self._next is not _NOTHING
 
 
 def _parts(item: Any) -> tuple[Any, Any, Any]:

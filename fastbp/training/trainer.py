@@ -6,7 +6,7 @@ Here is the border where everything given is checked; what an epoch is made of i
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from math import inf
 from os import PathLike
@@ -19,6 +19,7 @@ from fastbp.core.checks import count, flag, number
 from fastbp.core.errors import DivergenceError, NonFiniteError
 from fastbp.engine.backend import Data, Progress
 from fastbp.engine.executable import BackendName
+from fastbp.engine.ranks import as_ranks
 from fastbp.network import Network
 from fastbp.objectives.cross_entropy import CrossEntropy
 from fastbp.objectives.losses import BinaryCrossEntropy, Loss
@@ -28,10 +29,11 @@ from fastbp.optim.optimizers import Optimizer, Update
 from fastbp.optim.schedules import Schedule
 from fastbp.training.callback import Callback, as_callbacks
 from fastbp.training.divergence import divergence
-from fastbp.training.epochs import EpochLoop, Stopped
+from fastbp.training.epochs import EpochLoop, Stopped, every_of
 from fastbp.training.evaluation import Metric, evaluate, named_metrics
 from fastbp.training.history import History
 from fastbp.training.progress import progress_bar
+from fastbp.training.shares import Lead, RankBatches, RowWeights, align, share_of_arrays, share_of_batch
 from fastbp.training.sources import ArraySource, BatchSource, Shuffle, Source
 
 if TYPE_CHECKING:
@@ -62,6 +64,13 @@ class Trainer:
         What is trained, if not all: names in ``net.params`` or patterns of them such as ``"encoder.*"``, or a network
         over the same memory, such as ``net.part(…)`` or one that was called to make this one. All others stay as they
         are, to the bit; no gradient is computed for them, and clip_norm is about those trained.
+    comm : communicator, optional
+        Joins ranks that train this network together, each on its share of every mini-batch: ``MPI.COMM_WORLD`` of
+        mpi4py, or any object with ``rank``, ``size`` and ``sum(array)``, which adds up over all ranks in place. They do
+        what one process does with the whole mini-batch (see Notes).
+    sync_batch_norm : bool, default True
+        Whether batch normalisation looks at the rows of all ranks, rather than at those of each apart. Running
+        statistics are then those of rank 0.
 
     Attributes
     ----------
@@ -81,6 +90,14 @@ class Trainer:
     TypeError, ValueError
         For arguments that are not what they should be, or a loss that does not fit the network's output.
 
+    Notes
+    -----
+    With `comm` the same script runs on one rank and on many: ``mpiexec -n 4 python -m mpi4py train.py``. Every rank
+    gives :meth:`fit` the same arrays, and takes its rows of each mini-batch; or an iterable of batches of its own, and
+    the batches of one turn make a mini-batch. What :meth:`step` is given are a rank's own rows, too. All ranks begin
+    with the network of rank 0, which alone shows bars, calls callbacks and writes checkpoints; the others follow what
+    callbacks change. What one rank raises, all raise: it itself, and the others RankError with its message.
+
     Examples
     --------
     >>> import numpy as np
@@ -96,7 +113,8 @@ class Trainer:
     def __init__(self, net: Network, loss: Any, optimizer: Optimizer, *,
                  metrics: Metric | Sequence[Metric] | Mapping[str, Metric] | None = None,
                  clip_norm: float | None = None, clip_value: float | None = None,
-                 parameters: str | Sequence[str] | Network | None = None) -> None:
+                 parameters: str | Sequence[str] | Network | None = None, comm: Any = None,
+                 sync_batch_norm: bool = True) -> None:
         if not isinstance(net, Network):
             raise TypeError(f"Trainer: net is {net!r}; expected a network such as fb.Sequential(…)")
         if isinstance(optimizer, type) and issubclass(optimizer, Optimizer):
@@ -115,6 +133,10 @@ class Trainer:
         self.callbacks: tuple[Callback, ...] = ()
         self._fitting = False
         self.resumed_callbacks: list[tuple[str, dict[str, Any]]] = []
+        self._apart = not flag("Trainer", "sync_batch_norm", sync_batch_norm)
+        self._ranks, self._weights = as_ranks("Trainer", comm), RowWeights()
+        if self._ranks is not None:
+            align(self._ranks, self)
         _warn_of_probabilities(net, losses)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -161,12 +183,13 @@ class Trainer:
             If something stops being finite; the step is not taken.
         """
         lr, update = self._next_rate(), self._update
-        if sample_weight is None:
+        if sample_weight is None and self._ranks is None:
             loss = self.net._quick_step(x, y, self.loss, update, lr)
             if loss is not None:
                 return loss
         try:
-            return self._checked_step(x, y, sample_weight, lr)
+            step = self._checked_step if self._ranks is None else self._step_in_ranks
+            return step(x, y, sample_weight, lr)
         except NonFiniteError as error:
             raise self._diverged(error, self.epoch + 1, update.step + 1) from None
 
@@ -219,6 +242,26 @@ class Trainer:
         -----
         Ctrl-C stops between two mini-batches: KeyboardInterrupt is raised, and the network can be used, or trained on.
         """
+        lead = Lead(self, self._ranks)
+        with self._failing_together(), lead.together():
+            source, validation, called, epochs = self._prepared(
+                X, y, epochs, batch_size, shuffle, validation_data, validation_split, sample_weight, callbacks,
+                drop_last)
+        if self._ranks is not None:
+            align(self._ranks, self)
+        validate = None if validation is None else partial(evaluate, self.net, validation, self.metrics,
+                                                           ranks=self._ranks)
+        own = called if self._leads else ()
+        with self._failing_together(), self._running(own, lead):
+            total = None if source.per_epoch is None else epochs * source.per_epoch
+            with progress_bar(total, "batch", progress and self._leads) as bar:
+                EpochLoop(self, source, validate, self._diverged, own, bar, every_of(called), lead).run(epochs)
+        return self.history
+
+    def _prepared(self, X: Any, y: Any, epochs: Any, batch_size: Any, shuffle: Any, validation_data: Any,
+                  validation_split: Any, sample_weight: Any, callbacks: Any,
+                  drop_last: Any) -> tuple[Source, Data | None, tuple[Callback, ...], int]:
+        """Check all that fit is given: return mini-batches, what to validate with, callbacks, and epochs."""
         epochs, called = count("fit", "epochs", epochs), as_callbacks(callbacks)
         batch_size = count("fit", "batch_size", batch_size)
         drop_last = flag("fit", "drop_last", drop_last)
@@ -228,22 +271,36 @@ class Trainer:
             if validation_split or sample_weight is not None or drop_last:
                 raise ValueError("fit: y is missing; give the targets, or, to train on batches, leave out "
                                  "validation_split, sample_weight and drop_last: a batch may be (x, y, sample_weight)")
-            source = BatchSource(X, not self.net._single_input, self._step)
+            several = not self.net._single_input
+            source = BatchSource(X, several, self._step) if self._ranks is None else RankBatches(
+                X, several, self._shared_step, self._ranks)
             validation = self._validation(validation_data)
         else:
             data, chosen, validation = self._split(X, y, sample_weight, validation_data, validation_split)
             source = arrays = ArraySource(data, chosen, batch_size, order, drop_last, self.net.seed,
                                           self._update, self._train)
             self._check_last(arrays)
-        validate = None if validation is None else partial(evaluate, self.net, validation, self.metrics)
-        with self._running(called):
-            total = None if source.per_epoch is None else epochs * source.per_epoch
-            with progress_bar(total, "batch", progress) as bar:
-                EpochLoop(self, source, validate, self._diverged, called, bar).run(epochs)
-        return self.history
+        return source, validation, called, epochs
+
+    @property
+    def _leads(self) -> bool:
+        """Whether this is the rank that calls callbacks and writes files."""
+        return self._ranks is None or self._ranks.leads
 
     @contextmanager
-    def _running(self, callbacks: tuple[Callback, ...]) -> Iterator[None]:
+    def _failing_together(self) -> Iterator[None]:
+        """Tell the other ranks of what is raised here."""
+        try:
+            yield
+        except DivergenceError:
+            raise               # of the whole batch: all ranks have met it
+        except BaseException as error:
+            if self._ranks is not None:
+                self._ranks.fail(error)
+            raise
+
+    @contextmanager
+    def _running(self, callbacks: tuple[Callback, ...], lead: Lead) -> Iterator[None]:
         """Tell callbacks that training begins and ends. What sets `stop` ends it."""
         if self._fitting:
             raise RuntimeError("fit: this trainer is in a fit already, which this call comes from the middle of; call "
@@ -251,16 +308,20 @@ class Trainer:
         self._fitting, self.stop, self.callbacks = True, False, callbacks
         begun: list[Callback] = []
         try:
-            for callback in callbacks:
-                begun.append(callback)
-                callback.on_fit_begin(self)
-            self._resume_callbacks()
-            yield
-        except Stopped:
-            pass
+            with lead(parameters=True):
+                for callback in callbacks:
+                    begun.append(callback)
+                    callback.on_fit_begin(self)
+                self._resume_callbacks()
+            with suppress(Stopped):
+                yield
+            with lead(parameters=True):
+                ended, begun = begun, []
+                for callback in ended:
+                    callback.on_fit_end(self)
         finally:
             try:
-                for callback in begun:
+                for callback in begun:      # something was raised
                     callback.on_fit_end(self)
             finally:
                 self._fitting, self.callbacks = False, ()
@@ -286,8 +347,8 @@ class Trainer:
         return evaluate(self.net, self.net._data(X, y, self.loss, sample_weight), self.metrics, size)
 
     def __getstate__(self) -> dict[str, Any]:
-        # a copy made by a callback is in no fit
-        return {**self.__dict__, "_fitting": False, "callbacks": ()}
+        # a copy made by a callback is in no fit, and no rank
+        return {**self.__dict__, "_fitting": False, "callbacks": (), "_ranks": None, "_weights": RowWeights()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -298,15 +359,18 @@ class Trainer:
 
         That is the network, the optimizer with its state and schedule, the loss, the history, and what the callbacks of
         the running fit remember; :meth:`resume` goes on with it, :func:`fastbp.load` gives the network alone. Within an
-        epoch, the epoch counts as not begun. Errors as in :meth:`fastbp.Network.save`.
+        epoch, the epoch counts as not begun. Of several ranks, rank 0 writes it. Errors as in
+        :meth:`fastbp.Network.save`.
         """
         from fastbp.training.checkpoint import save  # it needs what importing fastbp should not wait for
-        save(self._state(), path)
+        if self._leads:
+            save(self._state(), path)
 
     @classmethod
     def resume(cls, path: str | PathLike[str], *, loss: Any = None, optimizer: Optimizer | None = None,
                metrics: Metric | Sequence[Metric] | Mapping[str, Metric] | None = None,
-               backend: BackendName = "native", layers: Sequence[type[Any]] = ()) -> Trainer:
+               backend: BackendName = "native", layers: Sequence[type[Any]] = (), comm: Any = None,
+               sync_batch_norm: bool = True) -> Trainer:
         """Return the trainer whose checkpoint a file has.
 
         With the same data and arguments of :meth:`fit`, and with the same callbacks, training goes on to the same bits
@@ -322,6 +386,8 @@ class Trainer:
             As in :class:`Trainer`: functions are not in the file.
         backend, layers
             As in :func:`fastbp.load`.
+        comm, sync_batch_norm
+            As in :class:`Trainer`; there may be more ranks than before, or fewer.
 
         Raises
         ------
@@ -345,7 +411,8 @@ class Trainer:
         from fastbp.training.checkpoint import load
         state = load(path, loss, optimizer, backend, layers)
         trainer = cls(state.net, state.loss, state.optimizer, metrics=metrics, clip_norm=state.clip_norm,
-                      clip_value=state.clip_value, parameters=state.parameters)
+                      clip_value=state.clip_value, parameters=state.parameters, comm=comm,
+                      sync_batch_norm=sync_batch_norm)
         trainer._restore(state)
         return trainer
 
@@ -392,12 +459,36 @@ class Trainer:
         quick = self.net._quick_step(x, y, self.loss, self._update, lr) if sample_weight is None else None
         return self._checked_step(x, y, sample_weight, lr) if quick is None else quick, lr
 
+    def _shared_step(self, x: Any, y: Any, sample_weight: Any) -> tuple[float, float]:
+        """Train on a mini-batch of which this rank has some rows: return the loss of all and the learning rate."""
+        lr = self._next_rate()
+        return self._step_in_ranks(x, y, sample_weight, lr), lr
+
+    def _step_in_ranks(self, x: Any, y: Any, sample_weight: Any, lr: float) -> float:
+        """Train on a mini-batch of which this rank has some rows, and others have the rest."""
+        assert self._ranks is not None
+        with self._failing_together():
+            with self._ranks.together():
+                data, losses = self.net._data(x, y, self.loss, sample_weight), np.empty(1)
+                totals = RowWeights().totals(data)
+            share = share_of_batch(self._ranks, data, totals, self._apart)
+            try:
+                self.net._train(data, self._update, None, data.rows, np.array([lr], np.float64), losses, None, share)
+            except NonFiniteError as error:
+                self._ranks.settle(error)
+                raise
+            finally:
+                self.net._release()
+        return float(losses[0])
+
     def _train(self, data: Data, order: Array | None, batch_size: int, rates: Array, losses: Array,
                on_progress: Progress | None) -> None:
         """Train on mini-batches of checked data."""
         update = self._update
         update.clip_norm, update.clip_value = self.clip_norm, self.clip_value
-        self.net._train(data, update, order, batch_size, rates, losses, on_progress)
+        share = None if self._ranks is None else share_of_arrays(
+            self._ranks, data, self._weights.of(data), order, batch_size, len(rates), self._apart)
+        self.net._train(data, update, order, batch_size, rates, losses, on_progress, share)
 
     def _diverged(self, error: NonFiniteError, epoch: int, batch: int) -> DivergenceError:
         return divergence(self.net, error, self.clip_norm is not None, epoch, batch, self._update.step)

@@ -120,9 +120,10 @@ static void KERNEL(dropout_backward)(T *dx /* (n,) */, const T *dy /* (n,) */, i
 static void FN(dropout_rows)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, T *to, const T *from)
 {
     const int64_t first = lo * node->dim[0], n = (hi - lo) * node->dim[0];
+    const int64_t number = (run->before + lo) * node->dim[0];   /* within the whole batch */
     const double rate = run->training ? node->attr[0] : 0;
     if (n == 0 || (rate == 0 && to == from)) return;
-    FN(dropout)(to + first, from + first, n, first, rate, run->seed, run->step, node->id);
+    FN(dropout)(to + first, from + first, n, number, rate, run->seed, run->step, node->id);
 }
 
 static void FN(dropout_forward_rows)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)

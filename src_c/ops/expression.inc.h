@@ -292,7 +292,7 @@ static void FN(expression_program)(const int64_t *program, const fbp_node *node,
         else if (r[0] == FBP_STRIP_CONSTANT) at[i] = (T *)constants + r[1];
         else at[i] = strips + r[3];
         if (r[0] == FBP_STRIP_SPLAT || r[0] == FBP_STRIP_ROWS)
-            for (int64_t k = 0; k < VL; k++) at[i][k] = r[0] == FBP_STRIP_SPLAT ? constants[r[1]] : (T)run->rows;
+            for (int64_t k = 0; k < VL; k++) at[i][k] = r[0] == FBP_STRIP_SPLAT ? constants[r[1]] : (T)fbp_whole_rows(run);
     }
     for (int64_t first = lo; first < hi; first += block) {
         const int64_t rows = FN(min)(block, hi - first);

@@ -314,11 +314,13 @@ static FBP_INLINE void FN(row_weights)(const fbp_node *node, const fbp_run *run,
     const int64_t G = node->dim[0], n = run->rows * G;
     T *w = node->loss.row_weight;
     if (!node->loss.weight && !(classes && node->constants)) {
-        for (int64_t r = 0; r < n; r++) w[r] = (T)(1.0 / (double)n);
+        const double count = node->loss.total ? *node->loss.total : (double)n;
+        for (int64_t r = 0; r < n; r++) w[r] = (T)(1.0 / count);
         return;
     }
     double sum = 0;
     for (int64_t r = 0; r < n; r++) sum += FN(weight_of_row)(node, r, classes);
+    if (node->loss.total) sum = *node->loss.total;
     for (int64_t r = 0; r < n; r++) w[r] = sum > 0 ? (T)(FN(weight_of_row)(node, r, classes) / sum) : 0;
 }
 
