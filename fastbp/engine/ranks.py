@@ -56,7 +56,8 @@ class Ranks:
     def sum(self, array: Array) -> Array:
         """Add up over all ranks, in place."""
         try:
-            self._add(array)
+            with np.errstate(all="ignore"):     # a gradient that is not finite is judged later
+                self._add(array)
         except BaseException:
             self._broken = True
             raise

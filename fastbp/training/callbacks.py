@@ -17,9 +17,10 @@ import numpy as np
 from fastbp.core.checks import count, file_to_write, number
 from fastbp.ops.base import Array
 from fastbp.optim.schedules import ConstantSchedule, Plateau, ReduceOnPlateau
+from fastbp.training.averaging import AverageParameters
 from fastbp.training.callback import HOOKS, Callback, Lambda, Logs, Training
 
-__all__ = ["HOOKS", "CSVLogger", "Callback", "EarlyStopping", "ExponentialMovingAverage", "Lambda",
+__all__ = ["HOOKS", "AverageParameters", "CSVLogger", "Callback", "EarlyStopping", "ExponentialMovingAverage", "Lambda",
            "LearningRateSchedule", "Logs", "ModelCheckpoint", "ReduceLROnPlateau", "StopOnTime", "TensorBoard",
            "Training"]
 

@@ -154,7 +154,6 @@ class EpochLoop:
             row |= {f"val_{name}": value for name, value in self._validate().items()}
         row["seconds"] = self._seconds = perf_counter() - start
         row["samples_per_second"] = self._source.rows() / max(trained, 1e-9)
-        row = self._lead.share(row)
         trainer.history.append(row)
         if not self._bar.disable:
             self._bar.set_postfix({k: f"{row[k]:.4g}" for k in ("loss", "val_loss", "val_accuracy") if k in row})
@@ -162,6 +161,7 @@ class EpochLoop:
         with self._lead(parameters=True):
             for callback in self._callbacks:
                 callback.on_epoch_end(trainer, int(row["epoch"]), row)
+        row.update(self._lead.share(row))
 
     def _note_all(self, epochs: list[dict[str, float]], first: int, seconds: float) -> None:
         """Write epochs that were run together to the history: their seconds are the time of all, shared out evenly."""
