@@ -17,7 +17,7 @@ from fastbp.graph.graph import Input
 from fastbp.graph.special import stop_gradient
 from fastbp.layers import *
 from fastbp.network import READERS as _READERS
-from fastbp.network import Network, Sequential, from_torch, load
+from fastbp.network import Ensemble, Network, Sequential, from_torch, load
 from fastbp.objectives import cross_entropy, losses
 from fastbp.objectives.cross_entropy import *
 from fastbp.objectives.custom import CustomLoss
@@ -32,10 +32,10 @@ from fastbp.training.trainer import Trainer
 from fastbp.views.gradcheck import GradcheckReport, gradcheck, numerical_gradient
 
 __all__ = [
-    "CpuInfo", "CustomLoss", "DivergenceError", "FormatError", "GradcheckReport", "History", "Input", "LBFGSResult",
-    "LoadReport", "Network", "NetworkClassifier", "NetworkRegressor", "NonFiniteError", "QuantileBins", "RankError",
-    "RobustSmoothScaler", "Sequential", "TabularClassifier", "TabularRegressor", "Trainer", "callbacks",
-    "cpu_info", "datasets", "fit_lbfgs", "from_torch", "get_num_threads", "grad", "gradcheck", "jvp",
+    "CpuInfo", "CustomLoss", "DivergenceError", "Ensemble", "FormatError", "GradcheckReport", "History", "Input",
+    "LBFGSResult", "LoadReport", "Network", "NetworkClassifier", "NetworkRegressor", "NonFiniteError", "QuantileBins",
+    "RankError", "RobustSmoothScaler", "Sequential", "TabularClassifier", "TabularRegressor", "Trainer", "callbacks",
+    "cpu_info", "datasets", "fit_lbfgs", "fit_many", "from_torch", "get_num_threads", "grad", "gradcheck", "jvp",
     "kernels", "load", "numerical_gradient", "plots", "random", "schedules", "set_num_threads", "special",
     "stop_gradient",
 ]
@@ -67,8 +67,8 @@ _LATE = {
     "TabularClassifier": "estimators", "TabularRegressor": "estimators",
     "NetworkClassifier": "estimators", "NetworkRegressor": "estimators",
     "QuantileBins": "estimators", "RobustSmoothScaler": "estimators",
-    "LoadReport": "files.states", "datasets": "datasets", "fit_lbfgs": "training.lbfgs", "kernels": "engine.kernels",
-    "plots": "views.plots",
+    "LoadReport": "files.states", "datasets": "datasets", "fit_lbfgs": "training.lbfgs", "fit_many": "training.many",
+    "kernels": "engine.kernels", "plots": "views.plots",
 }
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     from fastbp.files.states import LoadReport as LoadReport
     from fastbp.training.lbfgs import LBFGSResult as LBFGSResult
     from fastbp.training.lbfgs import fit_lbfgs as fit_lbfgs
+    from fastbp.training.many import fit_many as fit_many
     from fastbp.views import plots as plots
 
 

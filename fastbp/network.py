@@ -1,13 +1,16 @@
 """Networks as users hold them: what an executable network can be saved as, shown as, explained by and turned into.
 
-:class:`Network` takes any directed acyclic graph, :class:`Sequential` a chain of layers.
+:class:`Network` takes any directed acyclic graph, :class:`Sequential` a chain of layers, :class:`Ensemble` networks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, overload
+
+import numpy as np
 
 from fastbp.core.checks import file_to_write
 from fastbp.core.words import METHODS
@@ -363,7 +366,96 @@ class Sequential(Network):
         return net
 
 
-KINDS: dict[str, type[Network]] = {kind.file_type: kind for kind in (Network, Sequential)}
+class Ensemble(Network):
+    """Networks with the same inputs and outputs as one: its prediction is the mean of theirs, with their spread.
+
+    Parameters
+    ----------
+    members : sequence of Network
+        With one output each, of one shape; they are copied.
+    backend : {"native", "reference"}, optional
+        That of the first member when left out.
+
+    Attributes
+    ----------
+    size : int
+        Of how many members it is.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For members that do not fit each other.
+
+    Notes
+    -----
+    It is a network with an output for each member: saved as one file, which :func:`fastbp.load` reads, and exported as
+    any other. :func:`fastbp.fit_many` trains its members at once.
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> ensemble = fb.Ensemble([fb.Sequential(fb.Linear(2, 1), seed=i) for i in range(5)])
+    >>> mean, std = ensemble.predict([[1.0, 2.0]] * 3, return_std=True)
+    >>> mean.shape, std.shape, ensemble.size
+    ((3, 1), (3, 1), 5)
+    """
+
+    file_type = "Ensemble"
+
+    def __init__(self, members: Sequence[Network], *, backend: BackendName | None = None) -> None:
+        copies = [deepcopy(member) for member in _members(members)]     # each with symbols of its own
+        inputs = [Input(*t.shape, dtype=None if t.dtype == "real" else "int64") for t in copies[0].graph.inputs]
+        x: Any = inputs[0] if copies[0]._single_input else tuple(inputs)
+        super().__init__(x, [member(x) for member in copies], dtype=copies[0].dtype, seed=copies[0].seed,
+                         backend=backend or copies[0].backend)
+
+    @property
+    def size(self) -> int:
+        """Of how many members it is."""
+        return len(self.graph.outputs)
+
+    def predict_members(self, x: Any, batch_size: int | None = None) -> Array:
+        """Return what each member predicts, (members, N, *output shape); parameters as in :meth:`predict`."""
+        return np.stack(super().predict(x, batch_size))
+
+    def predict(self, x: Any, batch_size: int | None = None, *, return_std: bool = False) -> Any:
+        """Return the mean of what the members predict and, if asked for, their standard deviation.
+
+        Parameters
+        ----------
+        x : array of shape (N, *input shape), or a tuple of them
+        batch_size : int, optional
+            Rows run together; about a thousand by default. The result does not depend on it.
+        return_std : bool, default False
+
+        Returns
+        -------
+        array of shape (N, *output shape), or two of them
+        """
+        made = self.predict_members(x, batch_size)
+        mean = made.mean(axis=0)
+        return (mean, made.std(axis=0)) if return_std else mean
+
+
+def _members(members: Any) -> list[Network]:
+    """Check the members of an ensemble."""
+    found = list(members)
+    if not found or not all(isinstance(member, Network) for member in found):
+        raise TypeError(f"Ensemble: members is {members!r}; expected a sequence of networks")
+    first = found[0]
+    for i, member in enumerate(found):
+        if not member._single_output:
+            raise ValueError(f"Ensemble: member {i} has {len(member.graph.outputs)} outputs; expected one")
+        for name in ("inputs", "outputs"):
+            own, wanted = ([(t.shape, t.dtype) for t in getattr(m.graph, name)] for m in (member, first))
+            if own != wanted:
+                raise ValueError(f"Ensemble: member {i} has the {name} {own}; expected {wanted}, as member 0 has")
+        if (member.dtype, member._single_input) != (first.dtype, first._single_input):
+            raise ValueError(f"Ensemble: member {i} is {member!r}; expected dtype and inputs of member 0, {first!r}")
+    return found
+
+
+KINDS: dict[str, type[Network]] = {kind.file_type: kind for kind in (Network, Sequential, Ensemble)}
 """What a file may hold."""
 READERS: dict[str, Callable[[Any], Any]] = {}
 """What makes something else of a file's contents, by a key of its description: what stands above hands it in."""

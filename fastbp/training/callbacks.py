@@ -19,10 +19,11 @@ from fastbp.ops.base import Array
 from fastbp.optim.schedules import ConstantSchedule, Plateau, ReduceOnPlateau
 from fastbp.training.averaging import AverageParameters
 from fastbp.training.callback import HOOKS, Callback, Lambda, Logs, Training
+from fastbp.training.pruning import OptunaPruning
 
 __all__ = ["HOOKS", "AverageParameters", "CSVLogger", "Callback", "EarlyStopping", "ExponentialMovingAverage", "Lambda",
-           "LearningRateSchedule", "Logs", "ModelCheckpoint", "ReduceLROnPlateau", "StopOnTime", "TensorBoard",
-           "Training"]
+           "LearningRateSchedule", "Logs", "ModelCheckpoint", "OptunaPruning", "ReduceLROnPlateau", "StopOnTime",
+           "TensorBoard", "Training"]
 
 
 class _Monitor:
