@@ -5,19 +5,21 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 from collections import Counter
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fastbp.commands.arguments import not_an_input
-from fastbp.commands.output import write_rows
+from fastbp.commands.output import rows_in_pieces, write_rows
 from fastbp.commands.table_report import Judged, counted, figures
 from fastbp.core.checks import file_to_write
 from fastbp.estimators.tabular.columns import Column
 from fastbp.estimators.tabular.model_loading import load_estimator
 from fastbp.estimators.tabular.schema import CategoryPlan
-from fastbp.estimators.tabular.table_files import SUFFIXES, Table, parquet_library, read_table
+from fastbp.estimators.tabular.table_files import SUFFIXES, Table, parquet_library, read_pieces
 from fastbp.estimators.tabular.tabular_classifier import TabularClassifier
 from fastbp.ops.base import Array
 
@@ -40,25 +42,63 @@ def run(args: Namespace) -> None:
     name, classes = model.target_name_, isinstance(model, TabularClassifier)
     if args.proba and not classes:
         raise ValueError(f"--proba is given, but the model predicts a number, {name!r}")
-    table = read_table(args.table)
-    columns = _columns(model, table)
-    unused = {n for fold in model.committee_.folds for n in fold.schema.unused}
-    unknown = [n for n in table.names if n not in columns and n not in unused and n != name]
-    if unknown:
-        print(f"left out, as training did not know them: columns {', '.join(map(repr, unknown))}", file=sys.stderr)
-    for note in _notes(model, columns):
-        print(note, file=sys.stderr)
-    said = model.predict_proba(columns) if classes else model.predict(columns)
-    header, made = [name], [[str(model.classes_[i]) for i in said.argmax(axis=1)] if classes else said.tolist()]
-    if args.proba:
-        header += [f"probability of {c}" for c in model.classes_]
-        made += [[float(f"{p:.6g}") for p in column] for column in said.T.tolist()]
-    write_rows(args.output, header, made)
+    pieces = read_pieces(args.table)
+    first = next(pieces)
+    second = next(pieces, None)
+    _tell_unknown(model, first)
+    header = [name, *(f"probability of {c}" for c in model.classes_)] if args.proba else [name]
+    if second is None:
+        columns = _columns(model, first)
+        for note in _notes(model, columns):
+            print(note, file=sys.stderr)
+        said = _said(model, columns)
+        write_rows(args.output, header, _shown(model, said, args.proba))
+        rows, actual = first.rows, _actual(first, name, classes)
+    else:
+        rows, actual = _predict_pieces(model, args, header, chain([first, second], pieces)), None
     if args.output is not None:
-        print(f"{counted(table.rows, 'prediction')} written to {args.output}", file=sys.stderr)
-    actual = _actual(table, name, classes)
+        print(f"{counted(rows, 'prediction')} written to {args.output}", file=sys.stderr)
     if actual is not None:
         print(figures(Judged(actual, said, model.classes_.tolist() if classes else None), "row"), file=sys.stderr)
+
+
+def _predict_pieces(model: Any, args: Namespace, header: list[str], pieces: Iterable[Table]) -> int:
+    """Predict piece by piece, in memory that does not grow with the table; return the rows."""
+    rows = 0
+    told: set[str] = set()
+    with rows_in_pieces(args.output, header) as write:
+        for table in pieces:
+            columns = _columns(model, table)
+            for note in _notes(model, columns):
+                column = note.partition(":")[0]
+                if column not in told:
+                    print(f"{note} (rows {rows + 1} to {rows + table.rows}; the first of this column)", file=sys.stderr)
+                told.add(column)
+            write(_shown(model, _said(model, columns), args.proba))
+            rows += table.rows
+    return rows
+
+
+def _tell_unknown(model: Any, table: Table) -> None:
+    """Say which columns are left out."""
+    known = {n for fold in model.committee_.folds for n in (*fold.schema.names, *fold.schema.unused)}
+    unknown = [n for n in table.names if n not in known and n not in model.column_kinds_ and n != model.target_name_]
+    if unknown:
+        print(f"left out, as training did not know them: columns {', '.join(map(repr, unknown))}", file=sys.stderr)
+
+
+def _said(model: Any, columns: dict[str, Column]) -> Array:
+    """Return the prediction of each row: probabilities of the classes, or numbers."""
+    said: Array = model.predict_proba(columns) if isinstance(model, TabularClassifier) else model.predict(columns)
+    return said
+
+
+def _shown(model: Any, said: Array, proba: bool) -> list[list[Any]]:
+    """Return the columns to write."""
+    if not isinstance(model, TabularClassifier):
+        return [said.tolist()]
+    labels = [str(model.classes_[i]) for i in said.argmax(axis=1)]
+    return [labels, *([float(f"{p:.6g}") for p in column] for column in said.T.tolist())] if proba else [labels]
 
 
 def _columns(model: Any, table: Table) -> dict[str, Column]:

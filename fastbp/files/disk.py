@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from fastbp.core.errors import FormatError
 from fastbp.core.machine import memory_limit
@@ -60,11 +61,18 @@ def replace(path: Path, data: bytes | bytearray) -> None:
         For a folder, a file or folder that may not be written, a device, FIFO or socket, and for whatever goes wrong
         while it is written, such as a full disk: what was there stays, and nothing is left beside it.
     """
+    with replacing(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Give a file to write to, piece by piece, which :func:`replace` puts in its place in the end."""
     target = Path(os.path.realpath(path))
     old = _replaceable(path)
     with _new_file(target, 0o666 if old is None else 0o600) as descriptor:
         with os.fdopen(descriptor, "wb", closefd=False) as file:
-            file.write(data)
+            yield file
         if old is not None:
             _make_like(descriptor, target, old)
         os.fsync(descriptor)

@@ -16,6 +16,7 @@ from conftest import backends
 import fastbp as fb
 from fastbp.__main__ import main
 from fastbp.commands.output import inert
+from fastbp.estimators.tabular import table_files
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 pytest.importorskip("safetensors", reason="safetensors is not installed")
@@ -147,6 +148,51 @@ def test_parquet_gives_what_csv_does(capsys, trained, tmp_path, library):
     assert printed(run(capsys, "predict", trained[1], path)[1]) == expected
     assert run(capsys, "predict", trained[1], path, "--output", output)[0] == 0
     assert [str(v) for v in frames.read_parquet(output)["price"]] == expected
+
+
+@pytest.mark.parametrize("target", ["price", "dear"])
+@pytest.mark.parametrize("output", ["p.parquet", "p.csv", None])
+def test_a_large_parquet_file_is_predicted_in_pieces(capsys, trained, tmp_path, monkeypatch, target, output):
+    """The same predictions, whatever the pieces; one has a column without any value."""
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    model, data = trained[1], {k: list(v) for k, v in homes().items()}
+    if target == "dear":
+        data["dear"] = ["yes" if p > 400 else "no" for p in data.pop("price")]
+        model = tmp_path / "m.safetensors"
+        run(capsys, "train", write(tmp_path / "t.csv", data), "--target", target, *FAST, "--output", model)
+    data |= {"empty": [None] * 300, "built": np.array(data["built"], "datetime64[us]")}
+    data["city"][64:128] = [None] * 64
+    pandas.DataFrame(data).to_parquet(tmp_path / "homes.parquet", row_group_size=100)
+    given = ["predict", model, tmp_path / "homes.parquet", *(["--proba"] if target == "dear" else [])]
+    made = []
+    for rows in (300, 64):
+        monkeypatch.setattr(table_files, "PIECE_ROWS", rows)
+        path = tmp_path / output if output else None
+        status, out, err = run(capsys, *given, *(["--output", path] if path else []))
+        assert status == 0, err
+        assert path is None or "300 predictions written" in err
+        made.append(pandas.read_parquet(path).to_csv() if output == "p.parquet" else path.read_text() if path else out)
+    whole, pieces = made
+    assert whole.splitlines()[0] == pieces.splitlines()[0]
+    for a, b in zip(csv.reader(whole.splitlines()[1:]), csv.reader(pieces.splitlines()[1:]), strict=True):
+        assert [v for v in a if v in ("yes", "no")] == [v for v in b if v in ("yes", "no")]
+        numbers = ([float(v) for v in row if v not in ("yes", "no")] for row in (a, b))
+        np.testing.assert_allclose(*numbers, rtol=1e-5)
+
+
+def test_a_piece_that_cannot_be_read_leaves_no_output(capsys, trained, tmp_path, monkeypatch):
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    data = {k: list(v) for k, v in homes().items()} | {"empty": [None] * 300}
+    data["size"][250] = float("inf")
+    pandas.DataFrame(data).to_parquet(tmp_path / "homes.parquet")
+    monkeypatch.setattr(table_files, "PIECE_ROWS", 100)
+    output = tmp_path / "p.parquet"
+    status, _, err = run(capsys, "predict", trained[1], tmp_path / "homes.parquet", "--output", output)
+    assert status == 1
+    assert "inf" in err
+    assert [p.name for p in tmp_path.iterdir()] == ["homes.parquet"]
 
 
 def test_a_leaderboard_and_a_page(capsys, tmp_path):

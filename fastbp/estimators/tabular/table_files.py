@@ -26,6 +26,7 @@ from fastbp.ops.base import Array
 SUFFIXES = (".csv", ".parquet")
 MISSING = frozenset({"", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "n/a", "<NA>", "NaT"})
 MOST_FIELD = 2**24
+PIECE_ROWS = 65_536
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 # digits that stand for something, as in a postal code, or more of them than float64 tells apart
 _CODE = re.compile(r"[+-]?(0\d+|\d{16,})", re.ASCII)
@@ -115,6 +116,25 @@ def read_table(path: Path) -> Table:
     if not table.rows:
         raise ValueError(f"{str(path)!r} has no rows")
     return table
+
+
+def read_pieces(path: Path) -> Iterator[Table]:
+    """Read a file in pieces of PIECE_ROWS, where it is a Parquet file of more rows and pyarrow is installed.
+
+    Errors as in :func:`read_table`.
+    """
+    check_table(path)
+    if path.suffix.lower() == ".parquet" and parquet_library() == "pandas" and find_spec("pyarrow"):
+        from pyarrow import ArrowException, parquet
+        try:
+            with parquet.ParquetFile(path, buffer_size=1 << 16, pre_buffer=False) as file:
+                if file.metadata.num_rows > PIECE_ROWS:
+                    for batch in file.iter_batches(PIECE_ROWS, use_threads=False):
+                        yield Table(path, batch.num_rows, {}, {c.name: c for c in columns_of(batch.to_pandas())})
+                    return
+        except ArrowException as error:
+            raise ValueError(f"{str(path)!r} cannot be read: {str(error).strip().splitlines()[0]}") from error
+    yield read_table(path)
 
 
 def check_table(path: Path) -> None:
