@@ -16,7 +16,6 @@ from fastbp.engine.program import function_of
 from fastbp.engine.python_nodes import PythonLoss, PythonNode
 from fastbp.graph.graph import Graph, Node, Parameter, Tensor
 from fastbp.ops.base import Among, Native, Work
-from fastbp.ops.batch_norm import BatchNormOp
 
 # A multiply-add of operands rounded to bfloat16, beside a whole one.
 _BF16_COST = 7 / 12
@@ -160,7 +159,7 @@ class Lowering:
     def _calls_back(self, node: Node) -> bool:
         """Whether a node is done in NumPy: one that mixes rows is, where ranks share them."""
         mixes = self.purpose.shared and node.op.mixes_rows
-        return node.op.calls_back or (mixes and not (self.purpose.apart and isinstance(node.op, BatchNormOp)))
+        return node.op.calls_back or (mixes and not (self.purpose.apart and node.op.works_apart))
 
     def _feed(self, to: Buffer, among: Among | None = None) -> PlanStep:
         """Return a step that copies rows from outside to a buffer; integers have to be in a range, if there is one."""

@@ -171,6 +171,8 @@ class Op(ABC):
     """Whether it works on whole arrays, their batch axis among the others (:mod:`fastbp.ops.expression`)."""
     mixes_rows: ClassVar[bool] = False
     """Whether a row of the output depends, in training, on other rows of the batch."""
+    works_apart: ClassVar[bool] = False
+    """Whether, if it mixes rows, processes that share a batch may each do it on their own rows alone."""
     derivative_from: ClassVar[Literal["", "input", "output"]] = ""
     """Of an op that applies one function to every element: what the derivative is computed from. "" for any other."""
     takes_activation: ClassVar[bool] = False

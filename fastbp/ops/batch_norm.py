@@ -45,6 +45,7 @@ class BatchNormOp(Op):
     eps: float = 1e-5
     name: ClassVar[str] = "batch_norm"
     mixes_rows = True
+    works_apart = True
 
     def output_shape(self, *shapes: Shape) -> Shape:
         (shape,) = shapes
