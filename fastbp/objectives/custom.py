@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastbp.core.checks import finite, real
+from fastbp.objectives.derived import value_and_gradient
 from fastbp.objectives.losses import Loss
 from fastbp.ops.base import Array, Shape
 
@@ -28,7 +29,7 @@ class CustomLoss(Loss):
         ``function(y_pred, y) -> (loss, gradient)`` or, to heed sample weights, ``function(y_pred, y, weights)``. y_pred
         is the network's output ``(B, *shape)``; y has B rows, whole numbers in int64 and others in the network's dtype;
         weights (B,) sum to 1. The loss is one number, a mean over the rows; the gradient, of y_pred's shape, is the
-        derivative of it by y_pred.
+        derivative of it by y_pred. Where it returns one number alone, it is derived by the chain rule.
 
     Raises
     ------
@@ -80,8 +81,13 @@ class CustomLoss(Loss):
         return sum(p.default is p.empty for p in positional) == 3
 
     def value_and_gradient(self, y_pred: Array, target: Array, row_weights: Array) -> tuple[float, Array]:
+        if self.__dict__.get("_derives"):
+            return value_and_gradient(self.function, self.label, y_pred, target)
         weights = (row_weights.astype(y_pred.dtype),) if self.takes_weights else ()
         given: Any = self.function(_read_only(y_pred), target, *weights)
+        if isinstance(given, float | np.floating) and not self.takes_weights:
+            self.__dict__["_derives"] = True    # from now on it is not called any more
+            return value_and_gradient(self.function, self.label, y_pred, target)
         if not isinstance(given, tuple | list) or len(given) != 2:
             mend = (": as a function of (y_pred, y, weights). One of several targets is given them as a tuple, y=(a, b)"
                     if self.takes_weights else "")

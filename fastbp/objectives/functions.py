@@ -16,11 +16,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastbp.core.checks import finite, numbered, real
-from fastbp.core.lines import line_of_function
-from fastbp.graph.grad import reaches, why_not
 from fastbp.graph.tensor import B, Symbol, Tensor
 from fastbp.graph.tracing import label_of, trace
 from fastbp.objectives.custom import CustomLoss
+from fastbp.objectives.derived import traced_loss
 from fastbp.objectives.losses import Loss
 from fastbp.ops.base import Array, Shape
 from fastbp.ops.expression import call
@@ -93,21 +92,7 @@ class FunctionLoss(Loss):
             Where the function cannot be traced, returns something else than one number, or is given sample weights that
             it cannot heed.
         """
-        given = trace(self.function, [*outputs, *targets], self.label)
-        label = f"{self.label}{line_of_function(self.function)}"
-        if not isinstance(given, Symbol | Tensor):
-            what = f"{given!r}" if isinstance(given, int | float | np.number) else type(given).__name__
-            raise ValueError(f"{label}: returned {what}, which does not depend on what it was given; expected one "
-                            "number made of the outputs, such as np.mean(np.square(y_pred - y))")
-        loss = given if isinstance(given, Tensor) else given.tensor
-        if loss.ndim or loss.dtype != "real":
-            shape = ", ".join(map(str, loss.whole_shape)) + "," * (loss.ndim == 1)
-            kind = "" if loss.dtype == "real" else f" of {loss.dtype}"
-            mend = ", such as its mean: np.mean(…)" if loss.ndim else " of real numbers"
-            raise ValueError(f"{label}: returned an array of shape ({shape}){kind}; expected one number{mend}")
-        why = "" if reaches(loss, outputs) else why_not(loss, outputs)
-        if why:
-            raise ValueError(f"{self.label}: does not depend on the network's outputs{why}")
+        loss = traced_loss(self.function, self.label, outputs, targets)
         return loss if weight is None else self._weighted(loss, weight)
 
     def _weighted(self, loss: Tensor, weight: Tensor) -> Tensor:

@@ -273,3 +273,21 @@ def test_each_set_of_shapes_is_traced_once() -> None:
     before = len(calls)
     trainer.fit(X, X[:, :3], epochs=3, batch_size=6, progress=False)
     assert len(calls) <= before + 1
+
+
+@each_backend
+def test_functions_as_the_losses_of_heads(backend: str) -> None:
+    """One of each output, beside losses that fastbp has."""
+    x = fb.Input(4)
+    two = fb.Network(x, (fb.Linear(4, 2)(x), fb.Linear(4, 3)(x)), seed=0, dtype="float64", backend=backend)
+    y = (X[:, :2], rng.integers(0, 3, len(X)))
+    known = two.loss_and_grad(X, y, (fb.MSE(), fb.CrossEntropy()))
+    gradient = two.grads.flat.copy()
+    for losses in ((mse, cross_entropy), (fb.MSE(), cross_entropy), (mse, fb.CrossEntropy()),
+                   (fb.CustomLoss(mse), fb.CrossEntropy())):
+        for _ in range(2):
+            assert two.loss_and_grad(X, y, losses) == pytest.approx(known, rel=1e-12)
+            np.testing.assert_allclose(two.grads.flat, gradient, rtol=1e-10, atol=1e-14)
+    fb.Trainer(two, (mse, cross_entropy), fb.Adam()).fit(X, y, epochs=2, batch_size=7, progress=False)
+    with pytest.raises(ValueError, match="sign, line .* has none"):
+        two.loss_and_grad(X, y, (lambda p, t: np.mean(np.sign(p)), fb.CrossEntropy()))
