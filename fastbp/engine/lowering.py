@@ -149,8 +149,9 @@ class Lowering:
             if out is not t:
                 self._apply_activation(node, t, out)
             if self._calls_back(t.node):
+                looks_around = function_of(t.node.op) is None and not t.node.op.adds_up
                 self._python[t] = PythonNode(t, node.id, node.x, self.values[t], self._names_of(t.node),
-                                             self._compute_dtype, function_of(t.node.op) is None)
+                                             self._compute_dtype, looks_around)
                 node.call = self._python[t].forward
                 self._unit_step(self.forward, node, "call")
             self._unit_step(self.forward, node, "forward_reduce")
@@ -159,7 +160,7 @@ class Lowering:
     def _calls_back(self, node: Node) -> bool:
         """Whether a node is done in NumPy: one that mixes rows is, where ranks share them."""
         mixes = self.purpose.shared and node.op.mixes_rows
-        return node.op.calls_back or (mixes and not (self.purpose.apart and node.op.works_apart))
+        return node.op.calls_back or (mixes and not (self.purpose.apart and node.op.adds_up))
 
     def _feed(self, to: Buffer, among: Among | None = None) -> PlanStep:
         """Return a step that copies rows from outside to a buffer; integers have to be in a range, if there is one."""

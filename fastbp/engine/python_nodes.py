@@ -20,7 +20,8 @@ from fastbp.ops.base import Array, Context, Shape
 class PythonNode:
     """One use of an op that NumPy does: forward, then backward, on the same context.
 
-    One that looks around sees the whole batch also where ranks share it: each computes all rows, and takes its own.
+    One that looks around sees the whole batch also where ranks share it: each computes all rows, and takes its own. The
+    others look at a row at a time, or add up over all ranks by themselves.
     """
 
     def __init__(self, t: Tensor, number: int, x: Sequence[Place], y: Buffer, names: dict[str, dict[str, str]],
@@ -39,6 +40,7 @@ class PythonNode:
     def forward(self, plan: PlanMemory, rows: int, training: bool, seed: int, step: int, part: Part | None) -> None:
         """Fill y."""
         inputs = tuple(_whole(plan, b, t, rows) for b, t in zip(self._x, self._node.inputs, strict=True))
+        total = None if part is None else part.total
         y, own, part = _whole(plan, self._y, self._tensor, rows), rows, part if self._looks_around else None
         if part is not None:
             inputs = tuple(part.gather(x) if t.rows else x for x, t in zip(inputs, self._node.inputs, strict=True))
@@ -46,7 +48,7 @@ class PythonNode:
         params = {role: plan.memory.params[name] for role, name in self._names["params"].items()}
         buffers = {role: plan.memory.buffers[name] for role, name in self._names["buffers"].items()}
         ctx = Context(training, inputs, params=params, buffers=buffers, seed=seed, step=step, node=self._number,
-                      rows=rows, dtype=plan.memory.dtype, compute_dtype=self._compute_dtype)
+                      rows=rows, dtype=plan.memory.dtype, compute_dtype=self._compute_dtype, total=total)
         made = self._node.op.forward(ctx, *ctx.inputs, **ctx.params)
         y[...] = made if part is None or not self._tensor.rows else part.own(made, own)
         ctx.output = y if part is None else made

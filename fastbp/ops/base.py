@@ -8,7 +8,7 @@ keeps for backward come and go through a :class:`Context`. The C twin of ``fastb
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, ClassVar, Literal
@@ -48,6 +48,8 @@ class Context:
         B, for ops that make their output of no input.
     dtype : str
         What real numbers are, likewise; "" for whatever NumPy makes of the inputs.
+    total : callable, or None
+        Where ranks share the batch: returns the sum of an array over all of them.
     """
 
     training: bool = False
@@ -62,6 +64,12 @@ class Context:
     compute_dtype: str = ""
     rows: int = 0
     dtype: str = ""
+    total: Callable[[Array], Array] | None = None
+
+    def over_all_rows(self, rows: Array) -> Array:
+        """Return the sum over the rows of the batch, axis 0, those of other ranks too."""
+        own: Array = rows.sum(axis=0)
+        return own if self.total is None else self.total(own)
 
 
 @dataclass(frozen=True)
@@ -171,8 +179,8 @@ class Op(ABC):
     """Whether it works on whole arrays, their batch axis among the others (:mod:`fastbp.ops.expression`)."""
     mixes_rows: ClassVar[bool] = False
     """Whether a row of the output depends, in training, on other rows of the batch."""
-    works_apart: ClassVar[bool] = False
-    """Whether, if it mixes rows, processes that share a batch may each do it on their own rows alone."""
+    adds_up: ClassVar[bool] = False
+    """Whether it does so by sums over all rows alone, which its NumPy text makes by ``ctx.over_all_rows``."""
     derivative_from: ClassVar[Literal["", "input", "output"]] = ""
     """Of an op that applies one function to every element: what the derivative is computed from. "" for any other."""
     takes_activation: ClassVar[bool] = False

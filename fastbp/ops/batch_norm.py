@@ -44,8 +44,7 @@ class BatchNormOp(Op):
     momentum: float = 0.1
     eps: float = 1e-5
     name: ClassVar[str] = "batch_norm"
-    mixes_rows = True
-    works_apart = True
+    mixes_rows = adds_up = True
 
     def output_shape(self, *shapes: Shape) -> Shape:
         (shape,) = shapes
@@ -67,8 +66,11 @@ class BatchNormOp(Op):
         (x,) = xs
         rows = x.reshape(-1, self.features)
         if ctx.training:
-            mean, var = rows.mean(axis=0), rows.var(axis=0)
-            unbiased = var * (len(rows) / (len(rows) - 1))
+            count = float(ctx.over_all_rows(np.ones(len(rows))))
+            mean = ctx.over_all_rows(rows) / count
+            var = ctx.over_all_rows(np.square(rows - mean)) / count
+            ctx.saved["count"] = count
+            unbiased = var * (count / (count - 1))
             finite = np.isfinite(mean) & np.isfinite(unbiased)
             for name, batch in (("running_mean", mean), ("running_var", unbiased)):
                 running = ctx.buffers[name]
@@ -83,14 +85,13 @@ class BatchNormOp(Op):
 
     def backward(self, ctx: Context, dy: Array) -> tuple[tuple[Array, ...], dict[str, Array]]:
         x_hat, rstd, weight = ctx.saved["x_hat"], ctx.saved["rstd"], ctx.params["weight"]
-        batch_axes = tuple(range(dy.ndim - 1))
-        dweight, dbias = (dy * x_hat).sum(axis=batch_axes), dy.sum(axis=batch_axes)
+        by_weight, by_bias = (values.reshape(-1, self.features) for values in (dy * x_hat, dy))
         if ctx.training:
-            R = dy.size // self.features
+            R, dweight, dbias = ctx.saved["count"], ctx.over_all_rows(by_weight), ctx.over_all_rows(by_bias)
             dx = weight * rstd * (dy - dbias / R - x_hat * (dweight / R))
         else:
             dx = weight * rstd * dy
-        return (dx,), {"weight": dweight, "bias": dbias}
+        return (dx,), {"weight": by_weight.sum(axis=0), "bias": by_bias.sum(axis=0)}
 
     def gradient(self, which: int, dy: Array, y: Array, *xs: Array, **params: Array) -> Array:
         (x,) = xs
