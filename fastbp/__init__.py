@@ -28,6 +28,7 @@ from fastbp.optim.optimizers import *
 from fastbp.optim.schedules import *
 from fastbp.training import callbacks
 from fastbp.training.history import History
+from fastbp.training.initialise import init_by_data
 from fastbp.training.trainer import Trainer
 from fastbp.views.gradcheck import GradcheckReport, gradcheck, numerical_gradient
 
@@ -35,9 +36,9 @@ __all__ = [
     "CpuInfo", "CustomLoss", "DivergenceError", "Ensemble", "FormatError", "GradcheckReport", "History", "Input",
     "LBFGSResult", "LoadReport", "Network", "NetworkClassifier", "NetworkRegressor", "NonFiniteError", "QuantileBins",
     "RankError", "RobustSmoothScaler", "Sequential", "TabularClassifier", "TabularRegressor", "Trainer", "callbacks",
-    "cpu_info", "datasets", "fit_lbfgs", "fit_many", "from_torch", "get_num_threads", "grad", "gradcheck", "jvp",
-    "kernels", "load", "numerical_gradient", "plots", "random", "schedules", "set_num_threads", "special",
-    "stop_gradient",
+    "cpu_info", "datasets", "fit_lbfgs", "fit_many", "from_torch", "get_num_threads", "grad", "gradcheck",
+    "init_by_data", "jvp", "kernels", "load", "numerical_gradient", "plots", "random", "schedules", "set_num_threads",
+    "special", "stop_gradient",
 ]
 __all__ += layers.__all__
 __all__ += cross_entropy.__all__

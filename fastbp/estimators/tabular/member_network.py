@@ -26,6 +26,7 @@ from fastbp.layers.structure import Concat, Dropout, Reshape
 from fastbp.layers.tables import GroupedLinear, Periodic, PiecewiseLinear, Scale
 from fastbp.network import Network
 from fastbp.ops.base import Array, Context
+from fastbp.optim.data_driven import data_driven
 from fastbp.optim.initializers import Zeros
 
 MONOTONE = ("relu", "selu")
@@ -184,8 +185,7 @@ class Architecture:
 def initialise(net: Network, architecture: Architecture, rows: Encoded, rng: np.random.Generator) -> None:
     """Set the first parameters of a network for training by what some rows look like on their way.
 
-    Weights are drawn so that each neuron has variance 1 over the rows, biases so that its zero lies among them: minus a
-    random convex combination of the values of five rows. Holzmüller et al. (2024), https://arxiv.org/abs/2407.04491.
+    Each neuron has variance 1 over the rows, and its zero lies among them: :mod:`fastbp.optim.data_driven`.
     """
     rows = rows.take(rng.permutation(len(rows))[:SAMPLE_ROWS])
     params, ends = net.params, architecture.bounds(net)
@@ -201,14 +201,8 @@ def initialise(net: Network, architecture: Architecture, rows: Encoded, rng: np.
     h = x[:, None] * adapter
     for i in range(len(architecture.hidden)):
         weight, bias = params[f"hidden{i}.weight"], params[f"hidden{i}.bias"]
-        drawn = draw(f"hidden{i}.weight")
-        z = h.reshape(-1, weight.shape[0]) @ drawn
-        spread = _spread(z)
-        z /= spread
-        weight[...] = drawn / spread
-        share = rng.exponential(size=(5, z.shape[1]))
-        picked = z[rng.integers(0, len(z), (5, z.shape[1])), np.arange(z.shape[1])]
-        bias[...] = -(picked * share).sum(axis=0) / share.sum(axis=0)
+        h = h.reshape(-1, weight.shape[0])
+        weight[...], bias[...], z = data_driven(h, draw(f"hidden{i}.weight"), rng)
         op = next(node.op for node in net.graph.nodes if node.op.derivative_from)
         h = architecture.activate(lambda given, f=op: f.forward(Context(), given), z + bias)
 
@@ -218,13 +212,6 @@ def _inside(drawn: Array, ends: tuple[Array, Array], net: Network, name: str) ->
     first = net.params.offsets[name]
     low, high = (end[first:first + drawn.size].reshape(drawn.shape) for end in ends)
     return np.where((drawn < low) | (drawn > high), -drawn, drawn)
-
-
-def _spread(z: Array) -> Array:
-    """Return the standard deviation of each column, or its size where it hardly varies."""
-    spread, size = z.std(axis=0), np.sqrt(np.mean(z**2, axis=0))
-    found = np.where(spread > 1e-3 * size, spread, size)
-    return np.asarray(np.where(found > 0, found, 1.0))
 
 
 def _features(net: Network, architecture: Architecture, rows: Encoded) -> Array:
