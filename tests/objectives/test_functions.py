@@ -289,5 +289,5 @@ def test_functions_as_the_losses_of_heads(backend: str) -> None:
             assert two.loss_and_grad(X, y, losses) == pytest.approx(known, rel=1e-12)
             np.testing.assert_allclose(two.grads.flat, gradient, rtol=1e-10, atol=1e-14)
     fb.Trainer(two, (mse, cross_entropy), fb.Adam()).fit(X, y, epochs=2, batch_size=7, progress=False)
-    with pytest.raises(ValueError, match="sign, line .* has none"):
+    with pytest.raises(ValueError, match=r"sign, line .* has none"):
         two.loss_and_grad(X, y, (lambda p, t: np.mean(np.sign(p)), fb.CrossEntropy()))
