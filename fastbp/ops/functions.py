@@ -344,6 +344,10 @@ def concatenate(arrays: Any, /, axis: Any = 0, out: None = None) -> Any:
     parts = list(arrays)
     if axis is None:
         parts, axis = [ravel(p) for p in parts], 0
+    if len(parts) > 1 and one_axis("concatenate", parts[0], axis) == 0 and any(
+            np.ndim(p) and integer(p.shape[0]) is None for p in parts):
+        raise ValueError("np.concatenate: along axis 0 are the rows, whose number is that of the batch; join another "
+                         "axis, or put tensors side by side with np.stack(…, axis=1)")
     return call(JoinOp(one_axis("concatenate", parts[0], axis)), *parts) if len(parts) > 1 else parts[0]
 
 
@@ -444,6 +448,8 @@ def index(x: Any, key: Any) -> Any:
         at = next(i for i, e in enumerate(entries) if e is Ellipsis)
         entries[at:at + 1] = [slice(None)] * (x.ndim - used)
     entries += [slice(None)] * (x.ndim - sum(e is not None for e in entries))
+    if entries and isinstance(entries[0], slice) and x.ndim and integer(x.shape[0]) is None:
+        _check_rows(entries[0])
     basic: list[Any] = []
     places: list[tuple[int, Any]] = []
     for e in entries:
@@ -464,6 +470,18 @@ def index(x: Any, key: Any) -> Any:
     for axis, indices in places:
         y = take(y, indices, axis)
     return y
+
+
+def _check_rows(rows: slice) -> None:
+    step = 1 if rows.step is None else integer(rows.step)
+    if integer(rows.start or 0) != 0 or rows.stop is not None or step not in (1, -1):
+        raise IndexError(f"the rows of the batch are cut, [{_written(rows)}]; expected all of them, as their number is "
+                         "that of the batch: weigh rows with np.where, or give what is left out as a target")
+
+
+def _written(rows: slice) -> str:
+    ends = ("" if end is None else str(end) for end in (rows.start, rows.stop))
+    return ":".join(ends) + ("" if rows.step is None else f":{rows.step}")
 
 
 def _bound(value: Any) -> int | None:
