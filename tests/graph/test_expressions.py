@@ -386,3 +386,9 @@ def test_integers_that_are_known_to_be_there_are_read_at_in_c(function: Callable
     from fastbp.engine.native import find_instruction
     net = fb.Network(x := fb.Input(3), fb.Lambda(function)(np.tanh(x) * 2.0), dtype="float64", backend="reference")
     assert not any(node.op.calls_back for node in fused(net.graph, find_instruction).nodes if node.op.name != "argmax")
+
+
+@pytest.mark.parametrize("init", [1.0, np.ones(3), "ones"])
+def test_a_parameter_wants_an_initializer(init: Any) -> None:
+    with pytest.raises(TypeError, match=r"Parameter: init is .*expected an initializer such as fb\.Normal"):
+        fb.Parameter((3,), init)
