@@ -15,13 +15,13 @@ from fastbp.chainrule import Explanation, compare, load, page, worked_example
 from fastbp.chainrule.example import Example
 from fastbp.commands.arguments import not_an_input, positive_int
 from fastbp.core.checks import file_to_write
-from fastbp.objectives import losses
+from fastbp.objectives import cross_entropy, losses
 from fastbp.ops.base import Array
 from fastbp.views.explanations.names import Names
 
 # A page for every weight of a network is meant for small ones.
 _MOST_WEIGHTS = 200
-_LOSSES = {name: kind for name, kind in vars(losses).items()
+_LOSSES = {name: kind for name, kind in {**vars(losses), **vars(cross_entropy)}.items()
            if isinstance(kind, type) and issubclass(kind, losses.Loss) and not isabstract(kind)}
 
 
