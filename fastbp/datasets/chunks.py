@@ -57,7 +57,8 @@ class ChunkBatches(ABC):
         self.shuffle = _shuffle(owner, shuffle)
         self.seed = count(owner, "seed", seed, at_least=0)
         self.drop_last = flag(owner, "drop_last", drop_last)
-        self.rank, self.size = (0, 1) if comm is None else (int(comm.rank), int(comm.size))
+        self.rank, self.size = (0, 1) if comm is None else (
+            int(value() if callable(value) else value) for value in (comm.rank, comm.size))
         self.epoch = 0
         self._chunks = self._all_chunks()
         self.rows = sum(chunk.rows for chunk in self._chunks)

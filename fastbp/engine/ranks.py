@@ -24,7 +24,7 @@ Sum = Callable[[Array], Any]
 """Adds up an array over all ranks, in place."""
 
 # What the sum is called, by whoever connects the ranks.
-_SUMS = ("sum", "all_reduce", "allreduce", "allreduce_sum", "sum_in_place")
+_SUMS = ("sum", "sum_", "sum_in_place", "all_reduce", "allreduce", "allreduce_sum")
 # Of an error, this many bytes are told to the others.
 _MESSAGE = 2000
 # As FBP_SUM_FAILED and FBP_SUMS: what ranks add up before they go on.
@@ -218,7 +218,8 @@ def as_ranks(owner: str, comm: Any) -> Ranks | None:
     """
     if comm is None or isinstance(comm, Ranks):
         return comm
-    rank, size = integer(getattr(comm, "rank", None)), integer(getattr(comm, "size", None))
+    rank, size = (integer(value() if callable(value) else value)
+                  for value in (getattr(comm, name, None) for name in ("rank", "size")))
     add = _sum_of(comm)
     if rank is None or size is None or add is None:
         raise TypeError(f"{owner}: comm is {comm!r}; expected a communicator such as mpi4py's MPI.COMM_WORLD, or an "
@@ -240,5 +241,4 @@ def _sum_of(comm: Any) -> Sum | None:
     if type(comm).__module__.partition(".")[0] == "mpi4py":
         from mpi4py import MPI
         return lambda array: comm.Allreduce(MPI.IN_PLACE, array)
-    found = next((getattr(comm, name) for name in _SUMS if callable(getattr(comm, name, None))), None)
-    return found if found is None or callable(found) else None
+    return next((getattr(comm, name) for name in _SUMS if callable(getattr(comm, name, None))), None)

@@ -307,6 +307,15 @@ def test_a_sum_that_is_not_in_place_is_refused() -> None:
         fb.Trainer(network(None), fb.CrossEntropy(), fb.SGD(0.1), comm=comm)
 
 
+@pytest.mark.parametrize("name", ["sum_in_place", "all_reduce", "allreduce"])
+def test_the_sum_may_have_other_names_and_rank_and_size_may_be_methods(name: str) -> None:
+    def script(comm: ThreadComm) -> Made:
+        other = type("C", (), {"rank": lambda self: comm.rank, "size": lambda self: comm.size,
+                               name: lambda self, array: comm.sum(array)})()
+        return fitted(fb.Trainer(network(comm), fb.CrossEntropy(), fb.SGD(0.1), comm=other))
+    assert_same(fitted(fb.Trainer(network(None), fb.CrossEntropy(), fb.SGD(0.1))), run(2, script))
+
+
 def test_one_rank_takes_the_way_of_none() -> None:
     comm = type("C", (), {"rank": 0, "size": 1, "sum": lambda self, array: array})()
     alone = fitted(fb.Trainer(network(None), fb.CrossEntropy(), fb.SGD(0.1)))
