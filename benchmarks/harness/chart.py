@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from harness.function_rows import ROWS
+from harness.layer_rows import ROWS
 from harness.peers import PEERS
 from harness.report import short
 from harness.runner import Result

@@ -1,4 +1,4 @@
-"""``python -m fastbp bench``: time a training step of six networks against the other libraries that are installed."""
+"""``python -m fastbp bench``: time a training step of some networks against other libraries."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from fastbp.commands.arguments import positive_float, positive_int
 from fastbp.core.checks import file_to_write
 from harness import machine, report, runner
-from harness.function_rows import ROWS
+from harness.layer_rows import ROWS
 from harness.peers import PEERS
 
 

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fastbp as fb
-from harness import functions_fastbp
+from harness import functions_fastbp, layers_fastbp
 from harness.function_rows import FunctionProblem, FunctionRow
+from harness.layer_rows import LayerRow
 from harness.rows import BETA1, BETA2, EPSILON, LEARNING_RATE, MINI_BATCHES, Problem, Row
 
 if TYPE_CHECKING:
@@ -35,16 +36,22 @@ class Fit:
     _net: fb.Network
     _loss: Any
     _clip_norm: float | None
+    _x: Any
+    _y: Any
 
     def __init__(self, problem: Problem, threads: int) -> None:
         if self.backend == "native":
             fb.set_num_threads(threads)
         self._problem, self._clip_norm = problem, None
-        if isinstance(problem, FunctionProblem):
+        if isinstance(problem, FunctionProblem) and isinstance(problem.row, LayerRow):
+            name = problem.row.name
+            self._net, self._loss = layers_fastbp.network(name, self.backend, self.dtype), layers_fastbp.loss(name)
+            (self._x,), (self._y,) = problem.inputs, problem.targets
+        elif isinstance(problem, FunctionProblem):
             row = cast("FunctionRow", problem.row)
             self._net, self._loss = functions_fastbp.network(row, self.backend, self.dtype)
             self._x = problem.inputs if len(problem.inputs) > 1 else problem.inputs[0]
-            self._y: Any = problem.targets
+            self._y = problem.targets
             self._clip_norm = row.clip_norm
         else:
             self._net = network(problem.row, self.backend, self.dtype)
@@ -88,6 +95,8 @@ class Step(Fit):
         if not isinstance(self._problem, FunctionProblem):
             return list(zip(*self._problem.batches, strict=True))
         arrays, n = self._problem.mini_batches, len(self._problem.inputs)
+        if isinstance(self._problem.row, LayerRow):
+            return list(zip(*arrays, strict=True))
         return [(tuple(a[i] for a in arrays[:n]) if n > 1 else arrays[0][i], tuple(a[i] for a in arrays[n:]))
                 for i in range(MINI_BATCHES)]
 

@@ -11,8 +11,9 @@ import numpy as np
 from jax import lax
 from numpy.typing import NDArray
 
-from harness import functions_jax
+from harness import functions_jax, layers_jax
 from harness.function_rows import FunctionProblem, FunctionRow
+from harness.layer_rows import LayerRow
 from harness.rows import BETA1, BETA2, EPSILON, LEARNING_RATE, MINI_BATCHES, Problem, Row
 
 _wait: Any = jax.block_until_ready
@@ -75,6 +76,8 @@ class Epoch:
         if not isinstance(row, FunctionRow):
             activation = {"relu": jax.nn.relu, "tanh": jnp.tanh}[row.activation]
             return partial(_objective, activation=activation, classes=row.loss != "mse")
+        if isinstance(row, LayerRow):
+            return layers_jax.objective(row)
         whole, trained = functions_jax.objective(row), len(self._problem.parameters) - row.fixed
         fixed = [tuple(jnp.array(array) for array in pair) for pair in self._problem.parameters[trained:]]
         return lambda parameters, *batch: whole([*parameters, *fixed], *batch)

@@ -10,9 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from harness import functions_torch
+from harness import functions_torch, layers_torch
 from harness.function_rows import FunctionProblem, FunctionRow
+from harness.layer_rows import LayerRow
 from harness.rows import BETA1, BETA2, EPSILON, LEARNING_RATE, Problem, Row
+
+# Models that return their loss, and know how their parameters are laid out.
+_OWN_LOSS = (functions_torch.Model, layers_torch.Model)
 
 
 def _model(row: Row) -> nn.Sequential:
@@ -38,8 +42,10 @@ class _Session:
         arrays: Any = problem.mini_batches if isinstance(problem, FunctionProblem) else problem.batches
         self._problem = problem
         self._batches = list(zip(*(torch.from_numpy(array).unbind() for array in arrays), strict=True))
-        if isinstance(problem.row, FunctionRow):
-            self._model: nn.Module = functions_torch.Model(problem.row, problem.parameters)
+        if isinstance(problem.row, LayerRow):
+            self._model: nn.Module = layers_torch.Model(problem.row, problem.parameters)
+        elif isinstance(problem.row, FunctionRow):
+            self._model = functions_torch.Model(problem.row, problem.parameters)
         else:
             self._model, self._loss = _model(problem.row), _loss(problem.row)
         self._prepare()
@@ -53,13 +59,13 @@ class _Session:
 
     def _value(self, *batch: Any) -> Any:
         """Return the loss of a mini-batch."""
-        if isinstance(self._model, functions_torch.Model):
+        if isinstance(self._model, _OWN_LOSS):
             return self._model(*batch)
         x, y = batch
         return self._loss(self._model(x), y)
 
     def reset(self) -> None:
-        if isinstance(self._model, functions_torch.Model):
+        if isinstance(self._model, _OWN_LOSS):
             self._model.reset(self._problem.parameters)
             return
         with torch.no_grad():

@@ -43,12 +43,15 @@ class Peer:
         ``module:Class`` of each form, by what is special about it.
     slack : float
         How many times a row's tolerance its losses may be off.
+    dense_alone : bool
+        Whether it can train fully connected networks only, with a loss that has a name.
     """
 
     label: str
     library: str
     forms: Mapping[str, str]
     slack: float = 1
+    dense_alone: bool = False
 
     def session(self, form: str, problem: Problem, threads: int) -> Session:
         """Set up a session. The library is imported here, and only here."""
@@ -74,7 +77,8 @@ PEERS = {
         "fused Adam": "peer_torch:Fused",
         "foreach Adam": "peer_torch:Foreach",
     }),
-    "sklearn": Peer("scikit-learn", "scikit-learn", {"warm-started fit": "peer_sklearn:Fit"}, slack=20),
+    "sklearn": Peer("scikit-learn", "scikit-learn", {"warm-started fit": "peer_sklearn:Fit"}, slack=20,
+                    dense_alone=True),
     "reference": Peer("NumPy reference", "numpy", {"Trainer.fit": "peer_fastbp:Reference"}),
 }
 """By name, in the order of tables and charts."""

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from harness.function_rows import ROWS
+from harness.layer_rows import ROWS
 from harness.peers import PEERS
 from harness.runner import Result, Timing
 

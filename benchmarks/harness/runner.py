@@ -10,7 +10,7 @@ from statistics import median, quantiles
 import numpy as np
 
 from fastbp.engine import native
-from harness.function_rows import ROWS
+from harness.layer_rows import ROWS
 from harness.machine import version_of
 from harness.peer_fastbp import Exact
 from harness.peers import PEERS
@@ -147,6 +147,7 @@ def _row(row: Row, workers: dict[str, Worker], result: Result, rounds: int, cloc
          say: Say) -> dict[str, Timing]:
     exact = Exact(row.problem(), 1).losses()
     timings, epochs = {}, {}
+    workers = {peer: worker for peer, worker in workers.items() if not PEERS[peer].dense_alone or type(row) is Row}
     for peer, worker in workers.items():
         say(f"{row.name}: checking {PEERS[peer].label}")
         timings[peer], epochs[peer] = _prepare(row, peer, worker, exact, clock)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from harness import report, runner
+from harness.layer_rows import LAYER_ROWS
 from harness.peer_fastbp import Exact, Fit, Step
 from harness.peers import PEERS
 from harness.rows import MINI_BATCHES, ROWS, Row
@@ -70,6 +71,24 @@ def test_other_libraries_do_the_same_work(module, row, subnormal_numbers_afterwa
                 session.run(1)
                 session.reset()
             np.testing.assert_allclose(theirs.losses(), exact.losses(), rtol=row.tolerance * PEERS[peer].slack)
+
+
+@pytest.mark.parametrize("session", [Fit, Step])
+@pytest.mark.parametrize("row", [r for r in LAYER_ROWS.values() if r.name != "vgg"], ids=lambda r: r.name)
+def test_our_sessions_of_layers_do_the_work_of_the_reference(row, session):
+    mine, exact = session(row.problem(), 1).losses(), Exact(row.problem(), 1).losses()
+    assert exact.shape == (MINI_BATCHES,)
+    np.testing.assert_allclose(mine, exact, rtol=row.tolerance)
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("row", [r for r in LAYER_ROWS.values() if r.name != "vgg"], ids=lambda r: r.name)
+@pytest.mark.parametrize("module", ["torch", "jax"])
+def test_layers_of_other_libraries_do_the_same_work(module, row, subnormal_numbers_afterwards):
+    pytest.importorskip(module, reason=f"{module} is not installed")
+    peer = PEERS[LIBRARIES[module][0]]
+    theirs = peer.session(next(iter(peer.forms)), row.problem(), 1).losses()
+    np.testing.assert_allclose(theirs, Exact(row.problem(), 1).losses(), rtol=row.tolerance)
 
 
 class FaultyWorker:
