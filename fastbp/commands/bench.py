@@ -1,4 +1,4 @@
-"""``python -m fastbp bench``: time a training step of six networks against the other libraries that are installed.
+"""``python -m fastbp bench``: time a training step of some networks against other libraries.
 
 The benchmark itself is in ``benchmarks/harness`` of the source tree; the wheel leaves it out.
 """

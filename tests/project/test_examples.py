@@ -57,6 +57,13 @@ def test_online_learning():
     assert accuracies[9] > 85, "and learnt"
 
 
+def test_recommender():
+    text = run("recommender.py", "--epochs", "12")
+    ((error, baseline),) = re.findall(r"each rating: ([\d.]+), .* for all: ([\d.]+)", text)
+    assert float(error) < 0.25 < float(baseline)
+    assert len(re.findall(r"items ([\d, ]+)", text)[0].split(",")) == 5
+
+
 def test_cart_pole():
     text = run("cart_pole.py", "--episodes", "240")
     moves = [float(m) for m in re.findall(r"stands for +([\d.]+) of 200", text)]
