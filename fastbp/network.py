@@ -524,10 +524,12 @@ def from_torch(module: Any, *, input_shape: Sequence[int] | None = None,
     module : torch.nn.Sequential
         Of ``Linear``, the activations that fastbp has, ``Softmax`` over the last axis, ``Dropout``, ``BatchNorm1d`` on
         (B, C), ``LayerNorm`` over the last axis, ``Embedding``, ``Flatten``, ``Identity``, convolutions and pooling of
-        one or two axes, ``BatchNorm2d``, ``AdaptiveAvgPool2d(1)``, ``PReLU``, and ``Sequential`` of these.
+        one or two axes, ``BatchNorm2d``, ``AdaptiveAvgPool2d(1)``, ``PReLU``, ``EmbeddingBag``,
+        ``TransformerEncoderLayer``, and ``Sequential`` of these; or one ``RNN``, ``GRU``, ``LSTM`` (its first output),
+        or ``MultiheadAttention`` (of one tensor to itself). With ``batch_first=True``.
     input_shape : sequence of int, optional
         Of one sample, as PyTorch has it: (C, H, W) of an image. Needed where the first layer does not tell, as
-        ``Flatten``, ``Embedding`` and convolutions do not. The network takes (B, H, W, C).
+        ``Flatten``, ``Embedding`` and convolutions do not; (T, C) of sequences. The network takes (B, H, W, C).
     backend : {"native", "reference"}
 
     Returns

@@ -17,6 +17,7 @@ import numpy as np
 
 from fastbp import layers
 from fastbp.engine.executable import BackendName, Executable
+from fastbp.files import torch_modules
 from fastbp.files.rows import Nothing, row_of
 from fastbp.graph.graph import Graph, Input, Node, Tensor
 from fastbp.layers.base import Layer
@@ -188,6 +189,8 @@ def convert(module: Any, sequential: Callable[..., Net], input_shape: Sequence[i
             backend: BackendName) -> Net:
     """Return the network that a module of PyTorch is; :func:`fastbp.from_torch`."""
     torch = _torch()
+    if type(module).__name__ in torch_modules.MODULES:
+        module = torch.nn.Sequential(module)
     if not isinstance(module, torch.nn.Sequential):
         raise TypeError(f"from_torch: module is {type(module).__name__}; expected torch.nn.Sequential. Wrap a single "
                         "layer: torch.nn.Sequential(layer)")
@@ -200,12 +203,19 @@ def convert(module: Any, sequential: Callable[..., Net], input_shape: Sequence[i
         raise ValueError(f"from_torch: input_shape is {input_shape!r}; expected {axes + 1} sizes, channels first, for "
                          "convolution and pooling")
     shape = (*shape[1:], shape[0]) if axes else shape
+    if len(shape) == 1 and parts and _takes_sequences(parts[0][1]):
+        raise ValueError(f"from_torch: input_shape is {input_shape!r}; expected (T, {shape[0]}), as "
+                         f"{type(parts[0][1]).__name__} takes sequences. T may be any: the network takes other lengths")
     dtype = "int64" if made and isinstance(made[0], layers.Embedding) else None
     given = [Input(shape, dtype=dtype)] if shape else []
     net = sequential(*given, *_in_order(made, axes), dtype=_dtype(torch, module), seed=0, backend=backend)
     _check_axes(net, {name for name, part in parts if type(part).__name__ == "BatchNorm2d"})
-    state = from_state({f"{name}.{role}": values for name, part in parts
+    plain = [(name, part) for name, part in parts if type(part).__name__ not in torch_modules.MODULES]
+    state = from_state({f"{name}.{role}": values for name, part in plain
                         for role, values in [*part.named_parameters(), *part.named_buffers()]}, net.graph)
+    for name, part in parts:
+        if (name, part) not in plain:
+            state.update(torch_modules.state_of(name, part))
     for name, values in state.items():
         (net.params if name in net.params else net.buffers)[name][...] = values
     return net
@@ -213,7 +223,17 @@ def convert(module: Any, sequential: Callable[..., Net], input_shape: Sequence[i
 
 def _axes(parts: list[tuple[str, Any]]) -> int:
     """Return over how many axes the first convolution or pooling goes, 0 if there is none."""
-    return next((axes for _, part in parts if (axes := _MODULES[type(part).__name__].axes)), 0)
+    return next((axes for _, part in parts if (axes := _axes_of(part))), 0)
+
+
+def _axes_of(part: Any) -> int:
+    row = _MODULES.get(type(part).__name__)
+    return 0 if row is None else row.axes
+
+
+def _takes_sequences(part: Any) -> bool:
+    row = torch_modules.MODULES.get(type(part).__name__)
+    return row is not None and row.features is not None
 
 
 def _in_order(made: list[Layer], axes: int) -> list[Layer]:
@@ -241,8 +261,11 @@ def _features(parts: list[tuple[str, Any]]) -> int | None:
     """Return the features that the first layer which knows them takes, layers before it leaving the shape alone."""
     for _, part in parts:
         kind = type(part).__name__
-        if kind in ("Flatten", "Embedding") or _MODULES[kind].axes:
+        if kind in ("Flatten", "Embedding", "EmbeddingBag") or _axes_of(part):
             return None
+        if kind in torch_modules.MODULES:
+            features = torch_modules.MODULES[kind].features
+            return None if features is None else features(part)
         for attribute in ("in_features", "num_features"):
             if hasattr(part, attribute):
                 return int(getattr(part, attribute))
@@ -253,9 +276,10 @@ def _features(parts: list[tuple[str, Any]]) -> int | None:
 
 def _layer(torch: Any, name: str, part: Any) -> Layer:
     kind = type(part).__name__
-    if kind not in _MODULES or type(part) is not getattr(torch.nn, kind, None):
-        raise ValueError(f"from_torch: {name!r} is {part}, which fastbp has nothing for; it has {', '.join(_MODULES)}")
-    row = _MODULES[kind]
+    known: dict[str, Any] = {**_MODULES, **torch_modules.MODULES}
+    if kind not in known or type(part) is not getattr(torch.nn, kind, None):
+        raise ValueError(f"from_torch: {name!r} is {part}, which fastbp has nothing for; it has {', '.join(known)}")
+    row = known[kind]
     for fits, what in row.must:
         if not fits(part):
             raise ValueError(f"from_torch: {name!r} is {part} with {what}, which fastbp has nothing for")
@@ -264,9 +288,11 @@ def _layer(torch: Any, name: str, part: Any) -> Layer:
     if len(trained) > 1:
         raise ValueError(f"from_torch: {name!r} is {part}, of which some parameters are frozen and some are not; "
                          "expected all or none")
-    if row.trains and trained != {True}:  # without parameters of its own (affine=False) it is frozen at 1 and 0
+    # without parameters of its own (affine=False) it is frozen at 1 and 0
+    if getattr(row, "trains", True) and trained != {True}:
         options["trainable"] = False
-    return row.layer(part, options)
+    layer: Layer = row.layer(part, options)
+    return layer
 
 
 def _check_axes(net: Executable, images: set[str]) -> None:

@@ -1,0 +1,69 @@
+"""Recurrent and attention modules of PyTorch become layers that compute the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastbp as fb
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
+nn = torch.nn
+T, C = 7, 6
+
+
+def recurrent(kind: Any, **options: Any) -> Any:
+    return kind(C, 4, batch_first=True, **options)
+
+
+MODULES: dict[str, Any] = {
+    "rnn": lambda: recurrent(nn.RNN, nonlinearity="relu"),
+    "gru": lambda: recurrent(nn.GRU, num_layers=2, bidirectional=True),
+    "gru without bias": lambda: recurrent(nn.GRU, bias=False),
+    "lstm": lambda: recurrent(nn.LSTM, num_layers=2),
+    "lstm both ways": lambda: recurrent(nn.LSTM, bidirectional=True, bias=False),
+    "attention": lambda: nn.MultiheadAttention(C, 2, batch_first=True),
+    "attention without bias": lambda: nn.MultiheadAttention(C, 3, bias=False, batch_first=True),
+    "block": lambda: nn.Sequential(nn.TransformerEncoderLayer(C, 2, 10, 0.0, batch_first=True), nn.Flatten(),
+                                   nn.Linear(T * C, 3)),
+    "blocks": lambda: nn.Sequential(
+        nn.Linear(C, 8), nn.TransformerEncoderLayer(8, 4, 10, 0.0, "gelu", batch_first=True, norm_first=True),
+        nn.TransformerEncoderLayer(8, 2, 12, 0.0, batch_first=True), nn.Linear(8, 2)),
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_it_computes_the_same(name: str) -> None:
+    torch.manual_seed(0)
+    module = MODULES[name]().double()
+    with torch.no_grad():
+        for p in module.parameters():
+            p.uniform_(-0.7, 0.7)
+    net = fb.from_torch(module, input_shape=(T, C))
+    x = np.random.default_rng(0).standard_normal((3, T, C))
+    given = torch.from_numpy(x)
+    theirs = module(given, given, given) if isinstance(module, nn.MultiheadAttention) else module(given)
+    theirs = theirs[0] if isinstance(theirs, tuple) else theirs
+    np.testing.assert_allclose(net.predict(x), theirs.detach().numpy(), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(("mode", "padding"), [("sum", None), ("mean", None), ("mean", 2), ("sum", 0)])
+def test_bags(mode: str, padding: int | None) -> None:
+    module = nn.Sequential(nn.EmbeddingBag(9, 5, mode=mode, padding_idx=padding), nn.Linear(5, 2)).double()
+    net = fb.from_torch(module, input_shape=(4,))
+    ids = np.random.default_rng(0).integers(0, 9, (6, 4))
+    np.testing.assert_allclose(net.predict(ids), module(torch.from_numpy(ids)).detach().numpy(), rtol=1e-9)
+
+
+@pytest.mark.parametrize(("make", "shape", "message"), [
+    (lambda: nn.LSTM(C, 4), (T, C), "with batch_first=False"),
+    (lambda: nn.LSTM(C, 4, proj_size=2, batch_first=True), (T, C), "with a proj_size"),
+    (lambda: nn.GRU(C, 4, batch_first=True), None, r"input_shape is None; expected \(T, 6\)"),
+    (lambda: nn.Sequential(nn.TransformerEncoderLayer(C, 2, batch_first=True)), (T, C), "with dropout"),
+    (lambda: nn.MultiheadAttention(C, 2, kdim=3, batch_first=True), (T, C), "with a kdim"),
+])
+def test_what_there_is_nothing_for(make: Any, shape: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fb.from_torch(make(), input_shape=shape)
