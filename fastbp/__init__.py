@@ -14,7 +14,7 @@ from fastbp.engine.thread_limits import watch_threadpoolctl as _watch_threadpool
 from fastbp.graph import random, special
 from fastbp.graph.grad import grad, jvp
 from fastbp.graph.graph import Input
-from fastbp.graph.special import stop_gradient
+from fastbp.graph.special import sigmoid, softmax, stop_gradient
 from fastbp.layers import *
 from fastbp.network import READERS as _READERS
 from fastbp.network import Ensemble, Network, Sequential, from_torch, load
@@ -23,10 +23,11 @@ from fastbp.objectives.cross_entropy import *
 from fastbp.objectives.custom import CustomLoss
 from fastbp.objectives.losses import *
 from fastbp.optim import initializers, optimizers, schedules
+from fastbp.optim.averages import ParameterAverage
 from fastbp.optim.initializers import *
 from fastbp.optim.optimizers import *
 from fastbp.optim.schedules import *
-from fastbp.training import callbacks
+from fastbp.training import callbacks, metrics
 from fastbp.training.history import History
 from fastbp.training.initialise import init_by_data
 from fastbp.training.trainer import Trainer
@@ -34,11 +35,11 @@ from fastbp.views.gradcheck import GradcheckReport, gradcheck, numerical_gradien
 
 __all__ = [
     "CpuInfo", "CustomLoss", "DivergenceError", "Ensemble", "FormatError", "GradcheckReport", "History", "Input",
-    "LBFGSResult", "LoadReport", "Network", "NetworkClassifier", "NetworkRegressor", "NonFiniteError", "QuantileBins",
-    "RankError", "RobustSmoothScaler", "Sequential", "TabularClassifier", "TabularRegressor", "Trainer", "callbacks",
-    "cpu_info", "datasets", "fit_lbfgs", "fit_many", "from_torch", "get_num_threads", "grad", "gradcheck",
-    "init_by_data", "jvp", "kernels", "load", "numerical_gradient", "plots", "random", "schedules", "set_num_threads",
-    "special", "stop_gradient",
+    "LBFGSResult", "LoadReport", "Network", "NetworkClassifier", "NetworkRegressor", "NonFiniteError",
+    "ParameterAverage", "QuantileBins", "RankError", "RobustSmoothScaler", "Sequential", "TabularClassifier",
+    "TabularRegressor", "Trainer", "callbacks", "cpu_info", "datasets", "fit_lbfgs", "fit_many", "from_torch",
+    "get_num_threads", "grad", "gradcheck", "init_by_data", "jvp", "kernels", "load", "metrics", "numerical_gradient",
+    "plots", "random", "schedules", "set_num_threads", "sigmoid", "softmax", "special", "stop_gradient",
 ]
 __all__ += layers.__all__
 __all__ += cross_entropy.__all__
@@ -56,8 +57,13 @@ def _estimator_of(contents: Any) -> Any:
     return estimator_of(contents)
 
 
+def _mlp_of(contents: Any) -> Any:
+    from fastbp.estimators.mlp_file import estimator_of
+    return estimator_of(contents)
+
+
 # Networks stand below the estimators that are made of them.
-_READERS["tabular"] = _estimator_of
+_READERS["tabular"], _READERS["mlp"] = _estimator_of, _mlp_of
 
 _watch_threadpoolctl()
 

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, overload
 import numpy as np
 
 from fastbp.core.checks import file_to_write
-from fastbp.core.words import METHODS
+from fastbp.core.words import METHODS, by_name
 from fastbp.engine.executable import BackendName, Executable
+from fastbp.engine.sides import Form
 from fastbp.graph.graph import Graph, Input, Tensor
+from fastbp.graph.inline import with_layer
+from fastbp.layers.activations import ACTIVATIONS
 from fastbp.layers.base import Layer
 from fastbp.ops.base import Array
 
@@ -33,9 +36,9 @@ class Network(Executable):
 
     Parameters
     ----------
-    inputs, outputs : Tensor or sequence of Tensor
+    inputs, outputs : Tensor, sequence of Tensor, or dict of them
         As ``fb.Input(…)`` and layers called on tensors give them. Where a sequence is given, methods take and return
-        tuples of arrays in that order.
+        tuples of arrays in that order; where a dict is given, dicts of arrays with its names.
     dtype : {"float32", "float64"}
     seed : int, optional
         Decides the initial parameters and dropout; drawn at random when left out.
@@ -171,6 +174,57 @@ class Network(Executable):
         from fastbp.files.states import load_state
         return load_state(self, state, strict, layout)
 
+    def replace(self, name: str, layer: Layer) -> Self:
+        """Return a network with another layer in the place of one; all else is as it is here, parameters too.
+
+        For another head, for instance. What an optimizer remembers is taken over by ``optimizer.carry_over(net, new)``.
+
+        Parameters
+        ----------
+        name : str
+            Of a layer: its own name, or its number.
+        layer : Layer
+            Takes over the name where it has none.
+
+        Raises
+        ------
+        KeyError
+            For a name that there is not.
+        ValueError
+            For a layer that does not fit there.
+
+        Examples
+        --------
+        >>> import fastbp as fb
+        >>> net = fb.Sequential(fb.Linear(4, 8), fb.ReLU(), fb.Linear(8, 2, name="head"), seed=0)
+        >>> new = net.replace("head", fb.Linear(8, 5))
+        >>> new.params["head.weight"].shape, bool((new.params["0.weight"] == net.params["0.weight"]).all())
+        ((8, 5), True)
+        """
+        if name not in self.graph.layers:
+            raise KeyError(f"replace: there is no layer {name!r}; there are {', '.join(map(repr, self.graph.layers))}")
+        if not callable(getattr(layer, "lower", None)) or isinstance(layer, type):
+            raise TypeError(f"replace: layer is {layer!r}; expected a layer such as fb.Linear(8, 5)")
+        old = self.graph.layers[name]
+        graph = with_layer(self.graph, old, layer)
+        new = self.from_graph(graph, (self._ins.form, self._outs.form), dtype=self.dtype, seed=self.seed,
+                              backend=self.backend, compute_dtype=self.compute_dtype)
+        new._begin_like(self)
+        return new
+
+    def _begin_like(self, other: Network) -> None:
+        """Begin with another network's parameters and buffers where there are such, and with new ones elsewhere."""
+        rng = np.random.default_rng(self.seed)
+        for vector, theirs, symbols in ((self.params, other.params, self.graph.parameters),
+                                        (self.buffers, other.buffers, self.graph.buffers)):
+            for name, parameter in symbols.items():
+                known = theirs.get(name)
+                fits = known is not None and known.shape == parameter.shape and other.graph.has(parameter)
+                vector[name][...] = known if fits else self._initial(name, parameter, rng)
+        self.memory.freeze(name for name in other.memory.frozen if name in self.graph.parameters
+                           and other.graph.has(self.graph.parameters[name]))
+        self.memory.step, self.memory.draws = other.memory.step, other.memory.draws
+
     def summary(self) -> str:
         """Return a table of the graph: one line for each tensor, with its shape and parameters."""
         from fastbp.views.report import summary
@@ -303,8 +357,9 @@ class Sequential(Network):
 
     Parameters
     ----------
-    *layers : Layer
-        The first one must know its input size; or the first argument is a ``fb.Input(…)``.
+    *layers : Layer, or str
+        The first one must know its input size; or the first argument is a ``fb.Input(…)``. A name is an activation:
+        ``"relu"``.
     dtype, seed, backend, compute_dtype
         As in :class:`Network`.
 
@@ -323,14 +378,14 @@ class Sequential(Network):
         if len(layers) == 1 and isinstance(layers[0], list | tuple):
             layers = tuple(layers[0])
         start = layers[0] if layers and isinstance(layers[0], Tensor) else None
-        chain: tuple[Any, ...] = layers[start is not None:]
+        chain: tuple[Any, ...] = tuple(map(_named_layer, layers[start is not None:]))
         if not chain:
             raise ValueError("Sequential: no layers given; expected at least one, such as fb.Linear(4, 2)")
         for i, layer in enumerate(chain):
             if isinstance(layer, type):
                 raise TypeError(f"Sequential: layer {i} is the class {layer.__name__}; expected an instance: "
                                 f"{layer.__name__}(…)")
-            if isinstance(layer, str) or not callable(getattr(layer, "lower", None)):
+            if not callable(getattr(layer, "lower", None)):
                 raise TypeError(f"Sequential: layer {i} is {layer!r}; expected a layer such as fb.ReLU()")
         self.layers: tuple[Layer, ...] = chain
         first = Input(_known_features(self.layers[0])) if start is None else start
@@ -359,7 +414,7 @@ class Sequential(Network):
         return self.layers[index]
 
     @classmethod
-    def from_graph(cls, graph: Graph, single: tuple[bool, bool], *, dtype: str, seed: int,
+    def from_graph(cls, graph: Graph, single: tuple[Form, Form], *, dtype: str, seed: int,
                    backend: BackendName, compute_dtype: str | None = None) -> Self:
         net = super().from_graph(graph, single, dtype=dtype, seed=seed, backend=backend, compute_dtype=compute_dtype)
         net.layers = tuple(t.call.layer for t in graph.tensors if t.call is not None)
@@ -405,7 +460,7 @@ class Ensemble(Network):
     def __init__(self, members: Sequence[Network], *, backend: BackendName | None = None) -> None:
         copies = [deepcopy(member) for member in _members(members)]     # each with symbols of its own
         inputs = [Input(*t.shape, dtype=None if t.dtype == "real" else "int64") for t in copies[0].graph.inputs]
-        x: Any = inputs[0] if copies[0]._single_input else tuple(inputs)
+        x: Any = inputs[0] if copies[0]._ins.alone else tuple(inputs)
         super().__init__(x, [member(x) for member in copies], dtype=copies[0].dtype, seed=copies[0].seed,
                          backend=backend or copies[0].backend)
 
@@ -444,13 +499,13 @@ def _members(members: Any) -> list[Network]:
         raise TypeError(f"Ensemble: members is {members!r}; expected a sequence of networks")
     first = found[0]
     for i, member in enumerate(found):
-        if not member._single_output:
+        if not member._outs.alone:
             raise ValueError(f"Ensemble: member {i} has {len(member.graph.outputs)} outputs; expected one")
         for name in ("inputs", "outputs"):
             own, wanted = ([(t.shape, t.dtype) for t in getattr(m.graph, name)] for m in (member, first))
             if own != wanted:
                 raise ValueError(f"Ensemble: member {i} has the {name} {own}; expected {wanted}, as member 0 has")
-        if (member.dtype, member._single_input) != (first.dtype, first._single_input):
+        if (member.dtype, member._ins.alone) != (first.dtype, first._ins.alone):
             raise ValueError(f"Ensemble: member {i} is {member!r}; expected dtype and inputs of member 0, {first!r}")
     return found
 
@@ -555,6 +610,13 @@ def from_torch(module: Any, *, input_shape: Sequence[int] | None = None,
     """
     from fastbp.files.pytorch import convert
     return convert(module, Sequential, input_shape, backend)
+
+
+def _named_layer(layer: Any) -> Any:
+    """Return the activation of a name, and anything else as it comes."""
+    if not isinstance(layer, str):
+        return layer
+    return by_name("Sequential", "a layer", layer, ACTIVATIONS, "a layer such as fb.ReLU()")()
 
 
 def _known_features(layer: Any) -> int:

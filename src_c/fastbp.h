@@ -76,9 +76,11 @@ typedef struct fbp_fusion {
 typedef struct fbp_loss {
     const void *target;        /* (B, ...) of the dtype, or int64 labels (B,) */
     const void *weight;        /* sample weights (B,), or NULL */
-    void *row_weight;          /* (B,) the weight of each row, all of which sum to 1 */
+    double scale;              /* what this loss counts for beside others */
+    void *row_weight;          /* (B,) the weight of each row, all of which sum to scale */
     double *row_loss;          /* (B,) the weighted loss of each row */
     const double *total;       /* what the weights are divided by: the sum of those of the whole batch; NULL: of these */
+    double *row_right;         /* (B,) the share of right decisions in each row; NULL where nobody asks */
 } fbp_loss;
 
 /* What a node that is written in Python has instead of all else: the object to be called, and the plan it is called
@@ -329,6 +331,9 @@ typedef struct fbp_loop {
     int64_t n_rows, batch_size;      /* rows of an epoch; its last mini-batch may be smaller */
     const double *learning_rates;   /* one per mini-batch */
     double *losses;            /* one per mini-batch, out */
+    double *tally;             /* (mini-batches, n_losses, 2) each loss, and the right decisions of all rows, by sample
+                                  weight; or NULL */
+    const fbp_loss *const *loss_of; /* what each loss reads and writes */
     int64_t position;          /* mini-batches done so far: 0 at first */
     int64_t stop;              /* and how many to do */
     /* where ranks share each mini-batch (gradients are then looked at before any update): */

@@ -157,6 +157,33 @@ double fbp_total_loss(double *const *row_losses, const int64_t *loss_rows, int64
     return total;
 }
 
+/* The sum of weight * value, in four chains. */
+static double weighted_sum(const double *value, const void *weight, int32_t dtype, int64_t rows, int64_t per_row)
+{
+    double sum[4] = {0};
+    for (int64_t r = 0; r < rows * per_row; r++) {
+        const int64_t i = per_row == 1 ? r : r / per_row;
+        const double w = !weight ? 1 : dtype ? ((const double *)weight)[i] : (double)((const float *)weight)[i];
+        sum[r % 4] += w * value[r];
+    }
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
+/* Write what each loss is, and how many of its decisions are right, by sample weight. */
+static void write_tally(const fbp_loop *loop, double total)
+{
+    const int64_t n = loop->n_losses, rows = loop->run.rows;
+    for (int64_t i = 0; i < n; i++) {
+        double *part = loop->tally + (loop->position * n + i) * 2;
+        const fbp_loss *loss = loop->loss_of[i];
+        const int64_t per_row = loop->loss_rows[i];
+        part[0] = n == 1 ? total : fbp_total_loss(loop->row_losses + i, loop->loss_rows + i, 1, rows);
+        part[1] = (double)NAN;
+        if (loss->row_right)
+            part[1] = weighted_sum(loss->row_right, loss->weight, loop->dtype, rows, per_row) / (double)per_row;
+    }
+}
+
 static double sum_of_squares(const fbp_loop *loop)
 {
     const fbp_update_plan *u = loop->run.update;
@@ -249,6 +276,7 @@ static fbp_status run_mini_batch(fbp_loop *loop, int32_t *pauses)
     if (status != FBP_OK) return status;
     loop->losses[loop->position] = loss;
     if (!isfinite(loss)) return FBP_ERROR_LOSS;
+    if (loop->tally) write_tally(loop, loss);
     status = update_parameters(loop, loop->learning_rates[loop->position]);
     if (status != FBP_ERROR_GRADIENT) run->step += 1;
     return status;

@@ -367,6 +367,8 @@ OPTIMIZERS: dict[str, Callable[[], fb.Optimizer]] = {
 SCHEDULES: dict[str, Callable[[], fb.Schedule]] = {
     "ConstantSchedule": lambda: schedules.ConstantSchedule(0.1),
     "FunctionSchedule": lambda: schedules.FunctionSchedule(lambda step: 0.1 / (1 + step)),
+    "ScaledSchedule": lambda: schedules.ScaledSchedule(schedules.FunctionSchedule(lambda step: 0.1 / (1 + step)), 0.5),
+    "DelayedSchedule": lambda: schedules.DelayedSchedule(fb.CosineDecay(0.1, steps=20), 3),
     "StepDecay": lambda: fb.StepDecay(0.1, step_size=3),
     "MultiStepDecay": lambda: fb.MultiStepDecay(0.1, milestones=[2, 5]),
     "ExponentialDecay": lambda: fb.ExponentialDecay(0.1, factor=0.9),

@@ -29,7 +29,7 @@ def compare(net: fb.Network, peer: Callable[..., Any], inputs: Sequence[Array], 
     ps = {name: torch.tensor(np.array(v), requires_grad=True) for name, v in net.params.items()}
     theirs = peer(*xs, **{role: read(ps) for role, read in to_peer.items()})
     theirs = theirs if isinstance(theirs, tuple) else (theirs,)
-    ours = net.forward(inputs[0] if net._single_input else tuple(inputs), training=True)
+    ours = net.forward(inputs[0] if net._ins.alone else tuple(inputs), training=True)
     ours = ours if isinstance(ours, tuple) else (ours,)
     dys = [rng.standard_normal(y.shape) for y in ours]
     for y, t in zip(ours, theirs, strict=True):

@@ -37,7 +37,10 @@ def numbers(name: str, values: Any, dtype: Any) -> Array:
         return np.asarray(array, dtype=dtype, order="C")
 
 
-def real(name: str, values: Any, mend: str = "encode it as numbers") -> Array:
+_ENCODE = "encode it as numbers"
+
+
+def real(name: str, values: Any, mend: str = _ENCODE) -> Array:
     """Return real numbers as an array of whatever real dtype they have; errors as in :func:`numbers`."""
     try:
         array = np.asarray(values)
@@ -117,6 +120,8 @@ def _mend(array: Array, mend: str) -> str:
         return mend
     if any(isinstance(entry, list | tuple | np.ndarray) for entry in array.flat):
         return "its entries are sequences: np.stack makes one array of them"
+    if mend != _ENCODE and any(isinstance(entry, str) for entry in array.flat):
+        return mend
     try:
         array.astype(float)
     except (TypeError, ValueError):

@@ -27,8 +27,8 @@ class NonFiniteError(ArithmeticError):
         self.batch, self.tensor, self.data, self.lr, self.undone = batch, tensor, data, lr, undone
 
 
-class DivergenceError(ArithmeticError):
-    """Training stopped because the loss stopped being finite.
+class DivergenceError(ArithmeticError, ValueError):
+    """Training stopped because the loss stopped being finite: a ValueError as well, as scikit-learn has it.
 
     The network holds the parameters it had after the last good mini-batch, or those that the message names.
 

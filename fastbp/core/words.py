@@ -55,7 +55,7 @@ METHODS = {
     "named_parameters": "net.params.items()",
     "no_grad": "nothing to call: net.predict(x) computes no gradient",
     "parameters": "net.params, the parameters by name, and net.params.flat, all of them as one vector",
-    "requires_grad_": "trainable=False to the layers",
+    "requires_grad_": "net.freeze(\"encoder.*\") and net.unfreeze()",
     "save_weights": "net.save(path)",
     "set_weights": "net.load_state_dict(state)",
     "to": "net.copy(dtype=…)",
@@ -98,6 +98,29 @@ def unknown(module: str, name: str) -> str:
     """Return what to say of a name that a module does not have."""
     known = f"; fastbp has {PUBLIC[name]}" if name in PUBLIC else ""
     return f"module {module!r} has no attribute {name!r}{known}"
+
+
+def by_name(owner: str, argument: str, name: str, table: Mapping[str, Any], instead: str) -> Any:
+    """Return what a table has under a name; capitals, spaces, hyphens and underscores do not matter.
+
+    Raises
+    ------
+    ValueError
+        For a name that is not in the table, with those that are.
+
+    Examples
+    --------
+    >>> by_name("Trainer", "loss", "Cross-Entropy", {"cross_entropy": 1}, "a loss such as fb.MSE()")
+    1
+    """
+    def plain(text: str) -> str:
+        return "".join(c for c in text.lower() if c.isalnum())
+    known = {plain(key): value for key, value in table.items()}
+    if plain(name) not in known:
+        word = f" (fastbp has {PUBLIC[name]})" if name in PUBLIC else ""
+        raise ValueError(f"{owner}: {argument} is {name!r}{word}; expected {instead}, or one of "
+                         f"{', '.join(map(repr, table))}")
+    return known[plain(name)]
 
 
 class Worded:

@@ -38,12 +38,15 @@ class Data:
     targets : sequence of arrays
         One for each loss, as ``Loss.targets`` gives them; or all that the function takes.
     sample_weight : array (N,) or None
+    scales : tuple of float
+        What each loss counts for in their sum; empty where all count alike.
     """
 
     inputs: Sequence[Array]
     losses: Sequence[Loss] = ()
     targets: Sequence[Array] = ()
     sample_weight: Array | None = None
+    scales: tuple[float, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -53,7 +56,7 @@ class Data:
     def take(self, rows: Any) -> Data:
         """Return the given rows (a slice or an array of row numbers)."""
         weight = None if self.sample_weight is None else self.sample_weight[rows]
-        return Data([x[rows] for x in self.inputs], self.losses, [t[rows] for t in self.targets], weight)
+        return Data([x[rows] for x in self.inputs], self.losses, [t[rows] for t in self.targets], weight, self.scales)
 
     @property
     def weights(self) -> tuple[Array, ...]:
@@ -91,8 +94,12 @@ class Backend(Protocol):
         """Take one step from the gradients that are there. Raises NonFiniteError; nothing is changed then."""
 
     def train(self, data: Data, update: Update, order: Array | None, batch_size: int, learning_rates: Array,
-              losses: Array, on_progress: Progress | None = None, share: Share | None = None) -> None:
+              losses: Array, on_progress: Progress | None = None, share: Share | None = None,
+              tally: Array | None = None) -> None:
         """Take one step per learning rate, and write the loss of each mini-batch into `losses`.
+
+        And into `tally` (mini-batches, losses, 2), where it is given, each of the losses by itself, as it counts in
+        their sum, and the right decisions of all rows, each counted by its sample weight.
 
         `order` (epochs, rows) names the rows of each epoch, of which its last mini-batch has what is left; None goes
         through all rows as they stand, again and again. on_progress is called now and then, and at the end. Raises

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from fastbp.core.checks import integers, numbered, numbers
+from fastbp.core.checks import integers, numbers
 from fastbp.engine.sharing import Sharing
 from fastbp.graph.graph import Tensor, as_ranges
 from fastbp.graph.indices import check
@@ -40,8 +40,8 @@ class Border(Sharing):
         shapes = tuple(a.shape[1:] for a in inputs)
         if shapes == tuple(t.shape for t in self.graph.inputs):
             return self
-        net = self._resized.pop(shapes, None) or self._over(resized(self.graph, shapes), self._single_input,
-                                                            self._single_output)
+        net = self._resized.pop(shapes, None) or self._over(resized(self.graph, shapes), self._ins.form,
+                                                            self._outs.form)
         while len(self._resized) >= _MOST_SIZES:
             del self._resized[next(iter(self._resized))]
         self._resized[shapes] = net
@@ -60,8 +60,7 @@ class Border(Sharing):
     def _inputs(self, x: Any) -> list[Array]:
         """Check and convert inputs, which may be of another size than the graph's, or raise ValueError, TypeError."""
         inputs = self.graph.inputs
-        given = self._several("x", x, self._single_input, len(inputs))
-        names = numbered("x", len(given))
+        given, names = self._ins.several("x", x), self._ins.called("x")
         arrays = [self._converted(n, g, t) for n, g, t in zip(names, given, inputs, strict=True)]
         net = self
         odd = [i for i, (a, t) in enumerate(zip(arrays, inputs, strict=True)) if not a.ndim or a.shape[1:] != t.shape]
@@ -103,17 +102,6 @@ class Border(Sharing):
         if array.shape[1:] != shape or not array.ndim:
             raise _misfit(name, array, shape)
         return array
-
-    def _several(self, name: str, values: Any, single: bool, count: int) -> list[Any]:
-        if single:
-            return [values]
-        if not isinstance(values, list | tuple) or len(values) != count:
-            what = f"{len(values)} entries" if isinstance(values, list | tuple) else type(values).__name__
-            raise ValueError(f"{name} has {what}; expected a tuple of {count}, as the network has")
-        return list(values)
-
-    def _unpack(self, arrays: tuple[Array | None, ...], single: bool) -> Any:
-        return arrays[0] if single else arrays
 
 
 def _check_among(name: str, array: Array, among: Among) -> None:

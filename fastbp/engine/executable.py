@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from fastbp.core.checks import count, integer, numbered, numbers
+from fastbp.core.checks import count, integer, numbers
 from fastbp.core.vector import Vector
 from fastbp.engine.backend import Backend, Data, Progress, Update
 from fastbp.engine.border import Border
 from fastbp.engine.function_loss import Objective
 from fastbp.engine.ranks import Share
 from fastbp.engine.reference import ReferenceBackend
-from fastbp.engine.sharing import as_tuple, is_symbolic
-from fastbp.graph.graph import Graph, Parameter, Tensor
+from fastbp.engine.sharing import Tensors, as_tuple, is_symbolic
+from fastbp.engine.sides import Form, form_of
+from fastbp.graph.graph import Graph, Parameter
 from fastbp.graph.indices import index_limits
 from fastbp.graph.memory import Memory
 from fastbp.objectives.custom import as_loss
@@ -39,7 +40,7 @@ DTYPES = ("float32", "float64")
 _MOST_OBJECTIVES = 8
 # What a copy from a pickle makes for itself.
 _MADE_ANEW = ("_backend", "_index_limits", "_forward_rows", "_input_grads", "_pass", "_objectives", "_resized", "_ran",
-               "_pieces")
+               "_pieces", "_linked")
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,11 @@ class Executable(Border):
     file_type: ClassVar[str] = "Network"
     """What it is in a file."""
 
-    def __init__(self, inputs: Tensor | Sequence[Tensor], outputs: Tensor | Sequence[Tensor], *,
+    def __init__(self, inputs: Tensors, outputs: Tensors, *,
                  dtype: str = "float32", seed: int | None = None, backend: BackendName = "native",
                  compute_dtype: str | None = None, _layer_names: Sequence[tuple[Any, str]] = ()) -> None:
-        self._single_input, self._single_output = isinstance(inputs, Tensor), isinstance(outputs, Tensor)
         graph = Graph(as_tuple("inputs", inputs), as_tuple("outputs", outputs), _layer_names)
+        self._take_sides(graph, form_of("inputs", inputs), form_of("outputs", outputs))
         self._set_up(graph, _dtype_name(dtype), compute_dtype, _seed(seed), backend, inside=True)
         rng = np.random.default_rng(self.seed)
         for vector, symbols in ((self.params, graph.parameters), (self.buffers, graph.buffers)):
@@ -75,14 +76,15 @@ class Executable(Border):
                     vector[name][...] = self._initial(name, parameter, rng)
 
     @classmethod
-    def from_graph(cls, graph: Graph, single: tuple[bool, bool], *, dtype: str, seed: int,
+    def from_graph(cls, graph: Graph, single: tuple[Form, Form], *, dtype: str, seed: int,
                    backend: BackendName, compute_dtype: str | None = None) -> Self:
         """Return a network whose parameters are all zero, for whoever has values for them (:func:`fastbp.load`).
 
-        ``single`` tells whether methods take one input, and return one output, rather than tuples.
+        ``single`` tells whether methods take one input, and return one output, rather than tuples; or it has the names
+        of those that they take and return as dicts.
         """
         net = object.__new__(cls)
-        net._single_input, net._single_output = single
+        net._take_sides(graph, *single)
         net._set_up(graph, _dtype_name(dtype), compute_dtype, _seed(seed), backend)
         return net
 
@@ -102,6 +104,7 @@ class Executable(Border):
         self.memory.used_by(self)
         self._forget_sizes()
         self._objectives: dict[Any, Objective] = {}
+        self._linked: dict[str, Self] = {}
         self._forward_rows: int | None = None
         self._input_grads: tuple[Array | None, ...] = ()
         self._pass: _Pass | None = None
@@ -212,7 +215,7 @@ class Executable(Border):
             net._check_training(len(arrays[0]))
         outputs = net._backend.forward(arrays, training)
         net._forward_rows = len(arrays[0]) if training else None
-        return self._unpack(outputs, self._single_output)
+        return self._outs.handed(outputs)
 
     def __call__(self, x: Any, training: bool = False) -> Any:
         """Return the outputs for a batch, as :meth:`forward` does; for tensors the tensors that the network makes.
@@ -255,7 +258,7 @@ class Executable(Border):
             return self._ran.backward(dy, accumulate=accumulate)
         if self._forward_rows is None:
             raise RuntimeError("backward: no forward pass to go back through; call forward(x, training=True) first")
-        given = self._several("dy", dy, self._single_output, len(self.graph.outputs))
+        given = self._outs.several("dy", dy)
         dys = [self._array(f"dy[{i}]" if len(given) > 1 else "dy", g, t.shape)
                for i, (g, t) in enumerate(zip(given, self.graph.outputs, strict=True))]
         for d in dys:
@@ -266,7 +269,7 @@ class Executable(Border):
         self._pass = None
         if accumulate:
             self.grads.flat += before
-        return self._unpack(dxs, self._single_input)
+        return self._ins.handed(dxs)
 
     def predict(self, x: Any, batch_size: int | None = None) -> Any:
         """Return the outputs for any number of rows, a batch at a time.
@@ -276,15 +279,25 @@ class Executable(Border):
         x : array of shape (N, *input shape), or a tuple of them
         batch_size : int, optional
             Rows run together; about a thousand by default. The result does not depend on it.
+
+        Notes
+        -----
+        An iterator, such as a generator, is taken to give batches of x; the result has the rows of all of them.
         """
-        if batch_size is None and self._single_input and self._single_output and not self.graph.checked:
+        if batch_size is None and self._ins.alone and self._outs.alone and not self.graph.checked:
             y = self._backend.quick_forward(x)
             if y is not None:
                 self._ran, self._forward_rows = self, None
                 return y
+        if isinstance(x, Iterator):
+            return self._outs.handed([np.concatenate(parts) for parts in zip(*(
+                self._outs.several("y", self.predict(batch, batch_size)) for batch in x), strict=True)] or self._none())
         arrays = self._inputs(x)
         size = 1024 if batch_size is None else count("predict", "batch_size", batch_size)
-        return self._unpack(self._outputs(arrays, size), self._single_output)
+        return self._outs.handed(self._outputs(arrays, size))
+
+    def _none(self) -> list[Array]:
+        return [np.empty((0, *t.shape), self.dtype) for t in self.graph.outputs]
 
     def _outputs(self, inputs: Sequence[Array], batch_size: int = 1024) -> tuple[Array, ...]:
         """Return the outputs for checked inputs, a batch at a time."""
@@ -390,11 +403,12 @@ class Executable(Border):
         return value
 
     def _train(self, data: Data, update: Update, order: Array | None, batch_size: int, learning_rates: Array,
-               losses: Array, on_progress: Progress | None = None, share: Share | None = None) -> None:
+               losses: Array, on_progress: Progress | None = None, share: Share | None = None,
+               tally: Array | None = None) -> None:
         """Take a step per mini-batch of checked data; :class:`~fastbp.Trainer` has the convenient form of it."""
         rows, net = data.rows if order is None else order.shape[1], self._run_by(data.inputs)
         net._check_training(min(rows, rows % batch_size or batch_size) if share is None else share.fewest)
-        net._runner(data).train(data, update, order, batch_size, learning_rates, losses, on_progress, share)
+        net._runner(data).train(data, update, order, batch_size, learning_rates, losses, on_progress, share, tally)
 
     def _release(self) -> None:
         """Let go of the data that was trained on last."""
@@ -468,19 +482,19 @@ class Executable(Border):
         inputs = self._inputs(x)
         net, rows = self._for(inputs), len(inputs[0])
         if net is not self:
-            return net._data(tuple(inputs) if not self._single_input else inputs[0], y, loss, sample_weight)
+            return net._data(tuple(inputs) if not self._ins.alone else inputs[0], y, loss, sample_weight)
         if rows == 0:
             raise ValueError("x has no rows; expected at least one sample")
         losses = self._losses(loss)
         if isinstance(losses[0], FunctionLoss):
             function = losses[0]
             checked = function.all_targets(y, self.graph.outputs, self.dtype, rows)
-            if not self._single_output or not function.returns_gradient(self.graph.outputs, checked):
+            if not self._outs.alone or not function.returns_gradient(self.graph.outputs, checked):
                 weight = None if sample_weight is None else function.sample_weights(sample_weight, rows, self.dtype)
                 return _held(inputs, losses, checked, weight)
             losses = (function.custom,)
-        targets = self._several("y", y, self._single_output, len(losses))
-        names = numbered("y", len(losses))
+        targets = self._outs.several("y", y)
+        names = self._outs.called("y")
         checked = [one.targets(t, out.shape, self.dtype, rows, name)
                    for one, t, out, name in zip(losses, targets, self.graph.outputs, names, strict=True)]
         weights = [one.weights_of(sample_weight, rows, self.dtype, out.shape)
@@ -493,15 +507,14 @@ class Executable(Border):
             loss = FunctionLoss(loss)
         if isinstance(loss, FunctionLoss):
             return (loss,)
-        losses = [as_loss(one) for one in self._several("loss", loss, self._single_output, len(self.graph.outputs))]
-        for one, t in zip(losses, self.graph.outputs, strict=True):
+        losses = [as_loss(one) for one in self._outs.several("loss", loss)]
+        for one in losses:
             if isinstance(one, type) and issubclass(one, Loss):
                 raise TypeError(f"loss is the class {one.__name__}; expected an instance: {one.__name__}()")
             if not isinstance(one, Loss):
                 raise TypeError(f"loss is {one!r}; expected a loss such as fb.MSE(), or a function of outputs and "
                                 "targets that returns one number")
-            one.check_output(t.shape)
-        return tuple(losses)
+        return tuple(one.fitted(t.shape) for one, t in zip(losses, self.graph.outputs, strict=True))
 
     def _loss_of(self, data: Data, batch_size: int) -> float:
         """Return the loss that a function makes of data: in batches where it is a mean over their rows."""

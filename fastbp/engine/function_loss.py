@@ -85,7 +85,8 @@ class Objective:
                            for t, x in zip(self._inputs, data.inputs, strict=True))
 
     def train(self, data: Data, update: Update, order: Array | None, batch_size: int, learning_rates: Array,
-              losses: Array, on_progress: Progress | None = None, share: Share | None = None) -> None:
+              losses: Array, on_progress: Progress | None = None, share: Share | None = None,
+              tally: Array | None = None) -> None:
         """Take one step per mini-batch, as a backend does."""
         self.backend.train(self.data(data), update, order, batch_size, learning_rates, losses, on_progress, share)
 

@@ -264,7 +264,7 @@ class _Fusion:
                 waiting.extend(new)
                 continue
             waiting.pop()
-            own = top.node is None or any(p.trainable for p in top.node.params.values())
+            own = top.node is None or bool(top.node.params)     # what is frozen now may be trained later
             self._trained[top] = top.dtype == "real" and (own or any(self._trained[s] for s in inputs))
         return self._trained[t]
 

@@ -231,6 +231,9 @@ class Lowering:
             node = PlanNode(spec.op, {"call": Work()}, dims=(groups, width, sharing), attrs=spec.native.attrs,
                             constants=spec.native.constants, x=[self.values[t]], id=self._index[t],
                             loss=LossPart(target, weight, Buffer(groups), Buffer(groups, kind="float64")))
+            node.loss.scale = spec.scale
+            if spec.counts_right:
+                node.loss.row_right = Buffer(groups, kind="float64")
             if self.purpose.backward and self._wants_grad[t]:
                 self.grads[t] = Buffer.for_tensor(t)
                 node.dx = [self.grads[t]]
@@ -412,7 +415,7 @@ class Lowering:
     def _trained(self, t: Tensor) -> dict[str, str]:
         """Return the names of the parameters whose gradients a node makes, by role: all where one is wanted."""
         assert t.node is not None
-        names = {r: self.graph.parameter_name(p) for r, p in t.node.params.items() if p.trainable}
+        names = {r: self.graph.parameter_name(p) for r, p in t.node.params.items()}
         return names if any(name in self._sizes for name in names.values()) else {}
 
     @property

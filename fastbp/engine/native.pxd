@@ -41,9 +41,11 @@ cdef extern from "fastbp.h" nogil:
     ctypedef struct fbp_loss:
         const void *target
         const void *weight
+        double scale
         void *row_weight
         double *row_loss
         const double *total
+        double *row_right
 
     ctypedef struct fbp_call:
         void *object
@@ -193,6 +195,8 @@ cdef extern from "fastbp.h" nogil:
         int64_t batch_size
         const double *learning_rates
         double *losses
+        double *tally
+        const fbp_loss **loss_of
         int64_t position
         int64_t stop
         fbp_meet meet

@@ -379,7 +379,7 @@ cdef class Plan(Structs):
         self._point_at_sources()
         loop.n_rows = loop.batch_size = rows
         loop.position, loop.stop, loop.gradient_limit = 0, 1, limit
-        loop.learning_rates, loop.losses = &lr, &loss
+        loop.learning_rates, loop.losses, loop.tally = &lr, &loss, NULL
         loop.clip_norm, loop.clip_value = update.clip_norm or 0, update.clip_value or 0
         self.update.bad = 0
         memset(&run, 0, sizeof(run))
@@ -401,7 +401,7 @@ cdef class Plan(Structs):
     # ---- training -------------------------------------------------------------------------------------------------
 
     def begin(self, update, order, int64_t n_rows, int64_t batch_size, learning_rates, losses, bint checked,
-              share=None) -> None:
+              share=None, tally=None) -> None:
         """Set up a loop over mini-batches, or over this rank's share of them.
 
         The arrays must live as long as it runs.
@@ -420,6 +420,7 @@ cdef class Plan(Structs):
         self.loop.n_rows, self.loop.batch_size = n_rows, batch_size
         self.loop.learning_rates = <const double *> _address(learning_rates)
         self.loop.losses = <double *> _address(losses)
+        self.loop.tally, self.loop.loss_of = NULL if tally is None else <double *> _address(tally), self.loss_of
         self._set_share(share)
 
     cdef int _set_share(self, share) except -1:

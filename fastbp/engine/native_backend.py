@@ -32,7 +32,7 @@ from fastbp.graph.memory import Memory
 from fastbp.graph.tensor import B
 from fastbp.objectives.losses import Loss
 from fastbp.ops.base import Array, Kind
-from fastbp.optim.optimizers import Update
+from fastbp.optim.optimizers import Segment, Update
 
 # Within these limits no optimizer can make a parameter that is not finite: of each gradient, the learning rate, the
 # learning rate times the weight decay, and what a denominator is kept from 0 by.
@@ -53,14 +53,15 @@ class NativeBackend:
         self._last: tuple[Plan, int, int] | None = None
         self._inference: Plan | None = None
         self._training: Plan | None = None
-        self._stepping: tuple[Plan, Loss, Update, float, float, tuple[float, float]] | None = None
+        self._stepping: tuple[Plan, Loss, Update, Sequence[Segment], float, float, tuple[float, float]] | None = None
         for node in self._graph.nodes:
             check_op(node.op, [t.shape for t in node.inputs], tuple(node.params), tuple(node.buffers))
 
     def forward(self, inputs: Sequence[Array], training: bool) -> tuple[Array, ...]:
         rows = len(inputs[0])
         with self._gate:
-            plan = self._plan(Purpose(backward=training, input_grads=training), rows)
+            trained = self._memory.trained if training else None
+            plan = self._plan(Purpose(backward=training, input_grads=training, trained=trained), rows)
             with _fed(plan, inputs):
                 if training:
                     plan.run("prepare", rows, True)
@@ -145,7 +146,8 @@ class NativeBackend:
         raise NonFiniteError(update.step, spoilt)
 
     def train(self, data: Data, update: Update, order: Array | None, batch_size: int, learning_rates: Array,
-              losses: Array, on_progress: Progress | None = None, share: Share | None = None) -> None:
+              losses: Array, on_progress: Progress | None = None, share: Share | None = None,
+              tally: Array | None = None) -> None:
         rates = np.ascontiguousarray(learning_rates, dtype=np.float64)
         # gradients are looked at before they are used where they are clipped, and where going back would cost too much
         checked = share is not None or len(rates) == 1 or update.clip_norm is not None or update.clip_value is not None
@@ -153,7 +155,7 @@ class NativeBackend:
         n_rows = data.rows if order is None else order.shape[1]
         with self._gate:
             purpose = self._purpose(data, backward=True, updates=not checked, trained=update.trained(self._memory),
-                                    share=share)
+                                    share=share, tally=tally is not None)
             if share is not None:
                 self._check_shared()
             plan = self._training_plan(data, purpose, min(n_rows, batch_size) if share is None else share.most)
@@ -161,16 +163,17 @@ class NativeBackend:
                 self._memory.grads[name][...] = 0
             self._last = self._stepping = None
             plan.run("prepare", 0, True)
-            run = _TrainingRun(self._memory, plan, update, order, n_rows, batch_size, rates, losses, checked, share)
+            run = _TrainingRun(self._memory, plan, update, order, n_rows, batch_size, rates, losses, checked, share,
+                               tally)
             bad = run.to_end(on_progress)
             if bad is not None:
                 part = data.take(mini_batch(bad[0], data.rows, order, batch_size))
                 raise NonFiniteError(bad[0], bad[1] or self._first_bad(part), part, float(rates[bad[0]]), run.undone)
-            simple = data.sample_weight is None and len(data.inputs) == len(data.losses) == 1
+            simple = data.sample_weight is None and not data.scales and len(data.inputs) == len(data.losses) == 1
             stateless = not self._memory.buffers.flat.size and not plan.lowering.calls_back
             domain = data.losses[0].plain_domain(data.targets[0])
             if len(rates) == 1 and simple and stateless and domain is not None and share is None:
-                self._stepping = (plan, data.losses[0], update, _tame_rate(update),
+                self._stepping = (plan, data.losses[0], update, update.segments, _tame_rate(update),
                                   _TAME_GRADIENT[self._memory.dtype], domain)
 
     def release(self) -> None:
@@ -181,8 +184,8 @@ class NativeBackend:
     def quick_step(self, x: Any, y: Any, loss: Any, update: Update, lr: float) -> float | None:
         if self._stepping is None:
             return None
-        plan, known_loss, known_update, most, limit, domain = self._stepping
-        if known_loss is not loss or known_update is not update or lr > most:
+        plan, known_loss, known_update, segments, most, limit, domain = self._stepping
+        if known_loss is not loss or known_update is not update or update.segments is not segments or lr > most:
             return None
         value: float | None = plan.quick_step(x, y, update, lr, limit, domain)
         if value is not None:
@@ -199,15 +202,20 @@ class NativeBackend:
     # ---- plans ------------------------------------------------------------------------------------------------------
 
     def _purpose(self, data: Data, *, backward: bool = False, input_grads: bool = False,
-                  updates: bool = False, trained: Trained | None = None, share: Share | None = None) -> Purpose:
+                 updates: bool = False, trained: Trained | None = None, share: Share | None = None,
+                 tally: bool = False) -> Purpose:
         specs = []
-        for loss, tensor, target in zip(data.losses, self._graph.outputs, data.targets, strict=True):
+        scales = data.scales or (1.0,) * len(data.losses)
+        weights = 0 if data.sample_weight is None else prod(data.sample_weight.shape[1:])
+        for loss, tensor, target, scale in zip(data.losses, self._graph.outputs, data.targets, scales, strict=True):
             kind: Kind = "int64" if target.dtype.kind == "i" else "real"
             name = loss.native_name(target)
             labels = None if name == "python" else _labels_of(loss, tensor, target)
             specs.append(LossSpec(name, loss.native(tensor.shape, target), target.shape[1:], kind, labels,
-                                  loss if name == "python" else None))
-        weights = 0 if data.sample_weight is None else prod(data.sample_weight.shape[1:])
+                                  loss if name == "python" else None, scale,
+                                  tally and weights < 2 and loss.counts_right))
+        if backward and trained is None:
+            trained = self._memory.trained
         return Purpose(tuple(specs), weights, backward, input_grads, updates, trained, share is not None,
                        share is not None and share.apart)
 
@@ -293,10 +301,10 @@ class _TrainingRun:
     """
 
     def __init__(self, memory: Memory, plan: Plan, update: Update, order: Array | None, n_rows: int, batch_size: int,
-                 rates: Array, losses: Array, checked: bool, share: Share | None) -> None:
+                 rates: Array, losses: Array, checked: bool, share: Share | None, tally: Array | None) -> None:
         self._memory, self._plan, self._update = memory, plan, update
         self._order, self._n_rows, self._batch_size = order, n_rows, batch_size
-        self._rates, self._losses, self._checked, self._share = rates, losses, checked, share
+        self._rates, self._losses, self._checked, self._share, self._tally = rates, losses, checked, share, tally
         self._done = 0
         self.undone = False
 
@@ -328,7 +336,7 @@ class _TrainingRun:
 
     def _run(self, stop: int, on_progress: Progress | None, limit: float) -> int:
         self._plan.begin(self._update, self._order, self._n_rows, self._batch_size, self._rates, self._losses,
-                         self._checked, self._share)
+                         self._checked, self._share, self._tally)
         self._done = 0
         status: int = Status.PAUSED
         try:

@@ -96,6 +96,8 @@ class LossPart:
     weight: Place = None
     row_weight: Place = None
     row_loss: Place = None
+    row_right: Place = None
+    scale: float = 1.0
 
 
 @dataclass(eq=False)
@@ -138,7 +140,8 @@ class PlanNode:
             yield from ((f"{name}[{i}]", place) for i, place in enumerate(places))
         yield from (("y", self.y), ("dy", self.dy), ("prepared", self.prepared), ("z", self.z),
                     ("gate.from", self.gate.source), ("target", self.loss.target), ("weight", self.loss.weight),
-                    ("row_weight", self.loss.row_weight), ("row_loss", self.loss.row_loss))
+                    ("row_weight", self.loss.row_weight), ("row_loss", self.loss.row_loss),
+                    ("row_right", self.loss.row_right))
 
 
 @dataclass(frozen=True)
@@ -171,6 +174,10 @@ class LossSpec:
     """What targets may be, if they are labels that the C op reads."""
     loss: Loss | None = None
     """The loss itself, where it is to be called back."""
+    scale: float = 1.0
+    """What it counts for beside others."""
+    counts_right: bool = False
+    """Whether right decisions are counted."""
 
 
 Trained = tuple[tuple[str, int], ...]

@@ -89,6 +89,7 @@ class PythonLoss:
             target, given = part.gather(target), None if given is None else part.gather(given)
             y_pred = part.gather(y_pred) if has_rows else y_pred
         value, dy = self._loss.value_and_gradient(y_pred, target, self._loss.row_weights(target, given))
+        value, dy = value * of.scale, dy if of.scale == 1 else dy * y_pred.dtype.type(of.scale)
         row_loss = _view(plan, of.row_loss, (), rows)
         row_loss[...] = 0
         row_loss[:1] = value if part is None or part.ranks.leads else 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from fastbp.engine.backend import Data, Look, Progress, Update
 from fastbp.engine.ranks import Share
 from fastbp.graph.graph import Node, Parameter, Tensor
 from fastbp.graph.memory import Memory
+from fastbp.objectives.losses import Loss
 from fastbp.ops.base import Array, Context
 
 
@@ -55,6 +57,7 @@ class ReferenceBackend:
     def backward(self, dys: Sequence[Array]) -> tuple[Array | None, ...]:
         gradients: dict[Tensor, Array] = dict(zip(self._graph.outputs, dys, strict=True))
         self._memory.grads.flat[...] = 0
+        frozen = self._memory.frozen
         with np.errstate(all="ignore"):
             for tensor in reversed(self._graph.tensors):
                 node = tensor.node
@@ -64,7 +67,7 @@ class ReferenceBackend:
                 for source, dx in zip(node.inputs, dxs, strict=True):
                     if source.dtype == "real" and dx is not None:
                         gradients[source] = gradients[source] + dx if source in gradients else dx
-                self._add_parameter_gradients(node, dparams)
+                self._add_parameter_gradients(node, dparams, frozen)
         self._gradients = gradients
         return tuple(gradients.get(t, np.zeros_like(self._values[t])) if t.dtype == "real" else None
                      for t in self._graph.inputs)
@@ -75,8 +78,9 @@ class ReferenceBackend:
     def loss_and_grad(self, data: Data, input_grads: bool = False) -> tuple[float, tuple[Array | None, ...]]:
         return self._loss_and_grad(data, self._memory.draw())
 
-    def _loss_and_grad(self, data: Data, key: int) -> tuple[float, tuple[Array | None, ...]]:
-        loss, dys = self._losses(data, self._forward(data.inputs, True, key))
+    def _loss_and_grad(self, data: Data, key: int,
+                       tally: Array | None = None) -> tuple[float, tuple[Array | None, ...]]:
+        loss, dys = self._losses(data, self._forward(data.inputs, True, key), tally)
         return loss, self.backward(dys)
 
     def evaluate(self, data: Data, batch_size: int, look: Look | None) -> None:
@@ -86,14 +90,15 @@ class ReferenceBackend:
         apply_update(self._memory, update, lr)
 
     def train(self, data: Data, update: Update, order: Array | None, batch_size: int, learning_rates: Array,
-              losses: Array, on_progress: Progress | None = None, share: Share | None = None) -> None:
+              losses: Array, on_progress: Progress | None = None, share: Share | None = None,
+              tally: Array | None = None) -> None:
         if share is not None and share.is_local:
             data = _whole(data, share)
             batch_size = data.rows
         for i, lr in enumerate(learning_rates):
             part = data.take(mini_batch(i, data.rows, order, batch_size))
             with self._whole_or_not_at_all(update):
-                losses[i] = self._step(i, part, update, float(lr))
+                losses[i] = self._step(i, part, update, float(lr), None if tally is None else tally[i])
             if on_progress is not None:
                 on_progress(i + 1)
 
@@ -120,8 +125,8 @@ class ReferenceBackend:
         """Return the first tensor of the last run that is not finite, in the order of computation."""
         return first_bad_tensor(self._memory, data, self.values(), self.gradients())
 
-    def _step(self, i: int, data: Data, update: Update, lr: float) -> float:
-        loss, _ = self._loss_and_grad(data, self._memory.step)
+    def _step(self, i: int, data: Data, update: Update, lr: float, tally: Array | None) -> float:
+        loss, _ = self._loss_and_grad(data, self._memory.step, tally)
         if not np.isfinite(loss) or not np.isfinite(self._memory.grads.flat).all():
             raise NonFiniteError(i, self.first_bad_tensor(data), data, lr)
         bad = update.apply(self._memory.params.flat, self._memory.grads.flat, lr)
@@ -146,19 +151,25 @@ class ReferenceBackend:
     def _named(self, roles: dict[str, Parameter], arrays: Mapping[str, Array]) -> dict[str, Array]:
         return {role: arrays[self._graph.parameter_name(p)] for role, p in roles.items()}
 
-    def _add_parameter_gradients(self, node: Node, dparams: dict[str, Array]) -> None:
+    def _add_parameter_gradients(self, node: Node, dparams: dict[str, Array], frozen: frozenset[str]) -> None:
         for role, gradient in dparams.items():
-            if node.params[role].trainable:
-                self._memory.grads[self._graph.parameter_name(node.params[role])] += gradient
+            name = self._graph.parameter_name(node.params[role])
+            if name not in frozen:
+                self._memory.grads[name] += gradient
 
-    def _losses(self, data: Data, outputs: Sequence[Array]) -> tuple[float, list[Array]]:
+    def _losses(self, data: Data, outputs: Sequence[Array], tally: Array | None = None) -> tuple[float, list[Array]]:
         total, dys = 0.0, []
+        scales = data.scales or (1.0,) * len(data.losses)
         with np.errstate(all="ignore"):
-            for loss, y_pred, target in zip(data.losses, outputs, data.targets, strict=True):
+            for i, (loss, y_pred, target) in enumerate(zip(data.losses, outputs, data.targets, strict=True)):
                 weights = loss.row_weights(target, data.sample_weight)
                 value, dy = loss.value_and_gradient(y_pred, target, weights)
+                if scales[i] != 1:
+                    value, dy = value * scales[i], dy * dy.dtype.type(scales[i])
                 total += value
                 dys.append(dy)
+                if tally is not None:
+                    tally[i] = value, _right(loss, y_pred, target, data.sample_weight)
         return total, dys
 
 
@@ -167,6 +178,14 @@ def _whole(data: Data, share: Share) -> Data:
     part = share.part(*share.parts[0, 2:].tolist())
     weight = None if data.sample_weight is None else part.gather(data.sample_weight)
     return Data([part.gather(x) for x in data.inputs], data.losses, [part.gather(t) for t in data.targets], weight)
+
+
+def _right(loss: Loss, y_pred: Array, target: Array, sample_weight: Array | None) -> float:
+    """Return how many decisions are right, each row counted by its sample weight; NaN where they are not counted."""
+    if not loss.counts_right or (sample_weight is not None and sample_weight.ndim > 1):
+        return nan
+    right = loss.right(y_pred, target)
+    return float(right.sum() if sample_weight is None else np.dot(right, sample_weight.astype(np.float64)))
 
 
 def mini_batch(number: int, rows: int, order: Array | None, batch_size: int) -> Any:

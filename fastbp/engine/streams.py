@@ -94,7 +94,7 @@ def step(net: Executable, x: Any, state: StreamState | None) -> tuple[Any, Strea
     if single:
         outputs = tuple(y[:, 0] if y.ndim == len(o.shape) + 1 and len(o.shape) > 1 and y.shape[1] == 1 else y
                         for y, o in zip(outputs, net.graph.outputs, strict=True))
-    return (outputs[0] if net._single_output else outputs), after
+    return (outputs[0] if net._outs.alone else outputs), after
 
 
 def _piece(net: Executable, steps: int, state: StreamState | None) -> _Piece:

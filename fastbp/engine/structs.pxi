@@ -120,6 +120,7 @@ cdef class Structs:
     cdef fbp_program *programs
     cdef double **row_losses
     cdef int64_t *loss_rows
+    cdef const fbp_loss **loss_of
     cdef char *scratch
     cdef int32_t scratch_threads, dtype
     cdef int64_t n_programs
@@ -144,6 +145,7 @@ cdef class Structs:
         self.programs = <fbp_program *> _zeros(len(programs), sizeof(fbp_program))
         self.row_losses = <double **> _zeros(len(lowering.loss_nodes), sizeof(double *))
         self.loss_rows = <int64_t *> _zeros(len(lowering.loss_nodes), sizeof(int64_t))
+        self.loss_of = <const fbp_loss **> _zeros(len(lowering.loss_nodes), sizeof(fbp_loss *))
         for i, node in enumerate(self._node_list):
             self._fill_node(&self.nodes[i], node)
         self._choose_tile()
@@ -151,6 +153,7 @@ cdef class Structs:
         for i, node in enumerate(lowering.loss_nodes):
             self.row_losses[i] = <double *> self._at(node.loss.row_loss)
             self.loss_rows[i] = node.dims[0]
+            self.loss_of[i] = &self.nodes[<int64_t> self._number_of[id(node)]].loss
 
     def __dealloc__(self):
         free(self.nodes)
@@ -158,6 +161,7 @@ cdef class Structs:
         free(self.programs)
         free(self.row_losses)
         free(self.loss_rows)
+        free(self.loss_of)
         free(self.scratch)
 
     def _lay_out(self):
@@ -231,13 +235,15 @@ cdef class Structs:
             return <void **> &n.loss.weight
         return (&n.y if name == "y" else &n.dy if name == "dy" else &n.prepared if name == "prepared" else
                 &n.fusion.z if name == "z" else &n.loss.row_weight if name == "row_weight" else
-                <void **> &n.loss.row_loss)
+                <void **> &n.loss.row_loss if name == "row_loss" else <void **> &n.loss.row_right)
 
     cdef int _fill_node(self, fbp_node *n, node) except -1:
         cdef int i
         if node.call is not None:
             n.call.object, n.call.plan = <void *> node, <void *> self
             n.loss.row_loss = <double *> self._at(node.loss.row_loss)
+            n.loss.row_right = <double *> self._at(node.loss.row_right)
+            n.loss.weight = self._at(node.loss.weight)
             return 0
         _check_room(node.op, "inputs", max(len(node.x), len(node.dx)), FBP_MOST_INPUTS)
         _check_room(node.op, "parameters", max(len(node.p), len(node.dp)), FBP_MOST_PARAMETERS)
@@ -253,7 +259,7 @@ cdef class Structs:
             n.attr[i] = value
         n.constants = self._kept(node.constants, self._real)
         n.integers = <const int64_t *> self._kept(node.integers, np.int64)
-        n.id, n.bf16, n.fusion.updates = node.id, node.bf16, node.updates
+        n.id, n.bf16, n.fusion.updates, n.loss.scale = node.id, node.bf16, node.updates, node.loss.scale
         n.fusion.act.op, n.fusion.act.alpha = fbp_find_op(node.act.op.encode()), node.act.alpha
         n.fusion.gate.op, n.fusion.gate.alpha = fbp_find_op(node.gate.op.encode()), node.gate.alpha
         return 0

@@ -12,9 +12,18 @@ from sklearn.utils.validation import validate_data
 
 from fastbp.core.checks import number
 from fastbp.engine.executable import BackendName
+from fastbp.engine.links import LINKS
+from fastbp.estimators.class_labels import plain_labels, read_labels
 from fastbp.estimators.mlp import BaseMLP, partial_fit_available
 from fastbp.estimators.objective import Objective, classification
+from fastbp.files.description import Entry
+from fastbp.network import Network
+from fastbp.objectives.cross_entropy import CrossEntropy
+from fastbp.objectives.losses import BinaryCrossEntropy
 from fastbp.ops.base import Array
+from fastbp.training.metrics import METRICS
+
+SCORINGS = (None, "accuracy", "log_loss", "roc_auc", "f1")
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
@@ -79,6 +88,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     n_threads : int or "auto", default None
         While fitting and predicting; None leaves it as it is (:func:`fastbp.set_num_threads`).
     backend : {"native", "reference"}, default "native"
+    scoring : {"accuracy", "log_loss", "roc_auc", "f1"} or None, default None
+        What early stopping goes by; None is the accuracy, as scikit-learn has it. Where a class is rare, "log_loss" or
+        "roc_auc" are better guides. A loss counts as its negative in ``validation_scores_``.
 
     Attributes
     ----------
@@ -123,7 +135,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                  validation_fraction: float = 0.1, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8,
                  n_iter_no_change: int = 10, max_fun: int = 15000, loss: Any = "log_loss", class_weight: Any = None,
                  dropout: Any = 0.0, batch_norm: bool = False, layer_norm: bool = False, callbacks: Any = (),
-                 dtype: Any = None, n_threads: Any = None, backend: BackendName = "native") -> None:
+                 dtype: Any = None, n_threads: Any = None, backend: BackendName = "native",
+                 scoring: str | None = None) -> None:
         self._take({k: v for k, v in locals().items() if k not in ("self", "__class__")})
 
     @partial_fit_available
@@ -157,11 +170,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class, in the order of ``classes_``."""
-        logits = self._outputs(X)
-        if self.out_activation_ == "softmax":
-            return _softmax(logits)
-        p = _sigmoid(logits)
-        return p if self._multilabel else np.hstack([1 - p, p])
+        return self._outputs(X, self._link)
+
+    @property
+    def _link(self) -> str | None:
+        """What makes probabilities of the network's outputs."""
+        link = self.__dict__.get("out_activation_")
+        return "both" if link == "logistic" and not self._multilabel else "sigmoid" if link == "logistic" else link
 
     def predict_log_proba(self, X: Any) -> Array:
         """Return the logarithm of `predict_proba`, from the logits: finite where a probability is next to 0."""
@@ -171,6 +186,21 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
         log_p = -np.logaddexp(0, -logits)
         return log_p if self._multilabel else np.hstack([-np.logaddexp(0, logits), log_p])
+
+    def _described(self) -> dict[str, Any]:
+        return {"classes": plain_labels(self.classes_), "multilabel": bool(self._multilabel)}
+
+    def _restore(self, d: Entry, net: Network) -> None:
+        super()._restore(d, net)
+        self._multilabel = d["multilabel"].flag()
+        self.classes_ = read_labels(d["classes"])
+        wanted = self._units if self._units > 1 or self._multilabel else min(len(self.classes_), 2)
+        if len(self.classes_) != wanted or self.out_activation_ not in ("softmax", "logistic"):
+            raise ValueError(f"it has {len(self.classes_)} classes and {self.out_activation_!r} for {self._units} "
+                             "outputs")
+
+    def _onnx_output(self, outputs: Any) -> tuple[str, Any]:
+        return "probabilities", LINKS[str(self._link)](outputs)
 
     # ---- targets ----------------------------------------------------------------------------------------------------
 
@@ -244,6 +274,19 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return np.asarray(self.classes_[np.minimum(positive[:, 0], len(self.classes_) - 1)])
 
     def _score_outputs(self, targets: Array, outputs: Array, sample_weight: Array | None) -> float:
+        if self.scoring in (None, "accuracy"):
+            return self._accuracy(targets, outputs, sample_weight)
+        loss = CrossEntropy() if self.out_activation_ == "softmax" else BinaryCrossEntropy()
+        score = METRICS[self.scoring].of(loss)(targets, outputs, sample_weight)
+        return score if METRICS[self.scoring].maximised else -score
+
+    def _check_parameters(self, incremental: bool, validated: bool) -> None:
+        super()._check_parameters(incremental, validated)
+        if self.scoring not in SCORINGS:
+            raise ValueError(f"MLPClassifier: scoring is {self.scoring!r}; expected one of "
+                             f"{', '.join(map(repr, SCORINGS))}")
+
+    def _accuracy(self, targets: Array, outputs: Array, sample_weight: Array | None) -> float:
         right = outputs.argmax(axis=1) == targets if self.out_activation_ == "softmax" \
             else ((outputs > 0) == (targets > 0)).all(axis=1)
         return float(np.average(right, weights=sample_weight))
@@ -267,13 +310,3 @@ def _weights_of_classes(argument: str, given: Any, classes: list[Any]) -> dict[A
         raise ValueError(f"MLPClassifier: {argument} has the keys {list(weights)}; expected some of the classes "
                          f"{classes}, which {unknown[0]!r} is not among")
     return dict.fromkeys(classes, 1.0) | weights
-
-
-def _sigmoid(x: Array) -> Array:
-    small = np.exp(-np.abs(x))
-    return np.asarray(np.where(x >= 0, 1, small) / (1 + small))
-
-
-def _softmax(x: Array) -> Array:
-    powers = np.exp(x - x.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))

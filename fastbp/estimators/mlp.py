@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from math import inf, isinf
+from math import inf, isfinite, isinf
 from threading import Lock, RLock
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -26,6 +26,10 @@ from fastbp.estimators.mlp_network import build, linear_parameters
 from fastbp.estimators.objective import Objective
 from fastbp.estimators.observers import CallbackSupport, Observer, observe, with_callbacks
 from fastbp.estimators.solvers import LEARNING_RATES, Epoch, EpochRule, Penalty, Shuffling, make_optimizer, start
+from fastbp.files.container import write
+from fastbp.files.description import Entry
+from fastbp.files.networks import describe, tensors_of
+from fastbp.graph.graph import Input
 from fastbp.network import Network
 from fastbp.ops.base import Array
 from fastbp.optim.optimizers import Optimizer
@@ -35,6 +39,8 @@ from fastbp.training.lbfgs import fit_lbfgs
 from fastbp.training.trainer import Trainer
 
 SOLVERS = ("lbfgs", "sgd", "adam")
+# Rows that are looked at for what is not finite by their sum.
+_FEW_ROWS = 64
 _ROWS_AT_ONCE = 4096
 # A network is used by one thread at a time. Kept apart from estimators: locks can be neither pickled nor copied, and
 # the copies that share a network share its lock.
@@ -171,7 +177,13 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
                 self._fit_epochs(*data, objective, validation, observer, incremental)
         if observer is not None:
             observer.finish()
+        if not incremental:
+            self._look_back(y)
         return self
+
+    def _look_back(self, y: Array) -> None:
+        """Say what is to be said after a fit."""
+        return
 
     def _begin(self, features: int, objective: Objective, dtype: Any) -> None:
         """Make the network, and set all that training goes on from."""
@@ -201,7 +213,7 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         try:
             trainer.fit(X, targets, epochs=1 if incremental else self.max_iter, batch_size=epoch.batch_size,
                         shuffle=Shuffling(self._random_state, self.shuffle), sample_weight=sample_weight,
-                        validation_data=validation, callbacks=callbacks, progress=False)
+                        validation_data=validation, callbacks=callbacks, progress=False, train_metrics=False)
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=4)
         finally:
@@ -320,27 +332,129 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
 
     # ---- the network's outputs --------------------------------------------------------------------------------------
 
-    def _outputs(self, X: Any) -> Array:
-        """Return what the network gives for checked or unchecked rows; threads wait for each other."""
+    def _outputs(self, X: Any, link: str | None = None) -> Array:
+        """Return what the network gives for checked or unchecked rows, as probabilities where a link is given.
+
+        Threads wait for each other.
+        """
+        quick = self._quick_outputs(X, link)
+        if quick is not None:
+            return quick
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False)
         with _locks.setdefault(self.network_, RLock()), _threads(self.n_threads):
+            net = self.network_ if link is None else self.network_._with_link(link)
             if not hasattr(X, "toarray"):
-                return np.asarray(self.network_.predict(X))
+                return np.asarray(net.predict(X))
             rows = X.tocsr()
-            parts = [self.network_.predict(rows[i:i + _ROWS_AT_ONCE].toarray())
+            parts = [net.predict(rows[i:i + _ROWS_AT_ONCE].toarray())
                      for i in range(0, rows.shape[0], _ROWS_AT_ONCE)]
             return np.concatenate(parts)
 
+    def _quick_outputs(self, X: Any, link: str | None) -> Array | None:
+        """Return the same for a few rows that need no check or conversion, and None for all else."""
+        own = self.__dict__
+        net = own.get("network_")
+        if net is None or type(X) is not np.ndarray or X.ndim != 2 or len(X) > _FEW_ROWS or self.n_threads is not None:
+            return None
+        if X.dtype.char not in "df" or X.shape[1] != own["n_features_in_"] or "feature_names_in_" in own:
+            return None
+        lock = _locks.get(net)
+        if lock is None or not isfinite(np.add.reduce(X, axis=None)):
+            return None
+        with lock:
+            run = net if link is None else net._linked.get(link)
+            return None if run is None else run._backend.quick_forward(X)
+
+    # ---- files ------------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write all that predicting needs to a safetensors file, replacing it in one go; :func:`fastbp.load` reads it.
+
+        Parameters that are objects, such as optimizers and callbacks, are left out: they have their defaults in what is
+        loaded, and training begins with a new optimizer.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written; what was there stays.
+        """
+        check_is_fitted(self)
+        parameters = {k: v for k, v in self.get_params(deep=False).items() if _is_plain(v)}
+        names = {"names": self.feature_names_in_.tolist()} if hasattr(self, "feature_names_in_") else {}
+        write(path, {"network": describe(self.network_), "mlp": {
+            "type": type(self).__name__, "parameters": parameters, "features": int(self.n_features_in_), **names,
+            "outputs": int(self.n_outputs_), "activation": self.out_activation_, "units": int(self._units),
+            "epochs": int(self.n_iter_), "loss": float(self.loss_), **self._described()}}, tensors_of(self.network_))
+
+    @abstractmethod
+    def _described(self) -> dict[str, Any]:
+        """Return what else a file has to know."""
+
+    def _restore(self, d: Entry, net: Network) -> None:
+        """Be as fitted as the estimator that a file describes, or raise ValueError."""
+        start(self, False)
+        self.network_, self._trainer, self._split_seed, self.history_ = net, None, None, History()
+        self.n_features_in_, self.n_outputs_ = d["features"].whole(), d["outputs"].whole()
+        self.out_activation_, self._units = d["activation"].text(), d["units"].whole()
+        self.n_iter_, self.loss_ = d["epochs"].whole(), d["loss"].real()
+        if "names" in d.mapping():
+            self.feature_names_in_ = np.array([name.text() for name in d["names"].each()], object)
+        shapes = [t.shape for t in (*net.graph.inputs, *net.graph.outputs)]
+        if shapes != [(self.n_features_in_,), (self._units,)]:
+            raise ValueError(f"its network takes and makes {shapes}; expected {self.n_features_in_} features and "
+                             f"{self._units} outputs")
+        self.n_layers_ = len(self.coefs_) + 1
+        self._random_state = check_random_state(self.random_state)
+
+    def to_onnx(self, path: str | os.PathLike[str], scaler: Any = None) -> None:
+        """Write what the estimator predicts to an ONNX file: of a classifier probabilities, of a regressor the targets.
+
+        The input is called "X", the output "probabilities" or "prediction".
+
+        Parameters
+        ----------
+        path : path
+        scaler : fitted scikit-learn StandardScaler or MinMaxScaler, optional
+            What the estimator's data went through before: it becomes part of the model.
+
+        Raises
+        ------
+        ImportError
+            Without onnx (``pip install 'fastbp[onnx]'``).
+        OSError
+            If it cannot be written.
+        TypeError
+            For a scaler of another kind.
+        """
+        check_is_fitted(self)
+        net, x = self.network_.copy(), Input(self.n_features_in_)
+        shift, factor = _scaling(scaler, self.n_features_in_)
+        scaled: Any = x if scaler is None else (x - shift) * factor
+        name, made = self._onnx_output(net(scaled))
+        Network({"X": x}, {name: made}, dtype=net.dtype, seed=0, backend="reference").to_onnx(path)
+
+    @abstractmethod
+    def _onnx_output(self, outputs: Any) -> tuple[str, Any]:
+        """Return what the outputs of the network are made into, and its name."""
+
     @property
     def coefs_(self) -> list[Array]:
-        """The weights of each linear layer, (inputs, outputs); views of the network's."""
+        """The weights of each linear layer, (inputs, outputs); views of the network's. They may be assigned."""
         return [weight for weight, _ in linear_parameters(self._fitted_network())]
+
+    @coefs_.setter
+    def coefs_(self, values: Sequence[Array]) -> None:
+        _assign("coefs_", self.coefs_, values)
 
     @property
     def intercepts_(self) -> list[Array]:
-        """The biases of each linear layer; views of the network's."""
+        """The biases of each linear layer; views of the network's. They may be assigned."""
         return [bias for _, bias in linear_parameters(self._fitted_network())]
+
+    @intercepts_.setter
+    def intercepts_(self, values: Sequence[Array]) -> None:
+        _assign("intercepts_", self.intercepts_, values)
 
     def _fitted_network(self) -> Network:
         if "network_" not in vars(self):
@@ -354,6 +468,39 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
 
 
 partial_fit_available = available_if(lambda estimator: estimator._has_epochs())
+
+
+def _assign(name: str, own: Sequence[Array], values: Sequence[Any]) -> None:
+    """Copy arrays into views of the network's parameters."""
+    given = [np.asarray(v) for v in values]
+    if [v.shape for v in given] != [v.shape for v in own]:
+        raise ValueError(f"{name}: got arrays of shapes {[v.shape for v in given]}; expected {[v.shape for v in own]}")
+    for view, array in zip(own, given, strict=True):
+        view[...] = array
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a file can hold an argument: numbers, text, truth values and None, and sequences or dicts of them."""
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(isinstance(k, str) and _is_plain(v) for k, v in value.items())
+    return value is None or type(value) in (bool, int, float, str)
+
+
+def _scaling(scaler: Any, features: int) -> tuple[Array, Array]:
+    """Return what is taken off, and what is multiplied by then."""
+    if scaler is None:
+        return np.zeros(features), np.ones(features)
+    own = vars(scaler) if hasattr(scaler, "__dict__") else {}
+    if "scale_" in own and "mean_" in own:
+        mean, scale = own["mean_"], own["scale_"]
+        return (np.zeros(features) if mean is None or not scaler.with_mean else mean,
+                np.ones(features) if scale is None else 1 / scale)
+    if "data_min_" in own and not scaler.clip:
+        return -own["min_"] / own["scale_"], own["scale_"]
+    raise TypeError(f"to_onnx: scaler is {scaler!r}; expected a fitted StandardScaler, or a MinMaxScaler that does not "
+                    "clip")
 
 
 def _dense(X: Any, dtype: str) -> Array:

@@ -26,10 +26,10 @@ def build(owner: Any, features: int, outputs: int, dtype: str, random_state: np.
     scikit-learn's order: with one random state both begin with the same numbers.
     """
     sizes = hidden_sizes(owner)
-    activations = _each(owner, "activation", owner.activation, len(sizes), _activation)
+    chosen = _each(owner, "activation", owner.activation, len(sizes), _activation)
     rates = _each(owner, "dropout", owner.dropout, len(sizes), _rate)
     stack: list[Layer] = []
-    for size, activation, rate in zip(sizes, activations, rates, strict=True):
+    for size, activation, rate in zip(sizes, chosen, rates, strict=True):
         stack.append(_linear(size))
         if owner.batch_norm:
             stack.append(layers.BatchNorm())
@@ -41,7 +41,7 @@ def build(owner: Any, features: int, outputs: int, dtype: str, random_state: np.
     # only dropout needs a seed: drawing one would move on the random numbers that scikit-learn draws
     seed = int(random_state.randint(2**31)) if any(rates) else 0
     net = Sequential(Input(features), *stack, _linear(outputs), dtype=dtype, seed=seed, backend=owner.backend)
-    logistic = [isinstance(a, layers.Sigmoid) for a in activations]
+    logistic = [isinstance(a, layers.Sigmoid) for a in chosen]
     for (weight, bias), narrow in zip(linear_parameters(net), [*logistic, logistic[-1] if logistic else False],
                                       strict=True):
         limit = sqrt((2 if narrow else 6) / sum(weight.shape))

@@ -110,7 +110,7 @@ class _NetworkEstimator(BaseEstimator):
             share = 0.0 if validation is not None else float(self.validation_fraction)
         self._trainer.fit(X, targets, epochs=epochs, batch_size=min(self.batch_size, len(X)), shuffle=self.shuffle,
                           sample_weight=sample_weight, validation_data=validation, validation_split=share,
-                          callbacks=callbacks, progress=self.verbose)
+                          callbacks=callbacks, progress=self.verbose, train_metrics=False)
         self.history_ = self._trainer.history
 
     def _rows(self, X: Any, **options: Any) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from math import sqrt
 from typing import Any
@@ -12,11 +13,17 @@ from sklearn.metrics import d2_pinball_score, r2_score
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import validate_data
 
+from fastbp.core.checks import flag
 from fastbp.engine.executable import BackendName
 from fastbp.estimators.mlp import BaseMLP, partial_fit_available
 from fastbp.estimators.objective import Objective, poisson_offset, quantiles_of, regression
+from fastbp.files.description import Entry
+from fastbp.network import Network
 from fastbp.objectives.losses import MSE, GaussianNLL, HalfSquaredError, PoissonNLL, Quantile
 from fastbp.ops.base import Array
+
+# Targets from here on are called large.
+_LARGE = 1e3
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
@@ -38,6 +45,9 @@ shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, e
 beta_1, beta_2, epsilon, n_iter_no_change, max_fun, dropout, batch_norm, layer_norm, callbacks, dtype, n_threads, \
 backend
         As in :class:`MLPClassifier`.
+    scale_targets : bool, default False
+        Whether targets are brought to mean 0 and standard deviation 1 for training; predictions come back as they are.
+        scikit-learn's regressor does not, which fails where targets are large.
 
     Attributes
     ----------
@@ -69,7 +79,7 @@ n_outputs_, n_features_in_, feature_names_in_
                  validation_fraction: float = 0.1, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8,
                  n_iter_no_change: int = 10, max_fun: int = 15000, dropout: Any = 0.0, batch_norm: bool = False,
                  layer_norm: bool = False, callbacks: Any = (), dtype: Any = None, n_threads: Any = None,
-                 backend: BackendName = "native") -> None:
+                 backend: BackendName = "native", scale_targets: bool = False) -> None:
         self._take({k: v for k, v in locals().items() if k not in ("self", "__class__")})
 
     @partial_fit_available
@@ -99,14 +109,15 @@ n_outputs_, n_features_in_, feature_names_in_
         """
         outputs = self._outputs(X)
         if not return_std:
-            return _flat(self._predictions(outputs))
+            return _flat(self._unscaled(self._predictions(outputs)))
         if not isinstance(self._loss, GaussianNLL):
             raise ValueError(f'MLPRegressor: return_std is True, but loss is {self.loss!r}; expected "gaussian"')
-        return _flat(self._predictions(outputs)), _flat(np.exp(0.5 * outputs[:, self.n_outputs_:]))
+        std = np.exp(0.5 * outputs[:, self.n_outputs_:]) * self._scale
+        return _flat(self._unscaled(self._predictions(outputs))), _flat(std)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return R²; for quantiles the D² of the pinball loss, averaged over them."""
-        return self._score(np.asarray(y), self._predictions(self._outputs(X)), sample_weight)
+        return self._score(np.asarray(y), self._unscaled(self._predictions(self._outputs(X))), sample_weight)
 
     # ---- targets ----------------------------------------------------------------------------------------------------
 
@@ -118,12 +129,59 @@ n_outputs_, n_features_in_, feature_names_in_
         y = y.reshape(len(y), -1)
         if reset:
             self.n_outputs_ = y.shape[1]
+            self._take_scale(y)
         elif y.shape[1] != self.n_outputs_:
             raise ValueError(f"y has {y.shape[1]} columns; expected {self.n_outputs_}, as before")
         return X, y
 
+    def _take_scale(self, y: Array) -> None:
+        """Note what targets are scaled by."""
+        columns = y.shape[1]
+        self._mean, self._scale = np.zeros(columns), np.ones(columns)
+        if flag("MLPRegressor", "scale_targets", self.scale_targets):
+            if self.loss == "poisson":
+                raise ValueError('MLPRegressor: scale_targets is True with loss "poisson", whose targets are counts; '
+                                 "leave it out")
+            self._mean, spread = y.mean(axis=0), y.std(axis=0)
+            self._scale = np.where(spread > 0, spread, 1.0)
+
     def _encode(self, y: Array) -> Array:
-        return y
+        return (y - self._mean) / self._scale if self.scale_targets else y
+
+    def _unscaled(self, predictions: Array) -> Array:
+        if not self.scale_targets:
+            return predictions
+        return np.asarray(predictions * self._scale.astype(predictions.dtype) + self._mean.astype(predictions.dtype))
+
+    def _described(self) -> dict[str, Any]:
+        if not isinstance(self.loss, str):
+            raise TypeError(f"save: loss is {self.loss!r}; a file can hold losses that are given by name")
+        return {"mean": self._mean.tolist(), "scale": self._scale.tolist()}
+
+    def _restore(self, d: Entry, net: Network) -> None:
+        super()._restore(d, net)
+        self._loss = regression(self.loss, self.n_outputs_).loss
+        self._mean, self._scale = (np.array([v.real() for v in d[key].each()], float) for key in ("mean", "scale"))
+        if self._mean.shape != (self.n_outputs_,) or self._scale.shape != (self.n_outputs_,):
+            raise ValueError(f"it has {len(self._mean)} means of targets; expected {self.n_outputs_}")
+
+    def _onnx_output(self, outputs: Any) -> tuple[str, Any]:
+        made = outputs
+        if isinstance(self._loss, PoissonNLL):
+            made = np.exp(outputs)
+        elif isinstance(self._loss, GaussianNLL):
+            made = outputs[:, :self.n_outputs_]
+        return "prediction", made * self._scale + self._mean
+
+    def _look_back(self, y: Array) -> None:
+        """Warn where large targets were not learnt."""
+        spread = float(y.std(axis=0).mean()) if y.size else 0.0
+        large = max(spread, float(np.abs(y.mean(axis=0)).max(initial=0)))
+        if self.scale_targets or large < _LARGE or not isinstance(self._loss, HalfSquaredError | MSE):
+            return
+        if self.loss_ > 0.5 * float(y.var(axis=0).mean()):
+            warnings.warn(f"the targets are large (about {large:.3g}), and the network predicts them worse than their "
+                          "mean does; give scale_targets=True, or scale them", stacklevel=4)
 
     def _make_objective(self, y: Array, sample_weight: Array | None) -> Objective:
         objective = regression(self.loss, y.shape[1])

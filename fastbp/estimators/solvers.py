@@ -13,25 +13,11 @@ from fastbp.estimators.objective import Objective
 from fastbp.network import Network
 from fastbp.ops.base import Array
 from fastbp.optim.optimizers import SGD, Adam, Optimizer, segments
-from fastbp.optim.schedules import Schedule
+from fastbp.optim.schedules import ScaledSchedule, Schedule
 from fastbp.training.callback import Callback, Logs, Training
 
 LEARNING_RATES = ("constant", "invscaling", "adaptive")
 _LEAST_RATE = 1e-6
-
-
-@dataclass(frozen=True)
-class _ScaledSchedule(Schedule):
-    """A schedule, times a factor."""
-
-    schedule: Schedule
-    factor: float
-
-    def __call__(self, step: int) -> float:
-        return self.factor * self.schedule(step)
-
-    def observe(self, value: float) -> None:
-        self.schedule.observe(value)
 
 
 def make_optimizer(owner: Any, objective: Objective, decay: float) -> Optimizer:
@@ -44,7 +30,7 @@ def make_optimizer(owner: Any, objective: Objective, decay: float) -> Optimizer:
         lr = owner.learning_rate_init
     if owner.solver == "adam":
         return Adam(lr, owner.beta_1, owner.beta_2, owner.epsilon / scale, weight_decay=decay / scale, decay_bias=False)
-    lr = _ScaledSchedule(lr, scale) if isinstance(lr, Schedule) else lr * scale
+    lr = ScaledSchedule(lr, scale) if isinstance(lr, Schedule) else lr * scale
     return SGD(lr, owner.momentum, bool(owner.nesterovs_momentum and owner.momentum), weight_decay=decay / scale,
                decay_bias=False)
 

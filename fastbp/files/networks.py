@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import fastbp.layers as own_layers
 from fastbp.engine.executable import DTYPES, BackendName, Executable
+from fastbp.engine.sides import Form
 from fastbp.files.container import Contents, Paths, write
 from fastbp.files.description import Entry, described, plain
 from fastbp.files.expressions import constants, describe_op, is_op, make
@@ -79,7 +80,10 @@ def describe(net: Executable) -> dict[str, Any]:
             "compute_dtype": net.compute_dtype, "seed": net.seed,
             "step": net.memory.step, "inputs": [_describe_input(t) for t in graph.inputs],
             "layers": layers, "calls": calls, "outputs": [numbers[t] for t in graph.outputs],
-            "single_input": net._single_input, "single_output": net._single_output}
+            "single_input": net._ins.alone, "single_output": net._outs.alone,
+            **{f"{role}_names": list(side.names) for role, side in (("input", net._ins), ("output", net._outs))
+               if side.is_dict},
+            **({"frozen": list(net.frozen)} if net.frozen != _frozen_at_first(graph) else {})}
 
 
 def _describe_input(t: Tensor) -> dict[str, Any]:
@@ -165,10 +169,11 @@ def build(contents: Contents, kinds: Mapping[str, type[Net]], backend: BackendNa
     with described(contents.path):
         d = Entry(contents.description)["network"]
         kind, dtype, seed = d["type"].one_of(kinds), d["dtype"].among(DTYPES), d["seed"].whole(2**64)
-        single = d["single_input"].flag(), d["single_output"].flag()
         graph = _graph(d, known, contents.tensors)
-        if (single[0] and len(graph.inputs) > 1) or (single[1] and len(graph.outputs) > 1):
-            raise ValueError("its description has several inputs or outputs where it says that there is one")
+        single = _form(d, "input", len(graph.inputs)), _form(d, "output", len(graph.outputs))
+        frozen = [name.text() for name in d["frozen"].each()] if "frozen" in d.mapping() else _frozen_at_first(graph)
+        if not set(frozen) <= set(graph.parameters):
+            raise ValueError("its description has frozen parameters that the network lacks")
         step = d["step"].whole()
         factors = (dtype, "bfloat16") if dtype == "float32" else (dtype,)
         multiplied = d["compute_dtype"].among(factors) if "compute_dtype" in d.mapping() else dtype
@@ -176,9 +181,29 @@ def build(contents: Contents, kinds: Mapping[str, type[Net]], backend: BackendNa
     net = kind.from_graph(graph, single, dtype=dtype, seed=seed, backend=backend,
                           compute_dtype=compute_dtype or multiplied)
     net.memory.step = step
+    net.memory.freeze(graph.parameters, False)
+    net.memory.freeze(frozen)
     for name, array in {**net.params, **net.buffers}.items():
         array[...] = contents.tensors[name]
     return net
+
+
+def _frozen_at_first(graph: Graph) -> tuple[str, ...]:
+    """Return the parameters that are frozen by their layers."""
+    return tuple(name for name, p in graph.parameters.items() if not p.trainable)
+
+
+def _form(d: Entry, role: str, count: int) -> Form:
+    """Return how arrays are handed over."""
+    if f"{role}_names" in d.mapping():
+        names = [name.text() for name in d[f"{role}_names"].each()]
+        if len(set(names)) != count or len(names) != count:
+            raise ValueError(f"its description has the {role}s {', '.join(names)}; expected {count} names")
+        return names
+    alone = d[f"single_{role}"].flag()
+    if alone and count > 1:
+        raise ValueError("its description has several inputs or outputs where it says that there is one")
+    return alone
 
 
 def _graph(d: Entry, known: Mapping[str, Callable[..., Any]], arrays: Mapping[str, Array]) -> Graph:

@@ -34,7 +34,7 @@ def model_of(net: Executable) -> Any:
             raise ValueError(f"to_onnx: {graph.names[tensor]!r} is made by {tensor.node.owner or tensor.node.op!r}, "
                              f"which ONNX has nothing for ({rule.reason}); leave it out, or write it with other layers")
         writer = Writer(model, tensor, tensor.node)
-        writer.finish(rule(writer, tensor.node.op, [graph.names[t] for t in tensor.node.inputs]))
+        writer.finish(rule(writer, tensor.node.op, [model.names[t] for t in tensor.node.inputs]))
     onnx = model.onnx
     constants = [onnx.numpy_helper.from_array(a, n) for n, a in model.constants.items()]
     body = onnx.helper.make_graph(model.nodes, "fastbp", [_value(model, t) for t in graph.inputs],
@@ -47,4 +47,4 @@ def model_of(net: Executable) -> Any:
 
 def _value(model: Model, tensor: Tensor) -> Any:
     shape = ["batch" if not isinstance(size, int) else size for size in tensor.whole_shape]
-    return model.onnx.helper.make_tensor_value_info(model.net.graph.names[tensor], model.types[tensor.dtype], shape)
+    return model.onnx.helper.make_tensor_value_info(model.names[tensor], model.types[tensor.dtype], shape)

@@ -23,9 +23,19 @@ class Model:
         self.onnx, self.net = onnx, net
         self.nodes: list[Any] = []
         self.constants: dict[str, Array] = {}
+        self.names = _names(net)
         types = onnx.TensorProto
         self.types = {"real": types.DOUBLE if net.dtype == "float64" else types.FLOAT, "int64": types.INT64,
                       "bool": types.BOOL, "double": types.DOUBLE, "int32": types.INT32}
+
+
+def _names(net: Executable) -> dict[Tensor, str]:
+    """Return the names of tensors: of inputs and outputs those that somebody gave them."""
+    names = dict(net.graph.names)
+    for side, tensors in ((net._outs, net.graph.outputs), (net._ins, net.graph.inputs)):
+        if side.named and (side.is_dict or side is net._ins):
+            names.update(zip(tensors, side.names, strict=True))
+    return names
 
 
 class Writer:
@@ -43,7 +53,7 @@ class Writer:
 
     def __init__(self, model: Model, tensor: Tensor, node: Node) -> None:
         self._model, self.tensor, self.node = model, tensor, node
-        self._output, self._count, self._begun = model.net.graph.names[tensor], 0, len(model.nodes)
+        self._output, self._count, self._begun = model.names[tensor], 0, len(model.nodes)
         self.double, self.real = model.net.dtype == "float64", model.types["real"]
 
     def __call__(self, operator: str, *inputs: str | float | Array, **attributes: Any) -> str:
@@ -110,7 +120,7 @@ class Writer:
 
     def rows(self) -> str:
         """Return the number of rows, as a vector of one integer."""
-        first = self._model.net.graph.names[self._model.net.graph.inputs[0]]
+        first = self._model.names[self._model.net.graph.inputs[0]]
         return self("Shape", first, start=0, end=1)
 
     def _name(self, role: str) -> str:

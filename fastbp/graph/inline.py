@@ -95,8 +95,24 @@ def streamed(graph: Graph, steps: int, stream: Stream) -> tuple[Tensor, list[Ten
     return piece, [made[t] for t in graph.outputs]
 
 
-def _made_again(graph: Graph, made: dict[Tensor, Tensor]) -> dict[Tensor, Tensor]:
-    """Return what takes the place of each tensor that is needed, given what takes the place of the inputs."""
+def with_layer(graph: Graph, old: Any, new: Any) -> Graph:
+    """Return a graph with another layer in the place of one; layers after it are called again.
+
+    Raises
+    ------
+    ValueError
+        For a layer that does not fit there, or after which others do not.
+    """
+    made = _made_again(graph, {t: t for t in graph.inputs}, old, new)
+    names = [(new if layer is old else layer, name) for name, layer in graph.layers.items()]
+    return Graph([made[t] for t in graph.inputs], [made[t] for t in graph.outputs], names)
+
+
+def _made_again(graph: Graph, made: dict[Tensor, Tensor], old: Any = None, new: Any = None) -> dict[Tensor, Tensor]:
+    """Return what takes the place of each tensor that is needed, given what takes the place of the inputs.
+
+    And with another layer in the place of one, if any.
+    """
     known: dict[tuple[Any, ...], Any] = {}
     kept = _needed(graph)
     for t in graph.tensors:
@@ -104,11 +120,15 @@ def _made_again(graph: Graph, made: dict[Tensor, Tensor]) -> dict[Tensor, Tensor
             continue
         call = t.call or t.traced
         assert t.node is not None
-        sources = tuple(made[s] for s in (t.node.inputs if call is None else call.inputs))
-        if all(a is b for a, b in zip(sources, t.node.inputs if call is None else call.inputs, strict=True)):
+        before = t.node.inputs if call is None else call.inputs
+        sources = tuple(made[s] for s in before)
+        swapped = old is not None and call is not None and call.layer is old
+        if not swapped and all(a is b for a, b in zip(sources, before, strict=True)):
             made[t] = t
+        elif call is None:
+            made[t] = _done_again(t, sources)
         else:
-            made[t] = _done_again(t, sources) if call is None else _called_again(call, sources, known)
+            made[t] = _called_again(replace(call, layer=new) if swapped else call, sources, known)
     return made
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
-from weakref import WeakSet
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary, WeakSet
 
 from fastbp.core.vector import Vector
-from fastbp.graph.graph import Graph
+from fastbp.graph.graph import Graph, Parameter
 
 # Draws are numbered from here on, and updates from 0: the two never share a key.
 BY_HAND = 1 << 63
@@ -22,6 +22,21 @@ class Clock:
     step: int = 0
     draws: int = 0
     held: bool = False
+
+
+@dataclass
+class _Moving:
+    """Which parameters move, one for all graphs over a memory, and who is told when that changes."""
+
+    frozen: set[Parameter]
+    told: WeakKeyDictionary[Follower, Memory]
+
+
+class Follower(Protocol):
+    """Who wants to know which parameters of a memory move."""
+
+    def follow(self, memory: Memory) -> None:
+        """Begin, or go on, with the parameters that move now."""
 
 
 class Memory:
@@ -63,6 +78,7 @@ class Memory:
         self.params, self.grads = Vector(shapes, dtype), Vector(shapes, dtype)
         self.buffers = Vector({graph.parameter_name(p): p.shape for p in buffers}, dtype)
         self.clock = Clock()
+        self._moving = _Moving({p for p in graph.parameters.values() if not p.trainable}, WeakKeyDictionary())
         self._whole: list[Memory] = []
         self._users: WeakSet[Any] = WeakSet()
         self.moved = frozenset(graph.parameter_name(p) for home in homes
@@ -73,6 +89,31 @@ class Memory:
     def used_by(self, network: Any) -> None:
         """Note a network that is to start anew (``network._start()``) when the memory moves."""
         self._users.add(network)
+
+    @property
+    def frozen(self) -> frozenset[str]:
+        """The names of the parameters of the graph that do not move."""
+        return frozenset(n for n, p in self.graph.parameters.items() if p in self._moving.frozen)
+
+    @property
+    def trained(self) -> tuple[tuple[str, int], ...]:
+        """The parameters of the graph that move, each with its number of elements."""
+        return tuple((n, self.params[n].size) for n, p in self.graph.parameters.items() if p not in self._moving.frozen)
+
+    def freeze(self, names: Iterable[str], frozen: bool = True) -> None:
+        """Let parameters stay where they are from now on, or move again."""
+        chosen = {self.graph.parameters[name] for name in names}
+        if frozen:
+            self._moving.frozen |= chosen
+        else:
+            self._moving.frozen -= chosen
+        for follower, memory in list(self._moving.told.items()):
+            follower.follow(memory)
+
+    def tell(self, follower: Follower) -> None:
+        """Tell somebody which parameters move, now and whenever that changes."""
+        self._moving.told[follower] = self
+        follower.follow(self)
 
     def _check_can_move(self, graph: Graph, dtype: str) -> None:
         if self._whole:
@@ -93,15 +134,19 @@ class Memory:
             if symbols:
                 start = other.offsets[whole.graph.parameter_name(next(iter(symbols.values())))]
                 own.move_to(other.flat[start:start + own.flat.size])
+        whole._moving.frozen |= self._moving.frozen
+        whole._moving.told.update(self._moving.told)
+        self._moving.frozen, self._moving.told = whole._moving.frozen, whole._moving.told
         self._whole.append(whole)
         for network in list(self._users):
             network._start()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_users": None, "_whole": []}
+        return {**self.__dict__, "_users": None, "_whole": [], "_moving": list(self._moving.frozen)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _users=WeakSet())
+        self._moving = _Moving(set(state["_moving"]), WeakKeyDictionary())
 
     @property
     def step(self) -> int:
@@ -122,8 +167,10 @@ class Memory:
         self.clock.draws = draws
 
     def go_on_from(self, other: Memory) -> None:
-        """Draw what another memory would draw from now on."""
+        """Draw what another memory of the same graph would draw from now on, and freeze what it has frozen."""
         self.step, self.draws = other.step, other.draws - other.clock.held
+        self._moving.frozen.clear()
+        self._moving.frozen |= other._moving.frozen
 
     def draw(self) -> int:
         """Return what keys the random numbers of a training pass by hand: another one each time, unless held."""

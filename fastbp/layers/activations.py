@@ -258,3 +258,8 @@ def _elementwise() -> dict[str, type[Activation]]:
 
 ELEMENTWISE = _elementwise()
 """The elementwise activation layers by name: "relu", "leaky_relu", "hard_swish", …"""
+ACTIVATIONS: dict[str, type[Layer]] = {
+    **ELEMENTWISE, "identity": Identity, "linear": Identity, "swish": SiLU, "logistic": Sigmoid, "softmax": Softmax,
+    "glu": GLU, "swiglu": SwiGLU, "prelu": PReLU,
+}
+"""The activation layers by name, each with its defaults."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import prod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -31,18 +31,20 @@ class CrossEntropy(Loss):
     label_smoothing : float, default 0.0
         ε, from 0 to below 1. Szegedy et al. (2016), https://arxiv.org/abs/1512.00567. It is spread over the classes
         that count: all but one that is ignored.
-    class_weight : sequence of float, optional
-        One number for each class, none below 0. A row's weight is multiplied by that of its label (by
-        ``Σ_c y_c class_weight_c`` for probabilities), then the weights are made to sum to 1 as always.
+    class_weight : sequence of float, dict of int to float, or "balanced", optional
+        One number for each class, none below 0; a dict may leave out classes, which then weigh 1. ``"balanced"`` is
+        worked out by ``trainer.fit``: rows / (C · rows of the class), in the sum of their sample weights. A row's
+        weight is multiplied by that of its label (by ``Σ_c y_c class_weight_c`` for probabilities), then the weights
+        are made to sum to 1 as always.
     ignore_index : int, optional
         A label of positions that do not count, neither for the loss nor for accuracy: a class, such as the one of
         padding, or a number that is none, such as -100. Where no position of a batch counts, the loss is 0.
 
     Notes
     -----
-    Output (B, …, C), C at least 2. Targets: integer labels (B, …) from 0 to C - 1, or probabilities (B, …, C) that
-    sum to 1. Each of the B · G positions counts alike, or by its weight: ``sample_weight`` is (B,) or (B, …). Accuracy:
-    the largest logit against the label, or against the largest probability.
+    Output (B, …, C), C at least 2. Targets: integer labels (B, …), or (B, 1), from 0 to C - 1, or probabilities
+    (B, …, C) that sum to 1. Each of the B · G positions counts alike, or by its weight: ``sample_weight``
+    is (B,) or (B, …). Accuracy: the largest logit against the label, or against the largest probability.
 
     Examples
     --------
@@ -58,15 +60,21 @@ class CrossEntropy(Loss):
     """
 
     label_smoothing: float = 0.0
-    class_weight: Sequence[float] | None = None
+    class_weight: Sequence[float] | Mapping[int, float] | str | None = None
     ignore_index: int | None = None
     name: ClassVar[str] = "cross_entropy"
 
     def __post_init__(self) -> None:
         set_field(self, "label_smoothing", number("CrossEntropy", "label_smoothing", self.label_smoothing,
                                                   "a number from 0 to below 1", lambda e: 0 <= e < 1))
-        if self.class_weight is not None:
-            set_field(self, "class_weight", class_weights("CrossEntropy", "class_weight", self.class_weight))
+        given = self.class_weight
+        if isinstance(given, str) and given != "balanced":
+            raise ValueError(f'CrossEntropy: class_weight is {given!r}; expected "balanced", a number for each '
+                             "class, or a dict of them")
+        if isinstance(given, Mapping):
+            set_field(self, "class_weight", _by_class(given))
+        elif given is not None and not isinstance(given, str):
+            set_field(self, "class_weight", class_weights("CrossEntropy", "class_weight", given))
         if self.ignore_index is not None:
             index = integer(self.ignore_index)
             if index is None:
@@ -77,9 +85,37 @@ class CrossEntropy(Loss):
         if shape[-1] < 2:
             raise ValueError(f"CrossEntropy: the network's output is {batch_of(shape)}; expected a logit for each of "
                              "at least 2 classes. For a single yes-or-no output use fb.BinaryCrossEntropy()")
-        if self.class_weight is not None and len(self.class_weight) != shape[-1]:
+        if isinstance(self.class_weight, tuple) and len(self.class_weight) != shape[-1]:
             raise ValueError(f"CrossEntropy: class_weight has {len(self.class_weight)} entries; expected {shape[-1]}, "
                              f"as the network's output is {batch_of(shape)}")
+
+    def fitted(self, shape: Shape) -> Self:
+        self.check_output(shape)
+        if not isinstance(self.class_weight, Mapping):
+            return self
+        beyond = [c for c in self.class_weight if c >= shape[-1]]
+        if beyond:
+            raise ValueError(f"CrossEntropy: class_weight has the class {beyond[0]}; expected classes from 0 to "
+                             f"{shape[-1] - 1}, as the network's output is {batch_of(shape)}")
+        return replace(self, class_weight=tuple(self.class_weight.get(c, 1.0) for c in range(shape[-1])))
+
+    def balanced(self, target: Array, sample_weight: Array | None = None) -> Self:
+        if self.class_weight != "balanced":
+            return self
+        if not _is_labels(target):
+            raise ValueError('CrossEntropy: class_weight is "balanced", but the targets are probabilities; give a '
+                             "number for each class")
+        weights = replace(self, class_weight=None).unnormalized_weights(target, sample_weight)
+        counts = np.bincount(np.maximum(target.reshape(-1), 0), weights=weights)
+        each = np.divide(counts.sum(), np.count_nonzero(counts) * counts, out=np.ones_like(counts), where=counts > 0)
+        return replace(self, class_weight={c: float(w) for c, w in enumerate(each)})
+
+    @property
+    def _weights(self) -> tuple[float, ...] | None:
+        if isinstance(self.class_weight, str | Mapping):
+            raise ValueError(f"CrossEntropy: class_weight is {self.class_weight!r}, which trainer.fit works out from "
+                             "the labels of all rows; train with it first, or give a number for each class")
+        return None if self.class_weight is None else tuple(self.class_weight)
 
     def rows(self, x: Array, target: Array) -> tuple[Array, Array]:
         powers = np.exp(x - x.max(axis=1, keepdims=True))
@@ -129,15 +165,20 @@ class CrossEntropy(Loss):
 
     def _class_weights(self, classes: int | None) -> Array | None:
         """Return what classes weigh: 0 one that is ignored. ``classes`` says how many, where probabilities do."""
-        if self.class_weight is None and (classes is None or self.ignore_index not in range(classes)):
+        own = self._weights
+        if own is None and (classes is None or self.ignore_index not in range(classes)):
             return None
-        weights = np.ones(classes or 0) if self.class_weight is None else np.array(self.class_weight, np.float64)
+        weights = np.ones(classes or 0) if own is None else np.array(own, np.float64)
         if self.ignore_index in range(len(weights)):
             weights[self.ignore_index] = 0
         return weights
 
     def _ignores(self, target: Array) -> bool:
         return self.ignore_index is not None and _is_labels(target)
+
+    @property
+    def counts_right(self) -> bool:
+        return super().counts_right and self.ignore_index is None
 
     def right(self, y_pred: Array, target: Array) -> Array:
         return self.decisions(y_pred, target, None)[0]
@@ -159,7 +200,7 @@ class CrossEntropy(Loss):
         return out_shape[:-1]
 
     def native(self, shape: Shape, target: Array) -> Native:
-        weights = list(self.class_weight or ())
+        weights = list(self._weights or ())
         if self.ignore_index is not None:
             weights = weights or [1.0] * shape[-1]
             if self.ignore_index in range(shape[-1]):
@@ -181,6 +222,8 @@ class CrossEntropy(Loss):
     def targets(self, t: Any, out_shape: Shape, dtype: str, rows: int, name: str = "y") -> Array:
         array = real(name, t, "for labels, number the classes from 0: np.unique(y, return_inverse=True)[1]")
         check_rows(name, array, rows)
+        if array.shape == (rows, 1) and len(out_shape) == 1:
+            array = array[:, 0]
         if array.shape[1:] == out_shape:
             return _probabilities(name, numbers(name, array, dtype))
         if array.shape[1:] != out_shape[:-1]:
@@ -217,6 +260,15 @@ def _probabilities(name: str, array: Array) -> Array:
         raise ValueError(f"{name} has probabilities that sum to {array.sum(axis=-1)[off][0]:.6g} in row {at}; expected "
                          "1")
     return array
+
+
+def _by_class(weights: Mapping[Any, Any]) -> dict[int, float]:
+    """Return the weights of some classes, checked."""
+    wrong = [c for c in weights if integer(c) is None or c < 0]
+    if wrong:
+        raise ValueError(f"CrossEntropy: class_weight has the class {wrong[0]!r}; expected numbers of classes from 0")
+    values: Any = class_weights("CrossEntropy", "class_weight", list(weights.values()))
+    return dict(zip(map(int, weights), values, strict=True))
 
 
 def _is_labels(target: Array) -> bool:

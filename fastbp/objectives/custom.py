@@ -11,7 +11,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastbp.core.checks import finite, real
+from fastbp.core.words import by_name
 from fastbp.objectives.derived import value_and_gradient
+from fastbp.objectives.loss_names import LOSSES
 from fastbp.objectives.losses import Loss
 from fastbp.ops.base import Array, Shape
 
@@ -127,7 +129,9 @@ class CustomLoss(Loss):
 
 
 def as_loss(loss: Any) -> Any:
-    """Return a function as the loss that it is, and anything else as it comes."""
+    """Return a function, or a name, as the loss that it is, and anything else as it comes."""
+    if isinstance(loss, str):
+        return by_name("loss", "loss", loss, LOSSES, "a loss such as fb.MSE()")()
     is_function = callable(loss) and not isinstance(loss, type | Loss)
     return CustomLoss(loss) if is_function else loss
 

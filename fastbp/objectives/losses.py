@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, isfinite, prod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -114,6 +114,11 @@ class Loss(OnArrays, Worded, ABC):
         """Whether the loss decides something, row by row."""
         return type(self).right is not Loss.right
 
+    @property
+    def counts_right(self) -> bool:
+        """Whether right decisions can be counted while it is computed, all rows alike: not by other formulas."""
+        return self.decides and type(self).accuracy is Loss.accuracy and is_own(type(self).right)
+
     # ---- what the backends are told --------------------------------------------------------------------------------
 
     def native(self, shape: Shape, target: Array) -> Native:
@@ -149,6 +154,15 @@ class Loss(OnArrays, Worded, ABC):
     def check_output(self, shape: Shape) -> None:
         """Raise ValueError for a network whose output (sample shape given) the loss cannot take."""
         return
+
+    def fitted(self, shape: Shape) -> Self:
+        """Return the loss for a network whose output has this sample shape; errors as in :meth:`check_output`."""
+        self.check_output(shape)
+        return self
+
+    def balanced(self, target: Array, sample_weight: Array | None = None) -> Self:
+        """Return the loss with what it works out from all targets that are trained on."""
+        return self
 
     def targets(self, t: Any, out_shape: Shape, dtype: str, rows: int, name: str = "y") -> Array:
         """Check targets and convert them to what :meth:`rows` and the C twin read.
@@ -428,20 +442,21 @@ class BinaryCrossEntropy(Loss):
 
     Parameters
     ----------
-    pos_weight : float or sequence of float, optional
+    pos_weight : float, sequence of float, or "balanced", optional
         p, the weight of the positive class: one number, or one for each feature of the last axis; none below 0.
+        ``"balanced"`` is worked out by ``trainer.fit``: negatives / positives of each feature.
 
     Notes
     -----
     Domain: y from 0 to 1, of the shape of the output; (B,) will do for (B, 1). Accuracy: x > 0 against y ≥ ½.
     """
 
-    pos_weight: float | Sequence[float] | None = None
+    pos_weight: float | Sequence[float] | str | None = None
     name: ClassVar[str] = "binary_cross_entropy"
     domain = (0, 1)
 
     def __post_init__(self) -> None:
-        if self.pos_weight is not None:
+        if self.pos_weight is not None and self.pos_weight != "balanced":
             weight = class_weights("BinaryCrossEntropy", "pos_weight", self.pos_weight, scalar=True)
             set_field(self, "pos_weight", weight)
 
@@ -449,6 +464,16 @@ class BinaryCrossEntropy(Loss):
         if isinstance(self.pos_weight, tuple) and len(self.pos_weight) != shape[-1]:
             raise ValueError(f"BinaryCrossEntropy: pos_weight has {len(self.pos_weight)} entries; expected "
                              f"{shape[-1]}, as the network's output is {batch_of(shape)}")
+
+    def balanced(self, target: Array, sample_weight: Array | None = None) -> Self:
+        if self.pos_weight != "balanced":
+            return self
+        y = target.reshape(-1, target.shape[-1]).astype(np.float64)
+        weights = np.ones(len(target)) if sample_weight is None else sample_weight.astype(np.float64)
+        weights = np.repeat(weights, len(y) // len(target))[:, None]
+        positive, negative = (weights * y).sum(axis=0), (weights * (1 - y)).sum(axis=0)
+        return replace(self, pos_weight=tuple(np.where((positive > 0) & (negative > 0), negative / np.maximum(
+            positive, 1e-30), 1.0).tolist()))
 
     def rows(self, x: Array, target: Array) -> tuple[Array, Array]:
         positive, negative = self._shares(x, target)
@@ -470,6 +495,9 @@ class BinaryCrossEntropy(Loss):
     def _constants(self, shape: Shape) -> tuple[float, ...]:
         if self.pos_weight is None:
             return ()
+        if isinstance(self.pos_weight, str):
+            raise ValueError('BinaryCrossEntropy: pos_weight is "balanced", which trainer.fit works out from the '
+                             "targets of all rows; train with it first, or give a number")
         return tuple(float(p) for p in np.broadcast_to(np.asarray(self.pos_weight, float), shape).ravel())
 
 

@@ -22,6 +22,7 @@ class _Rules(Protocol):
     def check_output(self, shape: Shape) -> None: ...
     def targets(self, t: Any, out_shape: Shape, dtype: str, rows: int, name: str = "y") -> Array: ...
     def weights_of(self, w: Any, rows: int, dtype: str, out_shape: Shape) -> Array: ...
+    def fitted(self, shape: Shape) -> Any: ...
     def row_weights(self, target: Array, sample_weight: Array | None) -> Array: ...
     def value_and_gradient(self, y_pred: Array, target: Array, row_weights: Array) -> tuple[float, Array]: ...
 
@@ -76,12 +77,13 @@ class OnArrays:
             raise ValueError(f"{self!r}: y_pred has shape {array.shape}; expected (B, …), at least one row of outputs"
                              f"{mend}")
         shape = array.shape[1:]
-        self.check_output(shape)
-        target = self.targets(y, shape, dtype, len(array))
-        weight = None if sample_weight is None else self.weights_of(sample_weight, len(array), dtype, shape)
-        weights = self.row_weights(target, weight)
+        loss = self.fitted(shape)
+        target = loss.targets(y, shape, dtype, len(array))
+        weight = None if sample_weight is None else loss.weights_of(sample_weight, len(array), dtype, shape)
+        loss = loss.balanced(target, weight).fitted(shape)
+        weights = loss.row_weights(target, weight)
         run = type(self).by_kernels
-        value, gradient = run(self, array, target, weights) if run else self.value_and_gradient(array, target, weights)
+        value, gradient = run(loss, array, target, weights) if run else loss.value_and_gradient(array, target, weights)
         self.__dict__["_gradient"] = gradient           # losses are frozen, but for what they have just done
         return value
 

@@ -20,9 +20,10 @@ import numpy as np
 
 from fastbp.core.checks import flag, number
 from fastbp.core.vector import aligned_copy, aligned_zeros
-from fastbp.core.words import Worded
+from fastbp.core.words import Worded, by_name
 from fastbp.graph.memory import Memory
 from fastbp.ops.base import Array
+from fastbp.optim.groups import Groups, as_groups, settings
 from fastbp.optim.schedules import ConstantSchedule, Schedule, as_schedule
 
 __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Lion", "Optimizer", "RMSprop"]
@@ -49,7 +50,7 @@ class Segment:
     rate: float = 1.0
 
 
-@dataclass
+@dataclass(eq=False)
 class Update:
     """How the parameters of one network are updated, and the optimizer's state, which a backend changes in place.
 
@@ -57,7 +58,7 @@ class Update:
     ----------
     optimizer : Optimizer
     segments : list of Segment
-        What is updated: the parameters that are not frozen.
+        What is updated: the parameters that are not frozen. Another list takes its place when that changes.
     state : tuple of arrays
         Flat vectors as long as the parameters, named by ``optimizer.state_names``.
     clip_norm, clip_value : float or None
@@ -110,6 +111,10 @@ class Update:
         return tuple((name, array.size) for name, array in memory.params.items()
                      if any(s.offset <= memory.params.offsets[name] < s.offset + s.length for s in self.segments))
 
+    def follow(self, memory: Memory) -> None:
+        """Update what moves now."""
+        self.segments = self.optimizer.segments(memory, self.parameters)
+
     def check(self, memory: Memory) -> None:
         """Raise ValueError unless all that is written has the right size and may be written."""
         names, params = self.optimizer.state_names, memory.params.flat
@@ -151,6 +156,11 @@ class Optimizer(Worded, ABC):
         λ.
     decay_bias : bool, default True
         False spares biases and the parameters of normalisation (those with one axis) the weight decay.
+    groups : dict of str to dict, optional
+        Other settings for parameters by name: ``{"encoder.*": {"lr": 1e-4}, "*.bias": {"weight_decay": 0.0}}``. A key
+        is a pattern with ``*`` and ``?``, or the name of a layer; of patterns that match, the last one that has a
+        setting counts. ``"lr"`` is a learning rate beside the optimizer's own number, and keeps its proportion to it
+        when that changes; ``"lr_factor"`` is that proportion, for schedules too.
     """
 
     words: ClassVar[Mapping[str, str]] = {
@@ -171,8 +181,11 @@ class Optimizer(Worded, ABC):
         if "update" in vars(cls) or "name" in vars(cls):
             cls.has_twin = "name" in vars(cls)
 
-    def __init__(self, lr: float | Schedule, weight_decay: float, decay_bias: bool) -> None:
+    def __init__(self, lr: float | Schedule, weight_decay: float, decay_bias: bool,
+                 groups: Mapping[str, Mapping[str, float]] | None = None) -> None:
         self.lr = lr
+        fixed = self._lr.lr if isinstance(self._lr, ConstantSchedule) else None
+        self._groups = as_groups(type(self).__name__, groups, fixed)
         self.weight_decay = self._number("weight_decay", weight_decay)
         self.decay_bias = flag(type(self).__name__, "decay_bias", decay_bias)
         self._updates: WeakKeyDictionary[Memory, dict[tuple[str, ...] | None, Update]] = WeakKeyDictionary()
@@ -233,13 +246,42 @@ class Optimizer(Worded, ABC):
         known = self._updates.setdefault(memory, {})
         if parameters not in known:
             state = tuple(aligned_zeros(memory.params.flat.size, memory.dtype) for _ in self.state_names)
-            stretches = segments(memory, self.weight_decay, self.decay_bias, parameters)
-            known[parameters] = Update(self, stretches, state, parameters=parameters)
+            self.remember(memory, Update(self, self.segments(memory, parameters), state, parameters=parameters))
         return known[parameters]
+
+    def segments(self, memory: Memory, parameters: tuple[str, ...] | None = None) -> list[Segment]:
+        """Return the stretches of a network's parameter vector that it updates, those updated alike joined."""
+        return segments(memory, self.weight_decay, self.decay_bias, parameters, self._groups)
+
+    def carry_over(self, old: Trained, new: Trained) -> None:
+        """Take what it remembers about a network over to another: of parameters of one name and shape, and the steps.
+
+        For a network whose head was swapped: ``new = net.replace("head", …); optimizer.carry_over(net, new)``.
+
+        Examples
+        --------
+        >>> import fastbp as fb
+        >>> net = fb.Sequential(fb.Linear(2, 3), fb.Linear(3, 1), seed=0)
+        >>> optimizer = fb.Adam()
+        >>> loss = fb.Trainer(net, fb.MSE(), optimizer).step([[1.0, 2.0]], [1.0])
+        >>> new = net.replace("1", fb.Linear(3, 4))
+        >>> optimizer.carry_over(net, new)
+        >>> optimizer.update_of(new).step
+        1
+        """
+        before, after = self.update_of(old), self.update_of(new)
+        after.step = before.step
+        for vector, kept in zip(after.state, before.state, strict=True):
+            for name, values in new.memory.params.items():
+                own = old.memory.params.get(name)
+                if own is not None and own.shape == values.shape:
+                    start, there = old.memory.params.offsets[name], new.memory.params.offsets[name]
+                    vector[there:there + own.size] = kept[start:start + own.size]
 
     def remember(self, memory: Memory, update: Update) -> None:
         """Go on with what was remembered about a network elsewhere, such as before pickling."""
         self._updates.setdefault(memory, {})[update.parameters] = update
+        memory.tell(update)
 
     def __getstate__(self) -> dict[str, Any]:
         # What is remembered belongs to networks of this process: a copy begins afresh.
@@ -256,25 +298,33 @@ class Optimizer(Worded, ABC):
         """Return the arguments that make an equal optimizer."""
         own = {k: v for k, v in self.__dict__.items() if not k.startswith("_")}
         lr = self.lr.lr if isinstance(self.lr, ConstantSchedule) else self.lr
-        return {"lr": lr, **own}
+        groups = {"groups": {pattern: dict(given) for pattern, given in self._groups}} if self._groups else {}
+        return {"lr": lr, **own, **groups}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.hyperparameters().items())})"
 
 
-def segments(memory: Memory, weight_decay: float, decay_bias: bool,
-             parameters: tuple[str, ...] | None = None) -> list[Segment]:
-    """Return the stretches of a network's parameter vector that are trained, those decayed alike joined."""
+def segments(memory: Memory, weight_decay: float, decay_bias: bool, parameters: tuple[str, ...] | None = None,
+             groups: Groups = ()) -> list[Segment]:
+    """Return the stretches of a network's parameter vector that are trained, those updated alike joined.
+
+    Frozen parameters are left out, and so are those that are not among `parameters`, where these are given.
+    """
     found: list[Segment] = []
-    for name, parameter in memory.graph.parameters.items():
-        if not parameter.trainable or (parameters is not None and name not in parameters):
+    frozen, known = memory.frozen, memory.graph.parameters
+    own = settings("optimizer", groups, known)
+    for name, parameter in known.items():
+        if name in frozen or (parameters is not None and name not in parameters):
             continue
-        decay = weight_decay if decay_bias or len(parameter.shape) > 1 else 0.0
+        usual = weight_decay if decay_bias or len(parameter.shape) > 1 else 0.0
+        decay, rate = own[name].get("weight_decay", usual), own[name].get("lr_factor", 1.0)
         offset, length = memory.params.offsets[name], memory.params[name].size
-        if found and found[-1].offset + found[-1].length == offset and found[-1].weight_decay == decay:
+        if found and found[-1].offset + found[-1].length == offset \
+                and (found[-1].weight_decay, found[-1].rate) == (decay, rate):
             length += found[-1].length
             offset = found.pop().offset
-        found.append(Segment(offset, length, decay))
+        found.append(Segment(offset, length, decay, rate))
     return found
 
 
@@ -290,6 +340,7 @@ class SGD(Optimizer):
         Needs a momentum above 0. Sutskever et al. (2013), https://proceedings.mlr.press/v28/sutskever13.html.
     weight_decay : float, default 0.0
     decay_bias : bool, default True
+    groups : dict, optional
         As in :class:`Optimizer`.
 
     Examples
@@ -302,8 +353,9 @@ class SGD(Optimizer):
     state_names = ("velocity",)
 
     def __init__(self, lr: float | Schedule = 0.01, momentum: float = 0.0, nesterov: bool = False, *,
-                 weight_decay: float = 0.0, decay_bias: bool = True) -> None:
-        super().__init__(lr, weight_decay, decay_bias)
+                 weight_decay: float = 0.0, decay_bias: bool = True,
+                 groups: Mapping[str, Mapping[str, float]] | None = None) -> None:
+        super().__init__(lr, weight_decay, decay_bias, groups)
         self.momentum = self._number("momentum", momentum, 1)
         self.nesterov = flag("SGD", "nesterov", nesterov)
         if self.nesterov and not self.momentum:
@@ -334,6 +386,7 @@ class RMSprop(Optimizer):
         μ.
     weight_decay : float, default 0.0
     decay_bias : bool, default True
+    groups : dict, optional
         As in :class:`Optimizer`.
     """
 
@@ -341,8 +394,9 @@ class RMSprop(Optimizer):
     state_names = ("square_avg", "velocity")
 
     def __init__(self, lr: float | Schedule = 0.01, alpha: float = 0.99, eps: float = 1e-8, momentum: float = 0.0, *,
-                 weight_decay: float = 0.0, decay_bias: bool = True) -> None:
-        super().__init__(lr, weight_decay, decay_bias)
+                 weight_decay: float = 0.0, decay_bias: bool = True,
+                 groups: Mapping[str, Mapping[str, float]] | None = None) -> None:
+        super().__init__(lr, weight_decay, decay_bias, groups)
         self.alpha, self.eps = self._number("alpha", alpha, 1), self._number("eps", eps)
         self.momentum = self._number("momentum", momentum, 1)
 
@@ -369,6 +423,7 @@ class Adagrad(Optimizer):
     eps : float, default 1e-10
     weight_decay : float, default 0.0
     decay_bias : bool, default True
+    groups : dict, optional
         As in :class:`Optimizer`.
     """
 
@@ -376,8 +431,9 @@ class Adagrad(Optimizer):
     state_names = ("sum_of_squares",)
 
     def __init__(self, lr: float | Schedule = 0.01, eps: float = 1e-10, *, weight_decay: float = 0.0,
-                 decay_bias: bool = True) -> None:
-        super().__init__(lr, weight_decay, decay_bias)
+                 decay_bias: bool = True,
+                 groups: Mapping[str, Mapping[str, float]] | None = None) -> None:
+        super().__init__(lr, weight_decay, decay_bias, groups)
         self.eps = self._number("eps", eps)
 
     def hyper(self) -> tuple[float, ...]:
@@ -403,6 +459,7 @@ class Adam(Optimizer):
     eps : float, default 1e-8
     weight_decay : float, default 0.0
     decay_bias : bool, default True
+    groups : dict, optional
         As in :class:`Optimizer`.
     """
 
@@ -412,8 +469,9 @@ class Adam(Optimizer):
     """Whether weight decay shrinks p itself (AdamW) instead of entering g."""
 
     def __init__(self, lr: float | Schedule = 0.001, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8, *,
-                 weight_decay: float = 0.0, decay_bias: bool = True) -> None:
-        super().__init__(lr, weight_decay, decay_bias)
+                 weight_decay: float = 0.0, decay_bias: bool = True,
+                 groups: Mapping[str, Mapping[str, float]] | None = None) -> None:
+        super().__init__(lr, weight_decay, decay_bias, groups)
         self.beta1, self.beta2 = self._number("beta1", beta1, 1), self._number("beta2", beta2, 1)
         self.eps = self._number("eps", eps)
 
@@ -446,14 +504,17 @@ class AdamW(Adam):
     eps : float, default 1e-8
     weight_decay : float, default 0.01
     decay_bias : bool, default True
+    groups : dict, optional
         As in :class:`Optimizer`.
     """
 
     decoupled = True
 
     def __init__(self, lr: float | Schedule = 0.001, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8, *,
-                 weight_decay: float = 0.01, decay_bias: bool = True) -> None:
-        super().__init__(lr, beta1, beta2, eps, weight_decay=weight_decay, decay_bias=decay_bias)
+                 weight_decay: float = 0.01, decay_bias: bool = True,
+                 groups: Mapping[str, Mapping[str, float]] | None = None) -> None:
+        super().__init__(lr, beta1, beta2, eps, weight_decay=weight_decay, decay_bias=decay_bias,
+                         groups=groups)
 
 
 class Lion(Optimizer):
@@ -467,6 +528,7 @@ class Lion(Optimizer):
     beta1, beta2 : float, default 0.9, 0.99
     weight_decay : float, default 0.0
     decay_bias : bool, default True
+    groups : dict, optional
         As in :class:`Optimizer`.
     """
 
@@ -474,8 +536,9 @@ class Lion(Optimizer):
     state_names = ("exp_avg",)
 
     def __init__(self, lr: float | Schedule = 0.0001, beta1: float = 0.9, beta2: float = 0.99, *,
-                 weight_decay: float = 0.0, decay_bias: bool = True) -> None:
-        super().__init__(lr, weight_decay, decay_bias)
+                 weight_decay: float = 0.0, decay_bias: bool = True,
+                 groups: Mapping[str, Mapping[str, float]] | None = None) -> None:
+        super().__init__(lr, weight_decay, decay_bias, groups)
         self.beta1, self.beta2 = self._number("beta1", beta1, 1), self._number("beta2", beta2, 1)
 
     def hyper(self) -> tuple[float, ...]:
@@ -487,3 +550,33 @@ class Lion(Optimizer):
         params *= 1 - lr * weight_decay
         params -= lr * np.sign(self.beta1 * exp_avg + (1 - self.beta1) * grads)
         exp_avg[...] = self.beta2 * exp_avg + (1 - self.beta2) * grads
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop, "adagrad": Adagrad, "lion": Lion,
+}
+"""Optimizers by name, each with its defaults."""
+
+
+def as_optimizer(owner: str, optimizer: Any) -> Optimizer:
+    """Return an optimizer, given itself or by its name.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For anything else; for a name that there is not.
+
+    Examples
+    --------
+    >>> as_optimizer("Trainer", "sgd").name
+    'sgd'
+    """
+    if isinstance(optimizer, str):
+        made: Optimizer = by_name(owner, "optimizer", optimizer, OPTIMIZERS, "an optimizer such as fb.Adam(lr=1e-3)")()
+        return made
+    if isinstance(optimizer, type) and issubclass(optimizer, Optimizer):
+        raise TypeError(f"{owner}: optimizer is the class {optimizer.__name__}; expected an instance: "
+                        f"{optimizer.__name__}()")
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"{owner}: optimizer is {optimizer!r}; expected an optimizer such as fb.Adam(lr=1e-3)")
+    return optimizer

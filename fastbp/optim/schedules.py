@@ -10,19 +10,24 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from math import cos, inf, isnan, log2, pi
 from typing import Any
 
 import numpy as np
 
 from fastbp.core.checks import count, number
+from fastbp.core.words import by_name
 from fastbp.ops.base import Array
 
 __all__ = [
     "ConstantSchedule", "CosineCycles", "CosineDecay", "ExponentialDecay", "FlatCosine", "MultiStepDecay", "OneCycle",
     "ReduceOnPlateau", "Schedule", "StepDecay",
 ]
+
+
+# What of a schedule is a learning rate.
+_RATES = {"lr", "final_lr", "min_lr"}
 
 
 class Schedule(ABC):
@@ -54,6 +59,20 @@ class Schedule(ABC):
     def observe(self, value: float) -> None:  # noqa: B027 - most schedules look at nothing
         """Take note of the monitored value after an epoch: the validation loss or, without validation, the loss."""
 
+    def __mul__(self, factor: float) -> Schedule:
+        """Return the schedule with all its learning rates multiplied: ``optimizer.lr *= 0.5``."""
+        factor = number(type(self).__name__, "factor", factor, "a number above 0", _above_0)
+        rates: list[str] = [f.name for f in fields(self) if f.name in _RATES] if is_dataclass(self) else []
+        if "lr" not in rates:
+            return ScaledSchedule(self, factor)
+        made: Schedule = replace(self, **{name: factor * getattr(self, name) for name in rates})  # type: ignore[type-var]
+        return made
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: float) -> Schedule:
+        return self * (1 / number(type(self).__name__, "divisor", divisor, "a number above 0", _above_0))
+
 
 def as_schedule(owner: str, lr: Any) -> Schedule:
     """Return a learning rate, a number or a function of the step, as a schedule."""
@@ -83,8 +102,39 @@ class ConstantSchedule(Schedule):
     def __call__(self, step: int) -> float:
         return self.lr
 
+    def __float__(self) -> float:
+        return self.lr
+
     def rates(self, first: int, updates: int) -> Array:
         return np.full(updates, self.lr)
+
+
+@dataclass(frozen=True)
+class ScaledSchedule(Schedule):
+    """A schedule, times a factor."""
+
+    schedule: Schedule
+    factor: float
+
+    def __call__(self, step: int) -> float:
+        return self.factor * self.schedule(step)
+
+    def observe(self, value: float) -> None:
+        self.schedule.observe(value)
+
+
+@dataclass(frozen=True)
+class DelayedSchedule(Schedule):
+    """A schedule that begins after `start` updates."""
+
+    schedule: Schedule
+    start: int
+
+    def __call__(self, step: int) -> float:
+        return self.schedule(max(step - self.start, 0))
+
+    def observe(self, value: float) -> None:
+        self.schedule.observe(value)
 
 
 @dataclass(frozen=True)
@@ -483,3 +533,31 @@ def _above_0(value: float) -> bool:
 
 def _rate(owner: Schedule, argument: str, value: Any) -> float:
     return number(type(owner).__name__, argument, value, "a number above 0", _above_0)
+
+
+SCHEDULES: dict[str, Callable[[float, int], Schedule]] = {
+    "constant": lambda lr, steps: ConstantSchedule(lr), "cosine": CosineDecay, "one_cycle": OneCycle,
+    "flat_cosine": FlatCosine, "exponential": lambda lr, steps: ExponentialDecay(lr, 0.01, steps),
+    "step": lambda lr, steps: StepDecay(lr, max(1, -(-steps // 3))), "plateau": lambda lr, steps: ReduceOnPlateau(lr),
+}
+"""Schedules by name, for a learning rate and so many updates."""
+
+
+def named_schedule(owner: str, name: Any, lr: float, start: int, steps: int) -> Schedule:
+    """Return the schedule of this name for the `steps` updates that follow `start` others.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For anything but a name that there is.
+
+    Examples
+    --------
+    >>> named_schedule("fit", "cosine", 0.1, 0, 100)
+    CosineDecay(lr=0.1, steps=100, warmup=0, final_lr=0.0)
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"{owner}: schedule is {name!r}; expected a name such as \"cosine\". Give a schedule of your "
+                        "own to the optimizer: fb.Adam(lr=fb.CosineDecay(…))")
+    made: Schedule = by_name(owner, "schedule", name, SCHEDULES, "a name")(lr, steps)
+    return DelayedSchedule(made, start) if start and not isinstance(made, ConstantSchedule | ReduceOnPlateau) else made

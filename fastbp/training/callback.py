@@ -69,7 +69,7 @@ class Training(Protocol):
     def epoch(self) -> int:
         """Epochs done so far."""
 
-    def evaluate(self, X: Any, y: Any, sample_weight: ArrayLike | None = None,
+    def evaluate(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None,
                  batch_size: int | None = None) -> dict[str, float]:
         """Compute the loss and the metrics of labelled data."""
 

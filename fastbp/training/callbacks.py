@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from importlib import import_module
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, TextIO
@@ -16,13 +17,17 @@ import numpy as np
 
 from fastbp.core.checks import count, file_to_write, number
 from fastbp.ops.base import Array
+from fastbp.optim.averages import ParameterAverage
 from fastbp.optim.schedules import ConstantSchedule, Plateau, ReduceOnPlateau
 from fastbp.training.averaging import AverageParameters
 from fastbp.training.callback import HOOKS, Callback, Lambda, Logs, Training
+from fastbp.training.metrics import METRICS
+from fastbp.training.progress import in_notebook
 from fastbp.training.pruning import OptunaPruning
 
 __all__ = ["HOOKS", "AverageParameters", "CSVLogger", "Callback", "EarlyStopping", "ExponentialMovingAverage", "Lambda",
-           "LearningRateSchedule", "Logs", "ModelCheckpoint", "OptunaPruning", "ReduceLROnPlateau", "StopOnTime",
+           "LearningRateSchedule", "LivePlot", "Logs", "ModelCheckpoint", "OptunaPruning", "ReduceLROnPlateau",
+           "StochasticWeightAverage", "StopOnTime",
            "TensorBoard", "Training"]
 
 
@@ -50,8 +55,9 @@ def _direction(owner: str, name: str | None) -> str:
     """Return whether lower or higher is better, of the entries whose meaning is known."""
     if name is None or name in ("loss", "val_loss"):
         return "min"
-    if re.fullmatch(r"(val_)?accuracy(_\d+)?", name):
-        return "max"
+    known = re.fullmatch(rf"(?:val_)?({'|'.join(METRICS)}|loss)(?:_\d+)?", name)
+    if known is not None:
+        return "max" if known[1] != "loss" and METRICS[known[1]].maximised else "min"
     raise ValueError(f"{owner}: monitor is {name!r}, of which only you know whether lower or higher is better; give "
                      'mode="min" or mode="max"')
 
@@ -68,8 +74,8 @@ class EarlyStopping(Callback):
     min_delta : float, default 0.0
         A value is better if it is so by more than this.
     mode : {"min", "max"}, optional
-        Whether lower or higher is better. Must be given but for fastbp's own entries: losses are minimised, and
-        accuracies (``"val_accuracy"``, ``"val_accuracy_0"``, …) maximised.
+        Whether lower or higher is better. Must be given but for fastbp's own entries: losses and errors are minimised,
+        and accuracies (``"val_accuracy"``, ``"val_accuracy_0"``, …) and metrics such as ``"val_auc"`` maximised.
     restore_best : bool, default True
         Whether the network gets the parameters and buffers of the best epoch at the end, whatever ended the training.
 
@@ -255,11 +261,42 @@ class CSVLogger(Callback):
             self._file = None
 
 
-class ExponentialMovingAverage(Callback):
+class _Averaging(Callback):
+    """Averages the parameters while a network trains; the network gets the average at the end."""
+
+    def __init__(self, decay: float | None, overwrite: bool) -> None:
+        self.decay, self.overwrite = decay, bool(overwrite)
+        self._average: ParameterAverage | None = None
+
+    def _beta(self) -> float | None:
+        return self.decay
+
+    @property
+    def average(self) -> Array | None:
+        """The average so far, in float64."""
+        return None if self._average is None else self._average.average
+
+    def on_fit_begin(self, trainer: Training) -> None:
+        self._average = ParameterAverage(trainer.net, self._beta())
+
+    def on_fit_end(self, trainer: Training) -> None:
+        if self.overwrite and self._average is not None and self._average.average is not None:
+            self._average.apply()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self._average is None else self._average.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if self._average is not None:
+            self._average.load_state_dict(state)
+
+
+class ExponentialMovingAverage(_Averaging):
     r"""Averages the parameters over the updates, the newest weighing most; the network gets the average at the end.
 
     After update t, :math:`s_t = β s_{t-1} + (1 - β) p_t` from :math:`s_0 = 0`, and the average is
-    :math:`s_t / (1 - β^t)`, as in Adam (Kingma and Ba 2015, https://arxiv.org/abs/1412.6980, section 7.2).
+    :math:`s_t / (1 - β^t)`, as in Adam (Kingma and Ba 2015, https://arxiv.org/abs/1412.6980, section 7.2). Without
+    `fit`: :class:`fastbp.ParameterAverage`.
 
     Parameters
     ----------
@@ -278,40 +315,113 @@ class ExponentialMovingAverage(Callback):
 
     def __init__(self, decay: float = 0.999, every: int = 1, overwrite: bool = True) -> None:
         name = "ExponentialMovingAverage"
-        self.decay = number(name, "decay", decay, "a number from 0 to below 1", lambda d: 0 <= d < 1)
+        super().__init__(number(name, "decay", decay, "a number from 0 to below 1", lambda d: 0 <= d < 1), overwrite)
         self.every = count(name, "every", every)
-        self.overwrite = bool(overwrite)
-        self._sum: Array | None = None
-        self._looks = 0
 
-    @property
-    def average(self) -> Array | None:
-        """The average so far, in float64."""
-        beta = self.decay ** (self.every or 1)
-        return None if self._sum is None or not self._looks else self._sum / (1 - beta**self._looks)
-
-    def on_fit_begin(self, trainer: Training) -> None:
-        self._sum, self._looks = np.zeros(trainer.net.params.flat.size), 0
+    def _beta(self) -> float:
+        return float((self.decay or 0.0) ** (self.every or 1))
 
     def on_batch_end(self, trainer: Training, batch: int) -> None:
-        beta = self.decay ** (self.every or 1)
-        if self._sum is not None:
-            self._sum *= beta
-            self._sum += (1 - beta) * trainer.net.params.flat
-            self._looks += 1
+        if self._average is not None:
+            self._average.update()
+
+
+class StochasticWeightAverage(_Averaging):
+    """Averages the parameters after each epoch, all alike: stochastic weight averaging (SWA).
+
+    The network gets the average at the end. Izmailov et al. (2018), https://arxiv.org/abs/1803.05407. Running
+    statistics, as those of batch normalisation, stay as training left them. Without `fit`:
+    :class:`fastbp.ParameterAverage`.
+
+    Parameters
+    ----------
+    start_epoch : int, default 1
+        The first epoch, counted from 1, whose parameters count.
+    every_epochs : int, default 1
+    decay : float, optional
+        Weighs later epochs more, as in :class:`ExponentialMovingAverage`.
+    overwrite : bool, default True
+        Whether the network gets the average when training ends; False leaves it to the user.
+
+    Attributes
+    ----------
+    average : array or None
+        As long as ``net.params.flat``; None before the first such epoch.
+
+    Examples
+    --------
+    >>> late = StochasticWeightAverage(start_epoch=15)
+    """
+
+    def __init__(self, start_epoch: int = 1, every_epochs: int = 1, decay: float | None = None,
+                 overwrite: bool = True) -> None:
+        name = "StochasticWeightAverage"
+        super().__init__(None if decay is None else number(name, "decay", decay, "a number from 0 to below 1, or None",
+                                                           lambda d: 0 <= d < 1), overwrite)
+        self.start_epoch = count(name, "start_epoch", start_epoch)
+        self.every_epochs = count(name, "every_epochs", every_epochs)
+
+    def on_epoch_end(self, trainer: Training, epoch: int, logs: Logs) -> None:
+        late = epoch - self.start_epoch
+        if late >= 0 and late % self.every_epochs == 0 and self._average is not None:
+            self._average.update()
+
+
+class LivePlot(Callback):
+    """Draws the history while training goes on: in a notebook in place, and into a file where a path is given.
+
+    Parameters
+    ----------
+    path : path, optional
+        A picture that is replaced after each epoch drawn: ``.png``, ``.svg`` or what else matplotlib writes.
+    every_epochs : int, default 1
+        Epochs from one drawing to the next; the last one of a fit is always drawn.
+
+    Raises
+    ------
+    ImportError
+        Without matplotlib, when training begins.
+    ValueError
+        When training begins outside of a notebook, and there is no path.
+
+    Examples
+    --------
+    >>> to_file = LivePlot("training.png", every_epochs=10)
+    """
+
+    def __init__(self, path: str | PathLike[str] | None = None, every_epochs: int = 1) -> None:
+        self.path = None if path is None else Path(path)
+        self.every_epochs = count("LivePlot", "every_epochs", every_epochs)
+        self._handle: Any = None
+        self._drawn = 0
+
+    def on_fit_begin(self, trainer: Training) -> None:
+        if self.path is not None:
+            file_to_write("LivePlot: path", self.path)
+        elif not in_notebook():
+            raise ValueError("LivePlot: this is no notebook, and path is None; give the file to draw into, such as "
+                             'LivePlot("training.png")')
+        from fastbp.views import plots
+        plots.available()
+        self._handle, self._drawn = None, 0
+
+    def on_epoch_end(self, trainer: Training, epoch: int, logs: Logs) -> None:
+        if epoch % self.every_epochs == 0:
+            self._draw(trainer)
 
     def on_fit_end(self, trainer: Training) -> None:
-        average = self.average
-        if self.overwrite and average is not None:
-            for s in trainer.update.segments:  # frozen parameters stay as they are, to the bit
-                part = slice(s.offset, s.offset + s.length)
-                trainer.net.params.flat[part] = average[part]
+        if len(trainer.history) and self._drawn != trainer.epoch:
+            self._draw(trainer)
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"sum": self._sum, "looks": self._looks}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._sum, self._looks = state["sum"], state["looks"]
+    def _draw(self, trainer: Training) -> None:
+        figure, self._drawn = trainer.history.plot(), trainer.epoch
+        if self.path is not None:
+            figure.savefig(self.path)
+        if in_notebook():
+            if self._handle is None:
+                self._handle = import_module("IPython.display").display(figure, display_id=True)
+            else:
+                self._handle.update(figure)
 
 
 class ModelCheckpoint(Callback):

@@ -27,7 +27,14 @@ from fastbp.objectives.losses import Loss
 from fastbp.ops.base import Array
 from fastbp.optim import optimizers, schedules
 from fastbp.optim.optimizers import Optimizer
-from fastbp.optim.schedules import ConstantSchedule, FunctionSchedule, ReduceOnPlateau, Schedule
+from fastbp.optim.schedules import (
+    ConstantSchedule,
+    DelayedSchedule,
+    FunctionSchedule,
+    ReduceOnPlateau,
+    ScaledSchedule,
+    Schedule,
+)
 
 # Names of a network's arrays begin with the name of a layer, which has no dot: nothing of its can be called so.
 _OPTIMIZER, _CALLBACKS = ".optimizer/", ".callbacks/"
@@ -41,7 +48,7 @@ class TrainingState:
     Attributes
     ----------
     net : Network
-    loss : Loss, or a tuple of them
+    loss : Loss, or a tuple or dict of them
     optimizer : Optimizer
     step : int
         Updates done.
@@ -53,6 +60,7 @@ class TrainingState:
         What callbacks remember, by class.
     parameters : tuple of str or None
         What is trained, if not all.
+    loss_weights : sequence of float, or None
     """
 
     net: Network
@@ -65,6 +73,7 @@ class TrainingState:
     history: Sequence[Mapping[str, float]]
     callbacks: list[tuple[str, dict[str, Any]]]
     parameters: tuple[str, ...] | None = None
+    loss_weights: Sequence[float] | None = None
 
 
 def save(state: TrainingState, path: Paths) -> None:
@@ -75,6 +84,7 @@ def save(state: TrainingState, path: Paths) -> None:
                  for i, (kind, kept) in enumerate(state.callbacks)]
     write(path, {"network": describe(state.net), "trainer": {
         "losses": [_describe_loss(loss) for loss in state.net._losses(state.loss)],
+        **({} if state.loss_weights is None else {"loss_weights": list(state.loss_weights)}),
         "optimizer": _describe_optimizer(state.optimizer), "step": state.step,
         "clip_norm": state.clip_norm, "clip_value": state.clip_value,
         **({} if state.parameters is None else {"parameters": list(state.parameters)}),
@@ -96,7 +106,7 @@ def load(path: Paths, loss: Any, optimizer: Optimizer | None, backend: BackendNa
             found = [_loss(entry) for entry in d["losses"].each()]
             if len(found) != len(net.graph.outputs):
                 raise ValueError(f"it has {len(found)} losses for {len(net.graph.outputs)} outputs")
-            loss = found[0] if net._single_output else tuple(found)
+            loss = net._outs.handed(found)
             net._losses(loss)
         if optimizer is None:
             optimizer = _optimizer(d["optimizer"])
@@ -109,7 +119,8 @@ def load(path: Paths, loss: Any, optimizer: Optimizer | None, backend: BackendNa
             net, loss, optimizer, d["step"].whole(), _arrays(net, optimizer, d, contents), clip_norm, clip_value,
             [_row(row) for row in d["history"].each()],
             [(c["type"].text(), _put_back(c["state"].mapping(), contents.tensors)) for c in d["callbacks"].each()],
-            _parameters(net, d))
+            _parameters(net, d),
+            [w.real() for w in d["loss_weights"].each()] if "loss_weights" in d.mapping() else None)
 
 
 def _limit(entry: Entry) -> float | None:
@@ -178,7 +189,7 @@ def _optimizer(d: Entry) -> Optimizer:
     if d["arguments"].value is None or d["lr"]["arguments"].value is None:
         raise ValueError(f"its optimizer, {d['type'].text()} with {d['lr']['type'].text()} as its learning rate, is "
                          "one that a file cannot hold; hand it in: optimizer=…")
-    lr = _made("optimizer", d["lr"], classes(Schedule, (schedules,)))
+    lr = _schedule(d["lr"])
     optimizer: Optimizer = _made("optimizer", d, classes(Optimizer, (optimizers,)),
                                  lr=lr.lr if isinstance(lr, ConstantSchedule) else lr)
     return optimizer
@@ -194,8 +205,17 @@ def _describe_schedule(lr: Schedule) -> dict[str, Any]:
     kind = type(lr).__name__
     if isinstance(lr, ReduceOnPlateau):
         return {"type": kind, "arguments": lr.arguments(), "state": lr.state_dict()}
+    if isinstance(lr, ScaledSchedule | DelayedSchedule):
+        inner = _describe_schedule(lr.schedule)
+        own = {k: v for k, v in vars(lr).items() if k != "schedule"}
+        return {"type": kind, "arguments": None if inner["arguments"] is None else own, "schedule": inner}
     known = type(lr) is vars(schedules).get(kind) and not isinstance(lr, FunctionSchedule)
     return {"type": kind, "arguments": _fields(lr) if known else None}
+
+
+def _schedule(d: Entry) -> Any:
+    more = {"schedule": _schedule(d["schedule"])} if "schedule" in d.mapping() else {}
+    return _made("optimizer", d, classes(Schedule, (schedules,)), **more)
 
 
 def _fields(thing: Any) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from fastbp.core.errors import DivergenceError, NonFiniteError
 from fastbp.engine.backend import Progress
 from fastbp.optim.schedules import Schedule
 from fastbp.training.callback import Callback, Training
+from fastbp.training.evaluation import Heads
 from fastbp.training.progress import Bar
 from fastbp.training.shares import Lead
 from fastbp.training.sources import Record, Source
@@ -52,16 +53,19 @@ class EpochLoop:
         Updates from one look of a callback at them to the next.
     lead : Lead
         In ranks, what is done under it is done by the first, and followed by the others, who have no callbacks.
+    heads : Heads
+    measure : function, or None where nothing is measured on what is trained on
     """
 
     def __init__(self, trainer: Training, source: Source, validate: Validate | None, diverged: Diverged,
-                 callbacks: Sequence[Callback], bar: Bar, every: int | None, lead: Lead) -> None:
+                 callbacks: Sequence[Callback], bar: Bar, every: int | None, lead: Lead, heads: Heads,
+                 measure: Validate | None) -> None:
         self._trainer, self._source, self._validate, self._diverged = trainer, source, validate, diverged
-        self._callbacks, self._bar = callbacks, bar
+        self._callbacks, self._bar, self._heads, self._measure = callbacks, bar, heads, measure
         self._every, self._lead = every, lead
         self._watching = [c for c in callbacks if type(c).on_progress is not Callback.on_progress
                           or "on_progress" in vars(c)]
-        self._watched = lead.any(bool(self._watching) or not bar.disable)
+        self._watched = lead.any(bool(self._watching) or bar.counts)
         self._seconds: float | None = None  # of the newest epoch
 
     def run(self, epochs: int) -> None:
@@ -74,8 +78,8 @@ class EpochLoop:
     def _worth_joining(self) -> int:
         """Return how many epochs to run in one call: some milliseconds' worth, where nobody acts between them."""
         looks = type(self._trainer.optimizer.lr).observe is not Schedule.observe
-        if self._callbacks or self._validate or looks or not self._source.joins or self._seconds is None \
-                or not self._lead.is_alone:
+        acts = self._callbacks or self._validate or self._measure or looks
+        if acts or not self._source.joins or self._seconds is None or not self._lead.is_alone:
             return 1
         return max(1, int(_JOINED_SECONDS / max(self._seconds, 1e-6)))
 
@@ -88,17 +92,17 @@ class EpochLoop:
         with self._lead(parameters=True):
             for callback in self._callbacks:
                 callback.on_epoch_begin(trainer, first)
-        self._bar.set_description(f"epoch {first + count - 1}", refresh=False)
+        self._bar.begin(first + count - 1)
         record = Record()
         start = perf_counter()
         try:
             self._train(record, first)
         except BaseException:
             if count > 1 and record.done:
-                self._note_all(record.epochs(source.weights()), first, perf_counter() - start)
+                self._note_all(self._epochs(record), first, perf_counter() - start)
             raise
         trained = perf_counter() - start
-        epochs = record.epochs(source.weights())
+        epochs = self._epochs(record)
         if count > 1:
             self._note_all(epochs, first, trained)
         else:
@@ -145,18 +149,22 @@ class EpochLoop:
                 raise Stopped
         return report
 
+    def _epochs(self, record: Record) -> list[dict[str, float]]:
+        return record.epochs(self._source.weights(), self._heads.of_epoch)
+
     # ---- the history ------------------------------------------------------------------------------------------------
 
     def _note(self, row: dict[str, float], start: float, trained: float) -> None:
         """Validate an epoch, write it to the history, and tell everybody."""
         trainer = self._trainer
+        if self._measure is not None:
+            row |= self._measure()
         if self._validate is not None:
             row |= {f"val_{name}": value for name, value in self._validate().items()}
         row["seconds"] = self._seconds = perf_counter() - start
         row["samples_per_second"] = self._source.rows() / max(trained, 1e-9)
         trainer.history.append(row)
-        if not self._bar.disable:
-            self._bar.set_postfix({k: f"{row[k]:.4g}" for k in ("loss", "val_loss", "val_accuracy") if k in row})
+        self._bar.end(row)
         trainer.optimizer.lr.observe(row.get("val_loss", row["loss"]))
         with self._lead(parameters=True):
             for callback in self._callbacks:
@@ -168,4 +176,7 @@ class EpochLoop:
         self._seconds = seconds / max(len(epochs), 1)
         speed = self._source.rows() / max(self._seconds, 1e-9)
         each = {"seconds": self._seconds, "samples_per_second": speed}
-        self._trainer.history.extend({"epoch": first + i} | epoch | each for i, epoch in enumerate(epochs))
+        rows = [{"epoch": first + i} | epoch | each for i, epoch in enumerate(epochs)]
+        self._trainer.history.extend(rows)
+        for row in rows:
+            self._bar.end(row)

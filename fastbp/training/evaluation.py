@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from math import isfinite
+from dataclasses import dataclass, replace
+from math import isfinite, isnan, nan
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from fastbp.engine.ranks import Ranks
 from fastbp.objectives.functions import FunctionLoss
 from fastbp.objectives.losses import Loss
 from fastbp.ops.base import Array
+from fastbp.training.metrics import NamedMetric, metric_named
 
 Metric = Callable[[Any, Any], Any]
 
@@ -37,19 +39,64 @@ def evaluate(net: Executable, data: Data, metrics: Mapping[str, Metric], batch_s
     """
     net = net._for(data.inputs)
     seen = _Seen(net, data, bool(metrics))
+    heads = Heads(net, data)
     if ranks is None or isinstance(data.losses[0], FunctionLoss):
-        total = _loss(net, data, batch_size, seen)
+        each = _losses(net, replace(data, scales=()), batch_size, seen)
     else:
-        total = _loss_of_outputs(_shared_outputs(ranks, net, data.inputs, batch_size), data, seen)
+        each = _losses_of_outputs(_shared_outputs(ranks, net, data.inputs, batch_size), data, seen)
+    total = heads.total(each)
     if not isfinite(total):
         finite_inputs(data.inputs, rows)
-    result = {"loss": total} | seen.accuracies()
+    return {"loss": total, **heads.losses(each), **heads.accuracies(seen.accuracies()),
+            **measure(net, data, metrics, seen)}
+
+
+def measure(net: Executable, data: Data, metrics: Mapping[str, Metric], seen: _Seen | None = None) -> dict[str, float]:
+    """Return the metrics of checked data."""
     if not metrics:
-        return result
-    pair: tuple[Any, Any] = (tuple(data.targets), tuple(seen.outputs))
-    if len(seen.outputs) == len(data.targets) == 1:
-        pair = data.targets[0], seen.outputs[0]
-    return result | {name: _number(name, metric(*pair)) for name, metric in metrics.items()}
+        return {}
+    outputs = seen.outputs if seen is not None else net._outputs(data.inputs)
+    if len(outputs) == len(data.targets):
+        pair = net._outs.handed(data.targets), net._outs.handed(outputs)
+    else:
+        pair = tuple(data.targets), tuple(outputs)
+    weights = () if data.sample_weight is None else (data.sample_weight,)
+    return {name: _number(name, metric(*pair, *(weights if getattr(metric, "takes_weights", False) else ())))
+            for name, metric in metrics.items()}
+
+
+class Heads:
+    """The outputs of a network with a loss each: what each counts for, and what its entries are called."""
+
+    def __init__(self, net: Executable, data: Data) -> None:
+        self._losses, self._scales = data.losses, data.scales or (1.0,) * len(data.losses)
+        several = len(data.losses) > 1
+        self._side, self._several = net._outs, several
+
+    def name(self, what: str, head: int) -> str:
+        """Return what an entry of a head is called: ``"accuracy"``, ``"kind_accuracy"``, ``"accuracy_0"``."""
+        if not self._several:
+            return what
+        return f"{self._side.names[head]}_{what}" if self._side.named else f"{what}_{head}"
+
+    def total(self, each: Sequence[float]) -> float:
+        """Return the sum of the losses, each counted as it is to be."""
+        return sum(scale * loss for scale, loss in zip(self._scales, each, strict=True))
+
+    def losses(self, each: Sequence[float]) -> dict[str, float]:
+        """Return the loss of each head, where there are several."""
+        return {self.name("loss", i): loss for i, loss in enumerate(each)} if self._several else {}
+
+    def accuracies(self, found: Mapping[int, float]) -> dict[str, float]:
+        """Return the accuracies of heads by name."""
+        return {self.name("accuracy", i): value for i, value in found.items()}
+
+    def of_epoch(self, means: Array) -> dict[str, float]:
+        """Return what `train` noted of the losses and right decisions, (losses, 2), averaged over the rows."""
+        pairs = zip(means[:, 0].tolist(), self._scales, strict=True)
+        each = [value / scale if scale else nan for value, scale in pairs]
+        right = {i: value for i, value in enumerate(means[:, 1].tolist()) if not isnan(value)}
+        return self.losses(each) | self.accuracies(right)
 
 
 def _shared_outputs(ranks: Ranks, net: Executable, inputs: Sequence[Array], batch_size: int) -> list[Array]:
@@ -86,39 +133,38 @@ class _Seen:
         for whole, part in zip(self.outputs, outputs, strict=False):
             whole[rows] = part
 
-    def accuracies(self) -> dict[str, float]:
+    def accuracies(self) -> dict[int, float]:
         """Return the accuracy of each loss that has one."""
         weight, losses = self._data.sample_weight, self._data.losses
         found: dict[int, float | None] = {i: _average(*pair) for i, pair in self._right.items()}
         for i in self._others:
             found[i] = losses[i].accuracy(self.outputs[i], self._data.targets[i], weight)
-        return {"accuracy" if len(losses) == 1 else f"accuracy_{i}": value for i, value in sorted(found.items())
-                if value is not None}
+        return {i: value for i, value in sorted(found.items()) if value is not None}
 
 
-def _loss(net: Executable, data: Data, batch_size: int, seen: _Seen) -> float:
-    """Return the loss of all rows, and show the outputs on the way."""
+def _losses(net: Executable, data: Data, batch_size: int, seen: _Seen) -> list[float]:
+    """Return each of the losses of all rows, and show the outputs on the way."""
     if isinstance(data.losses[0], FunctionLoss):
         if seen.look is not None:
             seen.look(slice(0, data.rows), net._outputs(data.inputs, batch_size))
-        return net._loss_of(data, batch_size)
+        return [net._loss_of(data, batch_size)]
     net._run_by(data.inputs)
     losses = net._backend.evaluate(data, batch_size, seen.look)
     if losses is None:
-        return _loss_of_outputs(net._outputs(data.inputs, batch_size), data, seen)
+        return _losses_of_outputs(net._outputs(data.inputs, batch_size), data, seen)
     parts = [slice(i, i + batch_size) for i in range(0, data.rows, batch_size)]
     weights = [None if data.sample_weight is None else data.sample_weight[rows] for rows in parts]
-    return sum(_average(each, np.array([loss.total_weight(target[rows], w)
-                                        for rows, w in zip(parts, weights, strict=True)]))
-               for each, loss, target in zip(losses.T, data.losses, data.targets, strict=True))
+    return [_average(each, np.array([loss.total_weight(target[rows], w)
+                                     for rows, w in zip(parts, weights, strict=True)]))
+            for each, loss, target in zip(losses.T, data.losses, data.targets, strict=True)]
 
 
-def _loss_of_outputs(outputs: Sequence[Array], data: Data, seen: _Seen) -> float:
+def _losses_of_outputs(outputs: Sequence[Array], data: Data, seen: _Seen) -> list[float]:
     with np.errstate(all="ignore"):
         if seen.look is not None:
             seen.look(slice(0, data.rows), outputs)
-        return sum(loss.value(y_pred, target, loss.row_weights(target, data.sample_weight))
-                   for y_pred, loss, target in zip(outputs, data.losses, data.targets, strict=True))
+        return [loss.value(y_pred, target, loss.row_weights(target, data.sample_weight))
+                for y_pred, loss, target in zip(outputs, data.losses, data.targets, strict=True)]
 
 
 def _average(values: Array, weights: Array | None) -> float:
@@ -126,22 +172,82 @@ def _average(values: Array, weights: Array | None) -> float:
     return float(np.average(values, weights=weights)) if weights is None or weights.any() else 0.0
 
 
-def named_metrics(metrics: Any) -> dict[str, Metric]:
-    """Check the metrics that a trainer is given, and return them by name."""
+def named_metrics(metrics: Any, net: Executable, losses: Sequence[Loss]) -> dict[str, Metric]:
+    """Check the metrics that a trainer is given, and return them by name.
+
+    Those of heads, given as a list or dict with an entry for each output, become metrics of all outputs.
+    """
+    per_head = _per_head(metrics, net)
+    heads = Heads(net, Data((), losses))
+    found: dict[str, Metric] = {}
+    if per_head is None:
+        for name, metric in _by_name(metrics).items():
+            if isinstance(metric, NamedMetric) and len(net.graph.outputs) > 1:
+                found |= {heads.name(name, i): _OfHead(i, net, metric.of(loss)) for i, loss in enumerate(losses)}
+            else:
+                found[name] = metric.of(losses[0]) if isinstance(metric, NamedMetric) else metric
+    else:
+        for i, (given, loss) in enumerate(zip(per_head, losses, strict=True)):
+            for name, metric in _by_name(given).items():
+                bound = metric.of(loss) if isinstance(metric, NamedMetric) else metric
+                found[heads.name(name, i)] = _OfHead(i, net, bound)
+    there = {"loss"} | {heads.name("accuracy", i) for i, loss in enumerate(losses) if loss.decides}
+    return {name: metric for name, metric in found.items() if not (name in there and _is_accuracy(metric))}
+
+
+def _is_accuracy(metric: Metric) -> bool:
+    """Whether a metric is the accuracy that a loss has by itself."""
+    return isinstance(getattr(metric, "metric", None), NamedMetric) or isinstance(metric, _OfHead)
+
+
+@dataclass(frozen=True)
+class _OfHead:
+    """A metric of one of several outputs."""
+
+    head: int
+    net: Executable
+    metric: Metric
+
+    @property
+    def takes_weights(self) -> bool:
+        return getattr(self.metric, "takes_weights", False)
+
+    def __call__(self, y_true: Any, y_pred: Any, *weights: Array) -> Any:
+        pair = (self.net._outs.several(what, values)[self.head] for what, values in (("y", y_true), ("y_pred", y_pred)))
+        return self.metric(*pair, *weights)
+
+
+def _per_head(metrics: Any, net: Executable) -> list[Any] | None:
+    """Return the metrics of each head, where they are given so."""
+    side = net._outs
+    if side.alone:
+        return None
+    if isinstance(metrics, Mapping) and metrics and set(metrics) <= set(side.names):
+        return [metrics.get(name) for name in side.names]
+    if isinstance(metrics, list | tuple) and any(m is None or isinstance(m, list | tuple | Mapping) for m in metrics):
+        return side.several("Trainer: metrics", metrics)
+    return None
+
+
+def _by_name(metrics: Any) -> dict[str, Any]:
+    """Return metrics by name; what is given by its name is a NamedMetric."""
     if metrics is None:
         return {}
     if isinstance(metrics, Mapping):
-        named = metrics
+        named = {name: metric_named(m)[1] if isinstance(m, str) else m for name, m in metrics.items()}
     else:
-        given = [metrics] if callable(metrics) else _sequence("Trainer: metrics", metrics)
-        named = {getattr(metric, "__name__", type(metric).__name__): metric for metric in given}
+        given = [metrics] if callable(metrics) or isinstance(metrics, str) else _sequence("Trainer: metrics", metrics)
+        named = dict(metric_named(m) if isinstance(m, str) else
+                     (getattr(m, "__name__", type(m).__name__), m) for m in given)
     for name, metric in named.items():
+        if isinstance(metric, NamedMetric):
+            continue
         if not callable(metric):
-            raise TypeError(f"Trainer: metrics holds {metric!r}; expected functions metric(y_true, y_pred)")
+            raise TypeError(f"Trainer: metrics holds {metric!r}; expected names or functions metric(y_true, y_pred)")
         if name in ("loss", "accuracy"):
             raise ValueError(f"Trainer: a metric is called {name!r}, as one that is there already; give another name: "
                              f'metrics={{"my_{name}": {name}}}')
-    return dict(named)
+    return named
 
 
 def _sequence(argument: str, values: Any) -> Sequence[Any]:

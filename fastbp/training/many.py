@@ -11,7 +11,7 @@ from fastbp.core.checks import flag
 from fastbp.engine.cpu import get_num_threads
 from fastbp.training.callback import Callback
 from fastbp.training.history import History
-from fastbp.training.progress import progress_bar
+from fastbp.training.progress import counting_bar
 from fastbp.training.trainer import Trainer
 
 CallbacksOf = Callable[[int], Sequence[Callback]]
@@ -78,7 +78,7 @@ def fit_many(trainers: Sequence[Trainer], X: Any, y: Any = None, *, callbacks: C
         with lock:
             bar.update(1)
 
-    with progress_bar(len(trainers), "net", shown) as bar, \
+    with counting_bar(len(trainers), "net", shown) as bar, \
             ThreadPoolExecutor(min(len(trainers), get_num_threads()), "fit_many") as pool:
         _wait(trainers, [pool.submit(fit, i) for i in range(len(trainers))])
     first = next((error for error in errors if error is not None), None)

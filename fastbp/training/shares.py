@@ -7,7 +7,7 @@ change (the learning rate, ``trainer.stop``, the parameters) the other ranks fol
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -153,7 +153,7 @@ class RankBatches(BatchSource):
         While training, on all ranks, if some have fewer batches than others.
     """
 
-    def __init__(self, batches: Any, several: bool, step: Step, ranks: Ranks) -> None:
+    def __init__(self, batches: Any, several: Callable[[str, Any], Sequence[Any]], step: Step, ranks: Ranks) -> None:
         super().__init__(batches, several, step)
         self._ranks = ranks
 
@@ -170,7 +170,8 @@ class RankBatches(BatchSource):
             raise error
         return ended
 
-    def _count(self, x: Any, weight: Any) -> None:
+    def _count(self, items: Sequence[tuple[Any, Any, Any]]) -> None:
+        ((x, _, weight),) = items
         rows, total = self._measure(x, weight)
         sums = self._ranks.sum(np.array([float(rows), total]))
         self._rows += int(sums[0])

@@ -21,10 +21,15 @@ if TYPE_CHECKING:
 
 Shuffle = bool | Callable[[int, Array], "ArrayLike"]
 
-TrainData = Callable[[Data, Array | None, int, Array, Array, Progress | None], None]
-"""Trains on checked data: (data, order, batch size, learning rates, losses to fill, what to tell of progress)."""
-Step = Callable[[Any, Any, Any], tuple[float, float]]
-"""Trains on one batch: (x, y, sample weights) -> (loss, learning rate)."""
+TrainData = Callable[[Data, Array | None, int, Array, Array, Progress | None, Array | None], None]
+"""Trains on checked data: (data, order, batch size, learning rates, losses to fill, what to tell of progress, parts to
+fill)."""
+Step = Callable[[Any, Any, Any, Array | None], tuple[float, float]]
+"""Trains on one batch: (x, y, sample weights, parts to fill) -> (loss, learning rate)."""
+StepOfSeveral = Callable[[Sequence[tuple[Any, Any, Any]]], tuple[float, float]]
+"""Takes a step for several batches: [(x, y, sample weights), …] -> (loss, learning rate)."""
+PartShape = tuple[int, int] | None
+"""The shape of what is noted of a mini-batch beside its loss: each loss by itself, and its right decisions."""
 
 _NOTHING: Any = object()
 
@@ -36,20 +41,26 @@ class Record:
         self.done = 0
         self._losses: list[Array] = []
         self._rates: list[Array] = []
+        self._parts: list[Array] = []
 
-    def add(self, losses: Sequence[float] | Array, rates: Sequence[float] | Array) -> None:
+    def add(self, losses: Sequence[float] | Array, rates: Sequence[float] | Array, parts: Array | None = None) -> None:
         """Take note of some more mini-batches."""
+        if parts is not None:
+            self._parts.append(parts)
         self._losses.append(np.asarray(losses))
         self._rates.append(np.asarray(rates))
         self.done += len(losses)
 
-    def epochs(self, weights: Array) -> list[dict[str, float]]:
-        """Return the mean loss and the last learning rate of each epoch that is complete.
+    def epochs(self, weights: Array,
+               of_parts: Callable[[Array], dict[str, float]] | None = None) -> list[dict[str, float]]:
+        """Return the mean loss and the last learning rate of each epoch that is complete, and what else was noted.
 
         Parameters
         ----------
         weights : array (epochs, mini-batches)
             What the loss of each mini-batch counts for.
+        of_parts : function
+            What of the history the parts, averaged over an epoch, are.
         """
         updates = weights.shape[1]
         count = self.done // updates
@@ -57,7 +68,16 @@ class Record:
                          for parts in (self._losses, self._rates))
         totals = weights[:count].sum(axis=1)
         means = np.divide((losses * weights[:count]).sum(axis=1), totals, out=np.zeros(count), where=totals > 0)
-        return [{"loss": loss, "lr": lr} for loss, lr in zip(means.tolist(), rates[:, -1].tolist(), strict=True)]
+        found = [{"loss": loss, "lr": lr} for loss, lr in zip(means.tolist(), rates[:, -1].tolist(), strict=True)]
+        if self._parts and of_parts is not None:
+            parts = np.concatenate(self._parts)[:count * updates]
+            parts = parts.reshape(count, updates, *parts.shape[1:]).copy()
+            parts[..., 0] *= weights[:count, :, None]           # a loss is a mean, and right decisions are counted
+            sums = parts.sum(axis=1)
+            for row, mean in zip(found, np.divide(sums, totals[:, None, None], out=np.zeros_like(sums),
+                                                  where=totals[:, None, None] > 0), strict=True):
+                row |= of_parts(mean)
+        return found
 
 
 class Source(Protocol):
@@ -104,14 +124,15 @@ class ArraySource:
     update : Update
         Counts the steps, and has the schedule of learning rates.
     train : function
+    part_shape : tuple of int, or None
     """
 
     joins = True
 
     def __init__(self, data: Data, chosen: Array | None, batch_size: int, shuffle: Shuffle, drop_last: bool, seed: int,
-                 update: Update, train: TrainData) -> None:
+                 update: Update, train: TrainData, part_shape: PartShape = None) -> None:
         self.data, self._chosen, self._shuffle, self._seed = data, chosen, shuffle, seed
-        self._update, self._train = update, train
+        self._update, self._train, self._part_shape = update, train, part_shape
         self.count = data.rows if chosen is None else len(chosen)
         self.batch_size = min(batch_size, self.count)
         self._used = self.count - (self.count % self.batch_size if drop_last else 0)
@@ -132,14 +153,16 @@ class ArraySource:
         if not record.done:
             self._order = self._orders()
         rates, losses = self._rates(before, updates), np.empty(updates)
+        parts = None if self._part_shape is None else np.empty((updates, *self._part_shape))
         try:
-            self._train(self.data, self._rows_of(record.done, updates), self.batch_size, rates, losses, on_progress)
+            self._train(self.data, self._rows_of(record.done, updates), self.batch_size, rates, losses, on_progress,
+                        parts)
         except NonFiniteError as error:
             error.batch += record.done
             raise
         finally:
             done = self._update.step - before
-            record.add(losses[:done], rates[:done])
+            record.add(losses[:done], rates[:done], None if parts is None else parts[:done])
 
     def ends(self, done: int) -> bool:
         return done % self.per_epoch == 0
@@ -156,6 +179,10 @@ class ArraySource:
 
     def rows(self) -> int:
         return self._used
+
+    def trained(self) -> Data:
+        """Return the rows that are trained on."""
+        return self.data if self._chosen is None else self.data.take(self._chosen)
 
     def _rates(self, step: int, updates: int) -> Array:
         schedule = self._update.optimizer.lr
@@ -207,19 +234,26 @@ class BatchSource:
     Parameters
     ----------
     batches : iterable
-    several : bool
-        Whether x is a tuple of arrays.
+    several : function
+        Returns the arrays of an x.
     step : function
+    part_shape : tuple of int, or None
+    accumulate : int
+        Batches for each update; the last one of an epoch has what is left.
+    together : function
+        Takes a step for several.
     """
 
     joins = False
 
-    def __init__(self, batches: Any, several: bool, step: Step) -> None:
+    def __init__(self, batches: Any, several: Callable[[str, Any], Sequence[Any]], step: Step,
+                 part_shape: PartShape = None, accumulate: int = 1, together: StepOfSeveral | None = None) -> None:
         if not isinstance(batches, Iterable) or hasattr(batches, "dtype"):
             raise TypeError(f"fit: y is missing, and X is no iterable of batches but {type(batches).__name__}; give "
                             "the targets as y, or batches (x, y)")
-        self._step, self._batches, self._several = step, batches, several
-        self.per_epoch = len(batches) if isinstance(batches, Sized) else None
+        self._step, self._batches, self._several, self._part_shape = step, batches, several, part_shape
+        self._accumulate, self._together = accumulate, together
+        self.per_epoch = -(-len(batches) // accumulate) if isinstance(batches, Sized) else None
         self._items: Iterator[Any] = iter(())
         self._next: Any = _NOTHING
         self._opened = False
@@ -237,30 +271,44 @@ class BatchSource:
     def train(self, most: int | None, record: Record, on_progress: Progress | None) -> None:
         losses: list[float] = []
         rates: list[float] = []
+        parts: list[Array] = []
         try:
             while len(losses) != most and not self._at_end():
-                item, self._next = self._next, _NOTHING
-                x, y, weight = _parts(item)
-                loss, lr = self._step(x, y, weight)
+                items = self._fetch()
+                part = None if self._part_shape is None else np.empty(self._part_shape)
+                if self._together is not None and self._accumulate > 1:
+                    loss, lr = self._together(items)
+                else:
+                    loss, lr = self._step(*items[0], part)
+                if part is not None:
+                    parts.append(part)
                 losses.append(loss)
                 rates.append(lr)
-                self._count(x, weight)
+                self._count(items)
                 if on_progress is not None:
                     on_progress(len(losses))
         except NonFiniteError as error:
             error.batch = record.done + len(losses)
             raise
         finally:
-            record.add(losses, rates)
+            record.add(losses, rates, np.stack(parts) if parts else None)
 
-    def _count(self, x: Any, weight: Any) -> None:
-        rows, total = self._measure(x, weight)
-        self._rows += rows
-        self._weights.append(total)
+    def _fetch(self) -> list[tuple[Any, Any, Any]]:
+        """Return the batches of the next update."""
+        items: list[tuple[Any, Any, Any]] = []
+        while len(items) < self._accumulate and not self._at_end():
+            items.append(_parts(self._next))
+            self._next = _NOTHING
+        return items
+
+    def _count(self, items: Sequence[tuple[Any, Any, Any]]) -> None:
+        rows, totals = zip(*(self._measure(x, weight) for x, _, weight in items), strict=True)
+        self._rows += sum(rows)
+        self._weights.append(sum(totals))
 
     def _measure(self, x: Any, weight: Any) -> tuple[int, float]:
         """Return the rows of a batch, and the sum of their weights."""
-        rows = len(x[0] if self._several else x)
+        rows = len(self._several("x", x)[0])
         return rows, float(rows if weight is None else np.sum(weight, dtype=np.float64))
 
     def ends(self, done: int) -> bool:
@@ -282,6 +330,27 @@ class BatchSource:
     def _waits(self) -> bool:
         """Whether a batch is there that has been fetched already."""
         return self._next is not _NOTHING
+
+
+def batches_of(batches: Any) -> Iterator[tuple[Any, Any, Any]]:
+    """Return x, y and sample weights of each batch of an iterable."""
+    if not isinstance(batches, Iterable) or hasattr(batches, "dtype"):
+        raise TypeError(f"y is missing, and X is no iterable of batches but {type(batches).__name__}; give the targets "
+                        "as y, or batches (x, y)")
+    return (_parts(item) for item in batches)
+
+
+def joined(parts: Sequence[Data]) -> Data:
+    """Return the rows of several batches as those of one data set."""
+    if not parts:
+        raise ValueError("X has no batches; expected at least one (x, y)")
+    weights = None
+    if any(p.sample_weight is not None for p in parts):
+        weights = np.concatenate([np.ones(p.rows, p.inputs[0].dtype) if p.sample_weight is None else p.sample_weight
+                                  for p in parts])
+    inputs, targets = ([np.concatenate(arrays) for arrays in zip(*several, strict=True)]
+                       for several in ([p.inputs for p in parts], [p.targets for p in parts]))
+    return Data(inputs, parts[0].losses, targets, weights, parts[0].scales)
 
 
 def _parts(item: Any) -> tuple[Any, Any, Any]:

@@ -5,57 +5,77 @@ Here is the border where everything given is checked; what an epoch is made of i
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import partial
-from math import inf
 from os import PathLike
 from typing import TYPE_CHECKING, Any
-from warnings import warn
 
 import numpy as np
 
 from fastbp.core.checks import count, flag, number
-from fastbp.core.errors import DivergenceError, NonFiniteError
-from fastbp.engine.backend import Data, Progress
+from fastbp.core.errors import NonFiniteError
+from fastbp.engine.backend import Data
 from fastbp.engine.executable import BackendName
+from fastbp.engine.links import LINKS
 from fastbp.engine.ranks import as_ranks
 from fastbp.network import Network
 from fastbp.objectives.cross_entropy import CrossEntropy
-from fastbp.objectives.losses import BinaryCrossEntropy, Loss
+from fastbp.objectives.losses import BinaryCrossEntropy
 from fastbp.ops.base import Array
-from fastbp.optim.groups import matching
-from fastbp.optim.optimizers import Optimizer, Update
-from fastbp.optim.schedules import Schedule
+from fastbp.optim.optimizers import Optimizer, Update, as_optimizer
+from fastbp.optim.schedules import Schedule, named_schedule
+from fastbp.training import given
 from fastbp.training.callback import Callback, as_callbacks
-from fastbp.training.divergence import divergence
-from fastbp.training.epochs import EpochLoop, Stopped, every_of
-from fastbp.training.evaluation import Metric, evaluate, named_metrics
+from fastbp.training.epochs import EpochLoop, Stopped, Validate, every_of
+from fastbp.training.evaluation import Heads, Metric, evaluate, measure, named_metrics
 from fastbp.training.history import History
-from fastbp.training.progress import progress_bar
-from fastbp.training.shares import Lead, RankBatches, RowWeights, align, share_of_arrays, share_of_batch
-from fastbp.training.sources import ArraySource, BatchSource, Shuffle, Source
+from fastbp.training.lr_search import LearningRateSearch, search
+from fastbp.training.progress import Shown, checked, progress_bar
+from fastbp.training.shares import Lead, RankBatches, RowWeights, align
+from fastbp.training.sources import ArraySource, BatchSource, Shuffle, Source, batches_of, joined
+from fastbp.training.steps import Steps
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from fastbp.training.checkpoint import TrainingState
 
-# An activation at the end of a network, and the loss that applies it itself.
-_TWICE = (("softmax", CrossEntropy), ("sigmoid", BinaryCrossEntropy))
+Metrics = str | Metric | Sequence[Any] | Mapping[str, Any]
+"""Metrics as a trainer takes them: a name or function, several of them, or those of each output."""
 
 
-class Trainer:
+@dataclass
+class _Fit:
+    """What a fit has been given, checked."""
+
+    source: Source
+    validation: Data | None
+    callbacks: tuple[Callback, ...]
+    epochs: int
+    measure: Validate | None
+
+
+class Trainer(Steps):
     """Trains a network.
 
     Parameters
     ----------
     net : Network
-    loss : Loss, or a tuple of them for a network with several outputs (their sum is minimised)
-    optimizer : Optimizer
-    metrics : function, sequence of functions, or dict of them by name, optional
-        ``metric(y_true, y_pred)``, computed on validation and in :meth:`evaluate`. y_pred is the network's output,
-        y_true the target as the loss reads it: of the output's shape, or integer labels. With several outputs, tuples.
+    loss : Loss, str, or a tuple or dict of them for a network with several outputs (their sum is minimised)
+        A name, such as ``"cross_entropy"`` or ``"mse"``, is a loss with its defaults.
+    optimizer : Optimizer, or str
+        A name, such as ``"adam"``, is an optimizer with its defaults.
+    loss_weights : sequence or dict of float, optional
+        What each of several losses counts for in their sum; 1 by default, none below 0.
+    metrics : str, function, sequence of them, or dict of them by name, optional
+        Names are ``"accuracy"``, ``"f1"``, ``"auc"``, ``"mae"``, ``"r2"`` and others of :mod:`fastbp.metrics`. A
+        function is ``metric(y_true, y_pred)``: y_pred is the network's output, y_true the target as the loss reads it,
+        of the output's shape, or integer labels; with several outputs, tuples or dicts of them. A dict by the names of
+        outputs, or a list of lists, has metrics of each output by itself. They are computed over whole sets, after each
+        epoch and in :meth:`evaluate`.
     clip_norm : float, optional
         The gradient of all parameters together is scaled down to this Euclidean norm where it is longer.
     clip_value : float, optional
@@ -110,24 +130,22 @@ class Trainer:
     True
     """
 
-    def __init__(self, net: Network, loss: Any, optimizer: Optimizer, *,
-                 metrics: Metric | Sequence[Metric] | Mapping[str, Metric] | None = None,
+    def __init__(self, net: Network, loss: Any, optimizer: Optimizer | str, *,
+                 loss_weights: Sequence[float] | Mapping[str, float] | None = None, metrics: Metrics | None = None,
                  clip_norm: float | None = None, clip_value: float | None = None,
                  parameters: str | Sequence[str] | Network | None = None, comm: Any = None,
                  sync_batch_norm: bool = True) -> None:
         if not isinstance(net, Network):
             raise TypeError(f"Trainer: net is {net!r}; expected a network such as fb.Sequential(…)")
-        if isinstance(optimizer, type) and issubclass(optimizer, Optimizer):
-            raise TypeError(f"Trainer: optimizer is the class {optimizer.__name__}; expected an instance: "
-                            f"{optimizer.__name__}()")
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"Trainer: optimizer is {optimizer!r}; expected an optimizer such as fb.Adam(lr=1e-3)")
+        optimizer = as_optimizer("Trainer", optimizer)
         self.net, self.optimizer = net, optimizer
         losses = net._losses(loss)  # raises for a loss that does not fit
-        self.loss: Any = losses if isinstance(loss, list | tuple) else losses[0]
-        self.metrics = named_metrics(metrics)
+        self.loss: Any = given.handed(net, losses)
+        self.loss_weights = given.scales(net, losses, loss_weights)
+        self.metrics = named_metrics(metrics, net, losses)
+        self._asked = metrics is not None
         self.clip_norm, self.clip_value = clip_norm, clip_value
-        self._update = optimizer.update_of(net, _part(net, parameters))
+        self._update = optimizer.update_of(net, given.part(net, parameters))
         self.history = History()
         self.stop = False
         self.callbacks: tuple[Callback, ...] = ()
@@ -137,12 +155,12 @@ class Trainer:
         self._ranks, self._weights = as_ranks("Trainer", comm), RowWeights()
         if self._ranks is not None:
             align(self._ranks, self)
-        _warn_of_probabilities(net, losses)
+        given.warn_of_probabilities(net, losses)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in ("net", "loss", "optimizer") and name in self.__dict__:
+        if name in ("net", "loss", "loss_weights", "optimizer") and name in self.__dict__:
             raise AttributeError(f"Trainer: {name} is fixed; make a new one: fb.Trainer(net, loss, optimizer)")
-        super().__setattr__(name, _limit(name, value) if name in ("clip_norm", "clip_value") else value)
+        super().__setattr__(name, given.limit(name, value) if name in ("clip_norm", "clip_value") else value)
 
     @property
     def update(self) -> Update:
@@ -188,15 +206,17 @@ class Trainer:
             if loss is not None:
                 return loss
         try:
-            step = self._checked_step if self._ranks is None else self._step_in_ranks
-            return step(x, y, sample_weight, lr)
+            if self._ranks is None:
+                return self._checked_step(x, y, sample_weight, lr, None)
+            return self._step_in_ranks(x, y, sample_weight, lr)
         except NonFiniteError as error:
             raise self._diverged(error, self.epoch + 1, update.step + 1) from None
 
     def fit(self, X: Any, y: Any = None, *, epochs: int = 1, batch_size: int = 32, shuffle: Shuffle = True,
             validation_data: tuple[Any, ...] | None = None, validation_split: float = 0.0,
             sample_weight: ArrayLike | None = None, callbacks: Sequence[Callback] = (),
-            progress: bool = True, drop_last: bool = False) -> History:
+            progress: Shown = "auto", drop_last: bool = False, schedule: str | None = None,
+            train_metrics: bool = True, accumulate: int = 1) -> History:
         """Train for some epochs.
 
         Parameters
@@ -212,17 +232,29 @@ class Trainer:
             Whether each epoch has its own order of rows, decided by ``net.seed`` and the number of the epoch. A
             function ``shuffle(epoch, rows)`` returns the row numbers in an order of its own; it may repeat some and
             leave out others.
-        validation_data : tuple (X, y) or (X, y, sample_weight), optional
-            What to look at after each epoch.
+        validation_data : tuple (X, y) or (X, y, sample_weight), or batches of them, optional
+            What to look at after each epoch; batches are taken together once.
         validation_split : float, default 0
             Instead: the share of the rows, drawn at random by ``net.seed``, that is kept for validation.
         sample_weight : array of shape (N,), optional
         callbacks : sequence of Callback
-        progress : bool, default True
-            Whether to show a bar; it never appears where stderr is not a terminal.
+        progress : {"auto", "bar", "lines", False}, default "auto"
+            What is shown: a bar that counts mini-batches (on stderr), a line for each epoch (on stdout), or nothing.
+            "auto" is a bar in a terminal, lines in a notebook, and nothing elsewhere.
         drop_last : bool, default False
             Whether rows that do not fill a last mini-batch are left out of an epoch: with batch normalisation, one of
             a single row cannot be trained on. Shuffled, they are others in each epoch.
+        schedule : str, optional
+            How the learning rate moves in these epochs, from the optimizer's: ``"cosine"``, ``"one_cycle"``,
+            ``"flat_cosine"``, ``"exponential"``, ``"step"``, ``"plateau"`` or ``"constant"``.
+        train_metrics : bool, default True
+            Whether the history has metrics of what is trained on beside those of validation. The accuracy of losses
+            that have one is counted in training, as the parameters were at each mini-batch, where something is
+            validated or the trainer has metrics; those metrics are computed after each epoch, which costs a pass
+            forward.
+        accumulate : int, default 1
+            Mini-batches for each update: their gradients are averaged, weighted by rows or sample weights, as if they
+            were one large mini-batch; batch normalisation looks at each by itself. ``history`` counts updates.
 
         Returns
         -------
@@ -244,24 +276,31 @@ class Trainer:
         """
         lead = Lead(self, self._ranks)
         with self._failing_together(), lead.together():
-            source, validation, called, epochs = self._prepared(
-                X, y, epochs, batch_size, shuffle, validation_data, validation_split, sample_weight, callbacks,
-                drop_last)
+            progress = checked(progress)
+            fit = self._prepared(X, y, epochs, batch_size, shuffle, validation_data, validation_split, sample_weight,
+                                 callbacks, drop_last, accumulate, flag("fit", "train_metrics", train_metrics))
+            if schedule is not None:
+                self._follow(schedule, fit.source.per_epoch, fit.epochs)
         if self._ranks is not None:
             align(self._ranks, self)
-        validate = None if validation is None else partial(evaluate, self.net, validation, self.metrics,
-                                                           ranks=self._ranks)
-        own = called if self._leads else ()
+        validate = None if fit.validation is None else partial(evaluate, self.net, fit.validation, self.metrics,
+                                                               ranks=self._ranks)
+        own = fit.callbacks if self._leads else ()
+        heads = Heads(self.net, self._scaled(Data((), self.net._losses(self.loss))))
         with self._failing_together(), self._running(own, lead):
-            total = None if source.per_epoch is None else epochs * source.per_epoch
-            with progress_bar(total, "batch", progress and self._leads) as bar:
-                EpochLoop(self, source, validate, self._diverged, own, bar, every_of(called), lead).run(epochs)
+            total = None if fit.source.per_epoch is None else fit.epochs * fit.source.per_epoch
+            with progress_bar(total, fit.epochs, self.epoch + 1, self._leads and progress) as bar:
+                EpochLoop(self, fit.source, validate, self._diverged, own, bar, every_of(fit.callbacks), lead, heads,
+                          fit.measure).run(fit.epochs)
         return self.history
 
     def _prepared(self, X: Any, y: Any, epochs: Any, batch_size: Any, shuffle: Any, validation_data: Any,
-                  validation_split: Any, sample_weight: Any, callbacks: Any,
-                  drop_last: Any) -> tuple[Source, Data | None, tuple[Callback, ...], int]:
-        """Check all that fit is given: return mini-batches, what to validate with, callbacks, and epochs."""
+                  validation_split: Any, sample_weight: Any, callbacks: Any, drop_last: Any, accumulate: Any,
+                  train_metrics: bool) -> _Fit:
+        """Check all that fit is given."""
+        accumulate = count("fit", "accumulate", accumulate)
+        if accumulate > 1 and self._ranks is not None:
+            raise ValueError(f"fit: accumulate is {accumulate}, but the trainer has a comm; give a larger batch_size")
         epochs, called = count("fit", "epochs", epochs), as_callbacks(callbacks)
         batch_size = count("fit", "batch_size", batch_size)
         drop_last = flag("fit", "drop_last", drop_last)
@@ -271,33 +310,29 @@ class Trainer:
             if validation_split or sample_weight is not None or drop_last:
                 raise ValueError("fit: y is missing; give the targets, or, to train on batches, leave out "
                                  "validation_split, sample_weight and drop_last: a batch may be (x, y, sample_weight)")
-            several = not self.net._single_input
-            source = BatchSource(X, several, self._step) if self._ranks is None else RankBatches(
-                X, several, self._shared_step, self._ranks)
             validation = self._validation(validation_data)
+            several = self.net._ins.several
+            source = BatchSource(X, several, self._step,
+                                 self._tally_shape(train_metrics and accumulate == 1, validation is not None),
+                                 accumulate, self._step_of_several) if self._ranks is None else RankBatches(
+                X, several, self._shared_step, self._ranks)
         else:
-            data, chosen, validation = self._split(X, y, sample_weight, validation_data, validation_split)
-            source = arrays = ArraySource(data, chosen, batch_size, order, drop_last, self.net.seed,
-                                          self._update, self._train)
+            data, chosen, validation = self._balanced(
+                *self._split(X, y, sample_weight, validation_data, validation_split))
+            together = accumulate > 1
+            train = partial(self._train_together, batch_size) if together else self._train
+            tally = None if together else self._tally_shape(train_metrics, validation is not None)
+            source = arrays = ArraySource(data, chosen, batch_size * accumulate, order, drop_last, self.net.seed,
+                                          self._update, train, tally)
             self._check_last(arrays)
-        return source, validation, called, epochs
+        measured = partial(measure, self.net, arrays.trained(), self.metrics) \
+            if y is not None and self.metrics and train_metrics else None
+        return _Fit(source, validation, called, epochs, measured)
 
     @property
     def _leads(self) -> bool:
         """Whether this is the rank that calls callbacks and writes files."""
         return self._ranks is None or self._ranks.leads
-
-    @contextmanager
-    def _failing_together(self) -> Iterator[None]:
-        """Tell the other ranks of what is raised here."""
-        try:
-            yield
-        except DivergenceError:
-            raise               # of the whole batch: all ranks have met it
-        except BaseException as error:
-            if self._ranks is not None:
-                self._ranks.fail(error)
-            raise
 
     @contextmanager
     def _running(self, callbacks: tuple[Callback, ...], lead: Lead) -> Iterator[None]:
@@ -327,14 +362,14 @@ class Trainer:
                 self._fitting, self.callbacks = False, ()
                 self.net._release()
 
-    def evaluate(self, X: Any, y: Any, sample_weight: ArrayLike | None = None,
+    def evaluate(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None,
                  batch_size: int | None = None) -> dict[str, float]:
         """Compute the loss and the metrics of labelled data, without training.
 
         Parameters
         ----------
         X, y, sample_weight
-            As in :meth:`fit`.
+            As in :meth:`fit`; without y, batches (x, y) or (x, y, sample_weight), which are taken together.
         batch_size : int, optional
             Rows run together; about a thousand by default. The result does not depend on it.
 
@@ -344,7 +379,40 @@ class Trainer:
             ``"loss"``, for classification ``"accuracy"`` (``"accuracy_0"``, … with several outputs), and the metrics.
         """
         size = 1024 if batch_size is None else count("evaluate", "batch_size", batch_size)
-        return evaluate(self.net, self.net._data(X, y, self.loss, sample_weight), self.metrics, size)
+        data = joined([self._data(*batch) for batch in batches_of(X)]) if y is None else self._data(X, y, sample_weight)
+        return evaluate(self.net, data, self.metrics, size)
+
+    def predict(self, X: Any, batch_size: int | None = None) -> Any:
+        """Return the network's outputs, as :meth:`fastbp.Network.predict` does."""
+        return self.net.predict(X, batch_size)
+
+    def predict_proba(self, X: Any, batch_size: int | None = None) -> Any:
+        """Return probabilities, made of outputs that are logits, as the loss of each says; other outputs as they are.
+
+        Parameters
+        ----------
+        X, batch_size
+            As in :meth:`fastbp.Network.predict`.
+
+        Raises
+        ------
+        ValueError
+            Where no loss is one of classes or of yes-or-no answers.
+
+        Examples
+        --------
+        >>> import fastbp as fb
+        >>> trainer = fb.Trainer(fb.Sequential(fb.Linear(2, 3), seed=0), "binary_cross_entropy", "adam")
+        >>> trainer.predict_proba([[0.0, 0.0]]).tolist()
+        [[0.5, 0.5, 0.5]]
+        """
+        links = ["softmax" if isinstance(loss, CrossEntropy) else "sigmoid" if isinstance(loss, BinaryCrossEntropy)
+                 else "" for loss in self.net._losses(self.loss)]
+        if not any(links):
+            raise ValueError(f"predict_proba: the loss is {self.loss!r}, which has no probabilities; use predict, or "
+                             "net.predict_proba(X, link=…)")
+        outputs = self.net._outs.several("y", self.net.predict(X, batch_size))
+        return self.net._outs.handed([LINKS[link](y) if link else y for link, y in zip(links, outputs, strict=True)])
 
     def __getstate__(self) -> dict[str, Any]:
         # a copy made by a callback is in no fit, and no rank
@@ -368,9 +436,8 @@ class Trainer:
 
     @classmethod
     def resume(cls, path: str | PathLike[str], *, loss: Any = None, optimizer: Optimizer | None = None,
-               metrics: Metric | Sequence[Metric] | Mapping[str, Metric] | None = None,
-               backend: BackendName = "native", layers: Sequence[type[Any]] = (), comm: Any = None,
-               sync_batch_norm: bool = True) -> Trainer:
+               metrics: Metrics | None = None, backend: BackendName = "native", layers: Sequence[type[Any]] = (),
+               comm: Any = None, sync_batch_norm: bool = True) -> Trainer:
         """Return the trainer whose checkpoint a file has.
 
         With the same data and arguments of :meth:`fit`, and with the same callbacks, training goes on to the same bits
@@ -410,8 +477,8 @@ class Trainer:
         """
         from fastbp.training.checkpoint import load
         state = load(path, loss, optimizer, backend, layers)
-        trainer = cls(state.net, state.loss, state.optimizer, metrics=metrics, clip_norm=state.clip_norm,
-                      clip_value=state.clip_value, parameters=state.parameters, comm=comm,
+        trainer = cls(state.net, state.loss, state.optimizer, loss_weights=state.loss_weights, metrics=metrics,
+                      clip_norm=state.clip_norm, clip_value=state.clip_value, parameters=state.parameters, comm=comm,
                       sync_batch_norm=sync_batch_norm)
         trainer._restore(state)
         return trainer
@@ -421,7 +488,8 @@ class Trainer:
         update = self._update
         return TrainingState(self.net, self.loss, self.optimizer, update.step, tuple(update.state), self.clip_norm,
                              self.clip_value, list(self.history),
-                             [(type(c).__name__, c.state_dict()) for c in self.callbacks], update.parameters)
+                             [(type(c).__name__, c.state_dict()) for c in self.callbacks], update.parameters,
+                             self.loss_weights)
 
     def _restore(self, state: TrainingState) -> None:
         self._update.step = state.step
@@ -435,63 +503,71 @@ class Trainer:
 
     # ---- mini-batches -----------------------------------------------------------------------------------------------
 
-    def _next_rate(self) -> float:
-        """Return the learning rate of the next update, and set this trainer's limits: another may have other ones."""
-        update, schedule = self._update, self.optimizer._lr
-        update.clip_norm, update.clip_value = self.clip_norm, self.clip_value
-        lr = schedule(update.step)
-        if not 0 <= lr < inf:
-            raise schedule.refused(lr, update.step)
-        return lr
+    def find_lr(self, X: Any, y: Any, *, lowest: float = 1e-6, highest: float = 10.0, steps: int = 100,
+                batch_size: int = 32) -> LearningRateSearch:
+        """Find a learning rate to begin with: train a copy with rising rates, and see where the loss falls fastest.
 
-    def _checked_step(self, x: Any, y: Any, sample_weight: Any, lr: float) -> float:
-        """Train on one mini-batch that may be anything."""
-        data, losses = self.net._data(x, y, self.loss, sample_weight), np.empty(1)
-        try:
-            self.net._train(data, self._update, None, data.rows, np.array([lr], np.float64), losses)
-        finally:
-            self.net._release()
-        return float(losses[0])
+        Parameters
+        ----------
+        X, y
+            As in :meth:`fit`.
+        lowest, highest : float, default 1e-6, 10.0
+        steps : int, default 100
+            Mini-batches in all; it stops earlier where the loss rises to four times the lowest.
+        batch_size : int, default 32
 
-    def _step(self, x: Any, y: Any, sample_weight: Any) -> tuple[float, float]:
-        """Train on one mini-batch as it comes: return the loss and the learning rate."""
-        lr = self._next_rate()
-        quick = self.net._quick_step(x, y, self.loss, self._update, lr) if sample_weight is None else None
-        return self._checked_step(x, y, sample_weight, lr) if quick is None else quick, lr
+        Returns
+        -------
+        LearningRateSearch
+            ``.lr`` is the suggestion, ``.plot()`` the picture. The trainer and its network stay as they were.
 
-    def _shared_step(self, x: Any, y: Any, sample_weight: Any) -> tuple[float, float]:
-        """Train on a mini-batch of which this rank has some rows: return the loss of all and the learning rate."""
-        lr = self._next_rate()
-        return self._step_in_ranks(x, y, sample_weight, lr), lr
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastbp as fb
+        >>> X = np.linspace(-1, 1, 256)[:, None]
+        >>> trainer = fb.Trainer(fb.Sequential(fb.Linear(1, 1), seed=0), fb.MSE(), fb.SGD())
+        >>> trainer.lr = trainer.find_lr(X, 3 * X).lr
+        >>> 0.001 < trainer.lr < 10
+        True
+        """
+        data = self._balanced(self._data(X, y, None), None, None)[0]
+        work = copy.deepcopy(self)
 
-    def _step_in_ranks(self, x: Any, y: Any, sample_weight: Any, lr: float) -> float:
-        """Train on a mini-batch of which this rank has some rows, and others have the rest."""
-        assert self._ranks is not None
-        with self._failing_together():
-            with self._ranks.together():
-                data, losses = self.net._data(x, y, self.loss, sample_weight), np.empty(1)
-                totals = RowWeights().totals(data)
-            share = share_of_batch(self._ranks, data, totals, self._apart)
+        def step(batch: Data, lr: float) -> float:
+            losses = np.empty(1)
             try:
-                self.net._train(data, self._update, None, data.rows, np.array([lr], np.float64), losses, None, share)
-            except NonFiniteError as error:
-                self._ranks.settle(error)
-                raise
+                work._train(batch, None, batch.rows, np.array([lr]), losses, None, None)
             finally:
-                self.net._release()
-        return float(losses[0])
+                work.net._release()
+            return float(losses[0])
+        return search(step, data, self.net.seed, lowest, highest, steps, batch_size)
 
-    def _train(self, data: Data, order: Array | None, batch_size: int, rates: Array, losses: Array,
-               on_progress: Progress | None) -> None:
-        """Train on mini-batches of checked data."""
-        update = self._update
-        update.clip_norm, update.clip_value = self.clip_norm, self.clip_value
-        share = None if self._ranks is None else share_of_arrays(
-            self._ranks, data, self._weights.of(data), order, batch_size, len(rates), self._apart)
-        self.net._train(data, update, order, batch_size, rates, losses, on_progress, share)
+    def _tally_shape(self, train_metrics: bool, validated: bool) -> tuple[int, int] | None:
+        """Return the shape of what is noted of each mini-batch beside its loss, if anything is."""
+        losses = self.net._losses(self.loss)
+        asked = train_metrics and (validated or self._asked) and any(loss.counts_right for loss in losses)
+        return (len(losses), 2) if (asked or len(losses) > 1) and self._ranks is None else None
 
-    def _diverged(self, error: NonFiniteError, epoch: int, batch: int) -> DivergenceError:
-        return divergence(self.net, error, self.clip_norm is not None, epoch, batch, self._update.step)
+    def _balanced(self, data: Data, chosen: Array | None,
+                  validation: Data | None) -> tuple[Data, Array | None, Data | None]:
+        """Return the same with losses that know what they work out from all rows that are trained on."""
+        rows = slice(None) if chosen is None else chosen
+        weight = None if data.sample_weight is None else data.sample_weight[rows]
+        losses = tuple(loss.balanced(target[rows], weight).fitted(t.shape) for loss, target, t in
+                       zip(data.losses, data.targets, self.net.graph.outputs, strict=False))
+        if all(new is old for new, old in zip(losses, data.losses, strict=False)):
+            return data, chosen, validation
+        self.__dict__["loss"] = given.handed(self.net, losses)
+        return (replace(data, losses=losses), chosen,
+                None if validation is None else replace(validation, losses=losses))
+
+    def _follow(self, schedule: str, per_epoch: int | None, epochs: int) -> None:
+        """Let the learning rate follow a schedule for so many epochs."""
+        if per_epoch is None:
+            raise ValueError(f"fit: schedule is {schedule!r}, but X does not tell its length; give batches that have "
+                             "one, such as a list, or a schedule to the optimizer")
+        self.optimizer.lr = named_schedule("fit", schedule, self.lr, self._update.step, epochs * per_epoch)
 
     def _resume_callbacks(self) -> None:
         """Hand what callbacks remembered to the first of each class, and so on."""
@@ -511,7 +587,7 @@ class Trainer:
         share = number("fit", "validation_split", validation_split, "a number from 0 to below 1", lambda v: 0 <= v < 1)
         if validation_data is not None and share:
             raise ValueError("fit: validation_data and validation_split are both given; give one of them")
-        data = self.net._data(X, y, self.loss, sample_weight)
+        data = self._data(X, y, sample_weight)
         if not share:
             return data, None, self._validation(validation_data)
         kept = max(1, round(share * data.rows))
@@ -528,10 +604,14 @@ class Trainer:
         """Check and convert validation data."""
         if given is None:
             return None
+        if not isinstance(given, tuple) and hasattr(given, "__iter__") and not hasattr(given, "dtype") \
+                and not isinstance(given, str | dict) \
+                and not (isinstance(given, list) and len(given) in (2, 3) and not isinstance(given[0], tuple)):
+            return joined([self._data(*batch) for batch in batches_of(given)])
         if not isinstance(given, list | tuple) or len(given) not in (2, 3):
             raise ValueError("fit: validation_data is not a tuple (X, y) or (X, y, sample_weight)")
         try:
-            data = self.net._data(given[0], given[1], self.loss, *given[2:])
+            data = self._data(given[0], given[1], given[2] if len(given) > 2 else None)
             self._check_validation(data)
             return data
         except (TypeError, ValueError) as error:
@@ -553,35 +633,3 @@ class Trainer:
             raise ValueError(f"fit: {source.rows()} rows in mini-batches of {source.batch_size} make "
                              f"{'a last one' if left else 'each one'} of {last} row{'s' * (last != 1)}. "
                              f"{error}{mend}") from None
-
-
-def _warn_of_probabilities(net: Network, losses: Sequence[Loss]) -> None:
-    """Warn where a network makes probabilities of logits and the loss does so once more."""
-    for loss, t in zip(losses, net.graph.outputs, strict=False):
-        made_by = t.node.op.name if t.node is not None else ""
-        if (made_by, type(loss)) in _TWICE:
-            warn(f"the network ends in {made_by}, and {type(loss).__name__} applies {made_by} itself: train without "
-                 f"that last layer, and apply it to what net.predict returns", stacklevel=3)
-
-
-def _part(net: Network, parameters: str | Sequence[str] | Network | None) -> tuple[str, ...] | None:
-    """Return the names of what is trained; None for all."""
-    if parameters is None:
-        return None
-    if isinstance(parameters, Network):
-        theirs = {array.ctypes.data for array in parameters.params.values()}
-        found = tuple(name for name, array in net.params.items() if array.ctypes.data in theirs)
-        if len(found) < len(theirs):
-            raise ValueError("Trainer: parameters is a network that does not share its memory with net; expected "
-                             "net.part(…), or a network that was called on tensors to make net")
-    else:
-        found = tuple(matching("Trainer: parameters", parameters, net.params))
-    symbols = net.graph.parameters
-    if not any(symbols[name].trainable for name in found if name in symbols):
-        raise ValueError("Trainer: parameters has nothing that is trained; expected the name of at least one parameter "
-                         f"of a layer with trainable=True, not {parameters!r}")
-    return found
-
-
-def _limit(argument: str, value: float | None) -> float | None:
-    return None if value is None else number("Trainer", argument, value, "a number above 0, or None", lambda v: v > 0)

@@ -350,7 +350,7 @@ def _gradcheck(work: Any, batch: Any, eps: float | None, tolerance: float, direc
         work.buffers.flat[...] = buffers
         return float(work._runner(batch).loss(batch, True))
 
-    trained = {n: p for n, p in work.params.items() if work.graph.parameters[n].trainable}
+    trained = {n: p for n, p in work.params.items() if n not in work.memory.frozen}
     named = dict(zip(names, zip(batch.inputs, work.input_grads, strict=True), strict=True))
     real = {n: x for n, (x, g) in named.items() if g is not None}
     moved = {**trained, **(real if inputs else {})}

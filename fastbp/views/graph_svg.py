@@ -75,7 +75,7 @@ def graph_svg(net: Executable) -> str:
 
     Boxes with trained parameters are blue, with frozen ones dashed; inputs and other outputs are green.
     """
-    ranks = _ranks(net.graph)
+    ranks = _ranks(net.graph, net.memory.frozen)
     _order(ranks)
     _spread(ranks)
     left = min(p.x - p.width / 2 for rank in ranks for p in rank) - MARGIN
@@ -91,7 +91,7 @@ def graph_svg(net: Executable) -> str:
         *lines, *boxes])
 
 
-def _ranks(graph: Graph) -> list[list[_Box]]:
+def _ranks(graph: Graph, frozen: frozenset[str]) -> list[list[_Box]]:
     """Return the places rank by rank, with those that lines pass."""
     depth: dict[Tensor, int] = {}
     for t in graph.tensors:
@@ -102,7 +102,7 @@ def _ranks(graph: Graph) -> list[list[_Box]]:
             first_use[source] = min(first_use.get(source, depth[t]), depth[t])
     depth |= {t: first_use.get(t, 1) - 1 for t in graph.tensors if not depth[t]}  # just above what uses them first
     ranks: list[list[_Box]] = [[] for _ in range(max(depth.values()) + 1)]
-    places = {t: _Box(*_describe(graph, t)) for t in graph.tensors}
+    places = {t: _Box(*_describe(graph, t, frozen)) for t in graph.tensors}
     passing: dict[tuple[Tensor, int], _Box] = {}
     for t in graph.tensors:
         ranks[depth[t]].append(places[t])
@@ -123,7 +123,7 @@ def _join(above: _Box, below: _Box) -> None:
     below.above.append(above)
 
 
-def _describe(graph: Graph, t: Tensor) -> tuple[tuple[str, str], str]:
+def _describe(graph: Graph, t: Tensor, frozen: frozenset[str]) -> tuple[tuple[str, str], str]:
     end = "end" if t.node is None or t in graph.outputs else ""
     if t.node is None:
         return (graph.names[t], shape_text(t)), end
@@ -134,7 +134,8 @@ def _describe(graph: Graph, t: Tensor) -> tuple[tuple[str, str], str]:
     params = t.node.params.values()
     if params:
         size = sum(prod(p.shape) for p in params)
-        return (label, f"{small} · {size:,}"), "trained" if any(p.trainable for p in params) else "frozen"
+        still = frozen.issuperset(map(graph.parameter_name, params))
+        return (label, f"{small} · {size:,}"), "frozen" if still else "trained"
     return (label, small), end
 
 

@@ -94,6 +94,45 @@ def _line_name(name: str, label: str) -> str:
     return "validation" if name.startswith("val_") else "training" if name == label else name
 
 
+def available() -> None:
+    """Raise ImportError, which says how to install it, where there is no matplotlib."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ImportError("plots need matplotlib; install it with: pip install 'fastbp[plot]'") from None
+    del Figure
+
+
+def learning_rates(rates: Sequence[float], losses: Sequence[float], smoothed: Sequence[float], lr: float,
+                   figure: Any = None) -> Any:
+    """Draw the losses of a range test over the learning rate, and the suggestion; ``trainer.find_lr(X, y).plot()``.
+
+    Parameters
+    ----------
+    rates, losses, smoothed : sequence of float
+    lr : float
+    figure : matplotlib Figure, optional
+
+    Returns
+    -------
+    matplotlib Figure
+
+    Examples
+    --------
+    >>> figure = learning_rates([0.1, 0.2, 0.4], [3.0, 2.0, 1.5], [3.0, 2.5, 2.0], 0.2)
+    >>> figure.axes[0].get_xlabel()
+    'learning rate'
+    """
+    figure, (ax, *_), palette = _figure(figure, 1, columns=1)
+    ax.plot(rates, losses, color=palette[0], alpha=0.35, linewidth=1.2, label="loss")
+    ax.plot(rates, smoothed, color=palette[0], linewidth=1.8, label="smoothed")
+    ax.axvline(lr, color=palette[1], linestyle="--", linewidth=1.4, label=f"suggested: {lr:.2g}")
+    ax.set(xlabel="learning rate", ylabel="loss", xscale="log")
+    ax.set_ylim(top=max(1.3 * smoothed[0], 1.1 * min(smoothed)))
+    ax.legend(frameon=False)
+    return figure
+
+
 def weight_histograms(net: Executable, figure: Any = None, bins: int = 50) -> Any:
     """Draw the distribution of each parameter of a network.
 
@@ -368,10 +407,8 @@ def _labels(name: str, values: Any) -> Array:
 def _figure(figure: Any, panels: int, columns: int, width: float = 4.2,
             height: float = _PANEL) -> tuple[Any, list[Any], Sequence[str]]:
     """Return a figure, its axes, and the colours that suit its background."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError("plots need matplotlib; install it with: pip install 'fastbp[plot]'") from None
+    available()
+    from matplotlib.figure import Figure
 
     class Picture(Figure):
         """A figure that notebooks can show, whether or not pyplot has been set up there."""

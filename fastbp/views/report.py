@@ -91,7 +91,7 @@ def summary_rows(net: Executable) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [("tensor", "layer", "shape", "parameters")]
     for tensor in graph.tensors:
         rows.append((graph.names[tensor], _made_by(tensor), shape_text(tensor),
-                     _parameters_text(graph, tensor, counted)))
+                     _parameters_text(graph, tensor, counted, net.memory.frozen)))
     return rows
 
 
@@ -106,7 +106,7 @@ def summary_totals(net: Executable) -> list[str]:
     """Return what :func:`summary` says below its table."""
     graph, item = net.graph, np.dtype(net.dtype).itemsize
     total = net.params.flat.size
-    trained = sum(prod(p.shape) for p in graph.parameters.values() if p.trainable)
+    trained = sum(size for _, size in net.memory.trained)
     share = "all trained" if trained == total else f"{trained:,} of them trained"
     values = sum(_per_row(t) for t in graph.tensors if t.node is not None and not t.node.op.is_view)
     lines = [f"parameters: {total:,}, {share}, {memory_text(total * item)}, and as much for their gradients"]
@@ -121,13 +121,13 @@ def _per_row(tensor: Tensor) -> int:
     return prod(sizes) if len(sizes) < len(tensor.whole_shape) else 0
 
 
-def _parameters_text(graph: Graph, tensor: Tensor, counted: set[str]) -> str:
+def _parameters_text(graph: Graph, tensor: Tensor, counted: set[str], frozen: frozenset[str]) -> str:
     """Return how many parameters make this tensor, and whether they are frozen or have been counted before."""
     if tensor.node is None:
         return ""
     parameters = {graph.parameter_name(p): p for p in tensor.node.params.values()}
     text = f"{sum(prod(p.shape) for p in parameters.values()):,}"
-    if parameters and not any(p.trainable for p in parameters.values()):
+    if parameters and frozen.issuperset(parameters):
         text += " frozen"
     if parameters and counted.issuperset(parameters):
         text += " shared"

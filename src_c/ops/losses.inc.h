@@ -3,8 +3,9 @@
  *
  * Node: x[0] the network's output (rows * G, D), dx[0] its gradient or NULL, constants (D,) or NULL. dim[0]: G, dim[1]:
  * D, dim[2]: how many rows of the loss share a sample weight, attr[0]. In node->loss: target, weight the sample weights
- * (rows * G / dim[2],) or NULL, row_weight (rows * G,) the weights w, row_loss (rows * G,). forward_reduce, one unit,
- * fills row_weight: the weights divided by their sum, and so mixes rows; forward does the rest, row by row.
+ * (rows * G / dim[2],) or NULL, row_weight (rows * G,) the weights w, row_loss (rows * G,), row_right (rows * G,) or
+ * NULL. forward_reduce, one unit, fills row_weight: the weights divided by their sum, times scale, and so mixes rows;
+ * forward does the rest, row by row.
  */
 
 #define FBP_LOSS_ARGS(type) double *row_loss, T *dx, const T *x, const type *target, const T *weight, \
@@ -312,19 +313,70 @@ static FBP_INLINE double FN(weight_of_row)(const fbp_node *node, int64_t r, int3
 static FBP_INLINE void FN(row_weights)(const fbp_node *node, const fbp_run *run, int32_t classes)
 {
     const int64_t G = node->dim[0], n = run->rows * G;
+    const double scale = node->loss.scale;
     T *w = node->loss.row_weight;
     if (!node->loss.weight && !(classes && node->constants)) {
         const double count = node->loss.total ? *node->loss.total : (double)n;
-        for (int64_t r = 0; r < n; r++) w[r] = (T)(1.0 / count);
+        for (int64_t r = 0; r < n; r++) w[r] = (T)(scale / count);
         return;
     }
     double sum = 0;
     for (int64_t r = 0; r < n; r++) sum += FN(weight_of_row)(node, r, classes);
     if (node->loss.total) sum = *node->loss.total;
-    for (int64_t r = 0; r < n; r++) w[r] = sum > 0 ? (T)(FN(weight_of_row)(node, r, classes) / sum) : 0;
+    for (int64_t r = 0; r < n; r++) w[r] = sum > 0 ? (T)(scale * (FN(weight_of_row)(node, r, classes) / sum)) : 0;
 }
 
-#define FBP_LOSS_PHASES(name, target_type, target_columns, classes)                                                  \
+/* ---- decisions: the share of each row (B, D) that is right ------------------------------------------------------- */
+
+/* The first of the largest, as NumPy's argmax has it. */
+static FBP_INLINE int64_t FN(first_largest)(const T *x, int64_t D)
+{
+    const T max = FN(row_max)(x, D);
+    int64_t at = 0;
+    while (at + 1 < D && x[at] != max) at++;
+    return at;
+}
+
+/* Whether the label's element is that: none is larger, and none before it as large. */
+static FBP_INLINE double FN(is_first_largest)(const T *x, int64_t label, int64_t D)
+{
+    if (label < 0 || label >= D) return 0;
+    const V own = FN(v_set1)(x[label]), one = FN(v_set1)(1), zero = {0};
+    V above = zero;
+    for (int64_t j = 0; j < D; j += VL) {
+        const V v = FN(v_load_up_to)(x + j, D - j);
+        const VI before = FN(v_lane)() < FN(v_set1i)((TI)(label - j));
+        above = FN(v_max)(above, FN(v_first)(FN(v_select)((v > own) | ((v == own) & before), one, zero), D - j));
+    }
+    return 1 - (double)FN(v_hmax)(above);
+}
+
+static void FN(right_labels)(double *right, const T *x, const int64_t *target, int64_t B, int64_t D)
+{
+    for (int64_t r = 0; r < B; r++) right[r] = FN(is_first_largest)(x + r * D, target[r], D);
+}
+
+static void FN(right_probabilities)(double *right, const T *x, const T *target, int64_t B, int64_t D)
+{
+    for (int64_t r = 0; r < B; r++)
+        right[r] = FN(first_largest)(x + r * D, D) == FN(first_largest)(target + r * D, D);
+}
+
+static void FN(right_answers)(double *right, const T *x, const T *target, int64_t B, int64_t D)
+{
+    for (int64_t r = 0; r < B; r++) {
+        int64_t sum = 0;
+        for (int64_t j = 0; j < D; j++) sum += (x[r * D + j] > 0) == (target[r * D + j] >= (T)0.5);
+        right[r] = (double)sum / (double)D;
+    }
+}
+
+static void FN(right_of_none)(double *right, const T *x, const T *target, int64_t B, int64_t D)
+{
+    (void)right; (void)x; (void)target; (void)B; (void)D;
+}
+
+#define FBP_LOSS_PHASES(name, target_type, target_columns, classes, decisions)                                       \
     static void FN(name##_weights)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)   \
     {                                                                                                                \
         (void)lo; (void)hi; (void)scratch;                                                                           \
@@ -338,18 +390,21 @@ static FBP_INLINE void FN(row_weights)(const fbp_node *node, const fbp_run *run,
         KERNEL(name)(loss->row_loss + first, node->dx[0] ? (T *)node->dx[0] + first * D : NULL,                       \
                      (const T *)node->x[0] + first * D, (const target_type *)loss->target + first * (target_columns),  \
                      (const T *)loss->row_weight + first, node->constants, (hi - lo) * G, D, node->attr[0]);          \
+        if (loss->row_right)                                                                                         \
+            FN(decisions)(loss->row_right + first, (const T *)node->x[0] + first * D,                                 \
+                          (const target_type *)loss->target + first * (target_columns), (hi - lo) * G, D);            \
     }                                                                                                                \
     static const fbp_phases FN(name##_phases) = {                                                                    \
         .forward_reduce = FN(name##_weights), .forward = FN(name##_rows)};
 
-FBP_LOSS_PHASES(mse, T, D, 0)
-FBP_LOSS_PHASES(half_squared_error, T, D, 0)
-FBP_LOSS_PHASES(mae, T, D, 0)
-FBP_LOSS_PHASES(huber, T, D, 0)
-FBP_LOSS_PHASES(quantile, T, D, 0)
-FBP_LOSS_PHASES(poisson_nll, T, D, 0)
-FBP_LOSS_PHASES(gaussian_nll, T, D / 2, 0)
-FBP_LOSS_PHASES(binary_cross_entropy, T, D, 0)
-FBP_LOSS_PHASES(cross_entropy, int64_t, 1, 1)
-FBP_LOSS_PHASES(soft_cross_entropy, T, D, 2)
+FBP_LOSS_PHASES(mse, T, D, 0, right_of_none)
+FBP_LOSS_PHASES(half_squared_error, T, D, 0, right_of_none)
+FBP_LOSS_PHASES(mae, T, D, 0, right_of_none)
+FBP_LOSS_PHASES(huber, T, D, 0, right_of_none)
+FBP_LOSS_PHASES(quantile, T, D, 0, right_of_none)
+FBP_LOSS_PHASES(poisson_nll, T, D, 0, right_of_none)
+FBP_LOSS_PHASES(gaussian_nll, T, D / 2, 0, right_of_none)
+FBP_LOSS_PHASES(binary_cross_entropy, T, D, 0, right_answers)
+FBP_LOSS_PHASES(cross_entropy, int64_t, 1, 1, right_labels)
+FBP_LOSS_PHASES(soft_cross_entropy, T, D, 2, right_probabilities)
 #undef FBP_LOSS_PHASES

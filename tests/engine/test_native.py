@@ -94,7 +94,7 @@ NETWORKS |= {f"act {name}": _chain(lambda: fb.Linear(7, 21), getattr(fb, name), 
 def _data(net, rows, rng):
     x = [rng.standard_normal((rows, *t.shape)) for t in net.graph.inputs]
     y = [rng.standard_normal((rows, *t.shape)) for t in net.graph.outputs]
-    one_x, one_y = len(x) == 1 and net._single_input, len(y) == 1 and net._single_output
+    one_x, one_y = len(x) == 1 and net._ins.alone, len(y) == 1 and net._outs.alone
     loss = tuple(fb.MSE() for _ in y)
     return (x[0] if one_x else x), (y[0] if one_y else y), (loss[0] if one_y else loss)
 

@@ -119,4 +119,4 @@ class FileFuzzer:
         shapes = [t.shape for t in net.graph.inputs]
         if max(t.size for t in map(np.array, shapes)) < 9 and all(np.prod(s, dtype=float) < 1e4 for s in shapes):
             x = tuple(np.zeros((2, *s)) for s in shapes)
-            net.predict(x[0] if net._single_input else x)
+            net.predict(x[0] if net._ins.alone else x)

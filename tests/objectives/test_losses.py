@@ -276,8 +276,8 @@ REFUSED = [
     (fb.CrossEntropy(), ["cat", "dog", "cat"], TypeError,
      "y has dtype <U3; expected real numbers (for labels, number the classes from 0: "
      "np.unique(y, return_inverse=True)[1])"),
-    (fb.CrossEntropy(), [[0], [1], [1]], ValueError,
-     "y has shape (3, 1); expected labels (3,) or probabilities (3, 2)"),
+    (fb.CrossEntropy(), [[0] * 3, [1] * 3, [1] * 3], ValueError,
+     "y has shape (3, 3); expected labels (3,) or probabilities (3, 2)"),
     (fb.CrossEntropy(), [[0.5, 0.5], [0.5, 0.6], [1, 0]], ValueError,
      "y has probabilities that sum to 1.1 in row 1; expected 1"),
     (fb.CrossEntropy(), [[0.5, 0.5], [1.5, -0.5], [1, 0]], ValueError,

@@ -245,7 +245,7 @@ def test_fastbps_own_entries_are_known_to_be_better_lower_or_higher(monitor, mod
 
 
 @pytest.mark.parametrize("monitor", [
-    "val_score", "val_accuracy_", "balanced_accuracy", "val_my_loss", "lr", "loss_0", ""])
+    "val_score", "val_accuracy_", "balanced_accuracy", "val_my_loss", "lr", "kind_loss", ""])
 @pytest.mark.parametrize("make", [cb.EarlyStopping, cb.ReduceLROnPlateau,
                                   lambda **options: cb.ModelCheckpoint("run", **options)],
                          ids=["EarlyStopping", "ReduceLROnPlateau", "ModelCheckpoint"])

@@ -66,7 +66,7 @@ def test_metrics_get_targets_and_outputs_of_one_shape():
     assert result["worst"] == pytest.approx(expected)
     named, x, y = regression(metrics={"a": worst, "b": worst})
     assert list(named.fit(x, y, validation_data=(x, y))[0]) == [
-        "epoch", "loss", "lr", "val_loss", "val_a", "val_b", "seconds", "samples_per_second"]
+        "epoch", "loss", "lr", "a", "b", "val_loss", "val_a", "val_b", "seconds", "samples_per_second"]
     assert list(regression(metrics=[worst])[0].metrics) == ["worst"]
 
 
@@ -154,7 +154,7 @@ def test_evaluate_several_outputs_each_with_weights_of_its_own(backend):
     for size in (None, 9, 33):
         found = trainer.evaluate(x, y, weight, batch_size=size)
         assert found["loss"] == pytest.approx(expected, rel=1e-12)
-        assert list(found) == ["loss", "accuracy_0", "accuracy_2"]
+        assert list(found) == ["loss", "loss_0", "loss_1", "loss_2", "accuracy_0", "accuracy_2"]
 
 
 @each_backend

@@ -271,13 +271,13 @@ def test_batch_size_of_evaluate():
 @pytest.mark.parametrize(("change", "error", "message"), [
     ({"net": 3}, TypeError, "Trainer: net is 3; expected a network such as fb.Sequential(…)"),
     ({"loss": fb.MSE}, TypeError, "loss is the class MSE; expected an instance: MSE()"),
-    ({"loss": "mse"}, TypeError,
-     "loss is 'mse'; expected a loss such as fb.MSE(), or a function of outputs and targets that returns one number"),
+    ({"loss": 3}, TypeError,
+     "loss is 3; expected a loss such as fb.MSE(), or a function of outputs and targets that returns one number"),
     ({"optimizer": fb.Adam}, TypeError, "Trainer: optimizer is the class Adam; expected an instance: Adam()"),
-    ({"optimizer": "adam"}, TypeError,
-     "Trainer: optimizer is 'adam'; expected an optimizer such as fb.Adam(lr=1e-3)"),
+    ({"optimizer": 3}, TypeError,
+     "Trainer: optimizer is 3; expected an optimizer such as fb.Adam(lr=1e-3)"),
     ({"metrics": 3}, TypeError, "Trainer: metrics is 3; expected a list"),
-    ({"metrics": [3]}, TypeError, "Trainer: metrics holds 3; expected functions metric(y_true, y_pred)"),
+    ({"metrics": [3]}, TypeError, "Trainer: metrics holds 3; expected names or functions metric(y_true, y_pred)"),
     ({"metrics": {"loss": max}}, ValueError,
      "Trainer: a metric is called 'loss', as one that is there already; give another name: "
      "metrics={\"my_loss\": loss}"),

@@ -40,7 +40,7 @@ def style(request):
 def test_history(style):
     _, history, _, _ = trained()
     figure = history.plot()
-    assert [ax.get_ylabel() for ax in figure.axes] == ["loss", "validation accuracy", "learning rate"]
+    assert [ax.get_ylabel() for ax in figure.axes] == ["loss", "accuracy", "learning rate"]
     loss, validation = figure.axes[0].lines
     assert list(loss.get_ydata()) == history["loss"]
     assert list(validation.get_ydata()) == history["val_loss"]

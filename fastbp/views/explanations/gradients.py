@@ -263,7 +263,7 @@ class _Weight:
             notes.append(Note("marked"))
         if len(self.nodes) > 1:
             notes.append(Note("shared", {"count": len(self.nodes)}))
-        if not self.parameter.trainable:
+        if self.name in self.run.net.memory.frozen:
             notes.append(Note("frozen"))
         if any("Σ" in (q.symbol.letter for q in line.formula.quantities.values())
                for stage in found.forward for line in stage.lines):

@@ -147,6 +147,9 @@ class Expr:
     def __repr__(self) -> str:
         return f"Expr({self._run.equation('text')})"
 
+    def _repr_html_(self) -> str:
+        return f"<span>{self._repr_latex_()}</span>"        # notebooks typeset formulas within HTML
+
     def _repr_latex_(self) -> str:
         return f"$\\displaystyle {self._run.equation('latex')}$"
 

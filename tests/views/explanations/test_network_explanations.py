@@ -411,7 +411,7 @@ def test_parameters_of_every_layer(name):
     x = tuple(case.inputs(rng, 3))
     y = rng.normal(size=(3, *net.graph.outputs[0].shape))
     net.params.flat = net.params.flat + 0.3 * rng.normal(size=net.params.flat.size)
-    data = x[0] if len(x) == 1 and net._single_input else x, y if net._single_output else (y,), fb.MSE()
+    data = x[0] if len(x) == 1 and net._ins.alone else x, y if net._outs.alone else (y,), fb.MSE()
     own = net.copy()        # which draws what the explanation draws
     own.loss_and_grad(*data)
     for parameter, grads in own.grads.items():
