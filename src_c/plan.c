@@ -177,7 +177,7 @@ static void write_tally(const fbp_loop *loop, double total)
         double *part = loop->tally + (loop->position * n + i) * 2;
         const fbp_loss *loss = loop->loss_of[i];
         const int64_t per_row = loop->loss_rows[i];
-        part[0] = n == 1 ? total : fbp_total_loss(loop->row_losses + i, loop->loss_rows + i, 1, rows);
+        part[0] = n == 1 && !loop->meet ? total : fbp_total_loss(loop->row_losses + i, loop->loss_rows + i, 1, rows);
         part[1] = (double)NAN;
         if (loss->row_right)
             part[1] = weighted_sum(loss->row_right, loss->weight, loop->dtype, rows, per_row) / (double)per_row;

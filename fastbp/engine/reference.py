@@ -99,6 +99,8 @@ class ReferenceBackend:
             part = data.take(mini_batch(i, data.rows, order, batch_size))
             with self._whole_or_not_at_all(update):
                 losses[i] = self._step(i, part, update, float(lr), None if tally is None else tally[i])
+            if tally is not None and share is not None and not share.ranks.leads:
+                tally[i] = 0            # every rank has seen the whole batch, and one of them counts it
             if on_progress is not None:
                 on_progress(i + 1)
 

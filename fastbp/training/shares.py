@@ -153,8 +153,9 @@ class RankBatches(BatchSource):
         While training, on all ranks, if some have fewer batches than others.
     """
 
-    def __init__(self, batches: Any, several: Callable[[str, Any], Sequence[Any]], step: Step, ranks: Ranks) -> None:
-        super().__init__(batches, several, step)
+    def __init__(self, batches: Any, several: Callable[[str, Any], Sequence[Any]], step: Step,
+                 tally_shape: tuple[int, int] | None, ranks: Ranks) -> None:
+        super().__init__(batches, several, step, tally_shape)
         self._ranks = ranks
 
     def _at_end(self) -> bool:

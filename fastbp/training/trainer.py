@@ -36,7 +36,7 @@ from fastbp.training.lr_search import LearningRateSearch, search
 from fastbp.training.progress import Shown, checked, progress_bar
 from fastbp.training.shares import Lead, RankBatches, RowWeights, align
 from fastbp.training.sources import ArraySource, BatchSource, Shuffle, Source, batches_of, joined
-from fastbp.training.steps import Steps
+from fastbp.training.stepping import Steps
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -312,10 +312,9 @@ class Trainer(Steps):
                                  "validation_split, sample_weight and drop_last: a batch may be (x, y, sample_weight)")
             validation = self._validation(validation_data)
             several = self.net._ins.several
-            source = BatchSource(X, several, self._step,
-                                 self._tally_shape(train_metrics and accumulate == 1, validation is not None),
-                                 accumulate, self._step_of_several) if self._ranks is None else RankBatches(
-                X, several, self._shared_step, self._ranks)
+            tally = self._tally_shape(train_metrics and accumulate == 1, validation is not None)
+            source = BatchSource(X, several, self._step, tally, accumulate, self._step_of_several) \
+                if self._ranks is None else RankBatches(X, several, self._shared_step, tally, self._ranks)
         else:
             data, chosen, validation = self._balanced(
                 *self._split(X, y, sample_weight, validation_data, validation_split))
@@ -547,7 +546,7 @@ class Trainer(Steps):
         """Return the shape of what is noted of each mini-batch beside its loss, if anything is."""
         losses = self.net._losses(self.loss)
         asked = train_metrics and (validated or self._asked) and any(loss.counts_right for loss in losses)
-        return (len(losses), 2) if (asked or len(losses) > 1) and self._ranks is None else None
+        return (len(losses), 2) if asked or len(losses) > 1 else None
 
     def _balanced(self, data: Data, chosen: Array | None,
                   validation: Data | None) -> tuple[Data, Array | None, Data | None]:

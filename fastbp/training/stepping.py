@@ -64,9 +64,9 @@ class Steps:
     def _shared_step(self, x: Any, y: Any, sample_weight: Any, tally: Array | None) -> tuple[float, float]:
         """Train on a mini-batch of which this rank has some rows: return the loss of all and the learning rate."""
         lr = self._next_rate()
-        return self._step_in_ranks(x, y, sample_weight, lr), lr
+        return self._step_in_ranks(x, y, sample_weight, lr, tally), lr
 
-    def _step_in_ranks(self, x: Any, y: Any, sample_weight: Any, lr: float) -> float:
+    def _step_in_ranks(self, x: Any, y: Any, sample_weight: Any, lr: float, tally: Array | None = None) -> float:
         """Train on a mini-batch of which this rank has some rows, and others have the rest."""
         assert self._ranks is not None
         with self._failing_together():
@@ -75,12 +75,15 @@ class Steps:
                 totals = RowWeights().totals(data)
             share = share_of_batch(self._ranks, data, totals, self._apart)
             try:
-                self.net._train(data, self._update, None, data.rows, np.array([lr], np.float64), losses, None, share)
+                self.net._train(data, self._update, None, data.rows, np.array([lr], np.float64), losses, None, share,
+                                None if tally is None else tally[None])
             except NonFiniteError as error:
                 self._ranks.settle(error)
                 raise
             finally:
                 self.net._release()
+            if tally is not None:
+                tally[...] = self._ranks.sum(tally)
         return float(losses[0])
 
     def _train(self, data: Data, order: Array | None, batch_size: int, rates: Array, losses: Array,
@@ -91,6 +94,8 @@ class Steps:
         share = None if self._ranks is None else share_of_arrays(
             self._ranks, data, self._weights.of(data), order, batch_size, len(rates), self._apart)
         self.net._train(data, update, order, batch_size, rates, losses, on_progress, share, tally)
+        if tally is not None and self._ranks is not None:
+            tally[...] = self._ranks.sum(tally)         # each rank has counted its own rows
 
     def _train_together(self, size: int, data: Data, order: Array | None, batch_size: int, rates: Array,
                         losses: Array, on_progress: Progress | None, tally: Array | None) -> None:
