@@ -129,8 +129,6 @@ def test_made_up_models_are_refused_or_predict(written, tmp_path_factory, data):
         path = data.draw(st.sampled_from(places(description)[1:]))
         new = data.draw(st.sampled_from([DELETED, *JUNK]))
         description = put(description, path, new)
-        if not isinstance(description, dict) or not places(description)[1:]:
-            break
     at = tmp_path_factory.getbasetemp() / "made-up.safetensors"
     try:
         json.dumps(description)
