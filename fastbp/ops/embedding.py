@@ -67,7 +67,7 @@ class EmbeddingOp(Op):
         y: Array = params["weight"][ids + np.array(self.offsets)]
         if self.padding_idx is not None:
             y[ids == self.padding_idx] = 0
-        return y if not self.tables else y.reshape(*ids.shape[:-1], -1)
+        return y if not self.tables else y.reshape(*ids.shape[:-1], y.shape[-2] * y.shape[-1])
 
     def backward(self, ctx: Context, dy: Array) -> tuple[tuple[None], dict[str, Array]]:
         (ids,) = ctx.inputs

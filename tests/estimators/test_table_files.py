@@ -51,7 +51,7 @@ def test_a_column_is_coded_row_by_row(texts, data):
     """Rows are coded alike alone, in any order and in any company."""
     try:
         column = column_of_text("x", texts)
-        schema, _ = Schema.of([column], np.zeros((len(texts), 1)), bins=8, max_one_hot=4, seed=0)
+        schema, _ = Schema.of([column], np.zeros((len(texts), 1)), bins=8, max_one_hot=4, embedded=False, seed=0)
     except ValueError:
         return      # numbers with commas, dates written otherwise
     order = data.draw(st.permutations(range(len(texts))))
@@ -69,7 +69,7 @@ def test_a_column_is_coded_row_by_row(texts, data):
 @given(values=st.lists(st.one_of(st.none(), st.floats(-1e300, 1e300)), min_size=2, max_size=30))
 def test_numbers_are_finite_and_places_within_bins(values):
     (column,) = columns_of({"x": [np.nan if v is None else v for v in values]})
-    schema, rows = Schema.of([column], np.zeros((len(values), 1)), bins=4, max_one_hot=8, seed=0)
+    schema, rows = Schema.of([column], np.zeros((len(values), 1)), bins=4, max_one_hot=8, embedded=False, seed=0)
     far = schema.encode({"x": Column("x", "number", np.array([1.7e308, -1.7e308, np.nan]))}, 3)
     for encoded in (rows, far):
         assert np.isfinite(encoded.numbers).all()

@@ -282,8 +282,8 @@ def test_mistakes_in_a_loss(function, message):
 
 def test_what_is_no_loss():
     net = fb.Sequential(fb.Linear(3, 1), backend="reference", seed=0)
-    with pytest.raises(TypeError, match=r"loss is 'mse'; expected a loss such as fb.MSE\(\), or a function"):
-        fb.Trainer(net, "mse", fb.SGD())
+    with pytest.raises(TypeError, match=r"loss is 3; expected a loss such as fb.MSE\(\), or a function"):
+        fb.Trainer(net, 3, fb.SGD())
     with pytest.raises(TypeError, match=r"CustomLoss: function is 3; expected a function"):
         fb.CustomLoss(3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"y has 1 rows; expected 2 rows, as x has"):
