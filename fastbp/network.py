@@ -470,7 +470,7 @@ class Ensemble(Network):
         return len(self.graph.outputs)
 
     def predict_members(self, x: Any, batch_size: int | None = None) -> Array:
-        """Return what each member predicts, (members, N, *output shape); parameters as in :meth:`predict`."""
+        """Return what each member predicts, ``(members, N, *output shape)``; parameters as in :meth:`predict`."""
         return np.stack(super().predict(x, batch_size))
 
     def predict(self, x: Any, batch_size: int | None = None, *, return_std: bool = False) -> Any:
