@@ -41,7 +41,8 @@ __all__ = [
     "get_num_threads", "grad", "gradcheck", "init_by_data", "jvp", "kernels", "load", "metrics", "numerical_gradient",
     "plots", "random", "schedules", "set_num_threads", "sigmoid", "softmax", "special", "stop_gradient",
 ]
-__all__ += layers.__all__
+if not TYPE_CHECKING:
+    __all__ += layers.__all__
 __all__ += cross_entropy.__all__
 __all__ += losses.__all__
 __all__ += initializers.__all__
@@ -96,18 +97,19 @@ if TYPE_CHECKING:
     from fastbp.views import plots as plots
 
 
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from importlib.metadata import version
-        return version("fastbp")
-    if name not in _LATE:
-        from fastbp.core.words import unknown
-        raise AttributeError(unknown("fastbp", name))
-    from importlib import import_module
-    module = import_module(f"fastbp.{_LATE[name]}")
-    found = module if _LATE[name].endswith(name) else getattr(module, name)
-    globals()[name] = found
-    return found
+if not TYPE_CHECKING:  # which would let every wrong name pass
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            from importlib.metadata import version
+            return version("fastbp")
+        if name not in _LATE:
+            from fastbp.core.words import unknown
+            raise AttributeError(unknown("fastbp", name))
+        from importlib import import_module
+        module = import_module(f"fastbp.{_LATE[name]}")
+        found = module if _LATE[name].endswith(name) else getattr(module, name)
+        globals()[name] = found
+        return found
 
 
 def __dir__() -> list[str]:

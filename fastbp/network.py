@@ -25,6 +25,7 @@ from fastbp.ops.base import Array
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from fastbp.engine.links import Link
     from fastbp.engine.streams import StreamState
     from fastbp.files.states import LoadReport
     from fastbp.views.explanations.explanation import Explanation
@@ -373,7 +374,12 @@ class Sequential(Network):
 
     file_type: ClassVar[str] = "Sequential"
 
-    def __init__(self, *layers: Any, dtype: str = "float32", seed: int | None = None,
+    if TYPE_CHECKING:   # a chain has one output
+        def forward(self, x: Any, training: bool = False) -> Array: ...
+        def predict(self, x: Any, batch_size: int | None = None) -> Array: ...
+        def predict_proba(self, x: Any, batch_size: int | None = None, *, link: Link | None = None) -> Array: ...
+
+    def __init__(self, *layers: Part | Sequence[Part], dtype: str = "float32", seed: int | None = None,
                  backend: BackendName = "native", compute_dtype: str | None = None) -> None:
         if len(layers) == 1 and isinstance(layers[0], list | tuple):
             layers = tuple(layers[0])
@@ -471,9 +477,16 @@ class Ensemble(Network):
 
     def predict_members(self, x: Any, batch_size: int | None = None) -> Array:
         """Return what each member predicts, ``(members, N, *output shape)``; parameters as in :meth:`predict`."""
-        return np.stack(super().predict(x, batch_size))
+        each: Any = super().predict(x, batch_size)
+        return np.stack(each)
 
-    def predict(self, x: Any, batch_size: int | None = None, *, return_std: bool = False) -> Any:
+    @overload
+    def predict(self, x: Any, batch_size: int | None = None, *, return_std: Literal[False] = False) -> Array: ...
+    @overload
+    def predict(self, x: Any, batch_size: int | None = None, *, return_std: Literal[True]) -> tuple[Array, Array]: ...
+
+    def predict(self, x: Any, batch_size: int | None = None, *,
+                return_std: bool = False) -> Array | tuple[Array, Array]:
         """Return the mean of what the members predict and, if asked for, their standard deviation.
 
         Parameters
@@ -610,6 +623,10 @@ def from_torch(module: Any, *, input_shape: Sequence[int] | None = None,
     """
     from fastbp.files.pytorch import convert
     return convert(module, Sequential, input_shape, backend)
+
+
+# What a chain is made of: layers, the words of activations, networks, and first of all an input.
+Part = Layer | Network | Tensor | str
 
 
 def _named_layer(layer: Any) -> Any:

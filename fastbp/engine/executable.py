@@ -22,7 +22,7 @@ from fastbp.engine.function_loss import Objective
 from fastbp.engine.ranks import Share
 from fastbp.engine.reference import ReferenceBackend
 from fastbp.engine.sharing import Tensors, as_tuple, is_symbolic
-from fastbp.engine.sides import Form, form_of
+from fastbp.engine.sides import Form, Outputs, form_of
 from fastbp.graph.graph import Graph, Parameter
 from fastbp.graph.indices import index_limits
 from fastbp.graph.memory import Memory
@@ -190,7 +190,7 @@ class Executable(Border):
 
     # ---- running ------------------------------------------------------------------------------------------------
 
-    def forward(self, x: Any, training: bool = False) -> Any:
+    def forward(self, x: Any, training: bool = False) -> Outputs:
         """Return the outputs for a batch.
 
         Parameters
@@ -235,7 +235,7 @@ class Executable(Border):
         """
         return self.forward(x, training) if not is_symbolic(x) else self._upon(x)
 
-    def backward(self, dy: Any, *, accumulate: bool = False) -> Any:
+    def backward(self, dy: Any, *, accumulate: bool = False) -> Outputs:
         """Fill ``net.grads`` from the gradient of the outputs, and return the gradient of the inputs.
 
         That of an input of integers is None: they cannot be changed a little.
@@ -271,7 +271,7 @@ class Executable(Border):
             self.grads.flat += before
         return self._ins.handed(dxs)
 
-    def predict(self, x: Any, batch_size: int | None = None) -> Any:
+    def predict(self, x: Any, batch_size: int | None = None) -> Outputs:
         """Return the outputs for any number of rows, a batch at a time.
 
         Parameters

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from fastbp.core.checks import number
 from fastbp.core.vector import Vector
 from fastbp.engine.links import LINKS, Link, linked
-from fastbp.engine.sides import Form, Side, form_of
+from fastbp.engine.sides import Form, Outputs, Side, form_of
 from fastbp.graph.graph import Graph, Tensor
 from fastbp.graph.inline import made_upon, placeholder
 from fastbp.graph.memory import Memory
@@ -147,7 +147,7 @@ class Sharing:
         other._start()
         return other
 
-    def predict_proba(self, x: Any, batch_size: int | None = None, *, link: Link | None = None) -> Any:
+    def predict_proba(self, x: Any, batch_size: int | None = None, *, link: Link | None = None) -> Outputs:
         """Return probabilities for any number of rows, where the outputs are logits.
 
         Parameters

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastbp.graph.graph import Graph, Tensor
+from fastbp.ops.base import Array
 
 Form = bool | Sequence[str]
 """True for one tensor alone, False for a tuple of them, or the names of a dict."""
+Outputs = Array | Any
+"""What a network hands over: an array where there is one, or else a tuple or a dict, which type checkers let pass."""
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ class _Piece:
         hidden = np.arange(self.stream.capacity + steps) < self.stream.capacity - before
         places = np.arange(before, before + steps)
         more = [np.tile(hidden if t is self.stream.hidden else places, (rows, 1)).astype(np.int64) for t in self._more]
-        made = self.net.predict((x, *given, *more))
+        made: Any = self.net.predict((x, *given, *more))
         outputs, ends = made[:self.count], made[self.count:]
         states, new = ends[:len(self.stream.states)], ends[len(self.stream.states):]
         keys = tuple(np.concatenate([old[:, steps:], k], axis=1) if old.shape[1] > steps else k[:, -old.shape[1]:]

@@ -162,7 +162,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if not first and classes is not None and not np.array_equal(self.classes_, unique_labels(classes)):
             raise ValueError(f"MLPClassifier: classes is {classes!r}; expected {self.classes_.tolist()}, as in the "
                              "first call to partial_fit")
-        return self._fit(X, y, sample_weight, validation_data, classes, incremental=True)  # type: ignore[no-any-return]
+        return self._fit(X, y, sample_weight, validation_data, classes, incremental=True)
 
     def predict(self, X: Any) -> Array:
         """Return the most likely class of each row, or the labels above one half as 0 and 1."""

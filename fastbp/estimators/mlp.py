@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import inf, isfinite, isinf
 from threading import Lock, RLock
-from typing import Any
+from typing import Any, Self
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -117,7 +117,7 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
     # ---- fitting ----------------------------------------------------------------------------------------------------
 
     @with_callbacks
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, validation_data: Any = None) -> Any:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, validation_data: Any = None) -> Self:
         """Train the network.
 
         Parameters
@@ -149,7 +149,7 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
                                  "solver is 'lbfgs'")
         return True
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any, validation_data: Any, classes: Any, incremental: bool) -> Any:
+    def _fit(self, X: Any, y: Any, sample_weight: Any, validation_data: Any, classes: Any, incremental: bool) -> Self:
         self._check_parameters(incremental, validation_data is not None)
         first = not hasattr(self, "network_") or not (self.warm_start or incremental)
         if incremental and not first and self.early_stopping and self.stopped_:

@@ -5,12 +5,14 @@ With an older scikit-learn there are none, and all here does nothing.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from fastbp.training.callback import Callback, Logs, Training
 
+F = TypeVar("F", bound=Callable[..., Any])
 CallbackSupport: Any
-with_callbacks: Any
+with_callbacks: Callable[[F], F]
 try:
     from sklearn import callback as _callback
 except ImportError:

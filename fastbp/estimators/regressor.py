@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 from math import sqrt
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 from sklearn.base import RegressorMixin
@@ -91,9 +91,14 @@ n_outputs_, n_features_in_, feature_names_in_
         X, y, sample_weight, validation_data
             As in :meth:`fit`.
         """
-        return self._fit(X, y, sample_weight, validation_data, None, incremental=True)  # type: ignore[no-any-return]
+        return self._fit(X, y, sample_weight, validation_data, None, incremental=True)
 
-    def predict(self, X: Any, return_std: bool = False) -> Any:
+    @overload
+    def predict(self, X: Any, return_std: Literal[False] = False) -> Array: ...
+    @overload
+    def predict(self, X: Any, return_std: Literal[True]) -> tuple[Array, Array]: ...
+
+    def predict(self, X: Any, return_std: bool = False) -> Array | tuple[Array, Array]:
         """Return the predicted values: (n_samples,) for one target, else (n_samples, n_outputs).
 
         Parameters

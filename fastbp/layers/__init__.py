@@ -1,5 +1,7 @@
 """The layers: what people put networks together from. One family, one file."""
 
+from typing import TYPE_CHECKING
+
 from fastbp.layers import (
     activations,
     attention,
@@ -31,18 +33,19 @@ from fastbp.layers.recurrent import *
 from fastbp.layers.structure import *
 from fastbp.layers.tables import *
 
-__all__: list[str] = []
-__all__ += activations.__all__
-__all__ += attention.__all__
-__all__ += base.__all__
-__all__ += convolution.__all__
-__all__ += custom.__all__
-__all__ += embedding.__all__
-__all__ += function.__all__
-__all__ += linear.__all__
-__all__ += members.__all__
-__all__ += normalization.__all__
-__all__ += pooling.__all__
-__all__ += recurrent.__all__
-__all__ += structure.__all__
-__all__ += tables.__all__
+if not TYPE_CHECKING:  # mypy takes a sum of lists for an empty one; to it all that is starred above is public
+    __all__ = []
+    __all__ += activations.__all__
+    __all__ += attention.__all__
+    __all__ += base.__all__
+    __all__ += convolution.__all__
+    __all__ += custom.__all__
+    __all__ += embedding.__all__
+    __all__ += function.__all__
+    __all__ += linear.__all__
+    __all__ += members.__all__
+    __all__ += normalization.__all__
+    __all__ += pooling.__all__
+    __all__ += recurrent.__all__
+    __all__ += structure.__all__
+    __all__ += tables.__all__

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast, overload
 
 from fastbp.core.checks import flag
 from fastbp.core.vector import Vector
@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 __all__ = ["Layer"]
 
 L = TypeVar("L", bound="Layer")
+R = TypeVar("R")
+
+
+def overridable(method: Callable[..., R]) -> Callable[..., R]:
+    """Tell type checkers that a subclass may take other arguments: those of its own inputs, by names of its own."""
+    return method
 
 
 class Layer(Worded, ABC):
@@ -74,6 +80,11 @@ class Layer(Worded, ABC):
     def _fixed(self) -> set[str]:
         return {"name", "trainable", *(() if self.reads_hyperparameters_late else self.hyperparameters())}
 
+    @overload
+    def __call__(self, *inputs: Tensor) -> Tensor: ...
+    @overload
+    def __call__(self, *inputs: Any) -> Any: ...
+
     def __call__(self, *inputs: Any) -> Any:
         """Apply the layer to tensors, and return the tensor it makes."""
         tensors = tuple(t.tensor if isinstance(t, Symbol) else t for t in inputs)
@@ -104,6 +115,7 @@ class Layer(Worded, ABC):
 
     # ---- a layer by itself, on arrays ------------------------------------------------------------------------------
 
+    @overridable
     def forward(self, *xs: ArrayLike, training: bool = False) -> Array:
         """Return the layer's output for a batch, and keep what `backward` needs.
 
@@ -144,6 +156,7 @@ class Layer(Worded, ABC):
         """
         return self._by_itself().forward(xs, training)
 
+    @overridable
     def backward(self, dy: ArrayLike) -> Any:
         """Return the gradient of the input, and write those of the parameters into `grads`.
 

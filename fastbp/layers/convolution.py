@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from fastbp.core.checks import count, flag
 from fastbp.graph.graph import Initializer, Tensor
 from fastbp.layers.base import Layer, checked_initializer, one_input
-from fastbp.layers.sizes import check_channels, per_axis, settled, window_of
+from fastbp.layers.sizes import Sizes, check_channels, per_axis, settled, window_of
 from fastbp.ops.base import Op
 from fastbp.ops.conv import ConvOp
 from fastbp.ops.conv_transpose import ConvTransposeOp
@@ -19,7 +19,7 @@ __all__ = ["Conv1d", "Conv2d", "ConvTranspose2d"]
 class _Convolution(Layer):
     axes: ClassVar[int]
 
-    def __init__(self, in_channels: int | None, out_channels: int, kernel_size: Any, stride: Any, padding: Any,
+    def __init__(self, in_channels: int | None, out_channels: int, kernel_size: Sizes, stride: Any, padding: Any,
                  dilation: Any, groups: int, bias: bool, weight_init: Initializer | None,
                  bias_init: Initializer | None, name: str | None, trainable: bool) -> None:
         super().__init__(name=name, trainable=trainable)
@@ -101,9 +101,10 @@ class Conv1d(_Convolution):
 
     axes = 1
 
-    def __init__(self, in_channels: int | None, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0,
-                 dilation: Any = 1, groups: int = 1, bias: bool = True, *, weight_init: Initializer | None = None,
-                 bias_init: Initializer | None = None, name: str | None = None, trainable: bool = True) -> None:
+    def __init__(self, in_channels: int | None, out_channels: int, kernel_size: Sizes, stride: Any = 1,
+                 padding: Any = 0, dilation: Any = 1, groups: int = 1, bias: bool = True, *,
+                 weight_init: Initializer | None = None, bias_init: Initializer | None = None,
+                 name: str | None = None, trainable: bool = True) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, weight_init,
                          bias_init, name, trainable)
 
@@ -150,9 +151,10 @@ class Conv2d(_Convolution):
 
     axes = 2
 
-    def __init__(self, in_channels: int | None, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0,
-                 dilation: Any = 1, groups: int = 1, bias: bool = True, *, weight_init: Initializer | None = None,
-                 bias_init: Initializer | None = None, name: str | None = None, trainable: bool = True) -> None:
+    def __init__(self, in_channels: int | None, out_channels: int, kernel_size: Sizes, stride: Any = 1,
+                 padding: Any = 0, dilation: Any = 1, groups: int = 1, bias: bool = True, *,
+                 weight_init: Initializer | None = None, bias_init: Initializer | None = None,
+                 name: str | None = None, trainable: bool = True) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, weight_init,
                          bias_init, name, trainable)
 
@@ -197,8 +199,8 @@ class ConvTranspose2d(_Convolution):
 
     axes = 2
 
-    def __init__(self, in_channels: int | None, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0,
-                 output_padding: Any = 0, groups: int = 1, bias: bool = True, dilation: Any = 1, *,
+    def __init__(self, in_channels: int | None, out_channels: int, kernel_size: Sizes, stride: Any = 1,
+                 padding: Any = 0, output_padding: Any = 0, groups: int = 1, bias: bool = True, dilation: Any = 1, *,
                  weight_init: Initializer | None = None, bias_init: Initializer | None = None, name: str | None = None,
                  trainable: bool = True) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, weight_init,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from fastbp.core.checks import count
 from fastbp.graph.graph import Initializer, Tensor
-from fastbp.layers.base import Layer
+from fastbp.layers.base import Layer, overridable
 from fastbp.ops.base import Array, Context, DType, Shape
 from fastbp.ops.custom import PythonOp
 
@@ -67,15 +67,18 @@ class CustomLayer(Layer):
             if not hasattr(rule, "_is_either"):
                 setattr(cls, name, _either(rule, getattr(Layer, name)))
 
+    @overridable
     def output_shape(self, *shapes: Shape) -> Shape:
         """Return the shape of an output sample; that of the first input, unless overridden."""
         return shapes[0]
 
-    def parameters(self, *shapes: Shape) -> dict[str, tuple[Shape, Initializer]]:
+    @overridable
+    def parameters(self, *shapes: Shape) -> Mapping[str, tuple[Shape, Initializer]]:
         """Return the trained parameters by role, each as (shape, initializer); none, unless overridden."""
         return {}
 
-    def buffers(self, *shapes: Shape) -> dict[str, tuple[Shape, Initializer]]:
+    @overridable
+    def buffers(self, *shapes: Shape) -> Mapping[str, tuple[Shape, Initializer]]:
         """Return the state that is not trained, likewise; forward updates it in place in ``ctx.buffers``."""
         return {}
 
@@ -87,7 +90,8 @@ class CustomLayer(Layer):
         return "real"
 
     @abstractmethod
-    def forward(self, ctx: Context, *xs: Array, **params: Array) -> Array:  # type: ignore[override]
+    @overridable
+    def forward(self, ctx: Context, *xs: Array, **params: Array) -> Array:
         """Return the output for a batch.
 
         Written with a context as its first argument, and called without one it runs the layer by itself:
@@ -103,7 +107,8 @@ class CustomLayer(Layer):
         """
 
     @abstractmethod
-    def backward(self, ctx: Context, dy: Array) -> Any:  # type: ignore[override]
+    @overridable
+    def backward(self, ctx: Context, dy: Array) -> Any:
         """Return the gradient of the input and, where there are parameters, a dict with theirs: ``dx, {"weight": dW}``.
 
         With several inputs, dx is a tuple of one gradient for each.

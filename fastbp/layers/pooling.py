@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from fastbp.core.checks import flag
 from fastbp.graph.graph import Tensor
 from fastbp.layers.base import Layer, one_input
-from fastbp.layers.sizes import per_axis, settled, window_of
+from fastbp.layers.sizes import Sizes, per_axis, settled, window_of
 from fastbp.ops.base import Op
 from fastbp.ops.pool import AvgPoolOp, GlobalAvgPoolOp, MaxPoolOp
 from fastbp.ops.upsample import UpsampleOp
@@ -18,7 +18,7 @@ __all__ = ["AvgPool1d", "AvgPool2d", "GlobalAvgPool", "MaxPool1d", "MaxPool2d", 
 class _Pool(Layer):
     axes: ClassVar[int]
 
-    def __init__(self, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool,
+    def __init__(self, kernel_size: Sizes, stride: Any, padding: Any, dilation: Any, ceil_mode: bool,
                  name: str | None) -> None:
         super().__init__(name=name)
         label = type(self).__name__
@@ -41,7 +41,7 @@ class _Pool(Layer):
 
 
 class _MaxPool(_Pool):
-    def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
+    def __init__(self, kernel_size: Sizes, stride: Any = None, padding: Any = 0, dilation: Any = 1,
                  ceil_mode: bool = False, *, name: str | None = None) -> None:
         super().__init__(kernel_size, stride, padding, dilation, ceil_mode, name)
 
@@ -54,7 +54,7 @@ class _MaxPool(_Pool):
 
 
 class _AvgPool(_Pool):
-    def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+    def __init__(self, kernel_size: Sizes, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
                  count_include_pad: bool = True, *, name: str | None = None) -> None:
         super().__init__(kernel_size, stride, padding, 1, ceil_mode, name)
         self.count_include_pad = flag(type(self).__name__, "count_include_pad", count_include_pad)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastbp.core.checks import integer
 from fastbp.graph.graph import Tensor
 from fastbp.ops.window import Padding, Window
+
+Sizes = int | Sequence[int]
+"""One for all axes, or one for each."""
 
 
 def settled(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -19,6 +19,10 @@ from fastbp.ops.base import Array, Shape
 
 LossFunction = Callable[..., tuple[Any, Any]]
 """``(y_pred, y) -> (loss, gradient)``, or ``(y_pred, y, weights) -> (loss, gradient)``."""
+
+OneLoss = Loss | str | Callable[..., Any]
+Losses = OneLoss | Sequence[OneLoss] | Mapping[str, OneLoss]
+"""What a trainer takes: a loss, its word or a function, or one of them for each output."""
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,10 @@ from fastbp.engine.backend import Data
 from fastbp.engine.executable import BackendName
 from fastbp.engine.links import LINKS
 from fastbp.engine.ranks import as_ranks
+from fastbp.engine.sides import Outputs
 from fastbp.network import Network
 from fastbp.objectives.cross_entropy import CrossEntropy
+from fastbp.objectives.custom import Losses
 from fastbp.objectives.losses import BinaryCrossEntropy
 from fastbp.ops.base import Array
 from fastbp.optim.optimizers import Optimizer, Update, as_optimizer
@@ -130,7 +132,7 @@ class Trainer(Steps):
     True
     """
 
-    def __init__(self, net: Network, loss: Any, optimizer: Optimizer | str, *,
+    def __init__(self, net: Network, loss: Losses, optimizer: Optimizer | str, *,
                  loss_weights: Sequence[float] | Mapping[str, float] | None = None, metrics: Metrics | None = None,
                  clip_norm: float | None = None, clip_value: float | None = None,
                  parameters: str | Sequence[str] | Network | None = None, comm: Any = None,
@@ -381,11 +383,11 @@ class Trainer(Steps):
         data = joined([self._data(*batch) for batch in batches_of(X)]) if y is None else self._data(X, y, sample_weight)
         return evaluate(self.net, data, self.metrics, size)
 
-    def predict(self, X: Any, batch_size: int | None = None) -> Any:
+    def predict(self, X: Any, batch_size: int | None = None) -> Outputs:
         """Return the network's outputs, as :meth:`fastbp.Network.predict` does."""
         return self.net.predict(X, batch_size)
 
-    def predict_proba(self, X: Any, batch_size: int | None = None) -> Any:
+    def predict_proba(self, X: Any, batch_size: int | None = None) -> Outputs:
         """Return probabilities, made of outputs that are logits, as the loss of each says; other outputs as they are.
 
         Parameters

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import contextmanager, suppress
 from math import inf
 from time import perf_counter
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -102,7 +102,7 @@ class BaseTabular(BaseEstimator, ABC):
 
     # ---- fit --------------------------------------------------------------------------------------------------------
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit to a table.
 
         Parameters

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 from sklearn.base import ClassifierMixin
@@ -175,7 +175,12 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         del self._labels
         return self
 
-    def predict_proba(self, X: Any, return_std: bool = False) -> Any:
+    @overload
+    def predict_proba(self, X: Any, return_std: Literal[False] = False) -> Array: ...
+    @overload
+    def predict_proba(self, X: Any, return_std: Literal[True]) -> tuple[Array, Array]: ...
+
+    def predict_proba(self, X: Any, return_std: bool = False) -> Array | tuple[Array, Array]:
         """Return the probability of each class, in the order of ``classes_``.
 
         Parameters

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 from sklearn.base import RegressorMixin
@@ -152,7 +152,12 @@ class TabularRegressor(RegressorMixin, BaseTabular):
         self._go_on(columns, z)
         return self
 
-    def predict(self, X: Any, return_std: bool = False, quantiles: Any = None) -> Any:
+    @overload
+    def predict(self, X: Any, return_std: Literal[False] = False, quantiles: Any = None) -> Array: ...
+    @overload
+    def predict(self, X: Any, return_std: Literal[True], quantiles: None = None) -> tuple[Array, Array]: ...
+
+    def predict(self, X: Any, return_std: bool = False, quantiles: Any = None) -> Array | tuple[Array, Array]:
         """Return the predicted numbers.
 
         Parameters
@@ -182,10 +187,10 @@ class TabularRegressor(RegressorMixin, BaseTabular):
         """
         if quantiles is not None and return_std:
             raise ValueError("TabularRegressor: return_std and quantiles are both given; expected one of them")
-        values = np.stack(self._said(X)) * self._spread + self._center
-        mean = values.mean(axis=0)
+        values = np.asarray(np.stack(self._said(X)) * self._spread + self._center)
+        mean: Array = values.mean(axis=0)
         if quantiles is not None:
-            return mean[:, None] + self._spread * self._error_quantiles(quantiles)
+            return np.asarray(mean[:, None] + self._spread * self._error_quantiles(quantiles))
         if not return_std:
             return mean
         error = self._spread * np.sqrt(np.mean(self._residuals**2))
