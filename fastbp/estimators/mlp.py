@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import inf, isfinite, isinf
 from threading import Lock, RLock
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -79,6 +79,9 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
     history_: History
     _trainer: Trainer | None
     _split_seed: int | None
+
+    if TYPE_CHECKING:   # scikit-learn's own, which has no types
+        def score(self, X: Any, y: Any, sample_weight: Any = None) -> float: ...
 
     def _take(self, parameters: dict[str, Any]) -> None:
         """Keep the arguments of the constructor as they are: scikit-learn wants them unchecked and uncopied."""

@@ -7,7 +7,7 @@ arguments, pipelines, cloning, pickling, ``partial_fit``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -36,6 +36,9 @@ _PREFIX = "build__"
 class _NetworkEstimator(BaseEstimator):
     network_: Network
     history_: History
+
+    if TYPE_CHECKING:   # scikit-learn's own, which has no types
+        def score(self, X: Any, y: Any, sample_weight: Any = None) -> float: ...
 
     def __init__(self, build: Build, *, loss: Loss | None = None, optimizer: Optimizer | None = None, epochs: int = 20,
                  batch_size: int = 32, shuffle: bool = True, early_stopping: bool = False,

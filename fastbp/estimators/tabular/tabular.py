@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import contextmanager, suppress
 from math import inf
 from time import perf_counter
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -61,6 +61,9 @@ class BaseTabular(BaseEstimator, ABC):
     """What :class:`TabularClassifier` and :class:`TabularRegressor` share."""
 
     _scorings: tuple[str, ...] = ("auto",)
+
+    if TYPE_CHECKING:   # scikit-learn's own, which has no types
+        def score(self, X: Any, y: Any, sample_weight: Any = None) -> float: ...
 
     def _take(self, parameters: dict[str, Any]) -> None:
         for name, value in parameters.items():
