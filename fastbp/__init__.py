@@ -96,6 +96,8 @@ if TYPE_CHECKING:
     from fastbp.training.many import fit_many as fit_many
     from fastbp.views import plots as plots
 
+    __version__: str
+
 
 if not TYPE_CHECKING:  # which would let every wrong name pass
     def __getattr__(name: str) -> Any:

@@ -73,6 +73,7 @@ assert_type(fb.load("net.safetensors"), fb.Network)
 assert_type(fb.Trainer.resume("run.safetensors"), fb.Trainer)
 net.to_onnx("net.onnx")
 net.load_state_dict(net.state_dict())
+assert_type(fb.__version__, str)
 """,
     "estimators": """
 clf = fb.MLPClassifier((32,), early_stopping=True).fit(X, y)
