@@ -34,9 +34,15 @@ def _layers() -> dict[str, tuple[Callable[[], fb.Layer], tuple[tuple[int, ...], 
         if name.split(",")[0].split(" ")[0] in ("PReLU", "Residual"):     # they know how many features they take
             continue
         simple = case.dtype is None and len(case.shapes) <= 2 and all(len(shape) == 1 for shape in case.shapes)
-        if simple and name.split(",")[0] not in found and name != "Lambda":
+        if simple and name.split(",")[0] not in found and name != "Lambda" and _is_one_op(case.make, len(case.shapes)):
             found[name] = (case.make, ((WIDTH,),) * len(case.shapes))
     return found
+
+
+def _is_one_op(make: Callable[[], fb.Layer], n_inputs: int) -> bool:
+    inputs = [fb.Input(WIDTH) for _ in range(n_inputs)]
+    node = make()(*inputs).node
+    return node is not None and set(node.inputs) <= set(inputs)
 
 
 LAYERS = _layers()
