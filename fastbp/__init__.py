@@ -17,7 +17,7 @@ from fastbp.graph.graph import Input
 from fastbp.graph.special import sigmoid, softmax, stop_gradient
 from fastbp.layers import *
 from fastbp.network import READERS as _READERS
-from fastbp.network import Ensemble, Network, Sequential, from_torch, load
+from fastbp.network import Ensemble, Network, Sequential, from_onnx, from_torch, load
 from fastbp.objectives import cross_entropy, losses
 from fastbp.objectives.cross_entropy import *
 from fastbp.objectives.custom import CustomLoss
@@ -37,9 +37,10 @@ __all__ = [
     "CpuInfo", "CustomLoss", "DivergenceError", "Ensemble", "FormatError", "GradcheckReport", "History", "Input",
     "LBFGSResult", "LoadReport", "Network", "NetworkClassifier", "NetworkRegressor", "NonFiniteError",
     "ParameterAverage", "QuantileBins", "RankError", "RobustSmoothScaler", "Sequential", "TabularClassifier",
-    "TabularRegressor", "Trainer", "callbacks", "cpu_info", "datasets", "fit_lbfgs", "fit_many", "from_torch",
-    "get_num_threads", "grad", "gradcheck", "init_by_data", "jvp", "kernels", "load", "metrics", "numerical_gradient",
-    "plots", "random", "schedules", "set_num_threads", "sigmoid", "softmax", "special", "stop_gradient",
+    "TabularRegressor", "Trainer", "callbacks", "cpu_info", "datasets", "fit_lbfgs", "fit_many", "from_onnx",
+    "from_torch", "get_num_threads", "grad", "gradcheck", "init_by_data", "jvp", "kernels", "load", "metrics",
+    "numerical_gradient", "plots", "random", "schedules", "set_num_threads", "sigmoid", "softmax", "special",
+    "stop_gradient",
 ]
 if not TYPE_CHECKING:
     __all__ += layers.__all__

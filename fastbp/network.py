@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, overload
 import numpy as np
 
 from fastbp.core.checks import file_to_write
-from fastbp.core.words import METHODS, by_name
+from fastbp.core.words import METHODS
 from fastbp.engine.executable import BackendName, Executable
 from fastbp.engine.sides import Form
 from fastbp.graph.graph import Graph, Input, Tensor
 from fastbp.graph.inline import with_layer
-from fastbp.layers.activations import ACTIVATIONS
 from fastbp.layers.base import Layer
+from fastbp.layers.chain import known_features, named_layer
 from fastbp.ops.base import Array
 
 if TYPE_CHECKING:
@@ -384,7 +384,7 @@ class Sequential(Network):
         if len(layers) == 1 and isinstance(layers[0], list | tuple):
             layers = tuple(layers[0])
         start = layers[0] if layers and isinstance(layers[0], Tensor) else None
-        chain: tuple[Any, ...] = tuple(map(_named_layer, layers[start is not None:]))
+        chain: tuple[Any, ...] = tuple(map(named_layer, layers[start is not None:]))
         if not chain:
             raise ValueError("Sequential: no layers given; expected at least one, such as fb.Linear(4, 2)")
         for i, layer in enumerate(chain):
@@ -394,7 +394,7 @@ class Sequential(Network):
             if not callable(getattr(layer, "lower", None)):
                 raise TypeError(f"Sequential: layer {i} is {layer!r}; expected a layer such as fb.ReLU()")
         self.layers: tuple[Layer, ...] = chain
-        first = Input(_known_features(self.layers[0])) if start is None else start
+        first = Input(known_features(self.layers[0])) if start is None else start
         tensor = first
         for i, layer in enumerate(self.layers):
             try:
@@ -583,6 +583,44 @@ def load(path: str | PathLike[str], *, backend: BackendName = "native", layers: 
     return made
 
 
+def from_onnx(source: Any, *, backend: BackendName = "native") -> Network:
+    """Return a network that predicts what a model of ONNX does, with its parameters and dtype.
+
+    Parameters
+    ----------
+    source : path or onnx.ModelProto
+        Of opset 9 or newer, in float32 or float64: dense and convolutional, as fastbp and PyTorch write them.
+    backend : {"native", "reference"}
+
+    Returns
+    -------
+    Network
+        It takes and returns arrays as the model does: images (B, C, H, W) where it has channels first. What ``Gemm``,
+        ``MatMul``, ``Conv``, normalisation, ``PRelu`` and ``Gather`` hold are parameters, named as in the model where
+        its names are like ``"0.weight"``; numbers that other nodes hold are constants.
+
+    Raises
+    ------
+    ImportError
+        Without onnx (``pip install 'fastbp[onnx]'``).
+    FormatError, TypeError, ValueError
+        For what is no model of ONNX's, or a file cut off or altered; an operator or option that fastbp has nothing for,
+        with the node and what there is; parameters that are not finite, and inputs whose size is not known.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> import fastbp as fb
+    >>> net = fb.Sequential(fb.Linear(4, 3), fb.Tanh(), seed=0)
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "net.onnx")
+    >>> net.to_onnx(path)  # doctest: +SKIP
+    >>> fb.from_onnx(path)  # doctest: +SKIP
+    Network((B, 4) → (B, 3), 15 parameters, float32, native)
+    """
+    from fastbp.files.onnx_import import convert
+    return convert(source, Network, backend)
+
+
 def from_torch(module: Any, *, input_shape: Sequence[int] | None = None,
                backend: BackendName = "native") -> Sequential:
     """Return a network that computes what a module of PyTorch does, with its parameters and dtype.
@@ -627,19 +665,3 @@ def from_torch(module: Any, *, input_shape: Sequence[int] | None = None,
 
 # What a chain is made of: layers, the words of activations, networks, and first of all an input.
 Part = Layer | Network | Tensor | str
-
-
-def _named_layer(layer: Any) -> Any:
-    """Return the activation of a name, and anything else as it comes."""
-    if not isinstance(layer, str):
-        return layer
-    return by_name("Sequential", "a layer", layer, ACTIVATIONS, "a layer such as fb.ReLU()")()
-
-
-def _known_features(layer: Any) -> int:
-    for attribute in ("in_features", "features"):
-        features = getattr(layer, attribute, None)
-        if features is not None:
-            return int(features)
-    raise ValueError(f"Sequential: the input size of layer 0, {layer!r}, is not known; give it, as in "
-                     "fb.Linear(4, 2), or put the shape of one sample first: fb.Input(4)")
