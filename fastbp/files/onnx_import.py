@@ -14,6 +14,7 @@ from fastbp.engine.executable import BackendName, Executable
 from fastbp.files.onnx_operators import SIZES, TABLE
 from fastbp.files.onnx_reader import Loaded, Node, Value, View, finite_constants, whole
 from fastbp.graph.graph import Input, Tensor
+from fastbp.layers.base import Layer
 from fastbp.ops.base import Array
 from fastbp.optim.initializers import Zeros
 
@@ -40,7 +41,7 @@ def convert(source: Any, network: Callable[..., Net], backend: BackendName) -> N
     outputs = [_output(values[v.name], v.name) for v in body.output]
     try:
         net = network(tensors[0] if len(tensors) == 1 else tensors, outputs[0] if len(outputs) == 1 else outputs,
-                      dtype=dtype, seed=0, backend=backend)
+                      dtype=dtype, seed=0, backend=backend, _layer_names=_layer_names(outputs))
     except ValueError as error:
         raise ValueError(f"from_onnx: {error}") from None
     for layer, role, array in loaded.weights:
@@ -70,6 +71,29 @@ def _read(loaded: Loaded, proto: Any) -> None:
         raise ValueError(f"{label}: {error}") from None
     several = [made] if isinstance(made, View | np.ndarray) else list(made)
     loaded.values.update(zip(node.outputs, several, strict=False))
+
+
+def _layer_names(outputs: list[Tensor]) -> list[tuple[Layer, str]]:
+    """Return names for the layers that have none: of their kind, as numbers may be names of others."""
+    owners: dict[int, Layer] = {}
+    waiting, seen = list(outputs), set(outputs)
+    while waiting:
+        node = waiting.pop().node
+        if node is not None:
+            if isinstance(node.owner, Layer):
+                owners[id(node.owner)] = node.owner
+            new = [t for t in node.inputs if t not in seen]
+            waiting += new
+            seen.update(new)
+    taken = {layer.name for layer in owners.values()}
+    names = []
+    for layer in reversed(owners.values()):
+        if layer.name is None:
+            kind = type(layer).__name__.lower()
+            name = next(n for n in (kind, *(f"{kind}_{i}" for i in range(2, len(owners) + 3))) if n not in taken)
+            taken.add(name)
+            names.append((layer, name))
+    return names
 
 
 def _onnx() -> Any:

@@ -224,7 +224,7 @@ def _transpose(n: Node) -> Value:
 
 def _flatten(n: Node) -> Value:
     n.must(n.axis("axis", 1, len(n.view().order)) == 1, "another axis than 1")
-    return whole(layers.Flatten()(n.view().plain))
+    return whole(layers.Flatten()(n.view().in_sequence))
 
 
 def _reshape(n: Node) -> Value:
@@ -242,7 +242,7 @@ def _reshape(n: Node) -> Value:
     if not sizes[1:] or not fits or first not in (-1, n.loaded.rows):
         raise ValueError(f"it reshapes (B, {', '.join(map(str, before[1:]))}) to {wanted}; expected a shape that "
                          "leaves the batch axis as it is")
-    return whole(layers.Reshape(*known)(n.view().plain))
+    return whole(layers.Reshape(*known)(n.view().in_sequence))
 
 
 def _concat(n: Node) -> Value:

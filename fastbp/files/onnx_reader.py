@@ -40,6 +40,11 @@ class View:
         return self.seen_by(tuple(range(len(self.order))))
 
     @property
+    def in_sequence(self) -> Any:
+        """A tensor whose elements come one after the other as ONNX has them, its shape set aside."""
+        return self.tensor if sum(size > 1 for size in sample(self.tensor)) < 2 and self.order[0] == 0 else self.plain
+
+    @property
     def shape(self) -> tuple[Any, ...]:
         """The sizes as ONNX has them, with -1 for the number of rows."""
         sizes = (-1, *sample(self.tensor))

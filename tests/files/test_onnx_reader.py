@@ -283,3 +283,16 @@ def test_layers_of_one_name_are_told_apart() -> None:
     made = model([node("Gemm", "x a.weight", "h"), node("Gemm", "h a.weight", "y")], ["b", 3], a__weight=normal(3, 3))
     net = same(made, normal(4, 3))
     assert len(net.params) == 2
+
+
+def test_layers_without_a_name_are_called_by_their_kind(tmp_path: Path) -> None:
+    """Numbers would do, but for weights of others that are called by numbers."""
+    made = model([node("Conv", "x w", "a"), node("Relu", "a", "b"), node("Conv", "b w", "c"), node("Flatten", "c", "d"),
+                  node("Gemm", "d 1.weight")], ["b", 2, 3, 3], w=normal(2, 2, 1, 1), **{"1__weight": normal(18, 4)})
+    net = same(made, normal(4, 2, 3, 3))
+    assert list(net.params) == ["conv2d.weight", "conv2d_2.weight", "1.weight"]
+    net.to_onnx(tmp_path / "net.onnx")
+    same(onnx.load(tmp_path / "net.onnx"), normal(4, 2, 3, 3))
+    net.save(tmp_path / "net.safetensors")
+    x = normal(5, 2, 3, 3)
+    np.testing.assert_array_equal(fb.load(tmp_path / "net.safetensors").predict(x), net.predict(x))
