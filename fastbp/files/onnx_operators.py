@@ -115,6 +115,15 @@ def _layer_normalization(n: Node) -> Value:
     return whole(n.load(layer, weight=weight, bias=bias)(n.view().plain))
 
 
+def _instance_normalization(n: Node) -> Value:
+    x, axes = n.view().plain, len(n.view().order) - 2
+    n.must(axes > 0, "an input of 2 axes")
+    over = tuple(range(2, axes + 2))
+    d = x - np.mean(x, axis=over, keepdims=True)
+    scale, bias = (n.weight(i, what).reshape(-1, *[1] * axes) for i, what in enumerate(("the scale", "the bias"), 1))
+    return whole(d / np.sqrt(np.mean(d * d, axis=over, keepdims=True) + n.option("epsilon", 1e-5)) * scale + bias)
+
+
 def _prelu(n: Node) -> Value:
     slope, view = n.weight(1, "the slope"), n.view()
     layer = n.load(layers.PReLU(slope.size, name=n.named()), weight=slope.reshape(-1))
@@ -417,7 +426,8 @@ _OTHERS: dict[str, Callable[..., Any]] = {
 }
 TABLE: dict[str, Rule] = {
     "Gemm": _gemm, "MatMul": _matmul, "BatchNormalization": _batch_normalization,
-    "LayerNormalization": _layer_normalization, "PRelu": _prelu, "Gather": _gather,
+    "LayerNormalization": _layer_normalization, "InstanceNormalization": _instance_normalization,
+    "PRelu": _prelu, "Gather": _gather,
     "Conv": _conv, "ConvTranspose": _conv_transpose, "MaxPool": _pool, "AveragePool": _pool,
     "GlobalAveragePool": _global_average_pool,
     "Relu": _activation(lambda n: layers.ReLU()),

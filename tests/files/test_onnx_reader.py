@@ -210,6 +210,20 @@ def test_prelu(slopes: tuple[int, ...]) -> None:
     same(model([node("PRelu", "x w")], [2, 3, 4, 5], w=normal(*slopes)), normal(2, 3, 4, 5))
 
 
+def test_normalisation_by_groups() -> None:
+    """As PyTorch's exporter writes ``GroupNorm(2, 4)``."""
+    made = model([
+        node("Reshape", "x grouped", "a"), node("InstanceNormalization", "a ones zeros", "b", epsilon=1e-3),
+        node("Shape", "x", "s"), node("Reshape", "b s", "c"), node("Mul", "c w", "d"), node("Add", "d w")],
+        ["n", 4, 3, 2], grouped=np.array([0, 2, -1]), ones=np.ones(2, np.float32), zeros=np.zeros(2, np.float32),
+        w=normal(4, 1, 1))
+    same(made, normal(3, 4, 3, 2))
+
+
+def test_gemm_scales_and_keeps_a_single_bias() -> None:
+    same(model([node("Gemm", "x w b", alpha=0.5, beta=2.0)], ["n", 4], w=normal(4, 3), b=normal(1)), normal(5, 4))
+
+
 def test_transposition_and_slices() -> None:
     made = model([node("Transpose", "x", "a", perm=[0, 3, 1, 2]), node("Slice", "a starts ends axes", "b"),
                   node("ReduceMean", "b last", "c", keepdims=0), node("Transpose", "c", "y", perm=[0, 2, 1])],
