@@ -16,8 +16,7 @@ from fastbp.graph.grad import grad, jvp
 from fastbp.graph.graph import Input
 from fastbp.graph.special import sigmoid, softmax, stop_gradient
 from fastbp.layers import *
-from fastbp.network import READERS as _READERS
-from fastbp.network import Ensemble, Network, Sequential, from_onnx, from_torch, load
+from fastbp.network import Ensemble, Network, Sequential
 from fastbp.objectives import cross_entropy, losses
 from fastbp.objectives.cross_entropy import *
 from fastbp.objectives.custom import CustomLoss
@@ -27,6 +26,8 @@ from fastbp.optim.averages import ParameterAverage
 from fastbp.optim.initializers import *
 from fastbp.optim.optimizers import *
 from fastbp.optim.schedules import *
+from fastbp.reading import READERS as _READERS
+from fastbp.reading import from_onnx, from_torch, load
 from fastbp.training import callbacks, metrics
 from fastbp.training.history import History
 from fastbp.training.initialise import init_by_data

@@ -14,7 +14,7 @@ from typing import Any
 
 from fastbp.chainrule.example import Example
 from fastbp.engine.executable import BackendName
-from fastbp.network import load as load_network
+from fastbp.reading import load as load_network
 
 _PROGRAM = """\
     import fastbp as fb

@@ -14,7 +14,7 @@ from fastbp.estimators.regressor import MLPRegressor
 from fastbp.files.container import Contents
 from fastbp.files.description import Entry, described
 from fastbp.files.networks import build
-from fastbp.network import KINDS
+from fastbp.reading import KINDS
 
 ESTIMATORS: dict[str, Any] = {kind.__name__: kind for kind in (MLPClassifier, MLPRegressor)}
 

@@ -21,7 +21,7 @@ from fastbp.files.container import Contents, Paths, read, write
 from fastbp.files.description import Entry, described, plain
 from fastbp.files.networks import build, classes, describe, find, tensors_of
 from fastbp.layers.base import Layer
-from fastbp.network import KINDS, Network
+from fastbp.network import Network
 from fastbp.objectives import cross_entropy, losses
 from fastbp.objectives.losses import Loss
 from fastbp.ops.base import Array
@@ -35,6 +35,7 @@ from fastbp.optim.schedules import (
     ScaledSchedule,
     Schedule,
 )
+from fastbp.reading import KINDS
 
 # Names of a network's arrays begin with the name of a layer, which has no dot: nothing of its can be called so.
 _OPTIMIZER, _CALLBACKS = ".optimizer/", ".callbacks/"

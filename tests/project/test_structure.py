@@ -21,6 +21,7 @@ FLOORS = [
     ["__init__"],
     ["estimators"],
     ["training", "chainrule"],
+    ["reading"],
     ["network"],
     ["files"],
     ["layers"],
