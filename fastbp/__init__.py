@@ -3,6 +3,7 @@
 The public names, nothing else. Those of optional parts are imported when they are asked for.
 """
 
+import sys as _sys
 from typing import TYPE_CHECKING, Any
 
 import fastbp.core.forks as _forks  # noqa: F401  first: it watches the imports that follow
@@ -50,6 +51,10 @@ __all__ += losses.__all__
 __all__ += initializers.__all__
 __all__ += optimizers.__all__
 __all__ += schedules.__all__
+
+# "from fastbp.callbacks import EarlyStopping" is what people write
+_sys.modules.update({f"{__name__}.{module.__name__.rpartition('.')[2]}": module
+                     for module in (callbacks, metrics, random, schedules, special)})
 
 # Losses stand below the engine, whose kernels they run by when they are called on arrays.
 Loss.by_kernels = staticmethod(_by_kernels)

@@ -45,6 +45,13 @@ def test_dir_shows_public_names_alone():
     assert not [name for name in dir(fb) if name.startswith("_") and not name.endswith("__")]
 
 
+def test_modules_of_the_package_are_imported_from():
+    from fastbp.callbacks import EarlyStopping
+    from fastbp.metrics import accuracy
+    from fastbp.schedules import CosineDecay
+    assert (EarlyStopping, accuracy, CosineDecay) == (fb.callbacks.EarlyStopping, fb.metrics.accuracy, fb.CosineDecay)
+
+
 def test_version():
     assert fb.__version__ == version("fastbp")
     done = subprocess.run([sys.executable, "-m", "fastbp", "--version"], text=True, capture_output=True, check=True)
