@@ -82,7 +82,7 @@ def test_dask_predicts_blocks_and_partitions(cluster: Any) -> None:
     model = cluster.scatter(NET, broadcast=True)
 
     def predict(block: Any, model: fb.Network) -> Any:
-        return model.predict(block)
+        return model.copy().predict(block)      # a worker's threads share the model
     made = da.from_array(X, chunks=(64, 4)).map_blocks(predict, model, dtype="float32", chunks=(64, 2),
                                                        meta=np.empty((0, 2), "float32"))
     np.testing.assert_allclose(made.compute(), NET.predict(X), rtol=1e-6)
@@ -91,7 +91,7 @@ def test_dask_predicts_blocks_and_partitions(cluster: Any) -> None:
     frame = dd.from_pandas(pandas.DataFrame(X, columns=list("abcd")), npartitions=3)
 
     def score(part: Any, model: fb.Network) -> Any:
-        return part.assign(score=model.predict(part.to_numpy("float32"))[:, 1])
+        return part.assign(score=model.copy().predict(part.to_numpy("float32"))[:, 1])
     scored = frame.map_partitions(score, model, meta=frame._meta.assign(score=np.float32()))
     np.testing.assert_allclose(scored["score"].compute(), NET.predict(X)[:, 1], rtol=1e-6)
 
