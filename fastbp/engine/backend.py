@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
+from weakref import ref
+
+import numpy as np
 
 from fastbp.engine.ranks import Share
 from fastbp.graph.memory import Memory
@@ -48,6 +51,14 @@ class Data:
     sample_weight: Array | None = None
     scales: tuple[float, ...] = ()
 
+    def __post_init__(self) -> None:
+        # while there is a weak reference to the owner of some memory, NumPy's resize() does not give the memory back
+        pins = [ref(_owner(a)) for a in (*self.inputs, *self.targets, *self.weights)]
+        object.__setattr__(self, "_pins", pins)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_pins"}
+
     @property
     def rows(self) -> int:
         """N."""
@@ -62,6 +73,13 @@ class Data:
     def weights(self) -> tuple[Array, ...]:
         """The sample weights, if there are any."""
         return () if self.sample_weight is None else (self.sample_weight,)
+
+
+def _owner(array: Array) -> Array:
+    """Return the array whose memory another one is a view of."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
 
 
 class Backend(Protocol):

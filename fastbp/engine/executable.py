@@ -553,8 +553,6 @@ def _held(inputs: Sequence[Array], losses: Sequence[Loss], targets: Sequence[Arr
                 None if weight is None else weight.view())
 
 
-
-
 def _fixed(name: str) -> str:
     return (f"{name} is the network's own vector and cannot be replaced; copy values into it: "
             f"net.{name}.flat = values, or net.{name}[name] = values")

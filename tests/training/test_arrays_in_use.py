@@ -210,3 +210,24 @@ def test_every_loss_is_asked_about_sample_weights(backend):
         with refused:
             trainer.fit([(x, y, weight)])
         assert snapshot(trainer) == before
+
+
+@pytest.mark.parametrize("backend", backends())
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_arrays_in_use_are_not_resized(backend, which):
+    """Not even where NumPy is told to look at no references: the memory would be freed under the run."""
+    rng = np.random.default_rng(0)
+    arrays = rng.standard_normal((40, 3)).astype("float32"), rng.standard_normal((40, 1)).astype("float32"), \
+        np.ones(40, np.float32)
+    refused = []
+
+    class Resizes(fb.callbacks.Callback):
+        def on_epoch_end(self, trainer, epoch, logs):
+            with pytest.raises(ValueError, match="cannot resize"):
+                arrays[which].resize(1, refcheck=False)
+            refused.append(epoch)
+
+    trainer = fb.Trainer(fb.Sequential(fb.Linear(3, 1), seed=0, backend=backend), fb.MSE(), fb.SGD(0.01))
+    trainer.fit(*arrays[:2], sample_weight=arrays[2], epochs=2, callbacks=[Resizes()], progress=False, drop_last=True,
+                shuffle=False)
+    assert refused == [1, 2]
