@@ -6,7 +6,7 @@ it is given has been checked and converted at the border (``network.py``, ``loss
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 from weakref import ref
@@ -25,8 +25,9 @@ Progress = Callable[[int], None]
 """Called with the number of mini-batches done. What it raises stops training between two mini-batches."""
 
 
-Look = Callable[[slice, Sequence[Array]], None]
-"""Called with the rows of a batch and its outputs, which are good until it returns."""
+Look = Callable[[slice, Sequence[Array], Mapping[int, Array]], None]
+"""Called with the rows of a batch, its outputs, and the share of right decisions in each row for losses whose kernels
+count them, by number. The arrays are good until it returns."""
 
 
 @dataclass(frozen=True)

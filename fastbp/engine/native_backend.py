@@ -99,13 +99,15 @@ class NativeBackend:
             return plan.total_loss(data.rows), grads
 
     def evaluate(self, data: Data, batch_size: int, look: Look | None) -> Array | None:
-        purpose = self._purpose(data)
+        purpose = self._purpose(data, tally=look is not None)
         if any(spec.loss is not None for spec in purpose.losses):
             return None     # functions of the user's look at all rows at once
         rows, size, losses = data.rows, min(batch_size, data.rows), []
         with self._gate:
             plan = self._plan(purpose, size)
             places = [(plan.lowering.values[t], t.shape) for t in self._graph.outputs]
+            counted = {i: (node.loss.row_right, node.dims[0]) for i, node in enumerate(plan.lowering.loss_nodes)
+                       if node.loss is not None and node.loss.row_right is not None}
             with _fed(plan, _sources(data)):
                 for first in range(0, rows, size):
                     part = slice(first, min(first + size, rows))
@@ -113,7 +115,9 @@ class NativeBackend:
                     plan.run("run", count, False, first=first, in_place=True)
                     losses.append(plan.losses(count))
                     if look is not None:
-                        look(part, [plan.view(place, shape, count) for place, shape in places])
+                        look(part, [plan.view(place, shape, count) for place, shape in places],
+                             {i: plan.view(place, (groups,), count).mean(axis=1)
+                              for i, (place, groups) in counted.items()})
             self._last = None
         return np.array(losses)
 

@@ -181,9 +181,6 @@ class CrossEntropy(Loss):
         return super().counts_right and self.ignore_index is None
 
     def right(self, y_pred: Array, target: Array) -> Array:
-        if target.ndim == 1 and self.ignore_index is None:
-            found: Array = y_pred.argmax(axis=-1) == target
-            return found
         return self.decisions(y_pred, target, None)[0]
 
     def decisions(self, y_pred: Array, target: Array, sample_weight: Array | None) -> tuple[Array, Array]:

@@ -126,9 +126,12 @@ class _Seen:
         """What is to be called with the outputs of each batch, if anything is."""
         return self._look if self._right or self.outputs else None
 
-    def _look(self, rows: slice, outputs: Sequence[Array]) -> None:
+    def _look(self, rows: slice, outputs: Sequence[Array], counted: Mapping[int, Array]) -> None:
         weight = None if self._data.sample_weight is None else self._data.sample_weight[rows]
         for i, (right, counts) in self._right.items():
+            if i in counted:
+                right[rows], counts[rows] = counted[i], 1 if weight is None else weight
+                continue
             right[rows], counts[rows] = self._data.losses[i].decisions(outputs[i], self._data.targets[i][rows], weight)
         for whole, part in zip(self.outputs, outputs, strict=False):
             whole[rows] = part
@@ -146,7 +149,7 @@ def _losses(net: Executable, data: Data, batch_size: int, seen: _Seen) -> list[f
     """Return each of the losses of all rows, and show the outputs on the way."""
     if isinstance(data.losses[0], FunctionLoss):
         if seen.look is not None:
-            seen.look(slice(0, data.rows), net._outputs(data.inputs, batch_size))
+            seen.look(slice(0, data.rows), net._outputs(data.inputs, batch_size), {})
         return [net._loss_of(data, batch_size)]
     net._run_by(data.inputs)
     losses = net._backend.evaluate(data, batch_size, seen.look)
@@ -162,7 +165,7 @@ def _losses(net: Executable, data: Data, batch_size: int, seen: _Seen) -> list[f
 def _losses_of_outputs(outputs: Sequence[Array], data: Data, seen: _Seen) -> list[float]:
     with np.errstate(all="ignore"):
         if seen.look is not None:
-            seen.look(slice(0, data.rows), outputs)
+            seen.look(slice(0, data.rows), outputs, {})
         return [loss.value(y_pred, target, loss.row_weights(target, data.sample_weight))
                 for y_pred, loss, target in zip(outputs, data.losses, data.targets, strict=True)]
 

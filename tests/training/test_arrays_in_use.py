@@ -213,12 +213,12 @@ def test_every_loss_is_asked_about_sample_weights(backend):
 
 
 @pytest.mark.parametrize("backend", backends())
-@pytest.mark.parametrize("which", [0, 1, 2])
+@pytest.mark.parametrize("which", range(5))
 def test_arrays_in_use_are_not_resized(backend, which):
     """Not even where NumPy is told to look at no references: the memory would be freed under the run."""
     rng = np.random.default_rng(0)
     arrays = rng.standard_normal((40, 3)).astype("float32"), rng.standard_normal((40, 1)).astype("float32"), \
-        np.ones(40, np.float32)
+        np.ones(40, np.float32), np.ones((1000, 3), np.float32), np.ones((1000, 1), np.float32)
     refused = []
 
     class Resizes(fb.callbacks.Callback):
@@ -229,5 +229,5 @@ def test_arrays_in_use_are_not_resized(backend, which):
 
     trainer = fb.Trainer(fb.Sequential(fb.Linear(3, 1), seed=0, backend=backend), fb.MSE(), fb.SGD(0.01))
     trainer.fit(*arrays[:2], sample_weight=arrays[2], epochs=2, callbacks=[Resizes()], progress=False, drop_last=True,
-                shuffle=False)
+                shuffle=False, validation_data=arrays[3:])
     assert refused == [1, 2]
