@@ -58,7 +58,7 @@ def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [p for k, v in items for p in [(*path, k), *_places(v, (*path, k))]]
 
 
-def mutated_json(rng: Rng, value: Any) -> None:
+def _mutated_json(rng: Rng, value: Any) -> None:
     places = _places(value)
     *keys, last = places[rng.integers(len(places))]
     for key in keys:
@@ -78,14 +78,13 @@ def mutated_json(rng: Rng, value: Any) -> None:
         value[last] = made if isinstance(made, int | float | str | list | dict) or made is None else "junk"
 
 
-def _mutated_description(rng: Rng, path: Path, to: Path) -> None:
+def mutated_description(rng: Rng, contents: container.Contents, to: Path) -> None:
     """Write a file whose description or arrays are wrong, but whose digest is right."""
-    contents = container.read(path)
     description, tensors = json.loads(json.dumps(contents.description)), dict(contents.tensors)
     for _ in range(rng.integers(1, 4)):
         if rng.random() < 0.8:
             try:
-                mutated_json(rng, description)
+                _mutated_json(rng, description)
             except (KeyError, IndexError, TypeError):
                 continue        # an earlier change took it away
         elif tensors:
@@ -109,7 +108,7 @@ class FileFuzzer:
         if rng.random() < 0.4:
             self.to.write_bytes(_mutated_bytes(rng, path.read_bytes()))
         else:
-            _mutated_description(rng, path, self.to)
+            mutated_description(rng, container.read(path), self.to)
         read = fb.Trainer.resume if path.name == "checkpoint" and rng.random() < 0.7 else fb.load
         try:
             made = read(self.to)

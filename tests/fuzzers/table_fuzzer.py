@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,8 @@ from fastbp.commands.predict import _columns
 from fastbp.estimators.tabular.model_loading import load_estimator
 from fastbp.estimators.tabular.table_files import read_table
 from fastbp.files import container
-from fuzzers.file_fuzzer import mutated_json
-from fuzzers.unusual import Rng, with_odd_numbers
+from fuzzers.file_fuzzer import mutated_description
+from fuzzers.unusual import Rng
 
 TEXT = ["a", "A1", "01", "1", "1.0", "007", "None", "nan", "NA", "null", "", " ", "x,y", 'q"q', "two\nlines", "=1+1",
         "é", "True", "2020-01-01", "12345678901234567890", "-", "#N/A", "ü" * 40, "0"]
@@ -116,20 +115,8 @@ class SchemaFuzzer:
         self.table = read_table(write(folder / "table.csv", rng, list(KINDS), rows_of(rng, 6)))
 
     def __call__(self, rng: Rng) -> None:
-        contents = self.written[rng.integers(2)]
-        description, tensors = json.loads(json.dumps(contents.description)), dict(contents.tensors)
-        for _ in range(rng.integers(1, 4)):
-            if rng.random() < 0.9:
-                try:
-                    mutated_json(rng, description)
-                except (KeyError, IndexError, TypeError):
-                    continue        # an earlier change took it away
-            else:
-                name = list(tensors)[rng.integers(len(tensors))]
-                tensors[name] = with_odd_numbers(rng, tensors[name])
-        description.pop("sha256", None)
         path = self.folder / "changed.safetensors"
-        container.write(path, description, tensors)
+        mutated_description(rng, self.written[rng.integers(2)], path)
         try:
             read = load_estimator(path)
         except fb.FormatError:
