@@ -143,6 +143,7 @@ typedef struct fbp_run {
     int32_t in_place;          /* the data set's rows are read where they are */
     int32_t *failed;           /* NULL, or set to 1 by a step that could not do its work */
     int64_t before, whole;     /* of a batch that several ranks share: the rows before these, and all; 0, 0: all are here */
+    int32_t alone;             /* 1: the calling thread does all */
 } fbp_run;
 
 /* The rows of the whole batch. */
@@ -308,6 +309,14 @@ enum { FBP_SUM_LOSS, FBP_SUM_FAILED, FBP_SUM_PAUSES, FBP_SUMS };
 /* Adds up, over all ranks, `sums` and, if none failed, the gradients; returns 0, or 1 where it could not. */
 typedef int32_t (*fbp_meet)(void *ranks, double *sums);
 
+/* Whether mini-batches are faster in one thread than in all. That depends on how far apart the cores are, and on who else
+ * uses them, so it is tried out now and then. Bits do not depend on it. */
+typedef struct fbp_pace {
+    int64_t n;                 /* mini-batches so far */
+    double least[2];           /* seconds a row in all threads, and in one */
+    int32_t alone;
+} fbp_pace;
+
 /* A run over many mini-batches: an epoch, or part of one. */
 typedef struct fbp_loop {
     const fbp_table *table;
@@ -342,6 +351,7 @@ typedef struct fbp_loop {
     const fbp_part *parts;     /* one per mini-batch */
     const double *totals;      /* n_losses per mini-batch: the sums of the weights of the whole batch */
     double *total;             /* (n_losses,) where the nodes of the losses read them */
+    fbp_pace *pace;            /* of all runs of one plan */
 } fbp_loop;
 
 void fbp_run_program(const fbp_program *program, const fbp_run *run);

@@ -7,15 +7,25 @@
 #include <string.h>
 #include <time.h>
 
-/* Neighbouring steps of one group, cut into tasks that threads claim one after the other. Which thread does a task makes
- * no difference to its bits. */
+/* Neighbouring tasks, and the first of them that nobody has claimed; on a cache line of its own. */
+typedef struct range {
+    int64_t next, end;
+    char unused[48];
+} range;
+
+enum { MOST_RANGES = 16 };
+
+/* Neighbouring steps of one group, cut into tasks. Each thread claims those of its own range one after the other, the
+ * same ones in every mini-batch: what an update reads and writes then stays in the cache of one core. A thread that has
+ * done its own takes over what is left of the others'. Which thread does a task makes no difference to its bits. */
 typedef struct stage {
     const fbp_program *program;
     const fbp_run *run;
     const fbp_step *begin, *end;
     int64_t tile;              /* over rows: rows in a task */
     int64_t n_tasks;
-    int64_t next;              /* the first task that nobody has claimed */
+    range *ranges;
+    int32_t n_ranges;
 } stage;
 
 static inline int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -40,16 +50,19 @@ static void share_tasks(void *argument, int32_t thread)
 {
     stage *g = argument;
     void *scratch = g->program->scratch + (int64_t)thread * g->program->scratch_bytes;
-    int64_t task;
-    while ((task = __atomic_fetch_add(&g->next, 1, __ATOMIC_RELAXED)) < g->n_tasks) {
-        if (g->begin->domain == FBP_OVER_ROWS) run_rows(g, task, scratch);
-        else run_units(g, task, scratch);
+    for (int32_t i = 0; i < g->n_ranges; i++) {
+        range *own = g->ranges + (thread + i) % g->n_ranges;
+        int64_t task;
+        while ((task = __atomic_fetch_add(&own->next, 1, __ATOMIC_RELAXED)) < own->end) {
+            if (g->begin->domain == FBP_OVER_ROWS) run_rows(g, task, scratch);
+            else run_units(g, task, scratch);
+        }
     }
 }
 
 static int32_t threads_for(const stage *g)
 {
-    if (g->program->n_threads < 2) return 1;
+    if (g->program->n_threads < 2 || g->run->alone) return 1;
     double cost = 0;
     for (const fbp_step *s = g->begin; s < g->end; s++)
         cost += s->cost * (double)(s->domain == FBP_OVER_ROWS ? g->run->rows : s->units);
@@ -66,6 +79,13 @@ static void run_in_threads(stage *g, int32_t n_threads)
         g->n_tasks = (g->run->rows + g->tile - 1) / g->tile;
     } else {
         for (const fbp_step *s = g->begin; s < g->end; s++) g->n_tasks += tasks_of(s);
+    }
+    range ranges[MOST_RANGES];
+    g->ranges = ranges;
+    g->n_ranges = n_threads < MOST_RANGES ? n_threads : MOST_RANGES;
+    for (int32_t i = 0; i < g->n_ranges; i++) {
+        ranges[i].next = g->n_tasks * i / g->n_ranges;
+        ranges[i].end = g->n_tasks * (i + 1) / g->n_ranges;
     }
     fbp_pool_run(n_threads, share_tasks, g);
 }
@@ -294,12 +314,52 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+static double exact_now(void)
+{
+    struct timespec t;
+#if defined(CLOCK_MONOTONIC)
+    clock_gettime(CLOCK_MONOTONIC, &t);
+#else
+    timespec_get(&t, TIME_UTC);
+#endif
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* In each cycle of mini-batches a few are tried in all threads, then as many in one, and the others run in the faster
+ * way. The first of either kind finds its data in other caches, and does not count. */
+enum { PACE_CYCLE = 512, PACE_TRIALS = 8 };
+/* Mini-batches that take longer gain by every thread, and too few of them come to make up for those tried in one. */
+#define PACE_LONG 2e-3
+
+static fbp_status run_at_best_pace(fbp_loop *loop, int32_t *pauses)
+{
+    fbp_pace *pace = loop->pace;
+    if (loop->program->n_threads < 2) return run_mini_batch(loop, pauses);
+    const int64_t at = pace->n++ % PACE_CYCLE, trial = at % PACE_TRIALS;
+    if (at >= 2 * PACE_TRIALS) {
+        loop->run.alone = pace->alone;
+        return run_mini_batch(loop, pauses);
+    }
+    loop->run.alone = at >= PACE_TRIALS;
+    const double begin = exact_now();
+    const fbp_status status = run_mini_batch(loop, pauses);
+    const double took = exact_now() - begin, each = took / (double)(loop->run.rows > 0 ? loop->run.rows : 1);
+    double *least = &pace->least[loop->run.alone];
+    if (trial <= 1 || each < *least) *least = each;
+    if (at == 2 * PACE_TRIALS - 1) pace->alone = pace->least[1] < pace->least[0];
+    if (at == 1 && took > PACE_LONG) {
+        pace->alone = 0;
+        pace->n += 2 * PACE_TRIALS - 2;
+    }
+    return status;
+}
+
 static fbp_status run_mini_batches(fbp_loop *loop, double seconds)
 {
     const double end = now() + seconds;
     while (loop->position < loop->stop) {
         int32_t pauses = loop->meet && now() > end;
-        const fbp_status status = run_mini_batch(loop, &pauses);
+        const fbp_status status = run_at_best_pace(loop, &pauses);
         if (status != FBP_OK) return status;
         loop->position += 1;
         if (loop->position < loop->stop && (loop->meet ? pauses : now() > end)) return FBP_PAUSED;

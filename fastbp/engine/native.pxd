@@ -174,6 +174,9 @@ cdef extern from "fastbp.h" nogil:
 
     ctypedef int32_t (*fbp_meet)(void *ranks, double *sums) noexcept nogil
 
+    ctypedef struct fbp_pace:
+        pass
+
     ctypedef struct fbp_loop:
         const fbp_table *table
         int32_t dtype
@@ -204,6 +207,7 @@ cdef extern from "fastbp.h" nogil:
         const fbp_part *parts
         const double *totals
         double *total
+        fbp_pace *pace
 
     void fbp_run_program(const fbp_program *program, const fbp_run *run)
     double fbp_total_loss(double **row_losses, const int64_t *loss_rows, int64_t n_losses, int64_t rows)

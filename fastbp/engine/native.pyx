@@ -115,6 +115,7 @@ cdef class Plan(Structs):
     """
 
     cdef fbp_loop loop
+    cdef fbp_pace pace
     cdef fbp_segment *segments
     cdef fbp_direct *direct
     cdef int64_t n_direct
@@ -408,7 +409,7 @@ cdef class Plan(Structs):
         """
         memset(&self.loop, 0, sizeof(self.loop))
         self._set_update(update, "finish")
-        self.loop.program = self._program("run")
+        self.loop.program, self.loop.pace = self._program("run"), &self.pace
         self.loop.row_losses, self.loop.loss_rows = self.row_losses, self.loss_rows
         self.loop.n_losses = len(self.lowering.loss_nodes)
         self.loop.run.seed, self.loop.run.step, self.loop.run.training = self._memory.seed, self._memory.step, 1

@@ -116,3 +116,23 @@ def test_the_order_in_which_threads_come_changes_no_bit() -> None:
     finally:
         fb.set_num_threads(before)
         native.set_fork_cost(None)
+
+
+def test_going_between_one_thread_and_all_changes_no_bit() -> None:
+    """So many mini-batches that both ways are tried again; more threads than there are ranges of tasks, too."""
+    x, y = np.random.default_rng(0).standard_normal((300, 33)), np.random.default_rng(1).integers(0, 5, 300)
+    before = fb.get_num_threads()
+    native.set_fork_cost(0)
+    results = {}
+    try:
+        for threads in (1, 2, 20):
+            fb.set_num_threads(threads)
+            net = fb.Sequential(fb.Linear(33, 40), fb.Tanh(), fb.Linear(40, 5), seed=0)
+            trainer = fb.Trainer(net, fb.CrossEntropy(), fb.Adam(0.01))
+            for epochs in (1, 4, 1):
+                trainer.fit(x, y, epochs=epochs, batch_size=3, progress=False)
+            results[threads] = net.params.flat.tobytes()
+    finally:
+        fb.set_num_threads(before)
+        native.set_fork_cost(None)
+    assert len(set(results.values())) == 1
