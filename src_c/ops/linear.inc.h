@@ -112,33 +112,6 @@ static void FN(column_sums)(T *restrict db /* (O,) */, const T *restrict dy /* (
     }
 }
 
-/* ---- kernels -------------------------------------------------------------------------------------------------- */
-
-static void KERNEL(linear_forward)(T *restrict y /* (B, O) */, T *restrict z /* (B, O) or NULL */,
-                                   const T *restrict x /* (B, I) */, const T *restrict W /* (I, O) */,
-                                   const T *restrict b /* (O,) or NULL */, int64_t B, int64_t I, int64_t O, int32_t act,
-                                   double alpha)
-{
-    const fbp_node n = {.dim = {1, I, O}, .p = {(void *)W, (void *)b}, .fusion.act = {.op = act, .alpha = alpha}};
-    FN(linear_forward_fused)(&n, y, z, x, B, NULL);
-}
-
-static void KERNEL(linear_backward_input)(T *restrict dx /* (B, I) */, const T *restrict dy /* (B, O) */,
-                                          const T *restrict Wt /* (O, I) */, int64_t B, int64_t I, int64_t O)
-{
-    const fbp_node n = {.dim = {1, I, O}, .prepared = (void *)Wt, .fusion.gate.op = FBP_OP_identity};
-    FN(linear_backward_fused)(&n, dx, dy, NULL, B, NULL);
-}
-
-static void KERNEL(linear_backward_weight)(T *restrict dW /* (I, O) */, T *restrict db /* (O,) or NULL */,
-                                           const T *restrict x /* (B, I) */, const T *restrict dy /* (B, O) */,
-                                           int64_t B, int64_t I, int64_t O)
-{
-    const FN(epilogue) none = {0};
-    FN(gemm)(dW, O, x, 1, I, dy, O, 1, I, O, B, &none, NULL);
-    if (db) FN(column_sums)(db, dy, B, O);
-}
-
 /* ---- phases --------------------------------------------------------------------------------------------------- */
 
 static void FN(linear_prepare)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
@@ -248,6 +221,35 @@ static const fbp_phases FN(linear_phases) = {
     .backward = FN(linear_backward_phase),
     .gradient = FN(linear_gradient_phase),
 };
+
+/* ---- kernels -------------------------------------------------------------------------------------------------- */
+
+static void KERNEL(linear_forward)(T *restrict y /* (B, O) */, T *restrict z /* (B, O) or NULL */,
+                                   const T *restrict x /* (B, I) */, const T *restrict W /* (I, O) */,
+                                   const T *restrict b /* (O,) or NULL */, int64_t B, int64_t I, int64_t O, int32_t act,
+                                   double alpha)
+{
+    const fbp_node n = {.dim = {1, I, O}, .p = {(void *)W, (void *)b}, .fusion.act = {.op = act, .alpha = alpha}};
+    FN(linear_forward_fused)(&n, y, z, x, B, NULL);
+}
+
+static void KERNEL(linear_backward_input)(T *restrict dx /* (B, I) */, const T *restrict dy /* (B, O) */,
+                                          const T *restrict Wt /* (O, I) */, int64_t B, int64_t I, int64_t O)
+{
+    const fbp_node n = {.dim = {1, I, O}, .prepared = (void *)Wt, .fusion.gate.op = FBP_OP_identity};
+    FN(linear_backward_fused)(&n, dx, dy, NULL, B, NULL);
+}
+
+static void KERNEL(linear_backward_weight)(T *restrict dW /* (I, O) */, T *restrict db /* (O,) or NULL */,
+                                           const T *restrict x /* (B, I) */, const T *restrict dy /* (B, O) */,
+                                           int64_t B, int64_t I, int64_t O)
+{
+    const fbp_node n = {.dim = {1, I, O}, .dp = {dW}};
+    FN(linear_gradient_weight)(&n, NULL, x, dy, B, 0, I, NULL);
+    if (db) FN(column_sums)(db, dy, B, O);
+}
+
+/* ---- linear_back: the same, the other way round ---------------------------------------------------------------- */
 
 static void FN(linear_back_forward)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
