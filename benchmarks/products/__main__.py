@@ -53,7 +53,8 @@ def ways(loops: ModuleType, rows: int, inputs: int,
          outputs: int) -> dict[str, tuple[Callable[[int], Any], Callable[[int], Any]]]:
     """Return how each product is run n times, by fastbp and by BLAS, after comparing them."""
     rng = np.random.default_rng((rows, inputs, outputs))
-    x, W, dy = (rng.standard_normal(shape).astype("f") for shape in ((rows, inputs), (inputs, outputs), (rows, outputs)))
+    shapes = (rows, inputs), (inputs, outputs), (rows, outputs)
+    x, W, dy = (rng.standard_normal(shape).astype("f") for shape in shapes)
     Wt = np.ascontiguousarray(W.T)
     ours = np.empty_like(dy), np.empty_like(x), np.empty_like(W)
     theirs = tuple(a.copy() for a in ours)
