@@ -23,7 +23,7 @@ from fastbp.ops.base import Array, Context, Native, Shape, Space, Work
 from fastbp.ops.expression import Expression, sizes
 from fastbp.ops.linear import LinearBackOp, LinearOp
 from fastbp.ops.reduce import MatmulOp
-from fastbp.ops.sources import ConstantOp, FillOp, ParameterOp, RowsOp
+from fastbp.ops.sources import ConstantOp, FillOp, ParameterOp, RandomOp, RowsOp
 from fastbp.ops.structure import BroadcastOp, TransposeOp
 
 Find = Callable[[str], int]
@@ -144,8 +144,10 @@ class _Fusion:
 
     def graph(self) -> Graph:
         """Return the new graph."""
+        known: dict[Any, Tensor] = {}
         for t in self._graph.tensors:
-            self._new[t] = self._place_of(self._rebuilt(t), t)
+            new = self._place_of(self._rebuilt(t), t)
+            self._new[t] = new if t in self._graph.outputs else known.setdefault(_made_as(new), new)
         outputs = [self._new[t] for t in self._graph.outputs]
         middle = self._graph_of(outputs)
         self._group(middle)
@@ -288,6 +290,20 @@ class _Fusion:
 def _with_inputs(t: Tensor, node: Node, inputs: tuple[Tensor, ...], key: Tensor | None) -> Tensor:
     return Tensor(t.shape, Node(node.op, inputs, node.owner, node.params, node.buffers, key), t.name, None, t.dtype,
                   t.rows)
+
+
+def _made_as(t: Tensor) -> Any:
+    """Return what two tensors have in common that are equal, number for number: then one of them is enough.
+
+    Derivatives of derivatives make much that is there already. Random numbers are drawn for each tensor anew.
+    """
+    node = t.node
+    if node is None or node.buffers or isinstance(node.op, RandomOp) or \
+            not isinstance(node.op, Expression | LinearOp | LinearBackOp):
+        return t
+    values = node.op.values if isinstance(node.op, ConstantOp) else None
+    op = repr(node.op) if values is None else (values.dtype.str, values.shape, values.tobytes())
+    return op, node.inputs, tuple(node.params.items()), t.rows, t.dtype
 
 
 def _is_free(t: Tensor) -> bool:
