@@ -17,6 +17,7 @@
 #include "ops/gemm_bf16.inc.h"
 #include "ops/linear_narrow.inc.h"
 #include "ops/linear.inc.h"
+#include "ops/sparse_linear.inc.h"
 #include "ops/window.inc.h"
 #include "ops/conv.inc.h"
 #include "ops/pool.inc.h"

@@ -66,6 +66,20 @@ FBP_KERNEL(transpose, (FBP_OUT(T, y, (C, R)), FBP_IN(T, x, (R, C)), FBP_SIZE(R),
 
 FBP_OP(linear_back)
 
+/* linear, for rows of which only what is not 0 is written down */
+FBP_OP(sparse_linear)
+/* y = x W + b, where row r of x has values[k] in column columns[k] for begin[r] <= k < end[r]; columns: the column of each
+ * entry, rising within a row; begin: the first entry of each row; end: the one after its last */
+FBP_KERNEL(sparse_linear_forward, (FBP_OUT(T, y, (B, O)), FBP_IN(T, values, (E)), FBP_LABELS(columns, (E), I),
+                                   FBP_LABELS(begin, (B), E + 1), FBP_LABELS(end, (B), E + 1), FBP_IN(T, W, (I, O)),
+                                   FBP_IN_OR_NULL(T, b, (O)), FBP_SIZE(B), FBP_SIZE(E), FBP_SIZE(I), FBP_SIZE(O)))
+/* dW = transposed x times dy; db = sum of dy over the rows; columns: the column of each entry, rising within a row;
+ * begin: the first entry of each row; end: the one after its last */
+FBP_KERNEL(sparse_linear_backward_weight, (FBP_OUT(T, dW, (I, O)), FBP_OUT_OR_NULL(T, db, (O)), FBP_IN(T, values, (E)),
+                                           FBP_LABELS(columns, (E), I), FBP_LABELS(begin, (B), E + 1),
+                                           FBP_LABELS(end, (B), E + 1), FBP_IN(T, dy, (B, O)), FBP_SIZE(B), FBP_SIZE(E),
+                                           FBP_SIZE(I), FBP_SIZE(O)))
+
 /* elementwise activations: `from` is what the derivative is computed from, the output y or the input x */
 #ifndef FBP_ACTIVATION
 #define FBP_ACTIVATION(name, from, alpha)                                                                           \

@@ -26,6 +26,7 @@ from fastbp.ops.embedding import EmbeddingOp
 from fastbp.ops.layer_norm import LayerNormOp
 from fastbp.ops.linear import LinearOp
 from fastbp.ops.softmax import SoftmaxOp
+from fastbp.ops.sparse_linear import SparseLinearOp, SparseRows
 
 Array = Any
 Rng = np.random.Generator
@@ -154,6 +155,53 @@ def linear() -> Iterator[Case]:
             yield Case("linear_forward", f"{label}, {act}", normal(**x, **w), _linear(op), numbers, bound=32, sums=True)
     yield Case("transpose", "R", normal(x=lambda n: (n, 5)), lambda x: x.T, bound=0)
     yield Case("transpose", "C", normal(x=lambda n: (9, n)), lambda x: x.T, bound=0)
+
+
+def sparse_linear() -> Iterator[Case]:
+    sizes: dict[str, Callable[[int], tuple[int, int, int]]] = {
+        "B": lambda n: (n, 23, 7), "I": lambda n: (6, n, 7), "O": lambda n: (13, 23, n), "long": lambda n: (9, 400, n)}
+    for label, s in sizes.items():
+        w = {"W": _part(s, 1, 2), "b": _part(s, 2)}
+        yield Case("sparse_linear_forward", label, _entries(s, w), _sparse_linear, bound=16, sums=True)
+        yield Case("sparse_linear_forward", f"{label}, no bias", _entries(s, {"W": w["W"]}), _sparse_linear, bound=16,
+                   sums=True)
+        if label != "I":
+            yield Case("sparse_linear_backward_weight", label, _entries(s, {"dy": _part(s, 0, 2)}), _sparse_gradient(s),
+                       {"I": s(0)[1]}, bound=16, sums=True)
+
+
+def _entries(sizes: Callable[[int], tuple[int, int, int]], others: dict[str, Callable[[int], tuple[int, ...]]]
+             ) -> Callable[[Rng, int], Arrays]:
+    """Return a maker of sparse rows, some of them empty, and of other arrays."""
+    def arrays(rng: Rng, n: int) -> Arrays:
+        B, I, _ = sizes(n)  # noqa: E741 - as the kernels call it
+        chosen = rng.random((B, I)) < rng.choice([0, 0.1, 0.6], (B, 1))
+        ends = np.cumsum(chosen.sum(axis=1, dtype=np.int64), dtype=np.int64)
+        columns = np.nonzero(chosen)[1].astype(np.int64)
+        return {"values": 2 * rng.standard_normal(len(columns)), "columns": columns,
+                "begin": np.concatenate([[0], ends])[:B].astype(np.int64), "end": ends, **normal(**others)(rng, n)}
+    return arrays
+
+
+def _sparse_rows(values: Array, columns: Array, begin: Array, end: Array, features: int) -> SparseRows:
+    return SparseRows.of(np.stack([begin, end], axis=1), columns, values, features)
+
+
+def _sparse_linear(values: Array, columns: Array, begin: Array, end: Array, W: Array, b: Array | None = None) -> Array:
+    params = {"weight": W} if b is None else {"weight": W, "bias": b}
+    op = SparseLinearOp(*W.shape, bias=b is not None)
+    return op.forward(Context(), _sparse_rows(values, columns, begin, end, len(W)), **params)
+
+
+def _sparse_gradient(sizes: Callable[[int], tuple[int, int, int]]) -> Callable[..., Any]:
+    features = sizes(0)[1]
+
+    def twin(values: Array, columns: Array, begin: Array, end: Array, dy: Array) -> Any:
+        op = SparseLinearOp(features, dy.shape[1])
+        ctx = Context(inputs=(_sparse_rows(values, columns, begin, end, features),),
+                      params={"weight": np.zeros((features, dy.shape[1]))})
+        return tuple(op.backward(ctx, dy)[1].values())
+    return twin
 
 
 def _part(sizes: Callable[[int], tuple[int, ...]], *axes: int) -> Callable[[int], tuple[int, ...]]:
@@ -323,4 +371,4 @@ def _loss_twin(loss: fb.Loss) -> Callable[..., Any]:
     return twin
 
 
-CASES = [*elementwise(), *embedding(), *linear(), *rows(), *normalisation(), *losses()]
+CASES = [*elementwise(), *embedding(), *linear(), *sparse_linear(), *rows(), *normalisation(), *losses()]

@@ -1,7 +1,8 @@
 """The border of a network for what it is given: checked, converted, and run by a graph of its size.
 
 A network takes batches of another size than that of its inputs - sequences of another length, larger images - where its
-layers do: the graph is made again for that size (:func:`fastbp.graph.inline.resized`), over the same memory.
+layers do: the graph is made again for that size (:func:`fastbp.graph.inline.resized`), over the same memory. So it is
+for sparse matrices (:func:`fastbp.graph.inline.with_sparse`), which stay sparse.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from typing import Any, Self
 import numpy as np
 
 from fastbp.core.checks import integers, numbers
+from fastbp.core.sparse import is_sparse, sparse_rows
 from fastbp.engine.sharing import Sharing
 from fastbp.graph.graph import Tensor, as_ranges
 from fastbp.graph.indices import check
-from fastbp.graph.inline import resized
+from fastbp.graph.inline import resized, with_sparse
 from fastbp.ops.base import Among, Array, Shape
+from fastbp.ops.sparse_linear import SparseRows
 
 # Graphs for other sizes that are kept, each with its plans; the one used longest ago makes room.
 _MOST_SIZES = 16
@@ -27,7 +30,7 @@ class Border(Sharing):
     """What an executable network does with arrays before they are run."""
 
     _forward_rows: int | None
-    _resized: dict[tuple[Shape, ...], Self]
+    _resized: dict[tuple[Any, ...], Self]
     _ran: Any       # a network like this one, or itself
     _index_limits: dict[Tensor, int]    # of integers that arrays are indexed by
 
@@ -37,14 +40,19 @@ class Border(Sharing):
 
     def _for(self, inputs: Sequence[Array]) -> Self:
         """Return the network over the same memory for checked inputs of any size: itself for those of its own."""
-        shapes = tuple(a.shape[1:] for a in inputs)
-        if shapes == tuple(t.shape for t in self.graph.inputs):
+        shapes = tuple(map(_sample_shape, inputs))
+        sparse = tuple(isinstance(a, SparseRows) and t.dtype != "sparse"
+                       for a, t in zip(inputs, self.graph.inputs, strict=True))
+        odd = shapes != tuple(t.shape for t in self.graph.inputs)
+        if not odd and not any(sparse):
             return self
-        net = self._resized.pop(shapes, None) or self._over(resized(self.graph, shapes), self._ins.form,
-                                                            self._outs.form)
+        net = self._resized.pop((shapes, sparse), None)
+        if net is None:
+            graph = resized(self.graph, shapes) if odd else self.graph
+            net = self._over(with_sparse(graph, sparse) if any(sparse) else graph, self._ins.form, self._outs.form)
         while len(self._resized) >= _MOST_SIZES:
             del self._resized[next(iter(self._resized))]
-        self._resized[shapes] = net
+        self._resized[shapes, sparse] = net
         return net
 
     def sized(self, x: Any) -> Self:
@@ -63,14 +71,18 @@ class Border(Sharing):
         given, names = self._ins.several("x", x), self._ins.called("x")
         arrays = [self._converted(n, g, t) for n, g, t in zip(names, given, inputs, strict=True)]
         net = self
-        odd = [i for i, (a, t) in enumerate(zip(arrays, inputs, strict=True)) if not a.ndim or a.shape[1:] != t.shape]
+        odd = [i for i, (a, t) in enumerate(zip(arrays, inputs, strict=True))
+               if not a.ndim or _sample_shape(a) != t.shape]
         if odd:
             try:
-                if any(arrays[i].ndim != len(inputs[i].shape) + 1 or 0 in arrays[i].shape[1:] for i in odd):
+                if any(len(_sample_shape(arrays[i])) != len(inputs[i].shape) or not arrays[i].ndim
+                       or 0 in _sample_shape(arrays[i]) for i in odd):
                     raise ValueError("another number of axes")
                 net = self._for(arrays)
             except ValueError as error:
                 raise _misfit(names[odd[0]], arrays[odd[0]], inputs[odd[0]].shape, inputs[odd[0]].dtype) from error
+        elif any(isinstance(a, SparseRows) for a in arrays):
+            net = self._for_sparse(arrays)
         graph = net.graph
         for n, a, t in zip(names, arrays, graph.inputs, strict=True):
             if len(a) != len(arrays[0]):
@@ -84,7 +96,24 @@ class Border(Sharing):
             node.op.check_inputs([t.shape for t in node.inputs], [known.get(t) for t in node.inputs])
         return arrays
 
+    def _for_sparse(self, arrays: Sequence[Array]) -> Self:
+        """Return the network that takes these arrays as they are, or raise ValueError where there can be none."""
+        name = next(n for n, a in zip(self._ins.called("x"), arrays, strict=True) if isinstance(a, SparseRows))
+        dense = f"make it dense with {name}.toarray()"
+        if self.compute_dtype != self.dtype:
+            raise ValueError(f"{name} is sparse, and the network multiplies in {self.compute_dtype}, which is for "
+                             f"dense arrays; {dense}")
+        try:
+            return self._for(arrays)
+        except ValueError as error:
+            raise ValueError(f"{name} is sparse, but {error}; {dense}") from None
+
     def _converted(self, name: str, values: Any, t: Tensor) -> Array:
+        if t.dtype in ("real", "sparse") and is_sparse(values):
+            return sparse_rows(name, values, self.dtype)
+        if t.dtype == "sparse":
+            raise TypeError(f"{name} is {type(values).__name__}; this network was made for sparse rows: give it a "
+                            "sparse matrix, or give dense arrays to the network that it was made of")
         if t.dtype == "real":
             return self._numbers(name, values, t.shape)
         array = integers(name, values)
@@ -104,6 +133,11 @@ class Border(Sharing):
         return array
 
 
+def _sample_shape(array: Array) -> Shape:
+    """Return the shape of one sample."""
+    return (array.features,) if isinstance(array, SparseRows) else array.shape[1:]
+
+
 def _check_among(name: str, array: Array, among: Among) -> None:
     ranges = as_ranges(among)
     wrong = (array < [r.start for r in ranges]) | (array >= [r.stop for r in ranges])
@@ -118,7 +152,8 @@ def _check_among(name: str, array: Array, among: Among) -> None:
 def _misfit(name: str, array: Array, shape: Shape, dtype: str = "real") -> ValueError:
     """Return the error for an array of the wrong shape, with how to fix it where that can be told."""
     wanted = ", ".join(["B", *map(str, shape)])
-    return ValueError(f"{name} has shape {array.shape}; expected ({wanted}){_advice(name, array.shape, shape, dtype)}")
+    given = (len(array), *_sample_shape(array)) if array.ndim else ()
+    return ValueError(f"{name} has shape {given}; expected ({wanted}){_advice(name, given, shape, dtype)}")
 
 
 def _advice(name: str, given: Shape, shape: Shape, dtype: str) -> str:

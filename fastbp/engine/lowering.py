@@ -135,7 +135,9 @@ class Lowering:
     def _lower_forward(self) -> None:
         for t in self.graph.inputs:
             self.values[t] = Buffer.for_tensor(t)
-            self.forward.append(self._feed(self.values[t], self.graph.among.get(t)))
+            # where sparse rows begin and end is among their entries, of which a plan is told when it is fed
+            among = range(1) if t.dtype == "sparse" else self.graph.among.get(t)
+            self.forward.append(self._feed(self.values[t], among))
         for t in self.graph.tensors:
             if t.node is None or t in self._made_by:
                 continue
@@ -189,7 +191,8 @@ class Lowering:
             p=[self._array("params", node.params.get(r)) for r in native.params],
             buffers=[self._array("buffers", node.buffers.get(r)) for r in native.buffers],
             saves=[Buffer.of(s) if self.purpose.backward or not s.backward_only else None for s in native.saves],
-            scratch=native.scratch, id=self.graph.draws_at(t))
+            scratch=native.scratch, id=self.graph.draws_at(t),
+            entries_of=next((self.graph.inputs.index(s) for s in node.inputs if s.dtype == "sparse"), -1))
 
     def _work(self, op: str, native: Native, elements: int, factor: float = 1.0) -> Mapping[str, Work]:
         """Return what the phases of an op have to do, also those of which it says nothing."""

@@ -213,6 +213,26 @@ cdef class Plan(Structs):
             n = &self.nodes[<int64_t> self._number_of[id(node)]]
             n.x[0] = _address(array)
             n.dim[0] = prod(array.shape[1:]) * array.itemsize
+        self._feed_entries(arrays)
+
+    cdef int _feed_entries(self, list arrays) except -1:
+        """Say where the entries of sparse rows are."""
+        cdef fbp_node *n
+        cdef int64_t count
+        for number, node in enumerate(self._node_list):
+            if node.entries_of < 0:
+                continue
+            rows, n = arrays[node.entries_of], &self.nodes[<int64_t> number]
+            columns, values = rows.columns, rows.values
+            if columns.dtype != np.int64 or values.dtype != self._real or columns.shape != values.shape \
+                    or values.ndim != 1 or not columns.flags.carray or not values.flags.carray:
+                raise ValueError(f"a plan is fed sparse rows of {columns.dtype} and {values.dtype}; expected entries of "
+                                 f"int64 and {self._real}, one after the other")
+            count = len(values)
+            n.x[1], n.x[2], n.dim[3] = _address(columns), _address(values), count
+            self.nodes[self.feed_numbers[<int64_t> node.entries_of]].dim[1] = count + 1
+            self._sources += ([columns, values, _hold(columns), _hold(values)],)
+        return 0
 
     def _check_fed(self, arrays):
         """Check what decides addresses: a loss of the user's own may make targets of any shape."""

@@ -50,6 +50,7 @@ class NativeBackend:
                              '(to load a file: compute_dtype="float32"), or use backend="reference"')
         self._memory, self._graph, self._gate = memory, fused(memory.graph, find_instruction), Gate()
         self._plans: dict[Purpose, Plan] = {}
+        self._sparse = any(t.dtype == "sparse" for t in memory.graph.inputs)
         self._last: tuple[Plan, int, int] | None = None
         self._inference: Plan | None = None
         self._training: Plan | None = None
@@ -65,7 +66,7 @@ class NativeBackend:
             with _fed(plan, inputs):
                 if training:
                     plan.run("prepare", rows, True)
-                elif not plan.lowering.calls_back:
+                elif not plan.lowering.calls_back and not self._sparse:
                     self._inference = plan
                 self._run(plan, "forward", rows, training, self._key(training))
             return tuple(plan.view(plan.lowering.values[t], t.shape, rows).copy() for t in self._graph.outputs)
@@ -174,7 +175,7 @@ class NativeBackend:
                 part = data.take(mini_batch(bad[0], data.rows, order, batch_size))
                 raise NonFiniteError(bad[0], bad[1] or self._first_bad(part), part, float(rates[bad[0]]), run.undone)
             simple = data.sample_weight is None and not data.scales and len(data.inputs) == len(data.losses) == 1
-            stateless = not self._memory.buffers.flat.size and not plan.lowering.calls_back
+            stateless = not (self._memory.buffers.flat.size or plan.lowering.calls_back or self._sparse)
             domain = data.losses[0].plain_domain(data.targets[0])
             if len(rates) == 1 and simple and stateless and domain is not None and share is None:
                 self._stepping = (plan, data.losses[0], update, update.segments, _tame_rate(update),

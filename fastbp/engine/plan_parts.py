@@ -41,6 +41,8 @@ class Buffer:
         if axes > 2:
             raise ValueError(f"{t!r} has {axes} axes of rows; a plan has room for two: use "
                              'backend="reference"')
+        if t.dtype == "sparse":
+            return cls(2, kind="int64")     # where each row begins and ends
         fixed, per_row, per_pair = (prod(sizes) if axes == n else 0 for n in range(3))
         return cls(per_row, fixed, t.dtype, per_pair)
 
@@ -131,6 +133,8 @@ class PlanNode:
     call: Call | None = None
     scratch: Space = field(default_factory=Space)
     """What each thread needs while it runs a phase."""
+    entries_of: int = -1
+    """The feed whose sparse rows it reads: x[1] and x[2] are their columns and values, dims[3] how many there are."""
 
     def places(self) -> Iterator[tuple[str, Place]]:
         """Go through all places, each with the name of its pointer."""

@@ -21,6 +21,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fastbp.core.checks import count, flag, number
+from fastbp.core.sparse import is_sparse, sparse_rows
 from fastbp.engine.cpu import get_num_threads, set_num_threads
 from fastbp.estimators.mlp_network import build, linear_parameters
 from fastbp.estimators.objective import Objective
@@ -41,7 +42,6 @@ from fastbp.training.trainer import Trainer
 SOLVERS = ("lbfgs", "sgd", "adam")
 # Rows that are looked at for what is not finite by their sum.
 _FEW_ROWS = 64
-_ROWS_AT_ONCE = 4096
 # A network is used by one thread at a time. Kept apart from estimators: locks can be neither pickled nor copied, and
 # the copies that share a network share its lock.
 _locks: WeakKeyDictionary[Network, Any] = WeakKeyDictionary()
@@ -126,7 +126,7 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         Parameters
         ----------
         X : array, sparse matrix or data frame of shape (n_samples, n_features)
-            Sparse ones are made dense.
+            Sparse ones stay sparse: the first layer multiplies with what is not 0 alone.
         y : array of shape (n_samples,) or (n_samples, n_outputs)
         sample_weight : array of shape (n_samples,), optional
         validation_data : tuple (X, y) or (X, y, sample_weight), optional
@@ -171,7 +171,7 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
             raise ValueError(f"{type(self).__name__}: y wants {objective.units} output units; the network has "
                              f"{self._units}: only data of one kind can be trained on further")
         validation = None if validation_data is None else self._checked_validation(validation_data, objective)
-        data = _dense(X, self.network_.dtype), self._encode(y), sample_weight
+        data = _converted(X, self.network_.dtype), self._encode(y), sample_weight
         observer = None if incremental else observe(self, X, y)
         with _threads(self.n_threads):
             if self.solver == "lbfgs":
@@ -290,7 +290,7 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         X, y = self._check_targets(data[0], data[1], None, False)
         self._check_range(y, objective, self.network_.dtype)
         weight = None if len(data) == 2 or data[2] is None else _check_sample_weight(data[2], X, dtype=np.float64)
-        return _dense(X, self.network_.dtype), self._encode(y), _usable(weight)
+        return _converted(X, self.network_.dtype), self._encode(y), _usable(weight)
 
     def _batch_rows(self, rows: int) -> int:
         if isinstance(self.batch_size, str):
@@ -347,12 +347,7 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False)
         with _locks.setdefault(self.network_, RLock()), _threads(self.n_threads):
             net = self.network_ if link is None else self.network_._with_link(link)
-            if not hasattr(X, "toarray"):
-                return np.asarray(net.predict(X))
-            rows = X.tocsr()
-            parts = [net.predict(rows[i:i + _ROWS_AT_ONCE].toarray())
-                     for i in range(0, rows.shape[0], _ROWS_AT_ONCE)]
-            return np.concatenate(parts)
+            return np.asarray(net.predict(X))
 
     def _quick_outputs(self, X: Any, link: str | None) -> Array | None:
         """Return the same for a few rows that need no check or conversion, and None for all else."""
@@ -506,8 +501,8 @@ def _scaling(scaler: Any, features: int) -> tuple[Array, Array]:
                     "clip")
 
 
-def _dense(X: Any, dtype: str) -> Array:
-    return np.ascontiguousarray(X.toarray() if hasattr(X, "toarray") else X, dtype=dtype)
+def _converted(X: Any, dtype: str) -> Array:
+    return sparse_rows("X", X, dtype) if is_sparse(X) else np.ascontiguousarray(X, dtype=dtype)
 
 
 def _usable(sample_weight: Array | None) -> Array | None:

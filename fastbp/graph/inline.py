@@ -9,7 +9,7 @@ from typing import Any
 from fastbp.graph.graph import Graph
 from fastbp.graph.streaming import Stream, stream
 from fastbp.graph.tensor import Call, Node, Tensor, apply
-from fastbp.ops.base import Shape
+from fastbp.ops.base import Op, Shape
 from fastbp.ops.reduce import CumsumOp, MatmulOp, ReduceOp
 from fastbp.ops.scalar import ScalarOp
 from fastbp.ops.sources import StopGradientOp
@@ -20,7 +20,7 @@ _OF_ANY_SIZE = (ScalarOp, ReduceOp, CumsumOp, MatmulOp, StopGradientOp, JoinOp, 
 
 
 def made_upon(tensors: Sequence[Tensor], given: Mapping[Tensor, Tensor], outputs: Sequence[Tensor],
-              home: Any = None) -> list[Tensor]:
+              home: Any = None, ops: Mapping[Tensor, Op] | None = None) -> list[Tensor]:
     """Return outputs made again, with other tensors in the place of those given.
 
     Parameters
@@ -32,12 +32,15 @@ def made_upon(tensors: Sequence[Tensor], given: Mapping[Tensor, Tensor], outputs
     outputs : sequence of Tensor
     home : Memory, optional
         Where the parameters are.
+    ops : dict of Tensor to Op, optional
+        What makes some tensors instead of their own op.
     """
     made = dict(given)
     for t in tensors:
         if t in made or t.node is None or not all(s in made for s in t.node.inputs):
             continue
-        node = Node(t.node.op, tuple(made[s] for s in t.node.inputs), t.node.owner, t.node.params, t.node.buffers,
+        op = (ops or {}).get(t, t.node.op)
+        node = Node(op, tuple(made[s] for s in t.node.inputs), t.node.owner, t.node.params, t.node.buffers,
                     None if t.node.key is None else made.get(t.node.key), home or t.node.home)
         made[t] = Tensor(t.shape, node, t.name, _moved(t.call, made), t.dtype, t.rows, _moved(t.traced, made))
     return [made[t] for t in outputs]
@@ -53,6 +56,31 @@ def _moved(call: Call | None, made: Mapping[Tensor, Tensor]) -> Call | None:
 def placeholder(t: Tensor) -> Tensor:
     """Return an input in the place of a tensor."""
     return Tensor(t.shape, None, t.name, None, t.dtype, t.rows)
+
+
+def with_sparse(graph: Graph, sparse: Sequence[bool]) -> Graph:
+    """Return a graph of the same layers and parameters that is given some of its inputs as sparse matrices.
+
+    Raises
+    ------
+    ValueError
+        If something else than a linear layer reads one of them.
+    """
+    given = {t: replace(t, dtype="sparse") if one else t for t, one in zip(graph.inputs, sparse, strict=True)}
+    ops: dict[Tensor, Op] = {}
+    for t in graph.tensors:
+        read = [s for s in (t.node.inputs if t.node else ()) if s in given and given[s] is not s]
+        if not read:
+            continue
+        assert t.node is not None
+        op = t.node.op.for_sparse() if len(read[0].shape) == 1 else None
+        if op is None:
+            raise ValueError(f"{graph.names[t]} reads it, and only linear layers read sparse rows")
+        ops[t] = op
+    if any(given.get(t, t) is not t for t in graph.outputs):
+        raise ValueError("it is an output, too")
+    made = made_upon(graph.tensors, given, graph.outputs, ops=ops)
+    return Graph([given[t] for t in graph.inputs], made, [(layer, name) for name, layer in graph.layers.items()])
 
 
 def resized(graph: Graph, shapes: Sequence[Shape]) -> Graph:

@@ -33,7 +33,7 @@ Initializer = Callable[[Shape, "np.random.Generator", Any], Array]
 # Of one sample: an array of float64 cannot have more, and an array of older versions of NumPy 32 axes at most.
 _MOST_ELEMENTS, _MOST_AXES = 2**60, 31
 KIND_OF: dict[str, DType] = {"f": "real", "i": "int64", "u": "int64", "b": "bool"}
-_HOLDS = {"real": "real numbers", "int64": "integers", "bool": "truth values"}
+_HOLDS = {"real": "real numbers", "int64": "integers", "bool": "truth values", "sparse": "sparse rows"}
 _WITH_ROWS = ("x.shape[0] is a symbol for it, for sums and products; fb.special.arange(x.shape[0]) counts up to it. "
               "One entry of each row is np.take_along_axis(x, indices[:, None], axis=1)[:, 0]")
 _DTYPES = {"real": np.dtype("float64"), "int64": np.dtype("int64"), "bool": np.dtype("bool")}
@@ -279,7 +279,7 @@ class Tensor(_NumPy):
     shape : tuple
         The shape of one sample, the batch axis left out; that of the whole array where ``rows`` is False, in which
         ``B`` may stand for the number of rows.
-    dtype : {"real", "int64", "bool"}
+    dtype : {"real", "int64", "bool", "sparse"}
         Real numbers are of the network's dtype.
     rows : bool
         Whether it has a row for each sample, or is one array for the whole batch.

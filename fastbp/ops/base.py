@@ -18,8 +18,9 @@ import numpy as np
 Array = np.ndarray[Any, np.dtype[Any]]
 Shape = tuple[int, ...]
 """The shape of one sample: the batch axis, always first, is left out."""
-DType = Literal["real", "int64", "bool"]
-"""What a tensor holds: real numbers, of the network's dtype, integers (ids, labels, masks), or truth values."""
+DType = Literal["real", "int64", "bool", "sparse"]
+"""What a tensor holds: real numbers, of the network's dtype, integers (ids, labels, masks), truth values, or real
+numbers of which only those that are not 0 are written down (:class:`~fastbp.ops.sparse_linear.SparseRows`)."""
 Kind = Literal["real", "float64", "int64", "int32", "uint8", "bool"]
 """A kind of element in a plan's memory; "real" is the network's dtype."""
 
@@ -264,6 +265,10 @@ class Op(ABC):
     def check_training_rows(self, values: int) -> None:
         """Raise ValueError unless so many values of a feature are enough to train with."""
         return
+
+    def for_sparse(self) -> Op | None:
+        """Return the op that does the same to an input that is sparse; None where there is none."""
+        return None
 
     def formula(self) -> str:
         """Return the op's formula as plain text."""

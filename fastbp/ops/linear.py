@@ -26,6 +26,7 @@ import numpy as np
 
 from fastbp.ops.base import PRODUCT_SCRATCH, Array, Context, Native, Op, Shape, Space, Work, rows_and_features
 from fastbp.ops.bfloat16 import round_to_bfloat16
+from fastbp.ops.sparse_linear import SparseLinearOp
 
 LEAST_BF16_OUTPUTS = 12
 
@@ -84,6 +85,9 @@ class LinearOp(Op):
                       scratch=Space(fixed=PRODUCT_SCRATCH, kind="uint8"),
                       work={"prepare": copied, "forward": row, "backward": row,
                             "gradient": replace(copied, per_row=0.012 * groups * self.out_features)})
+
+    def for_sparse(self) -> Op:
+        return SparseLinearOp(self.in_features, self.out_features, self.bias)
 
     def formula(self) -> str:
         return "y = x W + b" if self.bias else "y = x W"

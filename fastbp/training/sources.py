@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from fastbp.core.errors import NonFiniteError
+from fastbp.core.sparse import is_sparse
 from fastbp.engine.backend import Data, Progress
 from fastbp.ops.base import Array
 from fastbp.optim.optimizers import Update
@@ -308,7 +309,8 @@ class BatchSource:
 
     def _measure(self, x: Any, weight: Any) -> tuple[int, float]:
         """Return the rows of a batch, and the sum of their weights."""
-        rows = len(self._several("x", x)[0])
+        first = self._several("x", x)[0]
+        rows = first.shape[0] if is_sparse(first) else len(first)
         return rows, float(rows if weight is None else np.sum(weight, dtype=np.float64))
 
     def ends(self, done: int) -> bool:

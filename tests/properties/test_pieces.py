@@ -59,7 +59,7 @@ def assert_pieces(case: kernel_cases.Case, arrays: Arrays, cut_names: list[str],
 
 ELEMENTWISE = [c for c in kernel_cases.CASES if c.label == "n" or c.label.startswith("first")]
 OVER_ALL_ROWS = ("batch_norm_statistics", "batch_norm_backward_weight", "layer_norm_backward_weight",
-                 "linear_backward_weight", "transpose", "embedding_backward")
+                 "linear_backward_weight", "sparse_linear_backward_weight", "transpose", "embedding_backward")
 ROWS = [c for c in kernel_cases.CASES if c.kernel not in OVER_ALL_ROWS and c.label.split(",")[0] in ("R", "B")]
 COLUMNS = [c for c in kernel_cases.CASES if c.label == "C" and
            (c.kernel.startswith("batch_norm") or c.kernel == "layer_norm_backward_weight")]
