@@ -35,6 +35,7 @@ def model_of(net: Executable) -> Any:
                              f"which ONNX has nothing for ({rule.reason}); leave it out, or write it with other layers")
         writer = Writer(model, tensor, tensor.node)
         writer.finish(rule(writer, tensor.node.op, [model.names[t] for t in tensor.node.inputs]))
+    _leave_out_unused(model, [model.names[t] for t in graph.outputs])
     onnx = model.onnx
     constants = [onnx.numpy_helper.from_array(a, n) for n, a in model.constants.items()]
     body = onnx.helper.make_graph(model.nodes, "fastbp", [_value(model, t) for t in graph.inputs],
@@ -43,6 +44,17 @@ def model_of(net: Executable) -> Any:
                                   opset_imports=[onnx.helper.make_opsetid("", OPSET)])
     onnx.checker.check_model(made, full_check=True)
     return made
+
+
+def _leave_out_unused(model: Model, outputs: list[str]) -> None:
+    """Take away what no output needs: a linear op, say, that a recurrent node has within it."""
+    needed, kept = set(outputs), []
+    for node in reversed(model.nodes):
+        if needed & {*node.output}:
+            kept.append(node)
+            needed.update(node.input)
+    model.nodes = kept[::-1]
+    model.constants = {name: array for name, array in model.constants.items() if name in needed}
 
 
 def _value(model: Model, tensor: Tensor) -> Any:

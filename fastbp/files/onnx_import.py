@@ -11,8 +11,9 @@ import numpy as np
 
 from fastbp.core.errors import FormatError
 from fastbp.engine.executable import BackendName, Executable
-from fastbp.files.onnx_operators import SIZES, TABLE
+from fastbp.files.onnx_operators import TABLE
 from fastbp.files.onnx_reader import Loaded, Node, Value, View, finite_constants, whole
+from fastbp.files.onnx_shapes import SIZES
 from fastbp.graph.graph import Input, Tensor
 from fastbp.layers.base import Layer
 from fastbp.ops.base import Array
@@ -61,10 +62,10 @@ def _read(loaded: Loaded, proto: Any) -> None:
                          f"{', '.join(sorted(TABLE))}")
     try:
         node = Node(loaded, proto)
-        shapes = [i for i, name in enumerate(node.names) if name in loaded.sizes]
+        shapes = [i for i, name in enumerate(node.names) if name in loaded.sizes and (loaded.values[name] < 0).any()]
         if shapes and proto.op_type in SIZES:
             loaded.sizes.update(node.outputs)
-        elif shapes and (proto.op_type, shapes) != ("Reshape", [1]):
+        elif shapes and (proto.op_type not in ("Reshape", "Expand") or shapes != [1]):
             raise ValueError("it computes with the number of rows, which is any here")
         made = TABLE[proto.op_type](node)
     except (ValueError, TypeError, IndexError) as error:
@@ -182,7 +183,11 @@ def _input(onnx: Any, value: Any) -> Tensor:
 
 
 def _output(value: Value, name: str) -> Any:
+    """Return an output, with the batch first."""
     if not isinstance(value, View):
         raise ValueError(f"from_onnx: the output {name!r} does not depend on the inputs")
-    plain = value.plain
-    return getattr(plain, "tensor", plain)
+    try:
+        made = value.straight().tensor
+    except ValueError as error:
+        raise ValueError(f"from_onnx: the output {name!r}: {error}") from None
+    return getattr(made, "tensor", made)

@@ -6,13 +6,15 @@ Rows hold for prediction, and for the standard set from opset 9 on.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import prod
 from typing import Any
 
 import numpy as np
 
 from fastbp import layers
-from fastbp.files.onnx_reader import Node, Rule, Value, View, sample, whole
+from fastbp.files.onnx_reader import Axes, Node, Rule, Value, View, ordered, sample, whole
+from fastbp.files.onnx_recurrence import recurrence
+from fastbp.files.onnx_shapes import TABLE as SHAPES
+from fastbp.files.onnx_shapes import made, pick, plain, shape_of, sizes_over, sizes_times
 from fastbp.graph import special
 from fastbp.layers.base import Layer
 from fastbp.ops import activations as acts
@@ -23,32 +25,33 @@ from fastbp.ops.base import Array
 
 def _activation(make: Callable[[Node], Layer]) -> Rule:
     """Return the rule of what is done to each element, in whatever order the axes are."""
-    return lambda n: View(make(n)(n.view().tensor), n.view().order)
-
-
-def _plain(value: Value | None) -> Any:
-    return value.plain if isinstance(value, View) else value
-
-
-def _made(y: Any) -> Value:
-    return np.asarray(y) if isinstance(y, np.ndarray | np.generic | float | int) else whole(y)
+    return lambda n: View(make(n)(n.view().tensor), n.view().axes)
 
 
 def _function(function: Callable[..., Any], several: bool = False) -> Callable[[Node], Value]:
     """Return the rule of a function of NumPy's: of each element, with operands that are spread as NumPy does it."""
     def rule(n: Node) -> Value:
-        orders = {v.order for v in n.inputs if isinstance(v, View)}
-        single = all(isinstance(v, View) or (v is not None and v.size == 1 and v.ndim <= 1) for v in n.inputs)
-        kept = next(iter(orders)) if len(orders) == 1 and single else None
-        xs = [v.tensor if kept and isinstance(v, View) else _plain(v) for v in n.inputs]
+        kept = _laid_out_alike(n.inputs)
+        xs, axes = ([plain(v) for v in n.inputs], None) if kept is None else kept
         y = xs[0]
         if several:
             for x in xs[1:]:
                 y = function(y, x)
         else:
             y = function(*xs)
-        return View(y, kept) if kept else _made(y)
+        return made(y) if axes is None else View(y, axes)
     return rule
+
+
+def _laid_out_alike(values: Sequence[Value | None]) -> tuple[list[Any], Axes] | None:
+    """Return tensors and arrays whose axes are made alike, as they are, and how; None where axes have to be moved."""
+    ndim = max(len(shape_of(v)) for v in values)
+    spread = [View(v.tensor, (*[()] * (ndim - len(v.axes)), *v.axes)) if isinstance(v, View) else v for v in values]
+    views = [v for v in spread if isinstance(v, View)]
+    if not views or not all(v.is_made_like(views[0]) for v in views):
+        return None
+    found = [v.tensor if isinstance(v, View) else views[0].laid_out(np.asarray(v)) for v in spread]
+    return None if any(x is None for x in found) else (found, views[0].axes)
 
 
 def _identity(n: Node) -> Value:
@@ -64,7 +67,7 @@ def _last(axes: int) -> tuple[int, ...]:
 
 def _channels_last(n: Node, most: int = 2) -> tuple[Any, int]:
     """Return the input with its channels last, and the number of axes between batch and channels."""
-    axes = len(n.view().order) - 2
+    axes = len(n.view().axes) - 2
     n.must(0 <= axes <= most, f"an input of {axes + 2} axes")
     return n.view().seen_by(_last(axes)), axes
 
@@ -72,10 +75,12 @@ def _channels_last(n: Node, most: int = 2) -> tuple[Any, int]:
 # ---- linear, normalisation -------------------------------------------------------------------------------------------
 
 
-def _linear(n: Node, x: Any, weight: Array, bias: Array | None) -> View:
+def _linear(n: Node, x: View, weight: Array, bias: Array | None) -> View:
     inputs, outputs = weight.shape
-    layer = layers.Linear(inputs, outputs, bias is not None, name=n.named())
-    return whole(n.load(layer, weight=weight, **({} if bias is None else {"bias": bias}))(x))
+    layer = n.load(layers.Linear(inputs, outputs, bias is not None, name=n.named()), weight=weight,
+                   **({} if bias is None else {"bias": bias}))
+    view, _ = x.last(-1)
+    return View(layer(view.tensor), view.axes)
 
 
 def _gemm(n: Node) -> Value:
@@ -84,14 +89,14 @@ def _gemm(n: Node) -> Value:
     weight = n.option("alpha", 1.0) * (weight.T if n.option("transB", 0) else weight)
     if n.given(2) is not None:
         bias = n.option("beta", 1.0) * np.broadcast_to(n.weight(2, "the bias"), (1, weight.shape[1]))[0]
-    return _linear(n, n.view().plain, weight, bias)
+    return _linear(n, n.view(), weight, bias)
 
 
 def _matmul(n: Node) -> Value:
     a, b = n.given(0), n.given(1)
     if isinstance(a, View) and isinstance(b, np.ndarray) and b.ndim == 2:
-        return _linear(n, a.plain, n.weight(1, "the weight"), n.added(b.shape[1]))
-    return _made(np.matmul(_plain(a), _plain(b)))
+        return _linear(n, a, n.weight(1, "the weight"), n.added(b.shape[1]))
+    return made(np.matmul(plain(a), plain(b)))
 
 
 def _batch_normalization(n: Node) -> Value:
@@ -103,20 +108,39 @@ def _batch_normalization(n: Node) -> Value:
         raise ValueError("the running variance has numbers below 0")
     momentum = round(1 - n.option("momentum", 0.9), 7)
     layer = layers.BatchNorm(len(weights["weight"]), momentum, n.option("epsilon", 1e-5), name=n.named())
-    return View(n.load(layer, **weights)(x), _last(axes))
+    return ordered(n.load(layer, **weights)(x), _last(axes))
 
 
 def _layer_normalization(n: Node) -> Value:
-    ndim = len(n.view().order)
+    ndim = len(n.view().axes)
     n.must(n.axis("axis", -1, ndim) == ndim - 1, "another axis than the last")
     weight = n.weight(1, "the scale")
     bias = np.zeros_like(weight) if n.given(2) is None else n.weight(2, "the bias")
     layer = layers.LayerNorm(weight.size, n.option("epsilon", 1e-5), name=n.named())
-    return whole(n.load(layer, weight=weight, bias=bias)(n.view().plain))
+    view, _ = n.view().last(-1)
+    return View(n.load(layer, weight=weight, bias=bias)(view.tensor), view.axes)
+
+
+def _rms_normalization(n: Node) -> Value:
+    ndim = len(n.view().axes)
+    n.must(n.axis("axis", -1, ndim) == ndim - 1, "another axis than the last")
+    weight = n.weight(1, "the scale")
+    view, _ = n.view().last(-1)
+    layer = layers.RMSNorm(weight.size, eps=n.option("epsilon", 1e-5), name=n.named())
+    return View(n.load(layer, weight=weight)(view.tensor), view.axes)
+
+
+def _group_normalization(n: Node) -> Value:
+    x, axes = _channels_last(n)
+    weight, bias, groups = n.weight(1, "the scale"), n.weight(2, "the bias"), n.option("num_groups")
+    if n.loaded.opset < 21:     # then they were of groups
+        weight, bias = (np.repeat(a, sample(x)[-1] // groups) for a in (weight, bias))
+    layer = layers.GroupNorm(groups, len(weight), eps=n.option("epsilon", 1e-5), name=n.named())
+    return ordered(n.load(layer, weight=weight, bias=bias)(x), _last(axes))
 
 
 def _instance_normalization(n: Node) -> Value:
-    x, axes = n.view().plain, len(n.view().order) - 2
+    x, axes = n.view().plain, len(n.view().axes) - 2
     n.must(axes > 0, "an input of 2 axes")
     over = tuple(range(2, axes + 2))
     d = x - np.mean(x, axis=over, keepdims=True)
@@ -128,22 +152,29 @@ def _prelu(n: Node) -> Value:
     slope, view = n.weight(1, "the slope"), n.view()
     layer = n.load(layers.PReLU(slope.size, name=n.named()), weight=slope.reshape(-1))
     if slope.size == 1:
-        return View(layer(view.tensor), view.order)
+        return View(layer(view.tensor), view.axes)
     if slope.ndim == 1:
-        return whole(layer(view.plain))
-    n.must(slope.shape == (slope.size, *[1] * (len(view.order) - 2)), "slopes along other axes than one")
+        view, _ = view.last(-1)
+        return View(layer(view.tensor), view.axes)
+    n.must(slope.shape == (slope.size, *[1] * (len(view.axes) - 2)), "slopes along other axes than one")
     x, axes = _channels_last(n)
-    return View(layer(x), _last(axes))
+    return ordered(layer(x), _last(axes))
 
 
 def _gather(n: Node) -> Value:
     table, picked = n.given(0), n.given(1)
-    if isinstance(table, np.ndarray) and isinstance(picked, View):
-        n.must(table.ndim == 2 and n.option("axis", 0) == 0, "a table of other axes than ids and features")
-        layer = layers.Embedding(*table.shape, name=n.named(0))
-        return whole(n.load(layer, weight=n.weight(0, "the table"))(picked.plain))
-    indices = n.array(1, "the indices")
-    return _made(np.take(_plain(table), indices, axis=n.axis("axis", 0, len(_shape(table)))))
+    if not isinstance(table, np.ndarray) or isinstance(picked, np.ndarray):
+        assert table is not None
+        return pick(n, table, n.array(1, "the indices"), n.axis("axis", 0, len(shape_of(table))))
+    n.must(table.ndim == 2 and n.option("axis", 0) == 0, "a table of other axes than ids and features")
+    ids, offsets = n.loaded.offsets.get(n.names[1], (n.view(1), None))
+    number: Any = len(table) if offsets is None else np.diff([*offsets, len(table)]).tolist()
+    layer = layers.Embedding(number, table.shape[1], name=n.named(0))
+    y = n.load(layer, weight=n.weight(0, "the table"))(ids.tensor)
+    if offsets is None:
+        return View(y, (*ids.axes, (len(sample(y)),)))
+    *before, width = sample(y)
+    return whole(layers.Reshape(*before, len(offsets), width // len(offsets))(y))
 
 
 # ---- convolution, pooling --------------------------------------------------------------------------------------------
@@ -176,7 +207,7 @@ def _conv(n: Node) -> Value:
     layer = kind(kernel.shape[1] * groups, len(kernel), kernel.shape[2:] if axes > 1 else kernel.shape[2],
                  _per_axis(n, "strides", axes), _padding(n, axes), _per_axis(n, "dilations", axes), groups,
                  "bias" in weights, name=n.named())
-    return View(n.load(layer, **weights)(x), _last(axes))
+    return ordered(n.load(layer, **weights)(x), _last(axes))
 
 
 def _conv_transpose(n: Node) -> Value:
@@ -191,7 +222,7 @@ def _conv_transpose(n: Node) -> Value:
         len(kernel), kernel.shape[1] * groups, kernel.shape[2:], _per_axis(n, "strides", axes), _padding(n, axes),
         tuple(n.option("output_padding", [0, 0])), groups, "bias" in weights, _per_axis(n, "dilations", axes),
         name=n.named())
-    return View(n.load(layer, **weights)(x), _last(axes))
+    return ordered(n.load(layer, **weights)(x), _last(axes))
 
 
 def _pool(n: Node) -> Value:
@@ -202,148 +233,31 @@ def _pool(n: Node) -> Value:
     strides, padding, dilation = _per_axis(n, "strides", axes), _padding(n, axes), _per_axis(n, "dilations", axes)
     if n.op == "MaxPool":
         largest: Any = layers.MaxPool1d if axes == 1 else layers.MaxPool2d
-        return View(largest(sizes, strides, padding, dilation, ceil)(x), _last(axes))
+        return ordered(largest(sizes, strides, padding, dilation, ceil)(x), _last(axes))
     n.must(dilation in (1, (1, 1)), "dilations")
     mean: Any = layers.AvgPool1d if axes == 1 else layers.AvgPool2d
-    return View(mean(sizes, strides, padding, ceil, bool(n.option("count_include_pad", 0)))(x), _last(axes))
+    return ordered(mean(sizes, strides, padding, ceil, bool(n.option("count_include_pad", 0)))(x), _last(axes))
 
 
 def _global_average_pool(n: Node) -> Value:
     x, axes = _channels_last(n)
     y = layers.GlobalAvgPool()(x) if axes else x
-    return View(layers.Reshape(*[1] * axes, sample(y)[-1])(y) if axes else y, _last(axes))
-
-
-# ---- shapes ----------------------------------------------------------------------------------------------------------
-
-
-def _shape(value: Value | None) -> tuple[Any, ...]:
-    assert value is not None
-    return tuple(value.shape)
-
-
-def _transpose(n: Node) -> Value:
-    value = n.given(0)
-    perm = list(n.option("perm", range(len(_shape(value)))[::-1]))
-    if isinstance(value, np.ndarray):
-        return value.transpose(perm)
-    n.must(perm[0] == 0, "the batch axis moved elsewhere")
-    return View(n.view().tensor, tuple(n.view().order[p] for p in perm))
-
-
-def _flatten(n: Node) -> Value:
-    n.must(n.axis("axis", 1, len(n.view().order)) == 1, "another axis than 1")
-    return whole(layers.Flatten()(n.view().in_sequence))
-
-
-def _reshape(n: Node) -> Value:
-    wanted = [int(size) for size in n.array(1, "the shape").reshape(-1)]
-    value = n.given(0)
-    if isinstance(value, np.ndarray):
-        return value.reshape([value.shape[i] if s == 0 else s for i, s in enumerate(wanted)])
-    before = n.view().shape
-    sizes = [before[i] if s == 0 and not n.option("allowzero", 0) else s for i, s in enumerate(wanted)]
-    known = sizes[1:] if -1 in sizes[1:] else [*sizes[1:], *([-1] if not sizes[1:] else [])]
-    rest, count = prod(s for s in known if s != -1), prod(before[1:])
-    first = sizes[0] if sizes else 1
-    fits = rest > 0 and (count % rest == 0 if -1 in known else count == rest) and known.count(-1) <= 1
-    # -1 first and -1 behind can both be, where the first one stands for the rows
-    if not sizes[1:] or not fits or first not in (-1, n.loaded.rows):
-        raise ValueError(f"it reshapes (B, {', '.join(map(str, before[1:]))}) to {wanted}; expected a shape that "
-                         "leaves the batch axis as it is")
-    return whole(layers.Reshape(*known)(n.view().in_sequence))
-
-
-def _concat(n: Node) -> Value:
-    axis = n.axis("axis", 0, len(_shape(n.given(0))))
-    if all(isinstance(v, np.ndarray) for v in n.inputs):
-        return np.concatenate([np.asarray(v) for v in n.inputs], axis)
-    views = [n.view(i) for i in range(len(n.inputs))]
-    order = views[0].order
-    n.must(axis > 0, "the batch axis joined")
-    joined = [v.seen_by(order) for v in views]
-    return View(layers.Concat(order[axis])(*joined) if len(joined) > 1 else joined[0], order)
-
-
-def _squeeze(n: Node) -> Value:
-    value, axes = n.given(0), n.axes(1)
-    shape = _shape(value)
-    chosen = [a % len(shape) for a in axes] if axes is not None else [i for i, s in enumerate(shape) if s == 1]
-    if isinstance(value, np.ndarray):
-        return value.squeeze(tuple(chosen))
-    n.must(0 not in chosen and all(shape[a] == 1 for a in chosen), "an axis to squeeze that is not of size 1")
-    return whole(np.reshape(n.view().plain, (-1, *(s for i, s in enumerate(shape) if i and i not in chosen))))
-
-
-def _unsqueeze(n: Node) -> Value:
-    value, axes = n.given(0), n.axes(1) or []
-    shape = list(_shape(value))
-    ndim = len(shape) + len(axes)
-    chosen = sorted(a % ndim for a in axes)
-    if isinstance(value, np.ndarray):
-        return np.expand_dims(value, tuple(chosen))
-    n.must(0 not in chosen, "an axis put before the batch")
-    for axis in chosen:
-        shape.insert(axis, 1)
-    return whole(np.reshape(n.view().plain, tuple(shape)))
-
-
-def _slice(n: Node) -> Value:
-    value = n.given(0)
-    starts, ends = n.axes(1, "starts") or [], n.axes(2, "ends") or []
-    axes, steps = n.axes(3) or list(range(len(starts))), n.axes(4, "steps") or [1] * len(starts)
-    picked = [slice(None)] * len(_shape(value))
-    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        # beyond the end means all there is
-        picked[axis] = slice(start or None if step > 0 else start, None if abs(end) >= 2**31 - 1 else end, step)
-    return _made(_plain(value)[tuple(picked)])
-
-
-def _split(n: Node) -> list[Value]:
-    view, parts = n.view(), len(n.outputs)
-    axis = n.axis("axis", 0, len(view.order))
-    n.must(axis > 0, "the batch axis split")
-    sizes = n.axes(1, "split") or _even(view.shape[axis], parts)
-    ends, x = np.cumsum(sizes), view.plain
-    before = (slice(None),) * axis
-    return [whole(x[(*before, slice(int(end) - size, int(end)))]) for size, end in zip(sizes, ends, strict=True)]
-
-
-def _even(size: int, parts: int) -> list[int]:
-    chunk = -(-size // parts)
-    return [min(chunk, size - i * chunk) for i in range(parts)]
-
-
-def _shape_of(n: Node) -> Value:
-    shape = n.view().shape
-    n.loaded.sizes.add(n.outputs[0])
-    return np.array(shape[n.option("start", 0):n.option("end", len(shape))], np.int64)
-
-
-def _reduce(function: Callable[..., Any]) -> Rule:
-    def rule(n: Node) -> Value:
-        value, axes = n.given(0), n.axes(1)
-        ndim = len(_shape(value))
-        if axes is None and n.option("noop_with_empty_axes", 0):
-            return _identity(n)
-        chosen = tuple(sorted(a % ndim for a in axes)) if axes is not None else tuple(range(ndim))
-        n.must(isinstance(value, np.ndarray) or 0 not in chosen, "the batch axis reduced")
-        return _made(function(_plain(value), axis=chosen, keepdims=bool(n.option("keepdims", 1))))
-    return rule
+    return View(y, ((0,), (1,), *[()] * axes))
 
 
 # ---- functions -------------------------------------------------------------------------------------------------------
 
 
 def _softmax(n: Node) -> Value:
-    x, ndim = n.view().plain, len(n.view().order)
+    ndim = len(n.view().axes)
     axis = n.axis("axis", -1 if n.loaded.opset >= 13 else 1, ndim)
-    n.must(axis > 0, "the batch axis")
     # before opset 13 it went over all axes from this one on
     n.must(n.loaded.opset >= 13 or axis == ndim - 1, f"axis {axis} of {ndim} in opset {n.loaded.opset}")
+    view, place = n.view().single(axis)
     if n.op == "LogSoftmax":
-        return whole(special.log_softmax(x, axis=axis))
-    return whole(layers.Softmax()(x) if axis == ndim - 1 else special.softmax(x, axis=axis))
+        return View(special.log_softmax(view.tensor, axis=place), view.axes)
+    last = place == len(sample(view.tensor))
+    return View(layers.Softmax()(view.tensor) if last else special.softmax(view.tensor, axis=place), view.axes)
 
 
 def _constant(n: Node) -> Value:
@@ -360,9 +274,11 @@ def _cast(n: Node) -> Value:
     value = n.given(0)
     if isinstance(value, np.ndarray):
         return value.astype(kind)
+    if kind == np.dtype("int32") and n.view().tensor.dtype == "int64":
+        return n.view()
     n.must(kind in (np.dtype(n.loaded.dtype), np.dtype("int64"), np.dtype("bool")),
            f"numbers of {kind} in a network of {n.loaded.dtype}")
-    return View(n.view().tensor.astype(kind), n.view().order)
+    return View(n.view().tensor.astype(kind), n.view().axes)
 
 
 def _selu(n: Node) -> Layer:
@@ -372,20 +288,22 @@ def _selu(n: Node) -> Layer:
 
 
 def _div(n: Node) -> Value:
-    whole_numbers = [v for v in n.inputs if isinstance(v, np.ndarray) and v.dtype.kind != "f"]
-    n.must(not whole_numbers, "a division of integers")
+    a, b = n.inputs
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.dtype.kind == b.dtype.kind == "i":
+        return sizes_over(a, b)
+    n.must(not any(isinstance(v, np.ndarray) and v.dtype.kind != "f" for v in n.inputs), "a division of integers")
     return _function(np.divide)(n)
 
 
 def _clip(n: Node) -> Value:
     low, high, view = n.number(1, "min", None), n.number(2, "max", None), n.view()
     y = view.tensor if low is None else np.maximum(view.tensor, low)
-    return View(y if high is None else np.minimum(y, high), view.order)
+    return View(y if high is None else np.minimum(y, high), view.axes)
 
 
 def _hard_sigmoid(n: Node) -> Value:
     y = n.view().tensor * n.option("alpha", 0.2) + n.option("beta", 0.5)
-    return View(np.minimum(np.maximum(y, 0.0), 1.0), n.view().order)
+    return View(np.minimum(np.maximum(y, 0.0), 1.0), n.view().axes)
 
 
 def _joined(layer: type[Layer], function: Callable[..., Any]) -> Rule:
@@ -393,13 +311,48 @@ def _joined(layer: type[Layer], function: Callable[..., Any]) -> Rule:
     def rule(n: Node) -> Value:
         a, b = n.inputs
         if isinstance(a, View) and isinstance(b, View) and a.shape == b.shape and a.tensor is not b.tensor:
-            return View(layer()(a.tensor, b.seen_by(a.order)), a.order)
+            if not a.is_made_like(b):
+                a = a if a.is_straight else a.straight()
+                b = View(b.seen_by(tuple(group[0] for group in a.axes)), a.axes)
+            return View(layer()(a.tensor, b.tensor), a.axes)
         return _function(function)(n)
     return rule
 
 
+def _mul(n: Node) -> Value:
+    a, b = n.inputs
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.dtype.kind == b.dtype.kind == "i":
+        return sizes_times(a, b)
+    return _joined(layers.Multiply, np.multiply)(n)
+
+
+def _add(n: Node) -> Value:
+    """Ids of several columns are counted on, each table beginning where that of the column before ends."""
+    a, b = n.inputs
+    ids, first = (a, b) if isinstance(a, View) else (b, a)
+    user = n.loaded.users.get(n.outputs[0])
+    if (isinstance(ids, View) and isinstance(first, np.ndarray) and first.ndim == 1 and first.dtype.kind == "i"
+            and ids.tensor.node is None and user is not None and user.op_type == "Gather"
+            and n.loaded.uses[n.outputs[0]] == 1 and ids.shape[-1] == len(first) and ids.axes == whole(ids.tensor).axes
+            and first[0] == 0 and (np.diff(first) > 0).all()):
+        n.loaded.offsets[n.outputs[0]] = ids, first
+    return _joined(layers.Add, np.add)(n)
+
+
+def _mod(n: Node) -> Value:
+    """The remainder has the sign of what is divided where ``fmod``, and of the divisor where not."""
+    if n.option("fmod", 0):
+        return _function(lambda a, b: np.sign(a) * np.mod(np.abs(a), np.abs(b)))(n)
+    return _function(np.mod)(n)
+
+
+def _is_inf(n: Node) -> Value:
+    n.must(bool(n.option("detect_negative", 1)) and bool(n.option("detect_positive", 1)), "one sign alone")
+    return _function(lambda x: np.logical_not(np.logical_or(np.isfinite(x), np.isnan(x))))(n)
+
+
 def _einsum(n: Node) -> Value:
-    return _made(np.einsum(n.option("equation"), *map(_plain, n.inputs)))
+    return made(np.einsum(n.option("equation"), *map(plain, n.inputs)))
 
 
 def _pad(n: Node) -> Value:
@@ -426,8 +379,9 @@ _OTHERS: dict[str, Callable[..., Any]] = {
 }
 TABLE: dict[str, Rule] = {
     "Gemm": _gemm, "MatMul": _matmul, "BatchNormalization": _batch_normalization,
-    "LayerNormalization": _layer_normalization, "InstanceNormalization": _instance_normalization,
-    "PRelu": _prelu, "Gather": _gather,
+    "LayerNormalization": _layer_normalization, "RMSNormalization": _rms_normalization,
+    "GroupNormalization": _group_normalization, "InstanceNormalization": _instance_normalization,
+    "PRelu": _prelu, "Gather": _gather, "RNN": recurrence, "GRU": recurrence, "LSTM": recurrence,
     "Conv": _conv, "ConvTranspose": _conv_transpose, "MaxPool": _pool, "AveragePool": _pool,
     "GlobalAveragePool": _global_average_pool,
     "Relu": _activation(lambda n: layers.ReLU()),
@@ -442,14 +396,9 @@ TABLE: dict[str, Rule] = {
     "Mish": _activation(lambda n: layers.Mish()),
     "Dropout": _activation(lambda n: layers.Dropout(n.number(1, "ratio", 0.5) or 0.0)),
     "Softmax": _softmax, "LogSoftmax": _softmax, "HardSigmoid": _hard_sigmoid, "Clip": _clip,
-    "Identity": _identity, "Constant": _constant, "Cast": _cast, "Flatten": _flatten, "Reshape": _reshape,
-    "Transpose": _transpose, "Squeeze": _squeeze, "Unsqueeze": _unsqueeze, "Concat": _concat, "Slice": _slice,
-    "Split": _split, "Shape": _shape_of, "Pad": _pad, "Einsum": _einsum,
-    "Add": _joined(layers.Add, np.add), "Mul": _joined(layers.Multiply, np.multiply), "Div": _div,
+    "Identity": _identity, "Constant": _constant, "Cast": _cast, "Pad": _pad, "Einsum": _einsum, "IsInf": _is_inf,
+    "Add": _add, "Mul": _mul, "Div": _div, "Mod": _mod, "Sum": _function(np.add, several=True),
     "Max": _function(np.maximum, several=True), "Min": _function(np.minimum, several=True),
-    "ReduceMean": _reduce(np.mean), "ReduceSum": _reduce(np.sum), "ReduceMax": _reduce(np.max),
-    "ReduceMin": _reduce(np.min), "ReduceProd": _reduce(np.prod),
+    **SHAPES,
     **{name: _function(function) for name, function in (_UNARY | _OTHERS).items()},
 }
-SIZES: Sequence[str] = ("Gather", "Slice", "Concat", "Squeeze", "Unsqueeze", "Identity", "Cast")
-"""What may be done to a shape whose number of rows is not known."""

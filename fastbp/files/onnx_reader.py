@@ -1,7 +1,8 @@
 """What reads the nodes of an ONNX model, one at a time: their options and inputs, and tensors in the order of each.
 
-ONNX has channels first and fastbp has them last, so a tensor is held with the order in which ONNX sees its axes. A
-transposition changes that order alone; axes are moved where a node needs others than there are.
+ONNX has channels first and fastbp has them last, and the batch is not always first in ONNX, so a tensor is held with
+what ONNX sees of its axes. A transposition changes that alone, and so does a shape that joins axes; axes are moved where
+a node needs others than there are.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,38 +19,120 @@ from fastbp import layers
 from fastbp.layers.base import Layer
 from fastbp.ops.base import Array
 
+Axes = tuple[tuple[int, ...], ...]
 Order = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class View:
-    """A tensor as ONNX sees it: its axis i is axis ``order[i]`` of the tensor, with the batch as axis 0 of both."""
+    """A tensor as ONNX sees it: its axis i is made of the tensor's axes ``axes[i]``, the last of them running fastest.
+
+    The tensor has the batch as axis 0, wherever ONNX has it. An axis made of none has size 1, and so has an axis of
+    the tensor that is in none.
+    """
 
     tensor: Any
-    order: Order
+    axes: Axes
 
-    def seen_by(self, order: Order) -> Any:
-        """Return the tensor with its axes moved so that ONNX sees them in this order."""
-        axes = [axis for _, axis in sorted(zip(order, self.order, strict=True))]
-        if axes == sorted(axes):
-            return self.tensor
-        return layers.Permute(*axes[1:])(self.tensor)
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The sizes as ONNX has them, with -1 for the number of rows, and -k for k times that."""
+        sizes = self._sizes
+        return tuple(prod(sizes[a] for a in group) for group in self.axes)
+
+    @property
+    def _sizes(self) -> tuple[int, ...]:
+        return (-1, *sample(self.tensor))
 
     @property
     def plain(self) -> Any:
         """The tensor with its axes as ONNX has them."""
-        return self.seen_by(tuple(range(len(self.order))))
+        return self.seen_by(tuple(range(len(self.axes))))
+
+    def seen_by(self, order: Order) -> Any:
+        """Return the tensor whose axis ``order[i]`` is ONNX's axis i, for which the batch has to be axis 0 then."""
+        groups = [self.axes[place] for place in sorted(range(len(order)), key=order.__getitem__)]
+        if not groups or groups[0] != (0,):
+            place = next((i for i, group in enumerate(self.axes) if 0 in group), None)
+            alone = "" if (0,) in self.axes else ", with others"
+            raise ValueError(f"the batch is in axis {place} of {len(self.axes)}{alone}; expected it in axis "
+                             f"{order.index(0) if 0 in order else 0}, alone. Export the model with the batch first "
+                             "(batch_first=True)")
+        return _moved(self.tensor, groups)
 
     @property
-    def in_sequence(self) -> Any:
-        """A tensor whose elements come one after the other as ONNX has them, its shape set aside."""
-        return self.tensor if sum(size > 1 for size in sample(self.tensor)) < 2 and self.order[0] == 0 else self.plain
+    def is_straight(self) -> bool:
+        """Whether each axis of ONNX is one of the tensor's, and the other way round."""
+        return all(len(group) == 1 for group in self.axes) and len(self.axes) == len(self._sizes)
 
-    @property
-    def shape(self) -> tuple[Any, ...]:
-        """The sizes as ONNX has them, with -1 for the number of rows."""
-        sizes = (-1, *sample(self.tensor))
-        return tuple(sizes[axis] for axis in self.order)
+    def straight(self) -> View:
+        """Return a view of a tensor that has each axis of ONNX as one, the batch first and the others in their order."""
+        place = next((i for i, group in enumerate(self.axes) if 0 in group), 0)
+        order = tuple(0 if i == place else i + (i < place) for i in range(len(self.axes)))
+        return ordered(self.seen_by(order), order)
+
+    def is_made_like(self, other: View) -> bool:
+        """Whether the tensors' axes become those of ONNX in the same way."""
+        joined = [a for group in self.axes if len(group) > 1 for a in group]
+        return self.axes == other.axes and len(self._sizes) == len(other._sizes) and all(
+            self._sizes[a] == other._sizes[a] for a in joined)
+
+    def single(self, place: int) -> tuple[View, int]:
+        """Return a view in which an axis of ONNX is one of the tensor, and which."""
+        group = self.axes[place]
+        if 0 in group:
+            raise ValueError("it has the batch axis, which fastbp has nothing for")
+        return (self, group[0]) if len(group) == 1 else self.last(place)
+
+    def last(self, place: int) -> tuple[View, int]:
+        """Return a view in which an axis of ONNX is the last one of the tensor, and which that is."""
+        group = self.axes[place]
+        if 0 in group:
+            raise ValueError("it has the batch axis, which fastbp has nothing for")
+        others = [a for a in range(len(self._sizes)) if a not in group]
+        new = {a: i for i, a in enumerate(others)}
+        axes = [tuple(new[a] for a in g) if i != place % len(self.axes) else (len(others),)
+                for i, g in enumerate(self.axes)]
+        return View(_moved(self.tensor, [*((a,) for a in others), group]), tuple(axes)), len(others)
+
+    def without(self, place: int, tensor: Any, axis: int) -> View:
+        """Return the view of a tensor that has one axis less than this one's."""
+        rest = (g for i, g in enumerate(self.axes) if i != place % len(self.axes))
+        return View(tensor, tuple(tuple(a - (a > axis) for a in g) for g in rest))
+
+    def laid_out(self, array: Array) -> Array | None:
+        """Return an array that ONNX would spread over this shape, with its axes as the tensor has them, if it can be.
+
+        A single number is left as it is.
+        """
+        if array.size == 1 and array.ndim <= 1:
+            return array
+        if array.ndim > len(self.axes):
+            return None
+        sizes, wide = self._sizes, array.reshape(*[1] * (len(self.axes) - array.ndim), *array.shape)
+        parts: list[int] = []
+        for size, group in zip(wide.shape, self.axes, strict=True):
+            if size > 1 and (0 in group or size != prod(sizes[a] for a in group)):
+                return None
+            parts += [1 if size == 1 else sizes[a] for a in group]
+        flat = [a for group in self.axes for a in group]
+        rest = [a for a in range(len(sizes)) if a not in flat]
+        order = sorted(range(len(sizes)), key=[*flat, *rest].__getitem__)
+        return wide.reshape(*parts, *[1] * len(rest)).transpose(order)
+
+
+def _moved(x: Any, groups: Sequence[Sequence[int]]) -> Any:
+    """Return a tensor whose axes are made of those of x; what is in none has size 1."""
+    sizes = (-1, *sample(x))
+    flat = [a for group in groups for a in group]
+    order = [*flat, *(a for a in range(len(sizes)) if a not in flat)]
+    wanted = [prod(sizes[a] for a in group) for group in groups[1:]]
+    large = [a for a in order if sizes[a] != 1]
+    if large != sorted(large):
+        x = layers.Permute(*order[1:])(x)
+    if list(sample(x)) == wanted:
+        return x
+    return layers.Reshape(*wanted)(x) if wanted else np.reshape(x, (-1,))
 
 
 Value = View | Array
@@ -62,7 +146,12 @@ def sample(tensor: Any) -> tuple[int, ...]:
 
 def whole(tensor: Any) -> View:
     """Return a tensor whose axes ONNX has in the same order."""
-    return View(tensor, tuple(range(len(sample(tensor)) + 1)))
+    return ordered(tensor, tuple(range(len(sample(tensor)) + 1)))
+
+
+def ordered(tensor: Any, order: Order) -> View:
+    """Return a tensor of which ONNX has axis ``order[i]`` as axis i."""
+    return View(tensor, tuple((a,) for a in order))
 
 
 @dataclass
@@ -79,7 +168,9 @@ class Loaded:
         The number of rows, where the model was written for one alone.
     values : dict of str to View or array
     sizes : set of str
-        The names of arrays that are shapes, in which -1 stands for the number of rows.
+        The names of arrays that are shapes, in which -1 stands for the number of rows, and -k for k times that.
+    offsets : dict of str to (View, array)
+        Of ids that were counted on, what they were, and where the table of each column begins.
     uses : Counter of str
         How often each name is used, outputs of the model included.
     users : dict of str to node
@@ -94,6 +185,7 @@ class Loaded:
     rows: int | None
     values: dict[str, Value]
     sizes: set[str] = field(default_factory=set)
+    offsets: dict[str, tuple[View, Array]] = field(default_factory=dict)
     uses: Counter[str] = field(default_factory=Counter)
     users: dict[str, Any] = field(default_factory=dict)
     weights: list[tuple[Layer, str, Array]] = field(default_factory=list)

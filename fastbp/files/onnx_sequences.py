@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.files import onnx_double as double
+from fastbp.files.onnx_recurrence import ORDERS
 from fastbp.files.onnx_writer import Rule, Writer
 from fastbp.ops.attention import AttentionOp
 from fastbp.ops.base import Op
@@ -20,6 +21,7 @@ from fastbp.ops.conv import ConvOp
 from fastbp.ops.conv_transpose import ConvTransposeOp
 from fastbp.ops.glu import GLUOp, SwiGLUOp
 from fastbp.ops.group_norm import GroupNormOp
+from fastbp.ops.linear import LinearOp
 from fastbp.ops.pool import AvgPoolOp, GlobalAvgPoolOp, MaxPoolOp
 from fastbp.ops.positions import PositionsOp
 from fastbp.ops.prelu import PReLUOp
@@ -177,16 +179,22 @@ def _attention(w: Writer, op: AttentionOp, xs: list[str]) -> str:
     return w.reshape(w.transpose(y, 0, 3, 1, 2, 4), queries, op.heads * D)
 
 
-# ONNX's names of the ops, and its order of their gates.
-_RECURRENT: dict[type[Op], tuple[str, tuple[int, ...]]] = {
-    RNNOp: ("RNN", (0,)), GRUOp: ("GRU", (1, 0, 2)), LSTMOp: ("LSTM", (0, 3, 1, 2))}
+# ONNX's names of the ops, whose order of gates onnx_recurrence has.
+_RECURRENT: dict[type[Op], str] = {RNNOp: "RNN", GRUOp: "GRU", LSTMOp: "LSTM"}
 
 
 def _recurrent(w: Writer, op: RecurrentOp, xs: list[str]) -> str:
-    kind, order = _RECURRENT[type(op)]
+    """One node, with the linear op before it, whose own nodes are then left out if nothing else needs them."""
+    kind = _RECURRENT[type(op)]
+    order = ORDERS[kind]
     H, width = op.hidden_size, op.gates * op.hidden_size
     columns = np.concatenate([np.arange(H) + gate * H for gate in order])
-    bias = np.zeros((1, 2 * width))
+    bias, source, before = np.zeros((1, 2 * width)), xs[0], w.node.inputs[0].node
+    kernel = np.eye(width)
+    if before is not None and isinstance(before.op, LinearOp):
+        kernel, source = w.values("weight", before).T, w.name(before.inputs[0])
+        if before.op.bias:
+            bias[0, :width] = w.values("bias", before)[columns]
     if "bias" in w.node.params:
         bias[0, -H:] = w.values("bias")
     lengths = ""
@@ -196,7 +204,7 @@ def _recurrent(w: Writer, op: RecurrentOp, xs: list[str]) -> str:
     options: dict[str, Any] = {"linear_before_reset": 1} if kind == "GRU" else {}
     if getattr(op, "nonlinearity", "tanh") == "relu":
         options["activations"] = ["Relu"]
-    outputs = w.several(1 + op.states, kind, w.transpose(xs[0], 1, 0, 2), np.eye(width)[columns][None],
+    outputs = w.several(1 + op.states, kind, w.transpose(source, 1, 0, 2), kernel[columns][None],
                         w.values("weight").T[columns][None], bias, lengths, *given, hidden_size=H,
                         direction="reverse" if op.reverse else "forward", **options)
     y = w.transpose(w("Squeeze", outputs[0], np.array([1])), 1, 0, 2)

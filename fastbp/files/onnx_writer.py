@@ -83,13 +83,17 @@ class Writer:
 
     def parameter(self, role: str) -> str:
         """Return the name of a parameter or buffer, which the model then holds."""
-        name = self._name(role)
+        name = self._name(role, self.node)
         self._model.constants[name] = np.array(self._values(name))
         return name
 
-    def values(self, role: str) -> Array:
-        """Return the values of a parameter or buffer, in float64."""
-        return np.asarray(self._values(self._name(role)), np.float64)
+    def values(self, role: str, node: Node | None = None) -> Array:
+        """Return the values of a parameter or buffer, of this node unless another one is given, in float64."""
+        return np.asarray(self._values(self._name(role, node or self.node)), np.float64)
+
+    def name(self, tensor: Tensor) -> str:
+        """Return the name of a tensor."""
+        return self._model.names[tensor]
 
     def cast(self, x: str, before: str, kind: str) -> str:
         """Return numbers as another kind: "real", "int64", "bool"; "double" whatever the dtype, "int32" for lengths."""
@@ -123,8 +127,8 @@ class Writer:
         first = self._model.names[self._model.net.graph.inputs[0]]
         return self("Shape", first, start=0, end=1)
 
-    def _name(self, role: str) -> str:
-        return self._model.net.graph.parameter_name({**self.node.params, **self.node.buffers}[role])
+    def _name(self, role: str, node: Node) -> str:
+        return self._model.net.graph.parameter_name({**node.params, **node.buffers}[role])
 
     def _values(self, name: str) -> Array:
         net = self._model.net
