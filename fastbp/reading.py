@@ -76,15 +76,18 @@ def from_onnx(source: Any, *, backend: BackendName = "native") -> Network:
     Parameters
     ----------
     source : path or onnx.ModelProto
-        Of opset 9 or newer, in float32 or float64: dense and convolutional, as fastbp and PyTorch write them.
+        Of opset 9 or newer, in float32 or float64: as fastbp and PyTorch write dense and convolutional networks,
+        recurrent ones, transformers and embeddings.
     backend : {"native", "reference"}
 
     Returns
     -------
     Network
-        It takes and returns arrays as the model does: images (B, C, H, W) where it has channels first. What ``Gemm``,
-        ``MatMul``, ``Conv``, normalisation, ``PRelu`` and ``Gather`` hold are parameters, named as in the model where
-        its names are like ``"0.weight"``; numbers that other nodes hold are constants.
+        It takes and returns arrays as the model does, images (B, C, H, W) where it has channels first; an output whose
+        batch is another axis, such as the last state of a recurrent layer, comes with the batch first. What ``Gemm``,
+        ``MatMul``, ``Conv``, ``RNN``, ``GRU``, ``LSTM``, normalisation, ``PRelu`` and ``Gather`` hold are parameters,
+        named as in the model where its names are like ``"0.weight"``; numbers that other nodes hold are constants.
+        Attention is computed as it is written, with scores (B, heads, T, T).
 
     Raises
     ------

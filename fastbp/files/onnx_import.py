@@ -11,6 +11,7 @@ import numpy as np
 
 from fastbp.core.errors import FormatError
 from fastbp.engine.executable import BackendName, Executable
+from fastbp.files.onnx_chains import periodic
 from fastbp.files.onnx_operators import TABLE
 from fastbp.files.onnx_reader import Loaded, Node, Value, View, finite_constants, whole
 from fastbp.files.onnx_shapes import SIZES
@@ -36,7 +37,10 @@ def convert(source: Any, network: Callable[..., Net], backend: BackendName) -> N
     values: dict[str, Value] = {**given, **{v.name: whole(t) for v, t in zip(inputs, tensors, strict=True)}}
     loaded = Loaded(onnx, dtype, opset, rows, values)
     loaded.uses = Counter([*(name for n in body.node for name in n.input), *(v.name for v in body.output)])
-    loaded.users = {name: n for n in body.node for name in n.input}
+    for proto in body.node:
+        loaded.makers.update(dict.fromkeys(proto.output, proto))
+        for name in proto.input:
+            loaded.users.setdefault(name, []).append(proto)
     for proto in body.node:
         _read(loaded, proto)
     outputs = [_output(values[v.name], v.name) for v in body.output]
@@ -53,8 +57,8 @@ def convert(source: Any, network: Callable[..., Net], backend: BackendName) -> N
 
 def _read(loaded: Loaded, proto: Any) -> None:
     """Add what a node makes to the values."""
-    if proto.output and proto.output[0] in loaded.values:
-        return      # it was the bias of what came before
+    if proto.output and (proto.output[0] in loaded.values or proto.output[0] in loaded.within):
+        return      # it was the bias of what came before, or is part of a chain that is one layer
     label = f"from_onnx: node {proto.name or ', '.join(proto.output)!r} ({proto.op_type})"
     if proto.domain not in ("", "ai.onnx") or proto.op_type not in TABLE:
         kind = f"{proto.domain}.{proto.op_type}" if proto.domain else proto.op_type
@@ -62,11 +66,13 @@ def _read(loaded: Loaded, proto: Any) -> None:
                          f"{', '.join(sorted(TABLE))}")
     try:
         node = Node(loaded, proto)
-        shapes = [i for i, name in enumerate(node.names) if name in loaded.sizes and (loaded.values[name] < 0).any()]
+        shapes = [i for i, name in enumerate(node.names) if name in loaded.sizes and np.any(node.array(i, name) < 0)]
         if shapes and proto.op_type in SIZES:
             loaded.sizes.update(node.outputs)
         elif shapes and (proto.op_type not in ("Reshape", "Expand") or shapes != [1]):
             raise ValueError("it computes with the number of rows, which is any here")
+        if proto.op_type == "Cast" and periodic(node):
+            return
         made = TABLE[proto.op_type](node)
     except (ValueError, TypeError, IndexError) as error:
         raise ValueError(f"{label}: {error}") from None

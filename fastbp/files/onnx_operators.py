@@ -6,6 +6,7 @@ Rows hold for prediction, and for the standard set from opset 9 on.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -96,7 +97,21 @@ def _matmul(n: Node) -> Value:
     a, b = n.given(0), n.given(1)
     if isinstance(a, View) and isinstance(b, np.ndarray) and b.ndim == 2:
         return _linear(n, a, n.weight(1, "the weight"), n.added(b.shape[1]))
+    if isinstance(a, View) and isinstance(b, View) and (0,) not in a.axes and len(a.axes) == len(b.axes):
+        return _matmul_of_parts(n, a, b)
     return made(np.matmul(plain(a), plain(b)))
+
+
+def _matmul_of_parts(n: Node, a: View, b: View) -> Value:
+    """Multiply matrices where the batch and heads are one axis: each by itself, and then as one again."""
+    parted = [View(v.tensor, (*((axis,) for group in v.axes[:-2] for axis in group), *v.axes[-2:])) for v in (a, b)]
+    alike = [len(g) for g in a.axes[:-2]] == [len(g) for g in b.axes[:-2]]
+    n.must(alike and parted[0].shape[:-2] == parted[1].shape[:-2],
+           "matrices whose axes are made in different ways")
+    y = np.matmul(parted[0].plain, parted[1].plain)
+    ends = np.cumsum([0, *(len(g) for g in a.axes[:-2])]).tolist()
+    joined = [tuple(range(first, last)) for first, last in pairwise(ends)]
+    return View(y, (*joined, (ends[-1],), (ends[-1] + 1,)))
 
 
 def _batch_normalization(n: Node) -> Value:
@@ -306,7 +321,7 @@ def _hard_sigmoid(n: Node) -> Value:
     return View(np.minimum(np.maximum(y, 0.0), 1.0), n.view().axes)
 
 
-def _joined(layer: type[Layer], function: Callable[..., Any]) -> Rule:
+def _joined(layer: type[Layer], function: Callable[..., Any]) -> Callable[[Node], Value]:
     """Return the rule of a layer of two inputs of one shape, and of a function of any others."""
     def rule(n: Node) -> Value:
         a, b = n.inputs
@@ -330,11 +345,11 @@ def _add(n: Node) -> Value:
     """Ids of several columns are counted on, each table beginning where that of the column before ends."""
     a, b = n.inputs
     ids, first = (a, b) if isinstance(a, View) else (b, a)
-    user = n.loaded.users.get(n.outputs[0])
+    users = n.loaded.users.get(n.outputs[0], [])
     if (isinstance(ids, View) and isinstance(first, np.ndarray) and first.ndim == 1 and first.dtype.kind == "i"
-            and ids.tensor.node is None and user is not None and user.op_type == "Gather"
-            and n.loaded.uses[n.outputs[0]] == 1 and ids.shape[-1] == len(first) and ids.axes == whole(ids.tensor).axes
-            and first[0] == 0 and (np.diff(first) > 0).all()):
+            and ids.tensor.node is None and [user.op_type for user in users] == ["Gather"]):
+        n.must(ids.shape[-1] == len(first) and ids.axes == whole(ids.tensor).axes and first[0] == 0
+               and bool((np.diff(first) > 0).all()), f"ids that are counted on by {first.tolist()}")
         n.loaded.offsets[n.outputs[0]] = ids, first
     return _joined(layers.Add, np.add)(n)
 

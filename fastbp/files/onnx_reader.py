@@ -1,8 +1,8 @@
 """What reads the nodes of an ONNX model, one at a time: their options and inputs, and tensors in the order of each.
 
 ONNX has channels first and fastbp has them last, and the batch is not always first in ONNX, so a tensor is held with
-what ONNX sees of its axes. A transposition changes that alone, and so does a shape that joins axes; axes are moved where
-a node needs others than there are.
+what ONNX sees of its axes. A transposition changes that alone, and so does a shape that joins axes; axes are moved
+where a node needs others than there are.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import layers
+from fastbp.graph.tensor import B
 from fastbp.layers.base import Layer
 from fastbp.ops.base import Array
 
@@ -66,7 +67,7 @@ class View:
         return all(len(group) == 1 for group in self.axes) and len(self.axes) == len(self._sizes)
 
     def straight(self) -> View:
-        """Return a view of a tensor that has each axis of ONNX as one, the batch first and the others in their order."""
+        """Return a view of a tensor that has each axis of ONNX as one, the batch first, the others in their order."""
         place = next((i for i, group in enumerate(self.axes) if 0 in group), 0)
         order = tuple(0 if i == place else i + (i < place) for i in range(len(self.axes)))
         return ordered(self.seen_by(order), order)
@@ -144,6 +145,11 @@ def sample(tensor: Any) -> tuple[int, ...]:
     return tuple(getattr(tensor, "tensor", tensor).shape)
 
 
+def spread(x: Any, shape: Sequence[int]) -> Any:
+    """Return a tensor, or what all rows have, spread over samples of a shape."""
+    return getattr(y := np.broadcast_to(x, (B, *shape)), "tensor", y)
+
+
 def whole(tensor: Any) -> View:
     """Return a tensor whose axes ONNX has in the same order."""
     return ordered(tensor, tuple(range(len(sample(tensor)) + 1)))
@@ -173,8 +179,12 @@ class Loaded:
         Of ids that were counted on, what they were, and where the table of each column begins.
     uses : Counter of str
         How often each name is used, outputs of the model included.
-    users : dict of str to node
-        What uses it last.
+    users : dict of str to list of node
+        What uses each name.
+    makers : dict of str to node
+        What makes each name.
+    within : set of str
+        What is made within a chain of nodes that is one layer.
     weights : list of (Layer, str, array)
         The parameters, each with its layer and role.
     """
@@ -187,7 +197,9 @@ class Loaded:
     sizes: set[str] = field(default_factory=set)
     offsets: dict[str, tuple[View, Array]] = field(default_factory=dict)
     uses: Counter[str] = field(default_factory=Counter)
-    users: dict[str, Any] = field(default_factory=dict)
+    users: dict[str, list[Any]] = field(default_factory=dict)
+    makers: dict[str, Any] = field(default_factory=dict)
+    within: set[str] = field(default_factory=set)
     weights: list[tuple[Layer, str, Array]] = field(default_factory=list)
 
 
@@ -285,7 +297,7 @@ class Node:
         What this node makes is then what the next one would.
         """
         made = self.outputs[0]
-        user = self.loaded.users.get(made)
+        user = next(iter(self.loaded.users.get(made, [])), None)
         if user is None or user.op_type != "Add" or self.loaded.uses[made] != 1:
             return None
         other = self.loaded.values.get(next((name for name in user.input if name != made), ""))

@@ -6,13 +6,13 @@ two biases that are added up; but for the last gate of a GRU, whose second one s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from fastbp import layers
-from fastbp.files.onnx_reader import Node, Value, View, ordered, sample
-from fastbp.graph.tensor import B
+from fastbp.files.onnx_reader import Node, Value, View, ordered, sample, spread
 from fastbp.layers.base import Layer
 from fastbp.ops.base import Array
 
@@ -28,14 +28,12 @@ def recurrence(n: Node) -> list[Value]:
     x = n.view().seen_by((0, 1, 2) if n.option("layout", 0) else (1, 0, 2))
     kernel, width = n.weight(1, "W"), n.weight(2, "R").shape[-1]
     options = _options(n, len(kernel), kernel.shape[1] // len(ORDERS[kind]), width)
-    if back:
-        x = _turned(x, lengths)
     states = [s for i in range(1 + (kind == "LSTM")) if (s := _state(n, 5 + i, "c" if i else "h")) is not None]
     before = not n.option("linear_before_reset", 0)
     if kind == "GRU" and before and np.any(n.weight(2, "R")):
-        n.must(lengths is None, "lengths and linear_before_reset=0")
-        y, *ends = _reset_first(n, x, states)
+        y, *ends = _reset_first(n, x, states, lengths, (False, True) if both else (back,))
     else:
+        x = _turned(x, lengths) if back else x
         layer = getattr(layers, kind)(kernel.shape[-1], width, bidirectional=both, lengths=lengths is not None,
                                       **options)
         n.load(layer, **_parameters(n))
@@ -45,8 +43,7 @@ def recurrence(n: Node) -> list[Value]:
         given = (x, *states, *(() if lengths is None else (lengths,)))
         wanted = any(n.loaded.uses[name] for name in n.outputs[1:] if name)
         y, *ends = layer.with_state(*given) if wanted else (layer(*given),)
-    if back:
-        y = _turned(y, lengths)
+        y = _turned(y, lengths) if back else y
     return [_sequence(n, y, 1 + both), *(_end(n, end) for end in ends)]
 
 
@@ -114,8 +111,8 @@ def _state(n: Node, place: int, name: str) -> Any:
         return value.seen_by((0, 1, 2) if batch_first else (1, 0, 2))
     value = value if batch_first else value.swapaxes(0, 1)
     n.must(bool((value == value[:1]).all()), f"numbers of each row for initial_{name}")
-    return np.broadcast_to(n.view().seen_by((0, 1, 2) if batch_first else (1, 0, 2))[:, :1, :1] * 0.0 + value[0],
-                           (B, *value.shape[1:]))
+    return spread(n.view().seen_by((0, 1, 2) if batch_first else (1, 0, 2))[:, :1, :1] * 0.0 + value[0],
+                  value.shape[1:])
 
 
 def _turned(x: Any, lengths: Any) -> Any:
@@ -124,7 +121,7 @@ def _turned(x: Any, lengths: Any) -> Any:
         return x[:, ::-1]
     steps = sample(x)[0]
     places = np.mod(lengths - 1 - np.arange(steps), steps)      # (B, T)
-    return np.take_along_axis(x, np.broadcast_to(places[:, :, None], (B, *sample(x))), axis=1)
+    return np.take_along_axis(x, spread(places[:, :, None], sample(x)), axis=1)
 
 
 # ---- what comes out --------------------------------------------------------------------------------------------------
@@ -143,26 +140,36 @@ def _end(n: Node, end: Any) -> View:
     return ordered(end, (0, 1, 2) if n.option("layout", 0) else (1, 0, 2))
 
 
-def _reset_first(n: Node, x: Any, states: list[Any]) -> list[Any]:
+def _reset_first(n: Node, x: Any, states: list[Any], lengths: Any, turned: Sequence[bool]) -> list[Any]:
     """Return y and the last state of a GRU that resets the state before it is multiplied, step by step.
 
-    ``n = tanh(x W + (r h) R + b)``; the layer multiplies first, as PyTorch does. Of one direction.
+    ``n = tanh(x W + (r h) R + b)``; the layer multiplies first, as PyTorch does.
     """
-    n.must(len(n.weight(1, "W")) == 1, "two directions and linear_before_reset=0")
+    ys, ends = [], []
+    for i, back in enumerate(turned):
+        y, end = _one_direction(n, _turned(x, lengths) if back else x, "l0_reverse" if i else "l0",
+                                states[0][:, i] if states else None, lengths)
+        ys.append(_turned(y, lengths) if back else y)
+        ends.append(end)
+    return [ys[0] if len(ys) == 1 else layers.Concat()(*ys), np.stack(ends, axis=1)]
+
+
+def _one_direction(n: Node, x: Any, suffix: str, h: Any, lengths: Any) -> tuple[Any, Any]:
     steps, features = sample(x)
     hidden = n.weight(2, "R").shape[-1]
     full = n.given(3) is not None
     found = _parameters(n)
-    kernel, weight = found["weight_ih_l0"], found["weight_hh_l0"]
-    bias = {"bias": found["bias_l0"] + np.pad(found["bias_hn_l0"], (2 * hidden, 0))} if full else {}
+    kernel, weight = found[f"weight_ih_{suffix}"], found[f"weight_hh_{suffix}"]
+    bias = {"bias": found[f"bias_{suffix}"] + np.pad(found[f"bias_hn_{suffix}"], (2 * hidden, 0))} if full else {}
     gates = n.load(layers.Linear(features, 3 * hidden, full), weight=kernel, **bias)(x)
     reset: Layer = n.load(layers.Linear(hidden, 2 * hidden, False), weight=weight[:, :2 * hidden])
     new: Layer = n.load(layers.Linear(hidden, hidden, False), weight=weight[:, 2 * hidden:])
-    h = states[0][:, 0] if states else gates[:, 0, :hidden] * 0.0
+    h = gates[:, 0, :hidden] * 0.0 if h is None else h
     made = []
     for t in range(steps):
         z, u = gates[:, t], reset(h)
         r, s = (layers.Sigmoid()(z[:, part] + u[:, part]) for part in (slice(hidden), slice(hidden, 2 * hidden)))
-        h = (1 - s) * np.tanh(z[:, 2 * hidden:] + new(r * h)) + s * h
-        made.append(h)
-    return [np.stack(made, axis=1), h[:, None]]
+        after = (1 - s) * np.tanh(z[:, 2 * hidden:] + new(r * h)) + s * h
+        h = after if lengths is None else np.where(t < lengths, after, h)
+        made.append(h if lengths is None else np.where(t < lengths, after, 0.0))
+    return np.stack(made, axis=1), h

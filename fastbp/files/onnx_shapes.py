@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import layers
-from fastbp.files.onnx_reader import Node, Rule, Value, View, sample, whole
-from fastbp.graph.tensor import B
+from fastbp.files.onnx_reader import Node, Rule, Value, View, sample, spread, whole
 from fastbp.ops.base import Array
 
 _Sizes = list[tuple[int, bool]]
@@ -211,8 +210,11 @@ def pick(n: Node, value: Value, indices: Array, axis: int) -> Value:
 
 
 def _split(n: Node) -> list[Value]:
-    parts = len(n.outputs)
-    axis = n.axis("axis", 0, len(n.view().axes))
+    parts, value = len(n.outputs), n.given(0)
+    axis = n.axis("axis", 0, len(shape_of(value)))
+    if isinstance(value, np.ndarray):
+        sizes = n.axes(1, "split") or _even(value.shape[axis], parts)
+        return list(np.split(value, np.cumsum(sizes)[:-1], axis))
     view, place = n.view().single(axis)
     sizes = n.axes(1, "split") or _even(view.shape[axis], parts)
     ends, before = np.cumsum(sizes), (slice(None),) * place
@@ -324,7 +326,8 @@ def _expand(n: Node) -> Value:
     target = tuple(h if w == 1 else w for h, w in zip(have, wanted, strict=True))
     if target == n.view().shape:
         return n.view()
-    return made(np.broadcast_to(n.view().plain, tuple(B if s == -1 else s for s in target)))
+    n.must(target[0] == -1, f"a shape that begins with {target[0]}")
+    return whole(spread(n.view().plain, target[1:]))
 
 
 def _trilu(n: Node) -> Value:
@@ -334,8 +337,8 @@ def _trilu(n: Node) -> Value:
 
 def _range(n: Node) -> Value:
     """Return the numbers from a first one on."""
-    start, end, step = (n.array(i, what).reshape(()) for i, what in enumerate(("start", "limit", "delta")))
-    return np.arange(start, end, step, dtype=start.dtype)
+    start, end, step = (n.array(i, what) for i, what in enumerate(("start", "limit", "delta")))
+    return np.arange(start.item(), end.item(), step.item(), dtype=start.dtype)
 
 
 TABLE: dict[str, Rule] = {
@@ -343,7 +346,8 @@ TABLE: dict[str, Rule] = {
     "Concat": _concat, "Slice": _slice, "Split": _split, "CumSum": _cumsum, "GatherElements": _gather_elements,
     "Shape": _shape, "ConstantOfShape": _constant_of_shape, "Expand": _expand, "Trilu": _trilu, "Range": _range,
     "ReduceMean": _reduce(np.mean), "ReduceSum": _reduce(np.sum), "ReduceMax": _reduce(np.max),
-    "ReduceMin": _reduce(np.min), "ReduceProd": _reduce(np.prod), "ArgMax": _place(np.argmax), "ArgMin": _place(np.argmin),
+    "ReduceMin": _reduce(np.min), "ReduceProd": _reduce(np.prod), "ArgMax": _place(np.argmax),
+    "ArgMin": _place(np.argmin),
 }
 SIZES: Sequence[str] = ("Gather", "Slice", "Concat", "Squeeze", "Unsqueeze", "Identity", "Cast", "Mul", "Div",
                         "ConstantOfShape")

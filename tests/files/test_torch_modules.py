@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,3 +68,55 @@ def test_bags(mode: str, padding: int | None) -> None:
 def test_what_there_is_nothing_for(make: Any, shape: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fb.from_torch(make(), input_shape=shape)
+
+
+class Last(nn.Module):
+    """The last step of a recurrent layer, or its last state, through a linear one."""
+
+    def __init__(self, layer: Any, state: bool) -> None:
+        super().__init__()
+        self.layer, self.state = layer, state
+        self.head = nn.Linear(4 * (1 + layer.bidirectional * (not state)), 2)
+
+    def forward(self, x: Any) -> Any:
+        y, end = self.layer(x)
+        end = end[0] if isinstance(end, tuple) else end
+        return self.head(end[-1] if self.state else y[:, -1])
+
+
+class Itself(nn.Module):
+    """Attention of one tensor to itself."""
+
+    def __init__(self, weights: bool) -> None:
+        super().__init__()
+        self.attention, self.weights = nn.MultiheadAttention(C, 2, batch_first=True), weights
+
+    def forward(self, x: Any) -> Any:
+        return self.attention(x, x, x, need_weights=self.weights)[0]
+
+
+EXPORTED: dict[str, Any] = {
+    "rnn": lambda: Last(recurrent(nn.RNN, nonlinearity="relu"), False),
+    "gru": lambda: Last(recurrent(nn.GRU, num_layers=2), True),
+    "lstm": lambda: Last(recurrent(nn.LSTM, num_layers=2, bidirectional=True), False),
+    "attention": lambda: Itself(False),
+    "attention with weights": lambda: Itself(True),
+    "group norm": lambda: nn.Sequential(nn.Conv1d(T, 4, 3), nn.GroupNorm(2, 4), nn.BatchNorm1d(4), nn.ReLU()),
+    "block": lambda: nn.Sequential(nn.TransformerEncoderLayer(C, 2, 10, 0.0, batch_first=True), nn.Flatten(),
+                                   nn.Linear(T * C, 3)),
+}
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+@pytest.mark.parametrize("rows", ["any", "fixed"])
+@pytest.mark.filterwarnings("ignore")
+def test_what_it_exports_to_onnx_comes_back(name: str, rows: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    torch.manual_seed(0)
+    module = EXPORTED[name]().train(name == "block")    # else its block is one node of PyTorch's own
+    x = np.random.default_rng(0).standard_normal((6, T, C)).astype(np.float32)
+    axes = {"dynamic_axes": {"x": {0: "batch"}}} if rows == "any" else {}
+    torch.onnx.export(module, (torch.from_numpy(x[:2]),), str(tmp_path / "net.onnx"), dynamo=False, input_names=["x"],
+                      training=torch.onnx.TrainingMode.PRESERVE, **axes)
+    net = fb.from_onnx(tmp_path / "net.onnx")
+    np.testing.assert_allclose(net.predict(x), module(torch.from_numpy(x)).detach().numpy(), rtol=0, atol=2e-6)
