@@ -45,7 +45,8 @@ static FBP_INLINE void FN(philox)(uint32_t *words, const FN(philox_key) *key, ui
 {
     /* even lanes hold the first half of the blocks, odd ones the second, so that unpacking leaves them in order */
     FN(blocks) k;
-    for (int64_t i = 0; i < FBP_BLOCKS; i++) k[i] = block + (uint64_t)(i / 2 + i % 2 * (FBP_BLOCKS / 2));
+    for (int64_t i = 0; i < FBP_BLOCKS; i++) k[i] = (uint64_t)(i / 2 + i % 2 * (FBP_BLOCKS / 2));
+    k += block;
     FN(blocks) c0 = k, c1 = (k >> 32) ^ (key->step >> 32);
     FN(blocks) c2 = (FN(blocks)){0} + key->node, c3 = (FN(blocks)){0} + key->step;
     FBP_UNROLL
