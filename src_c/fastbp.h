@@ -129,6 +129,7 @@ typedef struct fbp_update_plan {
     char *parameters, *gradients;   /* the flat vectors, and, element by element beside them, the state */
     char *state[FBP_MOST_STATES];
     int64_t item_size;
+    int64_t first, last;       /* of the flat vector, these elements are updated: all, or this rank's part */
     int32_t bad;               /* set to 1 when a parameter became non-finite */
 } fbp_update_plan;
 
@@ -303,11 +304,18 @@ typedef struct fbp_part {
     int64_t first, rows, before, whole;
 } fbp_part;
 
-/* What ranks add up before a mini-batch is judged: the loss, how many failed, and how many would pause. */
+/* Where ranks meet in a step, and what they add up there. */
+typedef enum {
+    FBP_MEET_BATCH,            /* before a mini-batch is judged: the loss, how many failed, how many would pause; and, if
+                                  none failed, the gradients */
+    FBP_MEET_GRADIENTS,        /* where each rank has a part of them: how many found one too large; squares for the norm */
+    FBP_MEET_PARAMETERS        /* where each has updated its part: how many made one that is not finite */
+} fbp_occasion;
 enum { FBP_SUM_LOSS, FBP_SUM_FAILED, FBP_SUM_PAUSES, FBP_SUMS };
+enum { FBP_SUM_BAD = FBP_SUM_LOSS, FBP_SUM_SQUARES = FBP_SUM_PAUSES };
 
-/* Adds up, over all ranks, `sums` and, if none failed, the gradients; returns 0, or 1 where it could not. */
-typedef int32_t (*fbp_meet)(void *ranks, double *sums);
+/* Adds up numbers[FBP_SUMS] over all ranks, and does what the occasion asks; returns 0, or 1 where a rank has failed. */
+typedef int32_t (*fbp_meet)(void *ranks, fbp_occasion occasion, fbp_update_plan *update, double *numbers);
 
 /* Whether mini-batches are faster in one thread than in all. That depends on how far apart the cores are, and on who else
  * uses them, so it is tried out now and then. Bits do not depend on it. */
@@ -348,6 +356,8 @@ typedef struct fbp_loop {
     /* where ranks share each mini-batch (gradients are then looked at before any update): */
     fbp_meet meet;             /* NULL: there are no others */
     void *ranks;
+    const fbp_program *refresh;     /* where each rank updates a part of the parameters: what derives from all of them;
+                                       `finish` has the updates alone. NULL: each updates all */
     const fbp_part *parts;     /* one per mini-batch */
     const double *totals;      /* n_losses per mini-batch: the sums of the weights of the whole batch */
     double *total;             /* (n_losses,) where the nodes of the losses read them */
@@ -360,6 +370,37 @@ double fbp_total_loss(double *const *row_losses, const int64_t *loss_rows, int64
 fbp_status fbp_run_loop(fbp_loop *loop, double seconds);
 /* One update from the gradients that are there: looked at, clipped, and used by the program `finish`. */
 fbp_status fbp_run_update(fbp_loop *loop, double lr);
+
+/* ---- ranks of one machine ------------------------------------------------------------------------------------- */
+
+/* Where a rank says that it has come, and what it brings. No two ranks write to one cache line. */
+typedef struct fbp_seat {
+    int64_t turn;              /* meetings that the rank has come to */
+    double numbers[2][FBP_SUMS];    /* of the last one, and of the one before: a rank may be slow to read */
+    int64_t left;              /* set when the rank will not come any more */
+    char rest[128 - 8 * 8];
+} fbp_seat;
+
+/* Memory that all ranks see. Each adds up one part of the gradients, updates that part, and takes the rest of the
+ * parameters from the others. So all have the same bits. */
+typedef struct fbp_room {
+    fbp_seat *seats;           /* (size,) */
+    char *gradients;           /* (size, stride) what each rank has of the parts of others */
+    char *vector;              /* (stride,) parts that their owners give to all */
+    int64_t stride;            /* bytes */
+    const int64_t *bounds;     /* (size + 1,) elements: the part of rank r is from bounds[r] to bounds[r + 1] */
+    int64_t rank, size, turn;
+    int32_t dtype;
+    int32_t (*wait)(void *owner);   /* called now and then while others have not come: returns 1 to give up */
+    void *owner;
+} fbp_room;
+
+/* An fbp_meet whose `ranks` is an fbp_room. */
+int32_t fbp_meet_in_room(void *room, fbp_occasion occasion, fbp_update_plan *update, double *numbers);
+/* Adds up numbers[FBP_SUMS]; returns 1 where a rank does not come, or brings a failure. */
+int32_t fbp_vote(fbp_room *room, double *numbers);
+/* Makes a vector whole of which each rank has its part; returns 1 where a rank does not come. */
+int32_t fbp_collect(fbp_room *room, char *vector);
 
 /* Entries of steps that belong to no op: */
 /* rows of x[0], dim[0] bytes each, as run->order and run->first say, to y; nothing if run->in_place */

@@ -163,7 +163,11 @@ int32_t fbp_update_at_rate(fbp_update_plan *u, double rate, void *p, void *const
 void fbp_update_units(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
     (void)scratch;
-    fbp_update_piece(run->update, node, 0, lo, hi - lo);
+    fbp_update_plan *u = run->update;
+    const int64_t at = ((char *)node->p[0] - u->parameters) / u->item_size;
+    if (lo < u->first - at) lo = u->first - at;
+    if (hi > u->last - at) hi = u->last - at;
+    if (lo < hi) fbp_update_piece(u, node, 0, lo, hi - lo);
 }
 
 double fbp_total_loss(double *const *row_losses, const int64_t *loss_rows, int64_t n_losses, int64_t rows)
@@ -223,32 +227,58 @@ static int32_t all_within_limit(const fbp_loop *loop)
     return 1;
 }
 
-static void clip(const fbp_loop *loop)
+static void clamp(const fbp_loop *loop)
 {
     const fbp_update_plan *u = loop->run.update;
-    const int32_t dtype = loop->dtype;
-    for (int64_t i = 0; i < loop->n_segments && loop->clip_value > 0; i++)
-        loop->table->clamp[dtype](u->gradients + loop->segments[i].offset * u->item_size, loop->segments[i].length,
-                                  loop->clip_value);
-    if (!(loop->clip_norm > 0)) return;
-    const double norm = sqrt(sum_of_squares(loop));
-    for (int64_t i = 0; i < loop->n_segments && norm > loop->clip_norm; i++)
-        loop->table->scale[dtype](u->gradients + loop->segments[i].offset * u->item_size, loop->segments[i].length,
-                                  loop->clip_norm / norm);
+    for (int64_t i = 0; i < loop->n_segments; i++)
+        loop->table->clamp[loop->dtype](u->gradients + loop->segments[i].offset * u->item_size,
+                                        loop->segments[i].length, loop->clip_value);
+}
+
+static void scale(const fbp_loop *loop, double factor)
+{
+    const fbp_update_plan *u = loop->run.update;
+    for (int64_t i = 0; i < loop->n_segments; i++)
+        loop->table->scale[loop->dtype](u->gradients + loop->segments[i].offset * u->item_size,
+                                        loop->segments[i].length, factor);
+}
+
+/* Adds up over ranks of which each has a part. */
+static int32_t meet_with_parts(fbp_loop *loop, fbp_occasion occasion, double *numbers)
+{
+    return loop->refresh ? loop->meet(loop->ranks, occasion, loop->run.update, numbers) : 0;
+}
+
+/* Looks at all gradients, and clips them. */
+static fbp_status judge_gradients(fbp_loop *loop)
+{
+    double sums[FBP_SUMS] = {0};
+    sums[FBP_SUM_BAD] = !all_within_limit(loop);
+    if (loop->clip_value > 0) clamp(loop);
+    if (loop->clip_norm > 0) sums[FBP_SUM_SQUARES] = sum_of_squares(loop);
+    if (meet_with_parts(loop, FBP_MEET_GRADIENTS, sums)) return FBP_ERROR_STEP;
+    if (sums[FBP_SUM_BAD] > 0) return FBP_ERROR_GRADIENT;
+    const double norm = sqrt(sums[FBP_SUM_SQUARES]);
+    if (loop->clip_norm > 0 && norm > loop->clip_norm) scale(loop, loop->clip_norm / norm);
+    return FBP_OK;
 }
 
 static fbp_status update_parameters(fbp_loop *loop, double lr)
 {
     fbp_update_plan *u = loop->run.update;
     if (loop->check_gradients) {
-        if (!all_within_limit(loop)) return FBP_ERROR_GRADIENT;
-        clip(loop);
+        const fbp_status status = judge_gradients(loop);
+        if (status != FBP_OK) return status;
     }
     u->hyper[0] = lr;
     u->hyper[1] += 1;
     u->begin(u->hyper);
     fbp_run_program(loop->finish, &loop->run);
-    return __atomic_load_n(&u->bad, __ATOMIC_RELAXED) ? FBP_ERROR_PARAMETER : FBP_OK;
+    double sums[FBP_SUMS] = {0};
+    sums[FBP_SUM_BAD] = __atomic_load_n(&u->bad, __ATOMIC_RELAXED);
+    if (meet_with_parts(loop, FBP_MEET_PARAMETERS, sums)) return FBP_ERROR_STEP;
+    if (loop->refresh) fbp_run_program(loop->refresh, &loop->run);
+    return sums[FBP_SUM_BAD] > 0 ? FBP_ERROR_PARAMETER : FBP_OK;
 }
 
 /* Sets the rows of the next mini-batch, or of this rank's part of it. */
@@ -277,7 +307,7 @@ static fbp_status meet(fbp_loop *loop, double *loss, int32_t *pauses)
     int32_t failed = run->failed ? __atomic_load_n(run->failed, __ATOMIC_RELAXED) : 0;
     if (loop->meet) {
         double sums[FBP_SUMS] = {*loss, (double)failed, (double)*pauses};
-        failed = loop->meet(loop->ranks, sums) || sums[FBP_SUM_FAILED] > 0;
+        failed = loop->meet(loop->ranks, FBP_MEET_BATCH, run->update, sums);
         *loss = sums[FBP_SUM_LOSS];
         *pauses = sums[FBP_SUM_PAUSES] > 0;
     }

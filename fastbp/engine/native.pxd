@@ -85,6 +85,8 @@ cdef extern from "fastbp.h" nogil:
         char *gradients
         char *state[FBP_MOST_STATES]
         int64_t item_size
+        int64_t first
+        int64_t last
         int32_t bad
 
     ctypedef struct fbp_run:
@@ -169,10 +171,13 @@ cdef extern from "fastbp.h" nogil:
         int64_t whole
 
     enum:
-        FBP_SUM_FAILED
         FBP_SUMS
 
-    ctypedef int32_t (*fbp_meet)(void *ranks, double *sums) noexcept nogil
+    ctypedef enum fbp_occasion:
+        FBP_MEET_BATCH
+
+    ctypedef int32_t (*fbp_meet)(void *ranks, fbp_occasion occasion, fbp_update_plan *update,
+                                 double *numbers) noexcept nogil
 
     ctypedef struct fbp_pace:
         pass
@@ -204,6 +209,7 @@ cdef extern from "fastbp.h" nogil:
         int64_t stop
         fbp_meet meet
         void *ranks
+        const fbp_program *refresh
         const fbp_part *parts
         const double *totals
         double *total
@@ -213,6 +219,26 @@ cdef extern from "fastbp.h" nogil:
     double fbp_total_loss(double **row_losses, const int64_t *loss_rows, int64_t n_losses, int64_t rows)
     fbp_status fbp_run_loop(fbp_loop *loop, double seconds)
     fbp_status fbp_run_update(fbp_loop *loop, double lr)
+    ctypedef struct fbp_seat:
+        int64_t left
+
+    ctypedef struct fbp_room:
+        fbp_seat *seats
+        char *gradients
+        char *vector
+        int64_t stride
+        const int64_t *bounds
+        int64_t rank
+        int64_t size
+        int32_t dtype
+        int32_t (*wait)(void *owner) noexcept nogil
+        void *owner
+
+    int32_t fbp_meet_in_room(void *room, fbp_occasion occasion, fbp_update_plan *update,
+                             double *numbers) noexcept nogil
+    int32_t fbp_vote(fbp_room *room, double *numbers) nogil
+    int32_t fbp_collect(fbp_room *room, char *vector) nogil
+
     void fbp_feed_rows(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch) noexcept
     void fbp_feed_integers(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch) noexcept
     void fbp_update_units(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch) noexcept

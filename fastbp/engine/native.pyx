@@ -11,6 +11,7 @@ from math import prod
 import numpy as np
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.exc cimport PyErr_CheckSignals
 from cpython.weakref cimport PyWeakref_NewRef
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint64_t, uintptr_t
@@ -24,6 +25,7 @@ from fastbp.engine.python_nodes import call
 
 include "settings.pxi"
 include "structs.pxi"
+include "room.pxi"
 
 cdef object _ndarray = np.ndarray, _empty = np.empty
 # arrays of fewer bytes are copied in less time than it takes to hold their memory where it is
@@ -83,8 +85,8 @@ cdef class Gate:
         self.busy = False
 
 
-cdef int32_t _meet(void *plan, double *sums) noexcept nogil:
-    """Add up over all ranks; keep what that raises."""
+cdef int32_t _meet(void *plan, fbp_occasion occasion, fbp_update_plan *update, double *sums) noexcept nogil:
+    """Add up over all ranks, by whatever connects them; keep what that raises."""
     cdef uint64_t mode = fbp_flush_subnormals(0)
     cdef int32_t failed = 0
     cdef int i
@@ -92,7 +94,7 @@ cdef int32_t _meet(void *plan, double *sums) noexcept nogil:
         self = <Plan> plan
         try:
             mine = np.array([sums[i] for i in range(FBP_SUMS)])
-            self.share.ranks.meet(mine, self._memory.grads.flat)
+            failed = self.share.ranks.meet(mine, self._memory.grads.flat)
             for i in range(FBP_SUMS):
                 sums[i] = mine[i]
         except BaseException as error:
@@ -126,6 +128,7 @@ cdef class Plan(Structs):
     cdef readonly int64_t position
     cdef int32_t failed
     cdef Gate gate
+    cdef Room room
     # for the quick ways: what fits
     cdef int64_t *feed_numbers
     cdef int *feed_kinds
@@ -448,7 +451,7 @@ cdef class Plan(Structs):
         """Tell the loop which rows of each mini-batch are this rank's."""
         cdef fbp_node *n
         cdef int64_t i
-        self.share = share
+        self.share, self.room = share, None
         for i, node in enumerate(self.lowering.loss_nodes):
             n = &self.nodes[<int64_t> self._number_of[id(node)]]
             n.loss.total = NULL if share is None else &self.totals[i]
@@ -456,6 +459,25 @@ cdef class Plan(Structs):
             self.loop.meet, self.loop.ranks = _meet, <void *> self
             self.loop.parts = <const fbp_part *> _address(share.parts)
             self.loop.totals, self.loop.total = <const double *> _address(share.totals), self.totals
+            self._set_room(<Room?> share.ranks.room if share.ranks.room is not None else None)
+        return 0
+
+    cdef int _set_room(self, Room room) except -1:
+        """Let ranks of one machine meet in the memory that they share, and update a part of the parameters each."""
+        cdef int64_t i, first, last
+        self.room = room
+        if room is None:
+            return 0
+        if room.length != self._memory.params.flat.size or room.room.dtype != self.dtype:
+            raise ValueError(f"the ranks share vectors of {room.length} numbers; the network has "
+                             f"{self._memory.params.flat.size}")
+        self.loop.meet, self.loop.ranks = fbp_meet_in_room, &room.room
+        self.loop.finish, self.loop.refresh = self._program("update"), self._program("refresh")
+        self.update.first, self.update.last = room.part
+        for i in range(self.loop.n_segments):
+            first = max(self.segments[i].offset, self.update.first)
+            last = min(self.segments[i].offset + self.segments[i].length, self.update.last)
+            self.segments[i].offset, self.segments[i].length = first, max(last - first, 0)
         return 0
 
     def apply(self, update, double lr, double limit) -> int:
@@ -489,7 +511,7 @@ cdef class Plan(Structs):
                              f'backend takes at most {FBP_MOST_STATES}: use backend="reference"')
         for i, state in enumerate(self._state):
             u.state[i] = <char *> _address(state)
-        u.item_size = self._real.itemsize
+        u.item_size, u.first, u.last = self._real.itemsize, 0, self._memory.params.flat.size
         self._set_decay(update)
         self._set_segments(update)
         self.loop.table, self.loop.dtype, self.loop.finish = _table, self.dtype, self._program(program)
@@ -543,5 +565,9 @@ cdef class Plan(Structs):
         with nogil:
             status = fbp_run_loop(&self.loop, seconds)
         self.position = self.loop.position
+        if self.room is not None:
+            self.room._check()
+            if status == FBP_ERROR_STEP:
+                self.share.ranks.announced()
         self._raise_error()
         return <int> status, self.position

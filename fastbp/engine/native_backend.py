@@ -27,6 +27,7 @@ from fastbp.engine.native import (
 from fastbp.engine.plan_parts import Buffer, LossSpec, PlanStep, Purpose, Trained
 from fastbp.engine.ranks import Share
 from fastbp.engine.reference import apply_update, first_bad_tensor, mini_batch
+from fastbp.engine.rooms import room_of
 from fastbp.graph.graph import Tensor
 from fastbp.graph.memory import Memory
 from fastbp.graph.tensor import B
@@ -163,6 +164,8 @@ class NativeBackend:
                                     share=share, tally=tally is not None)
             if share is not None:
                 self._check_shared()
+                room = room_of(share.ranks, self._memory.params.flat.size, self._memory.params.flat.dtype)
+                share.ranks.in_parts = () if room is None else update.state
             plan = self._training_plan(data, purpose, min(n_rows, batch_size) if share is None else share.most)
             for name in plan.lowering.unreached:
                 self._memory.grads[name][...] = 0
@@ -171,6 +174,8 @@ class NativeBackend:
             run = _TrainingRun(self._memory, plan, update, order, n_rows, batch_size, rates, losses, checked, share,
                                tally)
             bad = run.to_end(on_progress)
+            if share is not None:
+                share.ranks.collect()
             if bad is not None:
                 part = data.take(mini_batch(bad[0], data.rows, order, batch_size))
                 raise NonFiniteError(bad[0], bad[1] or self._first_bad(part), part, float(rates[bad[0]]), run.undone)
@@ -432,4 +437,4 @@ def _programs(low: Lowering) -> dict[str, list[PlanStep]]:
     # finish_last is for a mini-batch after which "prepare" runs before anything else does
     programs = {"prepare": low.prepare, "run": run, "finish": late + low.updates + low.refresh(),
                 "finish_last": late + low.updates}
-    return programs if s.updates else programs | {"update": low.updates}
+    return programs if s.updates else programs | {"update": low.updates, "refresh": low.refresh()}

@@ -9,10 +9,10 @@ A rank that fails says so in the sum that the others wait in; they raise its mes
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -31,6 +31,23 @@ _MESSAGE = 2000
 _FAILED, _SUMS_LENGTH = 1, 3
 
 
+class Meeting(Protocol):
+    """Memory in which ranks of one machine meet."""
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why this rank has not waited for the others."""
+
+    def vote(self, numbers: Array) -> None:
+        """Add up over all ranks, in place."""
+
+    def collect(self, array: Array) -> None:
+        """Make a vector whole, of which each rank has its part."""
+
+    def leave(self) -> None:
+        """Tell the others that this rank will not come any more."""
+
+
 class Ranks:
     """This rank, and the sum over all.
 
@@ -39,10 +56,20 @@ class Ranks:
     rank, size : int
     add : callable
         ``add(array)`` puts the sum over all ranks in the array's place, on each of them.
+
+    Attributes
+    ----------
+    room, room_key : Meeting or None, and what it is for
+        Where ranks of one machine meet: then they vote there.
+    in_parts : sequence of array
+        Vectors of which each rank has brought up to date a part.
     """
 
     def __init__(self, rank: int, size: int, add: Sum) -> None:
         self.rank, self.size, self._add = rank, size, add
+        self.room: Meeting | None = None
+        self.room_key: object = None
+        self.in_parts: Sequence[Array] = ()
         self._settled: BaseException | None = None
         self._announced = self._broken = False
 
@@ -60,6 +87,8 @@ class Ranks:
                 self._add(array)
         except BaseException:
             self._broken = True
+            if self.room is not None:
+                self.room.leave()
             raise
         return array
 
@@ -91,13 +120,32 @@ class Ranks:
 
     # ---- failures ---------------------------------------------------------------------------------------------------
 
-    def meet(self, sums: Array, gradients: Array) -> None:
-        """Add up what a mini-batch is judged by and, if no rank has failed, the gradients."""
-        self.sum(sums)
-        if sums[_FAILED]:
-            self._announced = True
+    def vote(self, sums: Array) -> bool:
+        """Add up, in place, what ranks go on by; return whether any has failed."""
+        if self.room is None:
+            self.sum(sums)
         else:
-            self.sum(gradients)
+            self.room.vote(sums)
+        return bool(sums[_FAILED])
+
+    def meet(self, sums: Array, gradients: Array) -> bool:
+        """Add up what a mini-batch is judged by and, if no rank has failed, the gradients; return whether one has."""
+        if self.vote(sums):
+            self._announced = True
+            return True
+        self.sum(gradients)
+        return False
+
+    def collect(self) -> None:
+        """Make whole what was left in parts."""
+        vectors, self.in_parts = self.in_parts, ()
+        for array in vectors:
+            assert self.room is not None
+            self.room.collect(array)
+
+    def announced(self) -> None:
+        """Note that ranks have voted to fail, and tell each other why next."""
+        self._announced = True
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -107,16 +155,16 @@ class Ranks:
         except BaseException as error:
             self.fail(error)
             raise
-        if self.sum(np.zeros(_SUMS_LENGTH))[_FAILED]:
+        if self.vote(np.zeros(_SUMS_LENGTH)):
             self.hear()
 
     def fail(self, error: BaseException) -> None:
         """Tell the others of an error that they do not know of yet, and that this rank is about to raise."""
-        if error is self._settled or self._broken:
+        if error is self._settled or self._broken or (self.room is not None and self.room.error is not None):
             return
         self._settled = error
         if not self._announced:
-            self.sum(np.array([0.0, 1.0, 0.0]))
+            self.vote(np.array([0.0, 1.0, 0.0]))
         self._announced = False
         self._messages(f"rank {self.rank} raised {type(error).__name__}: {error}")
 
@@ -132,10 +180,14 @@ class Ranks:
         self._settled = error
 
     def _messages(self, own: str) -> list[str]:
-        table = np.zeros((self.size, _MESSAGE))
+        table = np.zeros((self.size, _MESSAGE + 1))
         text = own.encode()[:_MESSAGE]
-        table[self.rank, :len(text)] = np.frombuffer(text, np.uint8)
-        return [row[row > 0].astype(np.uint8).tobytes().decode(errors="replace") for row in self.sum(table)]
+        table[self.rank, 1:len(text) + 1] = np.frombuffer(text, np.uint8)
+        table[self.rank, 0] = bool(self.in_parts)
+        in_parts, *told = self.sum(table).T
+        if in_parts.all():
+            self.collect()
+        return [row[row > 0].astype(np.uint8).tobytes().decode(errors="replace") for row in np.transpose(told)]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Ranks:
         return self
