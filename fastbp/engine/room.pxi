@@ -38,14 +38,16 @@ cdef class Room:
         cdef fbp_room *r = &self.room
         self._memory, self._bounds, self._look = memory, np.array(bounds, np.int64), look
         if len(self._bounds) != size + 1 or not 0 <= rank < size or self._bounds[0] != 0 \
-                or (np.diff(self._bounds) < 0).any() or memoryview(memory).nbytes < room_bytes(size, bounds[size], dtype):
+                or (np.diff(self._bounds) < 0).any() \
+                or memoryview(memory).nbytes < room_bytes(size, bounds[size], dtype):
             raise ValueError(f"Room: {memoryview(memory).nbytes} bytes for rank {rank} of {size}, bounds {bounds}")
         self.length, r.dtype = self._bounds[size], dtype.itemsize == 8
         r.stride = _room_stride(self.length, dtype)
-        r.seats = <fbp_seat *> _address(memory)
+        cdef uint8_t[::1] seats = memory
+        r.seats = <fbp_seat *> &seats[0]
         r.gradients = <char *> r.seats + size * sizeof(fbp_seat)
         r.vector = r.gradients + size * r.stride
-        r.bounds, r.rank, r.size = <const int64_t *> _address(self._bounds), rank, size
+        r.bounds, r.rank, r.size = <const int64_t *> _read(self._bounds), rank, size
         r.wait, r.owner = _wait_on, <void *> self
 
     @property
@@ -67,7 +69,7 @@ cdef class Room:
         if array.shape != (self.length,) or array.dtype.itemsize != (8 if self.room.dtype else 4):
             raise ValueError(f"Room.collect: {array.shape} of {array.dtype}; expected ({self.length},)")
         self._check()
-        cdef char *at = <char *> _address(array)
+        cdef char *at = _written(array)
         with nogil:
             fbp_collect(&self.room, at)
         self._check()

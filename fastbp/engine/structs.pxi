@@ -87,13 +87,36 @@ def check_op(op, shapes: Sequence, params: Sequence, buffers: Sequence) -> None:
 
 # ---- structs -------------------------------------------------------------------------------------------------------
 
-cdef void *_address(object array) except? NULL:
-    """Where the elements of a contiguous array are; the caller keeps the array alive."""
-    cdef Py_buffer view
-    PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
-    cdef void *address = view.buf
-    PyBuffer_Release(&view)
-    return address
+cdef const void *_read(object array) except? NULL:
+    """Where the numbers of a contiguous array are, through a typed memoryview; the caller keeps the array alive."""
+    cdef const float[::1] singles
+    cdef const double[::1] doubles
+    cdef const int64_t[::1] integers
+    if array.size == 0:
+        return NULL
+    flat = array.reshape(-1)
+    if array.dtype.char == "f":
+        singles = flat
+        return &singles[0]
+    if array.dtype.char == "d":
+        doubles = flat
+        return &doubles[0]
+    integers = flat
+    return &integers[0]
+
+
+cdef char *_written(object array) except? NULL:
+    """The same for real numbers that a plan writes: read-only arrays are refused."""
+    cdef float[::1] singles
+    cdef double[::1] doubles
+    if array.size == 0:
+        return NULL
+    flat = array.reshape(-1)
+    if array.dtype.char == "f":
+        singles = flat
+        return <char *> &singles[0]
+    doubles = flat
+    return <char *> &doubles[0]
 
 
 cdef void _call_back(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch) noexcept nogil:
@@ -127,6 +150,7 @@ cdef class Structs:
     cdef readonly int64_t scratch_bytes, tile
     cdef dict _number_of, _program_of, _offsets
     cdef object _arena, _real, _memory, error
+    cdef uint8_t[::1] _bytes    # of the arena
     cdef list _node_list, _arrays
     cdef readonly object lowering
     cdef readonly int64_t capacity
@@ -176,7 +200,7 @@ cdef class Structs:
             total += (size + 127) // 64 * 64
         try:
             _may_allocate()
-            self._arena = aligned_zeros(total, "uint8")
+            self._arena = self._bytes = aligned_zeros(total, "uint8")
         except (MemoryError, ValueError) as error:
             raise MemoryError(f"running {self.capacity:,} rows at once needs {total / 2**30:,.1f} GiB, which cannot be "
                               "had; use smaller batches") from error
@@ -216,8 +240,8 @@ cdef class Structs:
         if place is None:
             return NULL
         if isinstance(place, NetworkArray):
-            return _address(getattr(self._memory, place.vector)[place.name])
-        return <char *> _address(self._arena) + <int64_t> self._offsets[id(place)]
+            return _written(getattr(self._memory, place.vector)[place.name])
+        return &self._bytes[<int64_t> self._offsets[id(place)]]
 
     cdef void **_pointer(self, fbp_node *n, str name) except NULL:
         """The pointer of a node that PlanNode.places() calls by this name."""
@@ -270,7 +294,7 @@ cdef class Structs:
             return NULL
         array = np.array(numbers, dtype=dtype)
         self._arrays.append(array)
-        return _address(array)
+        return _read(array)
 
     cdef int _fill_programs(self, programs) except -1:
         cdef int64_t used = 0
@@ -349,4 +373,6 @@ cdef class Structs:
 
     def write(self, buffer, array) -> None:
         """Copy rows into a buffer."""
-        memcpy(self._at(buffer), _address(array), array.nbytes)
+        cdef const uint8_t[::1] given = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        if given.shape[0]:
+            memcpy(self._at(buffer), &given[0], given.shape[0])
