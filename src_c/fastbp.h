@@ -108,6 +108,7 @@ typedef struct fbp_node {
     int64_t dim[FBP_MOST_DIMS];
     double attr[FBP_MOST_ATTRS];
     int64_t id;                        /* position in the graph: keys random numbers */
+    int32_t adds;                      /* bit i: what is written to dx[i] is added to what is there; where the op can */
     int32_t bf16;                      /* products take operands rounded to bfloat16; see fbp_has_bf16 */
     fbp_fusion fusion;
     fbp_loss loss;

@@ -47,6 +47,8 @@
 #include "ops/rotary.inc.h"
 #include "ops/losses.inc.h"
 #include "ops/expression.inc.h"
+#include "ops/over_rows.inc.h"
+#include "ops/sources.inc.h"
 #include "ops/optimizers.inc.h"
 #include "ops/peak.inc.h"
 

@@ -187,9 +187,14 @@ FBP_KERNEL(concat_forward, (FBP_OUT(T, y, (R, na + nb)), FBP_IN(T, a, (R, na)), 
 FBP_KERNEL(concat_backward, (FBP_OUT_OR_NULL(T, da, (R, na)), FBP_OUT_OR_NULL(T, db, (R, nb)),
                              FBP_IN(T, dy, (R, na + nb)), FBP_SIZE(R), FBP_SIZE(na), FBP_SIZE(nb)))
 
-/* made of functions: y and dx by short programs, and a loss whose rows are there already */
+/* made of functions: y and dx by short programs, and losses that are there already, as rows or in all */
 FBP_OP(expression)
+FBP_OP(whole_expression)
+FBP_OP(reduce_rows)
+FBP_OP(spread_rows)
+FBP_OP(parameter)
 FBP_OP(row_sum)
+FBP_OP(total)
 FBP_OP(embedding)
 /* y[r] = W[ids[r]] */
 FBP_KERNEL(embedding_forward, (FBP_OUT(T, y, (R, C)), FBP_IN(T, W, (N, C)), FBP_LABELS(ids, (R), N), FBP_SIZE(R),

@@ -3,7 +3,8 @@
 Neighbouring ops that work row by row become one node with a short program (``program.py``), where nothing else needs
 what lies between them. Its backward pass is the chain rule from graph to graph, compiled in the same way: each scalar
 function's derivative comes from the one table in ``ops/scalar.py``. A product with a parameter becomes the linear op
-that it is. What is left is called in NumPy.
+that it is. Sums, means and extremes over the batch are ops of their own, and what is made of them alone is a program
+for the batch as a whole. What is left is called in NumPy.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ import numpy as np
 from fastbp.engine.program import DX, DY, WHOLE_X, Compiler, Line, X, Y, can_run, function_of
 from fastbp.graph.grad import back
 from fastbp.graph.graph import Graph, Node, Tensor
-from fastbp.graph.tensor import Symbol, apply
+from fastbp.graph.tensor import B, Symbol, apply
 from fastbp.ops.base import Array, Context, Native, Shape, Space, Work
 from fastbp.ops.expression import Expression, sizes
 from fastbp.ops.linear import LinearBackOp, LinearOp
-from fastbp.ops.reduce import MatmulOp
-from fastbp.ops.sources import ConstantOp, FillOp, ParameterOp, RandomOp, RowsOp
-from fastbp.ops.structure import BroadcastOp, TransposeOp
+from fastbp.ops.over_rows import REDUCED_OVER_ROWS, ReduceRowsOp, SpreadRowsOp
+from fastbp.ops.reduce import MatmulOp, ReduceOp
+from fastbp.ops.scalar import ScalarOp
+from fastbp.ops.sources import CastOp, ConstantOp, FillOp, ParameterOp, RandomOp, RowsOp
+from fastbp.ops.structure import BroadcastOp, ReshapeOp, TransposeOp
 
 Find = Callable[[str], int]
 # As FBP_MOST_INPUTS: with more, a group is cut.
@@ -48,16 +51,21 @@ class FusedOp(Expression):
     root: Tensor
     sources: tuple[Tensor, ...]
     find: Find
-    name: ClassVar[str] = "expression"
     has_native: ClassVar[bool] = True
     calls_back: ClassVar[bool] = False
+    adds_gradients: ClassVar[bool] = True
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """By whether it makes a row for each row, or one array for the whole batch."""
+        return "expression" if self.root.rows else "whole_expression"
 
     @cached_property
     def _gradients(self) -> tuple[Tensor, list[Tensor | None]]:
         """The tensor that stands for dy, and the gradients of the sources made of it."""
-        dy = Tensor(self.root.shape, name="dy")
+        dy = Tensor(self.root.shape, name="dy", rows=self.root.rows)
         found = dict(zip(self.sources, back(self.root, self.sources, Symbol(dy), stop=True), strict=True))
-        gradients = (found[s] if s.dtype == "real" and s.rows else None for s in self.sources)
+        gradients = (found[s] if s.dtype == "real" and s.rows == self.root.rows else None for s in self.sources)
         return dy, [None if g is None else g.tensor for g in gradients]
 
     def has_gradient(self, which: int) -> bool:
@@ -80,7 +88,7 @@ class FusedOp(Expression):
 
     def _compiled(self, constants: list[float]) -> tuple[list[Compiler], list[list[int]]]:
         """Return the compilers of the programs forwards and, if there is a gradient, backwards, and those programs."""
-        kinds = {s: (X if s.rows else WHOLE_X, i) for i, s in enumerate(self.sources)}
+        kinds = {s: (X if s.rows == self.root.rows else WHOLE_X, i) for i, s in enumerate(self.sources)}
         dy, gradients = self._gradients
         wanted = [(g, DX, i) for i, g in enumerate(gradients) if g is not None]
         compilers = [Compiler(kinds, constants)] + [Compiler({**kinds, dy: (DY, 0)}, constants)] * bool(wanted)
@@ -99,6 +107,7 @@ class FusedOp(Expression):
         constants: list[float] = []
         compilers, programs = self._compiled(constants)
         numbers, wanted = programs[0], len(programs) > 1
+        reduce = "" if self.root.rows else "_reduce"
         cost = compilers[1].cost if wanted else 0.0
         programs = programs if wanted else [*programs, []]
         forward = compilers[0]
@@ -106,7 +115,7 @@ class FusedOp(Expression):
         bytes_needed = max(8 * p[0] + 64 + 8 * p[3] for p in programs if p)
         return Native(integers=(*starts, *programs[0], *programs[1]), constants=tuple(constants),
                       scratch=Space(fixed=bytes_needed + 64, kind="uint8"),
-                      work={"forward": Work(cost=forward.cost), "backward": Work(cost=cost)})
+                      work={"forward" + reduce: Work(cost=forward.cost), "backward" + reduce: Work(cost=cost)})
 
     def formula(self) -> str:
         return "y = f(x)"
@@ -175,11 +184,17 @@ class _Fusion:
         if node is None:
             return t
         inputs = tuple(self._new[s] for s in node.inputs)
+        if isinstance(node.op, ReduceOp) and _is_over_rows(node.op, inputs[0]):
+            return _over_rows(node.op, inputs[0])
+        if isinstance(node.op, BroadcastOp) and t.rows and self._is_spread(inputs[0]):
+            return apply(node.op, _spread(inputs[0], t))
         linear = self._linear(node, inputs) if isinstance(node.op, MatmulOp) else None
         if linear is not None:
             return linear
         if t.rows and function_of(node.op) is not None:
             inputs = tuple(self._among_rows(s, t) for s in inputs)
+        if t.dtype == "real" and isinstance(node.op, ScalarOp):
+            inputs = tuple(self._count(s) for s in inputs)
         return t if inputs == node.inputs else _with_inputs(t, node, inputs, self._key(node))
 
     def _key(self, node: Node) -> Tensor | None:
@@ -199,18 +214,26 @@ class _Fusion:
         return Tensor(op.output_shape(x.shape), Node(op, (x,), source.owner, {"weight": parameter}))
 
     def _among_rows(self, s: Tensor, t: Tensor) -> Tensor:
-        """Return a whole array that has a gradient as one with rows: then the gradient is the sum over them."""
-        if s.rows or s.dtype != "real" or not self._is_trained(s):
+        return _spread(s, t) if self._is_spread(s) else s
+
+    def _count(self, s: Tensor) -> Tensor:
+        """Return how many rows are true as a real number, where it is reckoned with as one."""
+        node = s.node
+        if node is None or not isinstance(op := node.op, ReduceOp) or op.function != "sum" \
+                or node.inputs[0].dtype != "bool":
             return s
-        shape = s.shape[1:] if len(s.shape) > len(t.shape) else s.shape
-        return apply(BroadcastOp((-1, *(1,) * (len(t.shape) - len(shape)), *sizes(shape))), s)
+        x = apply(CastOp("real"), node.inputs[0])
+        return _over_rows(op, x) if _is_over_rows(op, x) else apply(op, x)
+
+    def _is_spread(self, s: Tensor) -> bool:
+        """Whether a whole array that meets rows is to have rows itself: it has a gradient, the sum over them."""
+        return not s.rows and s.dtype == "real" and B not in s.shape and self._is_trained(s)
 
     # ---- groups -----------------------------------------------------------------------------------------------------
 
     def _group(self, graph: Graph) -> None:
         """Find which tensors are made within the groups of which others."""
-        runs = {t for t in graph.tensors if can_run(t, self._find) and not (not t.rows and self._is_trained(t))
-                and not self._spreads(t)}
+        runs = {t for t in graph.tensors if can_run(t, self._find)}
         while True:
             roots = self._roots(graph, runs)
             self._sources = {root: self._inside(root, roots, runs) for root in roots}
@@ -231,7 +254,7 @@ class _Fusion:
         for t in reversed(graph.tensors):
             wanted: set[Tensor | None] = {None} if t in graph.outputs else set()
             wanted = wanted.union(*(self._groups[u] if u in runs else {None} for u in users[t]))
-            own = t.rows and t.dtype == "real" and not _is_free(t)
+            own = (t.rows or self._is_trained(t)) and t.dtype == "real" and not _is_free(t)
             if t in runs and own and (len(wanted) != 1 or None in wanted):
                 roots.append(t)
                 wanted = {t}
@@ -270,11 +293,6 @@ class _Fusion:
             self._trained[top] = top.dtype == "real" and (own or any(self._trained[s] for s in inputs))
         return self._trained[t]
 
-    def _spreads(self, t: Tensor) -> bool:
-        """Whether a whole array is repeated for each row here, and has a gradient: that is added up over all rows."""
-        return t.node is not None and isinstance(t.node.op, BroadcastOp) and t.rows and not t.node.inputs[0].rows \
-            and self._is_trained(t.node.inputs[0])
-
     def _grouped(self, t: Tensor) -> Tensor:
         node = t.node
         if node is None:
@@ -282,9 +300,28 @@ class _Fusion:
         if t in self._sources:
             sources = self._sources[t]
             op = FusedOp(t, tuple(sources), self._find)
-            return Tensor(t.shape, Node(op, tuple(self._new[s] for s in sources)))
+            return Tensor(t.shape, Node(op, tuple(self._new[s] for s in sources)), rows=t.rows)
         inputs = tuple(self._new[s] for s in node.inputs)
         return t if inputs == node.inputs else _with_inputs(t, node, inputs, self._key(node))
+
+
+def _is_over_rows(op: ReduceOp, x: Tensor) -> bool:
+    real = x.dtype == "real" or op.function == "mean"
+    return x.rows and 0 in op.axis and op.function in REDUCED_OVER_ROWS and real and B not in x.shape
+
+
+def _over_rows(op: ReduceOp, x: Tensor) -> Tensor:
+    """Return a reduction over the batch as one within the rows, and one over them."""
+    others = tuple(a for a in op.axis if a)
+    x = x if x.dtype == "real" else apply(CastOp("real"), x)
+    return apply(ReduceRowsOp(op.function, (0,), op.keepdims), apply(ReduceOp(op.function, others, op.keepdims), x)
+                 if others else x)
+
+
+def _spread(s: Tensor, t: Tensor) -> Tensor:
+    """Return a whole array as one with rows, and with as many axes as t."""
+    shape = s.shape[1:] if len(s.shape) > len(t.shape) else s.shape
+    return apply(ReshapeOp((-1, *(1,) * (len(t.shape) - len(shape)), *sizes(shape))), apply(SpreadRowsOp(), s))
 
 
 def _with_inputs(t: Tensor, node: Node, inputs: tuple[Tensor, ...], key: Tensor | None) -> Tensor:

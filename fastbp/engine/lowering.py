@@ -133,31 +133,38 @@ class Lowering:
     # ---- forward --------------------------------------------------------------------------------------------------
 
     def _lower_forward(self) -> None:
+        made = [(t, t.node) for t in self.graph.tensors if t.node is not None and t not in self._made_by]
+        # what is made of nothing comes first: it would cut the way of the rows in two
+        for t, node in made:
+            if not node.inputs:
+                self._node_forward(t, node)
         for t in self.graph.inputs:
             self.values[t] = Buffer.for_tensor(t)
             # where sparse rows begin and end is among their entries, of which a plan is told when it is fed
             among = range(1) if t.dtype == "sparse" else self.graph.among.get(t)
             self.forward.append(self._feed(self.values[t], among))
-        for t in self.graph.tensors:
-            if t.node is None or t in self._made_by:
-                continue
-            if t.node.op.is_view:
-                self.values[t] = self.values[t.node.inputs[0]]
-                continue
-            out = self._activated.get(t, t)
-            self.values[out] = Buffer.for_tensor(out)
-            node = self._nodes[t] = self._node(t, t.node)
-            node.y = self.values[out]
-            if out is not t:
-                self._apply_activation(node, t, out)
-            if self._calls_back(t.node):
-                looks_around = function_of(t.node.op) is None and not t.node.op.adds_up
-                self._python[t] = PythonNode(t, node.id, node.x, self.values[t], self._names_of(t.node),
-                                             self._compute_dtype, looks_around)
-                node.call = self._python[t].forward
-                self._unit_step(self.forward, node, "call")
-            self._unit_step(self.forward, node, "forward_reduce")
-            self._row_step(self.forward, node, "forward")
+        for t, node in made:
+            if node.inputs:
+                self._node_forward(t, node)
+
+    def _node_forward(self, t: Tensor, of: Node) -> None:
+        if of.op.is_view:
+            self.values[t] = self.values[of.inputs[0]]
+            return
+        out = self._activated.get(t, t)
+        self.values[out] = Buffer.for_tensor(out)
+        node = self._nodes[t] = self._node(t, of)
+        node.y = self.values[out]
+        if out is not t:
+            self._apply_activation(node, t, out)
+        if self._calls_back(of):
+            looks_around = function_of(of.op) is None and not of.op.adds_up
+            self._python[t] = PythonNode(t, node.id, node.x, self.values[t], self._names_of(of), self._compute_dtype,
+                                         looks_around)
+            node.call = self._python[t].forward
+            self._unit_step(self.forward, node, "call")
+        self._unit_step(self.forward, node, "forward_reduce")
+        self._row_step(self.forward, node, "forward")
 
     def _calls_back(self, node: Node) -> bool:
         """Whether a node is done in NumPy: one that mixes rows is, where ranks share them."""
@@ -319,10 +326,11 @@ class Lowering:
                 dx.append(made.dy)
             elif written[source] == 1:
                 dx.append(self._gradient_target(node, made, i))
-            elif t in self._python:                         # it adds to what is there
+            elif t in self._python or node.op.adds_gradients:
                 dx.append(self.grads[source])
+                made.adds = (*made.adds, i)
             else:
-                late.append((source, Buffer(prod(source.shape))))
+                late.append((source, Buffer.for_tensor(source)))
                 dx.append(late[-1][1])
         made.dx = dx
         if node.op.derivative_from:
@@ -330,7 +338,7 @@ class Lowering:
         if t in self._python:
             called = self._python[t]
             called.dx, called.dy = dx, made.dy
-            called.added = [written[s] > 1 for s in node.inputs]
+            called.added = [i in made.adds for i in range(len(node.inputs))]
             step = PlanNode(node.op.name, {"call": Work()}, x=made.x, dx=dx, dy=made.dy, call=called.backward)
             self._unit_step(self.backward, step, "call")
         else:
@@ -364,8 +372,10 @@ class Lowering:
 
     def _accumulate(self, t: Tensor, more: Buffer) -> None:
         size = prod(t.shape)
-        node = PlanNode("accumulate", {"accumulate_rows": Work(cost=size)}, dims=(size,), x=[self.grads[t], more])
-        self.backward.append(PlanStep(node, "accumulate_rows"))
+        node = PlanNode("accumulate", {"accumulate_rows": Work(cost=size)} if t.rows else
+                        {"accumulate_units": Work(cost=0.5, units=size)}, dims=(size,), x=[self.grads[t], more])
+        self._row_step(self.backward, node, "accumulate_rows")
+        self._unit_step(self.backward, node, "accumulate_units")
 
     # ---- parameters -----------------------------------------------------------------------------------------------
 

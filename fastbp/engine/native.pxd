@@ -68,6 +68,7 @@ cdef extern from "fastbp.h" nogil:
         int64_t dim[FBP_MOST_DIMS]
         double attr[FBP_MOST_ATTRS]
         int64_t id
+        int32_t adds
         int32_t bf16
         fbp_fusion fusion
         fbp_loss loss

@@ -220,9 +220,10 @@ class NativeBackend:
         for loss, tensor, target, scale in zip(data.losses, self._graph.outputs, data.targets, scales, strict=True):
             kind: Kind = "int64" if target.dtype.kind == "i" else "real"
             name = loss.native_name(target)
-            labels = None if name == "python" else _labels_of(loss, tensor, target)
+            called = name == "python" or (share is not None and loss.of_batch)
+            labels = None if called else _labels_of(loss, tensor, target)
             specs.append(LossSpec(name, loss.native(tensor.shape, target), target.shape[1:], kind, labels,
-                                  loss if name == "python" else None, scale,
+                                  loss if called else None, scale,
                                   tally and weights < 2 and loss.counts_right))
         if backward and trained is None:
             trained = self._memory.trained

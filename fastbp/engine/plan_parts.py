@@ -124,6 +124,8 @@ class PlanNode:
     constants: tuple[float, ...] = ()
     integers: tuple[int, ...] = ()
     id: int = 0
+    adds: Sequence[int] = ()
+    """Which gradients in ``dx`` are added to what is there."""
     bf16: bool = False
     act: TakenActivation = field(default_factory=TakenActivation)
     z: Place = None

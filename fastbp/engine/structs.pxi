@@ -284,6 +284,7 @@ cdef class Structs:
         n.constants = self._kept(node.constants, self._real)
         n.integers = <const int64_t *> self._kept(node.integers, np.int64)
         n.id, n.bf16, n.fusion.updates, n.loss.scale = node.id, node.bf16, node.updates, node.loss.scale
+        n.adds = sum([1 << i for i in node.adds])
         n.fusion.act.op, n.fusion.act.alpha = fbp_find_op(node.act.op.encode()), node.act.alpha
         n.fusion.gate.op, n.fusion.gate.alpha = fbp_find_op(node.gate.op.encode()), node.gate.alpha
         return 0

@@ -227,7 +227,8 @@ def _is_pair(given: Any) -> bool:
 class TotalLoss(Loss):
     """What a graph that ends in its loss is minimised by: the loss itself, whose derivative by itself is 1."""
 
-    name: ClassVar[str] = "python"
+    name: ClassVar[str] = "total"
+    of_batch: ClassVar[bool] = True
 
     def value_and_gradient(self, y_pred: Array, target: Array, row_weights: Array) -> tuple[float, Array]:
         return float(y_pred), np.ones_like(y_pred)
@@ -235,27 +236,25 @@ class TotalLoss(Loss):
     def rows(self, x: Array, target: Array) -> tuple[Array, Array]:
         raise NotImplementedError("the loss of a batch as a whole")
 
+    def native_target(self, out_shape: Shape, target: Array) -> tuple[Shape, range | None]:
+        return (0,), None
+
     def plain_domain(self, target: Array) -> None:
         return None
 
 
 @dataclass(frozen=True)
-class RowSum(Loss):
+class RowSum(TotalLoss):
     """The sum of an output of one number a row: what a graph that ends in the rows of its loss is minimised by."""
 
     name: ClassVar[str] = "row_sum"
+    of_batch: ClassVar[bool] = False
 
     def value_and_gradient(self, y_pred: Array, target: Array, row_weights: Array) -> tuple[float, Array]:
         return float(y_pred.sum(dtype=np.float64)), np.ones_like(y_pred)
 
     def rows(self, x: Array, target: Array) -> tuple[Array, Array]:
         return x[:, 0], np.ones_like(x)
-
-    def native_target(self, out_shape: Shape, target: Array) -> tuple[Shape, range | None]:
-        return (0,), None
-
-    def plain_domain(self, target: Array) -> None:
-        return None
 
 
 def no_targets(rows: int, dtype: str) -> Array:

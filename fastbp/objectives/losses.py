@@ -41,6 +41,8 @@ class Loss(OnArrays, Worded, ABC):
         "pos_weight": "class_weight=…", "beta": "delta=…",
     }
     name: ClassVar[str]
+    of_batch: ClassVar[bool] = False
+    """Whether it is one number of the batch as a whole, and no sum over its rows."""
     """The loss's name in C."""
 
     def __init_subclass__(cls, **options: Any) -> None:

@@ -190,6 +190,8 @@ class Op(ABC):
     """Whether the C twin can go on, in backward, through the activation that made its first input (``fusion.gate``)."""
     passes_gradient: ClassVar[bool] = False
     """Whether the gradient of each input is that of the output: then it may be the same memory."""
+    adds_gradients: ClassVar[bool] = False
+    """Whether the C twin can add the gradient of an input to what is there."""
     updates: ClassVar[bool] = False
     """Whether the C twin can update its parameters, piece by piece, as it makes their gradients."""
 

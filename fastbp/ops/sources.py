@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastbp.ops.base import Array, Context, Shape
+from fastbp.ops.base import Array, Context, Native, Shape, Work
 from fastbp.ops.expression import Expression, with_rows
 from fastbp.ops.philox import random_words
 
@@ -65,6 +65,8 @@ class ParameterOp(Expression):
     shape: Shape
     role: str = "value"
     name: ClassVar[str] = "parameter"
+    has_native: ClassVar[bool] = True
+    calls_back: ClassVar[bool] = False
 
     def parameter_shapes(self, *shapes: Shape) -> dict[str, Shape]:
         return {self.role: self.shape}
@@ -77,6 +79,11 @@ class ParameterOp(Expression):
 
     def backward(self, ctx: Context, dy: Array) -> tuple[tuple[Array, ...], dict[str, Array]]:
         return (), {self.role: dy} if ctx.params else {}
+
+    def native(self, *shapes: Shape) -> Native:
+        elements = Work(cost=0.2, units=prod(self.shape))
+        return Native(dims=(prod(self.shape),), params=(self.role,), buffers=(self.role,),
+                      work={"forward_reduce": elements, "gradient": elements})
 
     def formula(self) -> str:
         return "y = the parameter"

@@ -1,12 +1,13 @@
-/* expression: a short program that makes y of some inputs, row by row, and another that makes their gradients; and
- * row_sum, the loss whose rows are there already.
+/* expression: a short program that makes y of some inputs, row by row, and another that makes their gradients;
+ * whole_expression, the same of arrays without rows, as if each were one row; and row_sum and total, the losses whose
+ * rows, or which, are there already.
  *
  * A program works on blocks of rows. What it reckons with are strips: for each row of the block `width` numbers, one row
  * after the other, in the inputs and outputs themselves or in scratch memory, small enough for the first-level cache.
  * It is made by fastbp/engine/program.py; the derivatives in it come from the table of fastbp/ops/scalar.py.
  *
  * Node: x, whole tensors or tensors with rows; y, dy, dx (each may be NULL). integers: where the program of forward and
- * that of backward start. A program: registers, instructions, rows of a block, then for each register four numbers
+ * that of backward start. adds: gradients that are added to what is there. A program: registers, instructions, rows of a block, then for each register four numbers
  * (kind, which or where, width, where in scratch memory), then for each instruction FBP_INSTRUCTION_SIZE numbers:
  *
  *   [0] instruction  [1] the register written  [2..4] those read  [5] width of what is written  [6] once: it depends on no
@@ -279,6 +280,8 @@ static void FN(expression_pick)(T *d, const T *a, const T *b, const int64_t *cod
             }
 }
 
+#define FBP_ADDS(r) (node->adds >> (r)[1] & 1)
+
 static void FN(expression_program)(const int64_t *program, const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi,
                                    char *scratch)
 {
@@ -290,7 +293,7 @@ static void FN(expression_program)(const int64_t *program, const fbp_node *node,
         const int64_t *r = registers + 4 * i;
         if (r[0] == FBP_STRIP_WHOLE_X) at[i] = node->x[r[1]];
         else if (r[0] == FBP_STRIP_CONSTANT) at[i] = (T *)constants + r[1];
-        else at[i] = strips + r[3];
+        else at[i] = strips + r[3];         /* a gradient that is added to another waits there */
         if (r[0] == FBP_STRIP_SPLAT || r[0] == FBP_STRIP_ROWS)
             for (int64_t k = 0; k < VL; k++) at[i][k] = r[0] == FBP_STRIP_SPLAT ? constants[r[1]] : (T)fbp_whole_rows(run);
     }
@@ -299,7 +302,7 @@ static void FN(expression_program)(const int64_t *program, const fbp_node *node,
         for (int64_t i = 0; i < n_registers; i++) {
             const int64_t *r = registers + 4 * i;
             void *base = r[0] == FBP_STRIP_X ? node->x[r[1]] : r[0] == FBP_STRIP_Y ? node->y : r[0] == FBP_STRIP_DY ?
-                         node->dy : r[0] == FBP_STRIP_DX ? node->dx[r[1]] : NULL;
+                         node->dy : r[0] == FBP_STRIP_DX && !FBP_ADDS(r) ? node->dx[r[1]] : NULL;
             if (base) at[i] = (T *)base + first * r[2];
         }
         for (int64_t i = 0; i < n_instructions; i++) {
@@ -325,8 +328,14 @@ static void FN(expression_program)(const int64_t *program, const fbp_node *node,
             }
 #undef FBP_STEP
         }
+        for (int64_t i = 0; node->adds && i < n_registers; i++) {
+            const int64_t *r = registers + 4 * i;
+            if (r[0] == FBP_STRIP_DX && FBP_ADDS(r))
+                FN(accumulate)((T *)node->dx[r[1]] + first * r[2], at[i], rows * r[2]);
+        }
     }
 }
+#undef FBP_ADDS
 
 static void FN(expression_forward_rows)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
@@ -341,6 +350,21 @@ static void FN(expression_backward_rows)(const fbp_node *node, const fbp_run *ru
 static const fbp_phases FN(expression_phases) = {.forward = FN(expression_forward_rows),
                                                  .backward = FN(expression_backward_rows)};
 
+static void FN(whole_expression_forward)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
+{
+    (void)lo; (void)hi;
+    FN(expression_forward_rows)(node, run, 0, 1, scratch);
+}
+
+static void FN(whole_expression_backward)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
+{
+    (void)lo; (void)hi;
+    FN(expression_backward_rows)(node, run, 0, 1, scratch);
+}
+
+static const fbp_phases FN(whole_expression_phases) = {.forward_reduce = FN(whole_expression_forward),
+                                                       .backward_reduce = FN(whole_expression_backward)};
+
 /* row_sum: the loss is the sum of x (rows,); its gradient is 1 */
 static void FN(row_sum_rows)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
@@ -354,3 +378,15 @@ static void FN(row_sum_rows)(const fbp_node *node, const fbp_run *run, int64_t l
 }
 
 static const fbp_phases FN(row_sum_phases) = {.forward = FN(row_sum_rows)};
+
+/* total: the loss is x, one number, which stands for all rows in the first one's place; its gradient is 1 */
+static void FN(total_rows)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
+{
+    (void)run; (void)scratch;
+    const T *x = node->x[0];
+    T *dx = node->dx[0];
+    for (int64_t r = lo; r < hi; r++) node->loss.row_loss[r] = r ? 0 : (double)x[0];
+    if (dx && lo == 0) dx[0] = 1;
+}
+
+static const fbp_phases FN(total_phases) = {.forward = FN(total_rows)};

@@ -43,7 +43,7 @@ def test_gradients_agree_with_the_reference(name: str, dtype: str) -> None:
             value = net.loss_and_grad(xs, None, loss)
             seen.append((value, net.grads.flat.copy(), *net.input_grads))
         tolerance = 2e-4 if dtype == "float32" else 1e-10
-        if name.startswith(("power", "std", "var", "method var", "method std")):
+        if name.startswith(("power", "std", "var", "method var", "method std", "sum over the rows", "prod over 0")):
             tolerance *= 20
         for mine, true in zip(seen[1], seen[0], strict=True):
             if np.isfinite(true).all():
