@@ -1,11 +1,16 @@
-"""The networks that ``python -m fastbp train --model`` builds for images."""
+"""Images to train on by their names, and the networks that ``python -m fastbp train --model`` builds for them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 import fastbp as fb
+from fastbp.datasets import load_digits, load_fashion_mnist
+from fastbp.datasets.base import Dataset
 from fastbp.graph.graph import Tensor
+
+DIGITS = "digits"
+IMAGES: dict[str, Callable[[], Dataset]] = {DIGITS: load_digits, "fashion-mnist": load_fashion_mnist}
 
 
 def mlp(x: Tensor, classes: int, hidden: Sequence[int]) -> Tensor:

@@ -1,4 +1,7 @@
-"""``python -m fastbp predict model.safetensors table.csv``: apply a model to the rows of a table."""
+"""``python -m fastbp predict model.safetensors table.csv``: apply a model to the rows of a table.
+
+What takes numbers alone, networks and estimators, is applied in ``predict_numbers.py``.
+"""
 
 from __future__ import annotations
 
@@ -12,24 +15,30 @@ from typing import Any
 
 import numpy as np
 
+from fastbp.commands import predict_numbers
 from fastbp.commands.arguments import not_an_input
 from fastbp.commands.output import rows_in_pieces, write_rows
 from fastbp.commands.table_report import Judged, counted, figures
 from fastbp.core.checks import file_to_write
 from fastbp.estimators.tabular.columns import Column
-from fastbp.estimators.tabular.model_loading import load_estimator
+from fastbp.estimators.tabular.model_loading import estimator_of
 from fastbp.estimators.tabular.schema import CategoryPlan
 from fastbp.estimators.tabular.table_files import SUFFIXES, Table, parquet_library, read_pieces
 from fastbp.estimators.tabular.tabular_classifier import TabularClassifier
+from fastbp.files.container import read
 from fastbp.ops.base import Array
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("model", type=Path, metavar="MODEL", help="what python -m fastbp train TABLE wrote")
-    parser.add_argument("table", type=Path, metavar="TABLE", help="a .csv or .parquet file")
+    parser.add_argument("model", type=Path, metavar="MODEL",
+                        help="what python -m fastbp train wrote, or the save of a network or estimator")
+    parser.add_argument("table", type=Path, metavar="TABLE",
+                        help="a .csv or .parquet file; for networks on images also their name: digits, fashion-mnist")
     parser.add_argument("--output", type=Path, metavar="FILE",
                         help="a .csv or .parquet file for the predictions, else printed")
+    parser.add_argument("--drop", nargs="+", metavar="COLUMN", default=[],
+                        help="columns that the model is not given")
     parser.add_argument("--proba", "--probabilities", action="store_true", dest="proba",
                         help="whether to give the probability of each class too")
 
@@ -38,11 +47,15 @@ def run(args: Namespace) -> None:
     """Read, predict, write. What is to be said besides goes to stderr."""
     if args.output is not None:
         _check_output(args)
-    model = load_estimator(args.model)
+    contents = read(args.model)
+    if "tabular" not in contents.description:
+        predict_numbers.run(contents, args)
+        return
+    model = estimator_of(contents)
     name, classes = model.target_name_, isinstance(model, TabularClassifier)
     if args.proba and not classes:
         raise ValueError(f"--proba is given, but the model predicts a number, {name!r}")
-    pieces = read_pieces(args.table)
+    pieces = (table.without(args.drop) for table in read_pieces(args.table))
     first = next(pieces)
     second = next(pieces, None)
     _tell_unknown(model, first)

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import shlex
 from argparse import SUPPRESS, ArgumentParser, Namespace
-from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -19,17 +17,15 @@ from tqdm import tqdm
 import fastbp as fb
 from fastbp.commands.arguments import positive_float, positive_int, seed
 from fastbp.commands.confusion import confusion_table
-from fastbp.commands.models import MODELS
+from fastbp.commands.models import DIGITS, IMAGES, MODELS
 from fastbp.core.checks import file_to_write
-from fastbp.datasets import load_digits, load_fashion_mnist
 from fastbp.datasets.base import Dataset
-from fastbp.ops.base import Array
+from fastbp.files.container import write
+from fastbp.files.networks import describe, tensors_of
 from fastbp.training.callbacks import Lambda
 from fastbp.training.trainer import Trainer
 
-DIGITS = "digits"
-IMAGES: dict[str, Callable[[], Dataset]] = {DIGITS: load_digits, "fashion-mnist": load_fashion_mnist}
-SUFFIXES = (".npz", ".safetensors")
+SUFFIX = ".safetensors"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -55,8 +51,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--seed", type=seed, default=0, help="decides the initial parameters and the order of rows")
     parser.add_argument("--backend", choices=("native", "reference"), default="native", help="what runs the network")
     parser.add_argument("--output", type=Path, default=SUPPRESS, metavar="FILE",
-                        help="where the result goes: a table's model as .safetensors, the parameters for the digits as "
-                        ".npz or .safetensors (default: in this folder, called as the data)")
+                        help="where the model goes, a .safetensors file (default: in this folder, called as the data)")
     table = parser.add_argument_group("for a table")
     table.add_argument("--drop", nargs="+", metavar="COLUMN", default=[], help="columns that are left out")
     table.add_argument("--columns", nargs="+", metavar="COLUMN", default=None, help="the only columns that are used")
@@ -82,7 +77,7 @@ def run(args: Namespace) -> None:
     name = getattr(args, "data", DIGITS)
     epochs, batch_size = (40, 32) if name == DIGITS else (5, 64)
     _train_on_images(name, Namespace(**{"epochs": epochs, "batch_size": batch_size,
-                                        "output": Path(f"{name}{_default_suffix()}"), "lr": 1e-3, "hidden": [128, 64],
+                                        "output": Path(f"{name}{SUFFIX}"), "lr": 1e-3, "hidden": [128, 64],
                                         **vars(args)}))
 
 
@@ -107,7 +102,7 @@ def _train_on_images(name: str, args: Namespace) -> None:
             raise
         stopped = True
     seconds, epochs = perf_counter() - start, len(trainer.history)
-    _save(net.state_dict(), args.output)
+    write(args.output, {"network": describe(net), "classes": list(data.class_names)}, tensors_of(net))
     if stopped:
         print(f"stopped by Ctrl-C after {epochs} of {args.epochs} epochs")
     predicted = net.predict(x_test).argmax(axis=1)
@@ -115,7 +110,8 @@ def _train_on_images(name: str, args: Namespace) -> None:
           f"epoch{'s' * (epochs != 1)} in {seconds:.2f} s "
           f"({epochs * len(data.x_train) / seconds:,.0f} images/s)\n")
     print(confusion_table(data.y_test, predicted, data.class_names))
-    print(f"\nparameters written to {shlex.quote(str(args.output.resolve()))}")
+    print(f"\nmodel written to {shlex.quote(str(args.output.resolve()))}; fb.load reads it, and so does\n"
+          f"  python -m fastbp predict {shlex.quote(str(args.output))} {name}")
     if stopped:
         raise KeyboardInterrupt
 
@@ -135,23 +131,8 @@ def _report(epochs: int) -> Any:
     return report
 
 
-def _default_suffix() -> str:
-    return ".safetensors" if find_spec("safetensors") else ".npz"
-
-
 def _check_output(path: Path) -> None:
     """Say at the start what would go wrong at the end."""
-    if path.suffix not in SUFFIXES:
-        raise ValueError(f"--output is {str(path)!r}; expected a name that ends in {' or '.join(SUFFIXES)}")
-    if path.suffix == ".safetensors" and not find_spec("safetensors"):
-        raise ImportError(f"--output is {str(path)!r}, which needs safetensors: pip install safetensors, or choose "
-                          ".npz")
+    if path.suffix != SUFFIX:
+        raise ValueError(f"--output is {str(path)!r}; expected a name that ends in {SUFFIX}")
     file_to_write("--output", path)
-
-
-def _save(state: dict[str, Array], path: Path) -> None:
-    if path.suffix == ".npz":
-        np.savez(path, **state)  # type: ignore[arg-type, unused-ignore]
-    else:
-        from safetensors.numpy import save_file
-        save_file(state, path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from argparse import Namespace
-from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
@@ -125,8 +124,6 @@ def _check_outputs(output: Path, report: Path | None, table: Path) -> None:
     """Say at the start what would go wrong at the end."""
     if output.suffix != ".safetensors":
         raise ValueError(f"--output is {str(output)!r}; expected a name that ends in .safetensors")
-    if not find_spec("safetensors"):
-        raise ImportError("to write a model safetensors is needed: pip install 'fastbp[table]'")
     file_to_write("--output", output)
     not_an_input("--output", output, table=table)
     if report is not None:

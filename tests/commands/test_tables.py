@@ -494,7 +494,7 @@ def test_tables_and_models_that_are_none(capsys, trained, tmp_path):
                                   (none, "y", "no column can be learnt from: 'empty' has no values")):
         assert message in run(capsys, "train", tmp_path / path, "--target", target, *FAST)[2], path
     fb.Sequential(fb.Linear(1, 1), backend="reference").save(tmp_path / "net.safetensors")
-    for path, message in ((tmp_path / "net.safetensors", "holds no estimator for tables"),
+    for path, message in ((tmp_path / "net.safetensors", "the model takes 1: leave out others with --drop"),
                           (table, "no safetensors file"), (tmp_path / "absent", "No such file")):
         assert message in run(capsys, "predict", path, table)[2]
     for options, message in ((["--proba"], "--proba is given, but the model predicts a number, 'price'"),

@@ -352,7 +352,7 @@ WRITERS: dict[str, tuple[Callable[[Path], object], str]] = {
     "explain --svg": (lambda path: _command("explain", "--compare", "--svg", path), "--svg"),
     "bench --json": (lambda path: _command("bench", "--json", path), "--json"),
     "bench --chart": (lambda path: _command("bench", "--chart", path), "--chart"),
-    "train --output": (lambda path: _command("train", "--output", path.with_suffix(".npz")), "--output"),
+    "train --output": (lambda path: _command("train", "--output", path.with_suffix(".safetensors")), "--output"),
 }
 
 

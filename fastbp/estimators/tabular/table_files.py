@@ -60,6 +60,14 @@ class Table:
         """The names of all columns."""
         return [*self.texts, *self.columns]
 
+    def without(self, names: Sequence[str]) -> Table:
+        """Return the same without some columns, or raise ValueError for one that there is not."""
+        unknown = [name for name in names if name not in self.names]
+        if unknown:
+            raise ValueError(f"there is no column {unknown[0]!r} to drop; {str(self.path)!r} has {_listed(self.names)}")
+        return Table(self.path, self.rows, {n: texts for n, texts in self.texts.items() if n not in names},
+                     {n: column for n, column in self.columns.items() if n not in names})
+
     def learnt(self, name: str) -> Column:
         """Return a column as training sees it: what its text is, all of it together says."""
         return self.columns[name] if name in self.columns else column_of_text(name, self.texts[name])
