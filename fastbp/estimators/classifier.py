@@ -204,7 +204,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     # ---- targets ----------------------------------------------------------------------------------------------------
 
-    def _check_targets(self, X: Any, y: Any, classes: Any, reset: bool) -> tuple[Any, Array]:
+    def _check_targets(self, X: Any, y: Any, classes: Any, reset: bool, again: bool = False) -> tuple[Any, Array]:
         X, y = validate_data(self, X, y, accept_sparse=["csr", "csc"], multi_output=True,
                              dtype=(np.float64, np.float32), reset=reset)
         check_classification_targets(y)
@@ -221,15 +221,19 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             else:
                 self.classes_ = np.unique(y) if classes is None else unique_labels(classes)
             self._multilabel = multilabel
-        self._check_classes(y, multilabel)
+        self._check_classes(y, multilabel, again)
         if reset:
             self.n_outputs_ = 1 if not multilabel and len(self.classes_) <= 2 else len(self.classes_)
         return X, y
 
-    def _check_classes(self, y: Array, multilabel: bool) -> None:
+    def _check_classes(self, y: Array, multilabel: bool, again: bool) -> None:
         if multilabel != self._multilabel:
             raise ValueError(f"y has {'several labels' if multilabel else 'one class'} a row; expected "
                              f"{'several labels' if self._multilabel else 'one class'}, as before")
+        if again and not multilabel and not np.array_equal(np.unique(y), self.classes_):
+            raise ValueError("MLPClassifier: warm_start can only be used where `y` has the same classes as in the "
+                             f"previous call to fit. Previously got {self.classes_}, `y` has {np.unique(y)}; use "
+                             "partial_fit for some of them, or warm_start=False")
         found: object = y.shape[1] if multilabel else np.setdiff1d(y, self.classes_).tolist()
         if found != (len(self.classes_) if multilabel else []):
             raise ValueError(f"y has {found}, not among the classes {self.classes_.tolist()}")

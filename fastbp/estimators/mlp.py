@@ -90,8 +90,11 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
     # ---- what subclasses know ---------------------------------------------------------------------------------------
 
     @abstractmethod
-    def _check_targets(self, X: Any, y: Any, classes: Any, reset: bool) -> tuple[Any, Array]:
-        """Return checked X (dense or sparse) and y; set what is to be known about y where reset."""
+    def _check_targets(self, X: Any, y: Any, classes: Any, reset: bool, again: bool = False) -> tuple[Any, Array]:
+        """Return checked X (dense or sparse) and y; set what is to be known about y where reset.
+
+        ``again`` is for a fit that goes on from another one: then y has all classes that that one had.
+        """
 
     @abstractmethod
     def _encode(self, y: Array) -> Array:
@@ -157,7 +160,7 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         first = not hasattr(self, "network_") or not (self.warm_start or incremental)
         if incremental and not first and self.early_stopping and self.stopped_:
             return self
-        X, y = self._check_targets(X, y, classes, first)
+        X, y = self._check_targets(X, y, classes, first, not first and not incremental)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
         sample_weight = _usable(self._weights(y, sample_weight))

@@ -126,7 +126,7 @@ n_outputs_, n_features_in_, feature_names_in_
 
     # ---- targets ----------------------------------------------------------------------------------------------------
 
-    def _check_targets(self, X: Any, y: Any, classes: Any, reset: bool) -> tuple[Any, Array]:
+    def _check_targets(self, X: Any, y: Any, classes: Any, reset: bool, again: bool = False) -> tuple[Any, Array]:
         X, y = validate_data(self, X, y, accept_sparse=["csr", "csc"], multi_output=True, y_numeric=True,
                              dtype=(np.float64, np.float32), reset=reset)
         if y.ndim == 2 and y.shape[1] == 1:
