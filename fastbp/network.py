@@ -275,8 +275,9 @@ class Network(Executable):
     def to_torch_state_dict(self) -> dict[str, Any]:
         """Return parameters and buffers as tensors of PyTorch, named and laid out as there: weights (out, in).
 
-        The names are those of an ``nn.Sequential`` of the same layers: ``module.load_state_dict(...)`` takes it. Needs
-        torch.
+        The names are those of an ``nn.Sequential`` of the same layers, or of the module that :func:`~fastbp.from_torch`
+        took: ``module.load_state_dict(...)`` takes it. Recurrent layers have two biases there, one of them 0 but for
+        the last gate of a GRU. Needs torch.
         """
         from fastbp.files.pytorch import state_dict
         return state_dict(self)

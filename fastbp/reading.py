@@ -119,10 +119,11 @@ def from_torch(module: Any, *, input_shape: Sequence[int] | None = None,
     ----------
     module : torch.nn.Sequential
         Of ``Linear``, the activations that fastbp has, ``Softmax`` over the last axis, ``Dropout``, ``BatchNorm1d`` on
-        (B, C), ``LayerNorm`` over the last axis, ``Embedding``, ``Flatten``, ``Identity``, convolutions and pooling of
-        one or two axes, ``BatchNorm2d``, ``AdaptiveAvgPool2d(1)``, ``PReLU``, ``EmbeddingBag``,
-        ``TransformerEncoderLayer``, and ``Sequential`` of these; or one ``RNN``, ``GRU``, ``LSTM`` (its first output),
-        or ``MultiheadAttention`` (of one tensor to itself). With ``batch_first=True``.
+        (B, C) and between convolutions of sequences, ``LayerNorm`` and ``RMSNorm`` over the last axis, ``GroupNorm``,
+        ``Embedding``, ``Flatten``, ``Identity``, convolutions and pooling of one or two axes, ``BatchNorm2d``,
+        ``AdaptiveAvgPool2d(1)``, ``PReLU``, ``EmbeddingBag``, ``TransformerEncoderLayer``, ``TransformerEncoder``, and
+        ``Sequential`` of these; or one ``RNN``, ``GRU``, ``LSTM`` (its first output), ``MultiheadAttention`` (of one
+        tensor to itself), or ``TransformerEncoder``. With ``batch_first=True``.
     input_shape : sequence of int, optional
         Of one sample, as PyTorch has it: (C, H, W) of an image. Needed where the first layer does not tell, as
         ``Flatten``, ``Embedding`` and convolutions do not; (T, C) of sequences. The network takes (B, H, W, C).
@@ -132,7 +133,8 @@ def from_torch(module: Any, *, input_shape: Sequence[int] | None = None,
     -------
     Sequential
         Parameters with ``requires_grad=False`` are frozen. Layers are named as in the module (``"0"``, ``"1"``, …; dots
-        in the names of nested ones become ``"_"``).
+        in the names of nested ones become ``"_"``). ``net.to_torch_state_dict()`` has PyTorch's names again; from a
+        network that was saved since, it has those of the layers.
 
     Raises
     ------

@@ -6,10 +6,11 @@ Everything that enters is checked and converted here, once; a backend sees only 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -61,6 +62,8 @@ class Executable(Border):
     """
 
     file_type: ClassVar[str] = "Network"
+    module_names: Mapping[str, str] = MappingProxyType({})
+    """What PyTorch calls modules that layers come from, by the layers' names, where it is another one."""
     """What it is in a file."""
 
     def __init__(self, inputs: Tensors, outputs: Tensors, *,

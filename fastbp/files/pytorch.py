@@ -110,11 +110,19 @@ def _maxima(m: Any) -> tuple[Any, ...]:
     return m.kernel_size, m.stride, m.padding, m.dilation, m.ceil_mode
 
 
+def _smallest(m: Any) -> float:
+    """Return the eps of an RMSNorm, which is by default that of its dtype."""
+    if m.eps is not None:
+        return float(m.eps)
+    return 2.0 ** (-52 if str(getattr(m.weight, "dtype", "")) == "torch.float64" else -23)
+
+
 _TRANSPOSED = Turn(lambda w: w.T, lambda w: w.T)
 _KERNEL = Turn(lambda w: np.moveaxis(np.moveaxis(w, 1, -1), 0, -1), lambda w: np.moveaxis(np.moveaxis(w, -1, 0), -1, 1))
 _KERNEL_BACK = Turn(lambda w: np.moveaxis(w, 1, -1), lambda w: np.moveaxis(w, -1, 1))
 _STATISTICS: _Must = ((lambda m: m.momentum is not None, "momentum=None (a cumulative average)"),
                       (lambda m: m.track_running_stats, "track_running_stats=False"))
+_LAST_AXIS: _Must = ((lambda m: len(m.normalized_shape) == 1, "a normalized_shape of several axes"),)
 _ZEROS: _Must = ((lambda m: m.padding_mode == "zeros", "a padding_mode other than zeros"),)
 _NO_INDICES: _Must = ((lambda m: not m.return_indices, "return_indices=True"),)
 _GELU = (Row("GELU", lambda m, o: layers.GELU(m.approximate, **o)),)
@@ -141,8 +149,11 @@ TABLE: dict[type[Op], tuple[Row, ...] | Nothing] = {
                   Row("BatchNorm2d", lambda m, o: layers.BatchNorm(m.num_features, m.momentum, m.eps, **o),
                       _STATISTICS, True, axes=2, counts_batches=True)),
     LayerNormOp: (Row("LayerNorm", lambda m, o: layers.LayerNorm(m.normalized_shape[0], m.eps, **o),
-                      ((lambda m: len(m.normalized_shape) == 1, "a normalized_shape of several axes"),
-                       (lambda m: m.weight is None or m.bias is not None, "bias=False")), True),),
+                      (*_LAST_AXIS, (lambda m: m.weight is None or m.bias is not None, "bias=False")), True),),
+    RMSNormOp: (Row("RMSNorm", lambda m, o: layers.RMSNorm(m.normalized_shape[0], _smallest(m), **o), _LAST_AXIS,
+                    trains=True),),
+    GroupNormOp: (Row("GroupNorm", lambda m, o: layers.GroupNorm(m.num_groups, m.num_channels, m.eps, **o),
+                      trains=True),),
     EmbeddingOp: (Row("Embedding", lambda m, o: layers.Embedding(m.num_embeddings, m.embedding_dim, m.padding_idx, **o),
                       ((lambda m: m.max_norm is None, "a max_norm"),
                        (lambda m: not m.scale_grad_by_freq, "scale_grad_by_freq=True"),
@@ -172,7 +183,7 @@ TABLE: dict[type[Op], tuple[Row, ...] | Nothing] = {
     **dict.fromkeys((AddOp, MulOp, ConcatOp, AttentionOp, RNNOp, GRUOp, LSTMOp), _SEVERAL),
     **dict.fromkeys((ScaleOp, GroupedLinearOp, PeriodicOp, PiecewiseLinearOp, SwiGLUOp, PositionsOp, RotaryOp, SliceOp,
                      PermuteOp), _ALONE),
-    **dict.fromkeys((GLUOp, GroupNormOp, RMSNormOp, ReshapeOp, UpsampleOp),
+    **dict.fromkeys((GLUOp, ReshapeOp, UpsampleOp),
                     Nothing("its module counts axes with channels first, and no rule says yet which is which")),
     LinearBackOp: Nothing("it is what Linear does backwards; a module has no such use of another one's weight"),
     Expression: Nothing(  # type: ignore[type-abstract]
@@ -189,12 +200,14 @@ def convert(module: Any, sequential: Callable[..., Net], input_shape: Sequence[i
             backend: BackendName) -> Net:
     """Return the network that a module of PyTorch is; :func:`fastbp.from_torch`."""
     torch = _torch()
-    if type(module).__name__ in torch_modules.MODULES:
+    alone = type(module).__name__ in torch_modules.MODULES
+    if alone:
         module = torch.nn.Sequential(module)
-    if not isinstance(module, torch.nn.Sequential):
+    if not isinstance(module, torch.nn.Sequential | torch.nn.TransformerEncoder):
         raise TypeError(f"from_torch: module is {type(module).__name__}; expected torch.nn.Sequential. Wrap a single "
                         "layer: torch.nn.Sequential(layer)")
-    parts = list(_flat(torch, module, ""))
+    modules = list(_flat(torch, module, ""))
+    parts = [(_flat_name(name), part) for name, part in modules]
     made = [_layer(torch, name, part) for name, part in parts]
     features = _features(parts)
     shape = (features,) if input_shape is None and features is not None else tuple(input_shape or ())
@@ -209,7 +222,7 @@ def convert(module: Any, sequential: Callable[..., Net], input_shape: Sequence[i
     dtype = "int64" if made and isinstance(made[0], layers.Embedding) else None
     given = [Input(shape, dtype=dtype)] if shape else []
     net = sequential(*given, *_in_order(made, axes), dtype=_dtype(torch, module), seed=0, backend=backend)
-    _check_axes(net, {name for name, part in parts if type(part).__name__ == "BatchNorm2d"})
+    _check_axes(net, _over_channels(parts, axes))
     plain = [(name, part) for name, part in parts if type(part).__name__ not in torch_modules.MODULES]
     state = from_state({f"{name}.{role}": values for name, part in plain
                         for role, values in [*part.named_parameters(), *part.named_buffers()]}, net.graph)
@@ -218,6 +231,7 @@ def convert(module: Any, sequential: Callable[..., Net], input_shape: Sequence[i
             state.update(torch_modules.state_of(name, part))
     for name, values in state.items():
         (net.params if name in net.params else net.buffers)[name][...] = values
+    net.module_names = {_flat_name(name): "" if alone else name for name, _ in modules if alone or "." in name}
     return net
 
 
@@ -250,9 +264,10 @@ def _in_order(made: list[Layer], axes: int) -> list[Layer]:
 
 
 def _flat(torch: Any, module: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    """Return the modules one after the other, by their names in PyTorch."""
     for name, part in module.named_children():
-        if isinstance(part, torch.nn.Sequential):
-            yield from _flat(torch, part, f"{prefix}{name}_")
+        if isinstance(part, torch.nn.Sequential | torch.nn.TransformerEncoder | torch.nn.ModuleList):
+            yield from _flat(torch, part, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", part
 
@@ -295,10 +310,21 @@ def _layer(torch: Any, name: str, part: Any) -> Layer:
     return layer
 
 
+def _over_channels(parts: list[tuple[str, Any]], axes: int) -> set[str]:
+    """Return the modules that normalise channels between convolutions, which PyTorch has first there."""
+    found = set()
+    for name, part in parts:
+        kind = type(part).__name__
+        axes = 0 if kind in ("Flatten", "AdaptiveAvgPool2d") else axes
+        if kind == "BatchNorm2d" or (axes and kind == "GroupNorm") or (axes == 1 and kind == "BatchNorm1d"):
+            found.add(name)
+    return found
+
+
 def _check_axes(net: Executable, images: set[str]) -> None:
-    """BatchNorm1d and Softmax on several axes mean other axes there than here; BatchNorm2d, named, means images."""
+    """Softmax and normalisation on several axes mean other axes there than here, but for the layers named."""
     for tensor in net.graph.tensors:
-        if tensor.node is not None and isinstance(tensor.node.op, BatchNormOp | SoftmaxOp):
+        if tensor.node is not None and isinstance(tensor.node.op, BatchNormOp | GroupNormOp | SoftmaxOp):
             source: Tensor = tensor.node.inputs[0]
             if len(source.shape) != 1 and tensor.node.owner.name not in images:
                 raise ValueError(f"from_torch: {tensor.node.owner!r} gets {source!r}; PyTorch takes other axes than "
@@ -321,11 +347,23 @@ def state_dict(net: Executable) -> dict[str, Any]:
     torch = _torch()
     _check_flattened("to_torch_state_dict", net.graph)
     turned, counters = turned_there(net.graph), _counters(net.graph)
-    state: dict[str, Any] = {}
-    for name, values in {**net.params, **net.buffers}.items():
-        laid_out: Array = turned[name].there(values) if name in turned else values
-        state[name] = torch.from_numpy(np.array(laid_out, order="C"))
-    return {**state, **{name: torch.tensor(net.memory.step) for name in counters}}
+    arrays = {**net.params, **net.buffers}
+    pieces = {f"{p.name}.{role}": p for p in torch_modules.pieces(net.params) for role in p.roles}
+    laid_out: dict[str, Array] = {}
+    for name, values in arrays.items():
+        if name in pieces:
+            laid_out.update(pieces[name].there(arrays))
+        else:
+            laid_out[name] = turned[name].there(values) if name in turned else values
+    state = {name: torch.from_numpy(np.array(a, order="C")) for name, a in laid_out.items()}
+    state |= {name: torch.tensor(net.memory.step) for name in counters}
+    return {_named_there(name, net.module_names): values for name, values in state.items()}
+
+
+def _named_there(name: str, modules: Mapping[str, str]) -> str:
+    layer, _, role = name.partition(".")
+    module = modules.get(layer, layer)
+    return f"{module}.{role}" if module else role
 
 
 def from_state(state: Mapping[str, Any], graph: Graph) -> dict[str, Any]:
@@ -336,20 +374,42 @@ def from_state(state: Mapping[str, Any], graph: Graph) -> dict[str, Any]:
     """
     _check_flattened("load_state_dict", graph)
     turned, counters = turned_there(graph), _counters(graph)
-    own = {*graph.parameters, *graph.buffers, *counters}
-    found: dict[str, Any] = {}
-    for name, values in state.items():
-        flat = name.replace(".", "_", max(name.count(".") - 1, 0))
-        known = name if name in own else flat
+    own = {_flat_name(name): name for name in (*graph.parameters, *graph.buffers, *counters)}
+    found, rest = _from_pieces(state, graph)
+    for name, values in rest.items():
+        known = own.get(_flat_name(name), name)
         if known in found:
             raise ValueError(f"load_state_dict: state has {known!r} twice, also as {name!r}; expected each name once")
-        if known not in own:
+        if known not in own.values():
             found[name] = values
         elif known not in counters:
             array = np.asarray(as_array(values))
             fits = known in turned and array.ndim == len(graph.parameters[known].shape)
             found[known] = turned[known].here(array) if fits else array
     return found
+
+
+def _flat_name(name: str) -> str:
+    return name.replace(".", "_")
+
+
+def _from_pieces(state: Mapping[str, Any], graph: Graph) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the parameters of layers that PyTorch has in other pieces, if all of them are there, and the rest.
+
+    The state of a single module has no name before what it calls them.
+    """
+    rest, found = dict(state), {}
+    names = {_flat_name(name): name for name in state}
+    owners = {name.rpartition(".")[0] for name in graph.parameters}
+    for piece in torch_modules.pieces(graph.parameters):
+        shapes = {f"{piece.name}.{role}": np.broadcast_to(0.0, graph.parameters[f"{piece.name}.{role}"].shape)
+                  for role in piece.roles}
+        wanted = {full: full.removeprefix(f"{piece.name}.") for full in piece.there(shapes)}
+        given = {role: names.get(_flat_name(full), role if len(owners) == 1 and role in state else None)
+                 for full, role in wanted.items()}
+        if all(given.values()):
+            found.update(piece.here({role: np.asarray(as_array(rest.pop(str(name)))) for role, name in given.items()}))
+    return found, rest
 
 
 def turned_there(graph: Graph) -> dict[str, Turn]:

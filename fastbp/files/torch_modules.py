@@ -5,7 +5,8 @@ One row a module: the layer, what its options must be, and its parameters as the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +62,53 @@ def _recurrent(arrays: Mapping[str, Array]) -> dict[str, Array]:
     return state
 
 
+def _parted(state: dict[str, Array]) -> dict[str, Array]:
+    """One bias becomes two, the second of them 0 but for the last gate of a GRU."""
+    arrays: dict[str, Array] = {}
+    for role, a in state.items():
+        if role.startswith("weight_"):
+            arrays[role] = a.T
+        elif not role.startswith("bias_hn_"):
+            suffix = role.removeprefix("bias_")
+            second, within = np.zeros_like(a), state.get(f"bias_hn_{suffix}")
+            if within is not None:
+                second[-len(within):] = within
+            arrays |= {f"bias_ih_{suffix}": a, f"bias_hh_{suffix}": second}
+    return arrays
+
+
+def _attention(arrays: Mapping[str, Array], roles: Collection[str]) -> dict[str, Array]:
+    """Queries have weights of their own in attention to a memory."""
+    state = _transposed(arrays)
+    if "q_proj_weight" in roles:
+        for kind in ("weight", "bias"):
+            if (whole := state.pop(f"in_proj_{kind}", None)) is not None:
+                width = whole.shape[-1] // 3
+                state |= {f"q_proj_{kind}": whole[..., :width], f"kv_proj_{kind}": whole[..., width:]}
+        if "k_proj_weight" in state:
+            state["kv_proj_weight"] = np.concatenate([state.pop(f"{k}_proj_weight") for k in "kv"], axis=-1)
+    return state
+
+
+def _joined(state: dict[str, Array]) -> dict[str, Array]:
+    """Queries, keys and values have one weight in PyTorch, in attention to a memory of the same size too."""
+    arrays: dict[str, Array] = {}
+    for role, a in state.items():
+        part, _, kind = role.rpartition("_")
+        if part == "out_proj":
+            arrays[f"out_proj.{kind}"] = a.T
+        elif part == "in_proj":
+            arrays[role] = a.T
+        elif part == "q_proj":
+            more = state[f"kv_proj_{kind}"]
+            if a.shape[:-1] == more.shape[:-1]:
+                arrays[f"in_proj_{kind}"] = np.concatenate([a, more], axis=-1).T
+            else:
+                arrays |= {"q_proj_weight": a.T, **{f"{k}_proj_weight": half.T for k, half in
+                                                    zip("kv", np.split(more, 2, axis=-1), strict=True)}}
+    return arrays
+
+
 def _options(m: Any) -> dict[str, Any]:
     return {"num_layers": m.num_layers, "bias": m.bias, "dropout": m.dropout, "bidirectional": m.bidirectional}
 
@@ -109,3 +157,58 @@ def state_of(name: str, part: Any) -> dict[str, Array]:
     arrays = {n: np.array(p.detach().cpu().numpy()) for n, p in part.named_parameters()}
     found = MODULES[type(part).__name__].state(arrays)
     return {f"{name}.{role}": np.ascontiguousarray(a) for role, a in found.items()}
+
+
+# ---- layers ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Family:
+    """Layers whose parameters PyTorch has in other pieces.
+
+    Attributes
+    ----------
+    roles : str
+        A pattern of what they are called here.
+    there, here : function
+        From a layer's parameters by role to those of the module, and back, where the roles are known.
+    """
+
+    roles: str
+    there: Callable[[dict[str, Array]], dict[str, Array]]
+    here: Callable[[Mapping[str, Array], Collection[str]], dict[str, Array]]
+
+
+_FAMILIES = (
+    _Family(r"(weight_ih|weight_hh|bias|bias_hn)_l\d+(_reverse)?", _parted, lambda arrays, roles: _recurrent(arrays)),
+    _Family(r"(in|q|kv|out)_proj_(weight|bias)", _joined, _attention),
+)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A layer, or a part of one, whose parameters PyTorch has in other pieces."""
+
+    name: str
+    roles: tuple[str, ...]
+    family: _Family
+
+    def there(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        """Return what PyTorch has for the parameters, both by full name."""
+        made = self.family.there({role: arrays[f"{self.name}.{role}"] for role in self.roles})
+        return {f"{self.name}.{role}": a for role, a in made.items()}
+
+    def here(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        """Return the parameters that the module's are, by full name; those by what it calls them."""
+        return {f"{self.name}.{role}": a for role, a in self.family.here(arrays, self.roles).items()}
+
+
+def pieces(names: Iterable[str]) -> list[Piece]:
+    """Return the layers among parameters whose counterparts have other pieces."""
+    found: dict[tuple[str, int], list[str]] = {}
+    for name in names:
+        layer, _, role = name.rpartition(".")
+        for i, family in enumerate(_FAMILIES):
+            if re.fullmatch(family.roles, role):
+                found.setdefault((layer, i), []).append(role)
+    return [Piece(layer, tuple(roles), _FAMILIES[i]) for (layer, i), roles in found.items()]

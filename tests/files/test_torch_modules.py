@@ -29,6 +29,12 @@ MODULES: dict[str, Any] = {
     "attention without bias": lambda: nn.MultiheadAttention(C, 3, bias=False, batch_first=True),
     "block": lambda: nn.Sequential(nn.TransformerEncoderLayer(C, 2, 10, 0.0, batch_first=True), nn.Flatten(),
                                    nn.Linear(T * C, 3)),
+    "encoder": lambda: nn.TransformerEncoder(nn.TransformerEncoderLayer(C, 2, 10, 0.0, batch_first=True), 2,
+                                             nn.LayerNorm(C), enable_nested_tensor=False),
+    "nested": lambda: nn.Sequential(nn.Sequential(nn.TransformerEncoderLayer(C, 2, 10, 0.0, batch_first=True),
+                                                  nn.RMSNorm(C)), nn.Linear(C, 2)),
+    "convolution": lambda: nn.Sequential(nn.Sequential(nn.Conv1d(C, 8, 3), nn.BatchNorm1d(8), nn.ReLU(),
+                                                       nn.GroupNorm(2, 8)), nn.Flatten(), nn.Linear(8 * (T - 2), 2)),
     "blocks": lambda: nn.Sequential(
         nn.Linear(C, 8), nn.TransformerEncoderLayer(8, 4, 10, 0.0, "gelu", batch_first=True, norm_first=True),
         nn.TransformerEncoderLayer(8, 2, 12, 0.0, batch_first=True), nn.Linear(8, 2)),
@@ -38,16 +44,56 @@ MODULES: dict[str, Any] = {
 @pytest.mark.parametrize("name", MODULES)
 def test_it_computes_the_same(name: str) -> None:
     torch.manual_seed(0)
-    module = MODULES[name]().double()
+    module = MODULES[name]().double().eval()
     with torch.no_grad():
         for p in module.parameters():
             p.uniform_(-0.7, 0.7)
-    net = fb.from_torch(module, input_shape=(T, C))
+    x, theirs, net = outputs_of(name, module)
+    np.testing.assert_allclose(net.predict(x), theirs, rtol=1e-9, atol=1e-12)
+
+
+def outputs_of(name: str, module: Any) -> tuple[Any, Any, fb.Sequential]:
+    """Return a batch, what the module makes of it, and the network that it becomes."""
     x = np.random.default_rng(0).standard_normal((3, T, C))
-    given = torch.from_numpy(x)
-    theirs = module(given, given, given) if isinstance(module, nn.MultiheadAttention) else module(given)
+    first = name == "convolution"       # of the channels
+    given = torch.from_numpy(x.transpose(0, 2, 1).copy() if first else x)
+    with torch.no_grad():
+        theirs = module(given, given, given) if isinstance(module, nn.MultiheadAttention) else module(given)
     theirs = theirs[0] if isinstance(theirs, tuple) else theirs
-    np.testing.assert_allclose(net.predict(x), theirs.detach().numpy(), rtol=1e-9, atol=1e-12)
+    return x, theirs.numpy(), fb.from_torch(module, input_shape=(C, T) if first else (T, C))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_its_parameters_go_back_and_come_again(name: str) -> None:
+    """By the names that the module has, however deep; and a state of PyTorch's is taken as it is."""
+    torch.manual_seed(0)
+    module, other = MODULES[name]().double().eval(), MODULES[name]().double().eval()
+    _, theirs, net = outputs_of(name, module)
+    other.load_state_dict(net.to_torch_state_dict(), strict=True)
+    x, same, _ = outputs_of(name, other)
+    np.testing.assert_allclose(same, theirs, rtol=1e-12, atol=1e-12)
+    _, _, third = outputs_of(name, MODULES[name]().double().eval())
+    assert third.load_state_dict(module.state_dict()).complete
+    np.testing.assert_array_equal(third.predict(x), net.predict(x))
+
+
+@pytest.mark.parametrize("memory", [8, 5])
+def test_a_decoder_goes_to_torch(memory: int) -> None:
+    """Attention to a memory has a weight for queries and one for keys and values here, and another form there."""
+    x, m = fb.Input(T, 8), fb.Input(4, memory)
+    net = fb.Network([x, m], fb.MultiHeadAttention(8, 2, name="a")(x, m), dtype="float64", seed=0)
+    theirs = nn.MultiheadAttention(8, 2, kdim=memory, vdim=memory, batch_first=True).double()
+    state = net.to_torch_state_dict()
+    theirs.load_state_dict({name.removeprefix("a."): a for name, a in state.items()}, strict=True)
+    rng = np.random.default_rng(0)
+    q, k = rng.standard_normal((3, T, 8)), rng.standard_normal((3, 4, memory))
+    keys = torch.from_numpy(k)
+    expected = theirs(torch.from_numpy(q), keys, keys)[0].detach().numpy()
+    np.testing.assert_allclose(net.predict((q, k)), expected, rtol=1e-10, atol=1e-12)
+    before = net.predict((q, k))
+    net.params.flat[...] = 0
+    assert net.load_state_dict(state).complete
+    np.testing.assert_array_equal(net.predict((q, k)), before)
 
 
 @pytest.mark.parametrize(("mode", "padding"), [("sum", None), ("mean", None), ("mean", 2), ("sum", 0)])
