@@ -83,13 +83,15 @@ class Network(Executable):
         """Return the outputs for the next step of sequences, and the state to go on from.
 
         ``y, state = net.step(x, state)``, for streams and for writing one token after the other: no step is computed
-        twice. The network is one of a single input (B, T, …): layers that look at each step by itself, recurrent layers
-        in one direction, whose state it keeps, and causal attention, whose keys and values it keeps.
+        twice. The network is one of sequences (B, T, …): layers that look at each step by itself, recurrent layers in
+        one direction, whose state it keeps, and causal attention, whose keys and values it keeps. Of several inputs,
+        those that attention looks at as a memory are given as a whole; what is made of them is kept, too.
 
         Parameters
         ----------
-        x : array (B, …) or (B, T, …)
-            One step, or a piece of any length: a sequence to begin with.
+        x : array (B, …) or (B, T, …), or a tuple or dict of them
+            One step, or a piece of any length: a sequence to begin with. What is given as a whole may be None after the
+            first step, and is then what it was.
         state : StreamState, optional
             What the step before returned; None begins. It is not changed: several may go on from one.
 
@@ -115,6 +117,11 @@ class Network(Executable):
         ...     y, state = net.step(x[:, t], state)
         >>> bool(np.allclose(y, net.predict(x)[:, -1], atol=1e-6))
         True
+        >>> words, memory = fb.Input(9, 8), fb.Input(6, 8)
+        >>> read = fb.TransformerEncoderLayer(8, nhead=2, dim_feedforward=16)(memory)
+        >>> net = fb.Network([words, memory], fb.TransformerDecoderLayer(8, 2, 16)(words, read), seed=0)
+        >>> y, state = net.step((np.ones((1, 8)), np.ones((1, 6, 8))))
+        >>> y, state = net.step((y, None), state)
         """
         from fastbp.engine.streams import step
         return step(self, x, state)

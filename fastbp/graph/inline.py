@@ -108,19 +108,69 @@ def resized(graph: Graph, shapes: Sequence[Shape]) -> Graph:
     return found
 
 
-def streamed(graph: Graph, steps: int, stream: Stream) -> tuple[Tensor, list[Tensor]]:
-    """Return the input and the outputs of the same layers for a piece of a sequence, with what the stream remembers.
+def parted(graph: Graph) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the inputs that come step by step, and the tensors that steps see as a whole.
+
+    Raises
+    ------
+    ValueError
+        If a layer sees as a whole what comes step by step.
+    """
+    moving: set[Tensor] = set()
+    whole: dict[Tensor, Any] = {}
+    stack = list(graph.outputs)
+    while stack:
+        t = stack.pop()
+        if t in moving:
+            continue
+        moving.add(t)
+        if t.node is not None:
+            call = t.call or t.traced
+            sources = t.node.inputs if call is None else call.inputs
+            seen = () if call is None else call.layer.whole_inputs(len(sources))
+            stack += [s for i, s in enumerate(sources) if i not in seen]
+            whole.update((sources[i], call.layer) for i in seen if call is not None)
+    streams = [t for t in graph.inputs if t in moving]
+    for t, layer in whole.items():
+        if set(streams) & sources_of(t):
+            raise ValueError(f"{layer!r}: looks at the whole of what comes step by step; in a stream there is what "
+                             "came before alone: is_causal=True")
+    return streams, list(whole)
+
+
+def sources_of(t: Tensor) -> set[Tensor]:
+    """Return the inputs that a tensor is made of."""
+    seen, stack = {t}, [t]
+    while stack:
+        node = stack.pop().node
+        new = {s for s in (() if node is None else node.inputs) if s not in seen}
+        seen |= new
+        stack += new
+    return {s for s in seen if s.node is None}
+
+
+def streamed(graph: Graph, steps: int, stream: Stream, whole: Mapping[Tensor, Tensor]) -> tuple[list[Tensor],
+                                                                                               list[Tensor]]:
+    """Return the inputs and outputs of the same layers for a piece of sequences, with what the stream remembers.
+
+    Parameters
+    ----------
+    graph : Graph
+    steps : int
+        Of the piece.
+    stream : Stream
+    whole : dict of Tensor to Tensor
+        What takes the place of the tensors that steps see as a whole.
 
     Raises
     ------
     ValueError
         If a layer looks at several steps in another way than by what it remembers.
     """
-    (x,) = graph.inputs
-    piece = replace(x, shape=(steps, *x.shape[1:]))
+    pieces = {t: replace(t, shape=(steps, *t.shape[1:])) for t in parted(graph)[0]}
     with stream.open():
-        made = _made_again(graph, {x: piece})
-    return piece, [made[t] for t in graph.outputs]
+        made = _made_again(graph, {**pieces, **whole})
+    return list(pieces.values()), [made[t] for t in graph.outputs]
 
 
 def with_layer(graph: Graph, old: Any, new: Any) -> Graph:
@@ -142,7 +192,7 @@ def _made_again(graph: Graph, made: dict[Tensor, Tensor], old: Any = None, new: 
     And with another layer in the place of one, if any.
     """
     known: dict[tuple[Any, ...], Any] = {}
-    kept = _needed(graph)
+    kept = _needed(graph, made)
     for t in graph.tensors:
         if t not in kept or t in made:
             continue
@@ -175,13 +225,13 @@ def _check_alike(graph: Graph, found: Graph) -> None:
             raise ValueError(f"{new!r} would have its elements in another order")
 
 
-def _needed(graph: Graph) -> set[Tensor]:
-    """Return what layers and operations outside of layers make, without what layers make on the way."""
+def _needed(graph: Graph, given: Mapping[Tensor, Tensor]) -> set[Tensor]:
+    """Return what layers, and operations outside of them, make of what is given; not what layers make on the way."""
     needed: set[Tensor] = set()
     stack = list(graph.outputs)
     while stack:
         t = stack.pop()
-        if t not in needed and t not in graph.inputs and t.node is not None:
+        if t not in needed and t not in given and t.node is not None:
             needed.add(t)
             call = t.call or t.traced
             stack.extend(t.node.inputs if call is None else call.inputs)

@@ -111,7 +111,10 @@ class MultiHeadAttention(Layer):
         head = features // self.num_heads
         keys = kv_heads * head
         goes_on = stream()
-        if goes_on is not None:
+        if goes_on is not None and cross and (self.is_causal or self.rotary):
+            raise ValueError(f"{self!r}: counts positions in x and memory alike; in a stream it looks at a memory "
+                             "without is_causal and rotary")
+        if goes_on is not None and not cross:
             return self._linear("out_proj", self._go_on(goes_on, inputs, features, kv_heads, head), features)
         op = AttentionOp(self.num_heads, kv_heads, head, self.is_causal, cross, self.key_padding_mask, self.attn_mask)
         if cross:
@@ -122,6 +125,11 @@ class MultiHeadAttention(Layer):
             qkv = self._turn(self._linear("in_proj", x, features + 2 * keys), self.num_heads + kv_heads, head)
             y = self.apply(op, qkv, *masked)
         return self._linear("out_proj", y, features)
+
+    def whole_inputs(self, count: int) -> tuple[int, ...]:
+        if count - self.key_padding_mask - self.attn_mask < 2:
+            return ()
+        return (1, 2) if self.key_padding_mask else (1,)
 
     def _go_on(self, goes_on: Stream, inputs: tuple[Tensor, ...], features: int, kv_heads: int, head: int) -> Tensor:
         """Attend to the steps before a piece, and to those of it.
@@ -315,6 +323,9 @@ class TransformerDecoderLayer(_TransformerLayer):
         super().__init__(d_model, nhead, dim_feedforward, dropout, activation, norm_first, is_causal, name, trainable)
         self.multihead_attn = self.part("multihead_attn", MultiHeadAttention(d_model, nhead))
         self.norm1, self.norm2, self.norm3 = self._norm("norm1"), self._norm("norm2"), self._norm("norm3")
+
+    def whole_inputs(self, count: int) -> tuple[int, ...]:
+        return (1,)
 
     def lower(self, *inputs: Tensor) -> Tensor:
         if len(inputs) != 2:

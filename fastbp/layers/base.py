@@ -296,6 +296,10 @@ class Layer(Worded, ABC):
         """What owns the nodes that this layer makes: itself, or the layer that it is a part of."""
         return self if self._whole is None else self._whole[0]._owner
 
+    def whole_inputs(self, count: int) -> tuple[int, ...]:
+        """Return which of so many inputs each step sees as a whole: the memory that attention looks at."""
+        return ()
+
     def part(self, role: str, layer: L) -> L:
         """Make a layer a part of this one, which then owns its nodes and has its parameters as ``"<role>.<its own>"``.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastbp.core.checks import integer, number
 from fastbp.graph.graph import Tensor
+from fastbp.graph.streaming import stream
 from fastbp.layers.base import Layer, fold, one_input
 from fastbp.ops.concat import ConcatOp
 from fastbp.ops.dropout import DropoutOp
@@ -59,7 +60,14 @@ class Concat(Layer):
         super().__init__(name=name)
         self.axis = _sample_axis(axis)
 
+    @property
+    def each_step(self) -> bool:  # type: ignore[override]
+        """Whether it joins the features of each step."""
+        return self.axis == -1
+
     def lower(self, *inputs: Tensor) -> Tensor:
+        if stream() is not None and any(len(t.shape) < 2 for t in inputs):
+            raise ValueError(f"{self!r}: joins steps; in a stream it joins features, of sequences (B, T, C)")
         return fold(self, inputs, lambda a, b: self.apply(ConcatOp(self.axis), a, b))
 
     def hyperparameters(self) -> dict[str, Any]:

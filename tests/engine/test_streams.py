@@ -129,5 +129,76 @@ def test_what_does_not_fit() -> None:
     with pytest.raises(ValueError, match="from 0 to 39"):
         net.step(np.zeros((2, 41, 8)))
     two = fb.Network([a := fb.Input(3, 2), b := fb.Input(3, 2)], fb.Add()(a, b))
-    with pytest.raises(ValueError, match="has 2 inputs; expected a network of one"):
-        two.step((x, x))
+    one = np.zeros((2, 2))
+    for both, message in (((one, np.zeros((3, 2))), "shapes x[0] (2, 2), x[1] (3, 2); expected as many rows and steps"),
+                          ((one, np.zeros((2, 1, 2))), "expected as many rows and steps of each"),
+                          (one, "step: x has ndarray; expected a tuple of 2"), ((one, None), "x[1]")):
+        with pytest.raises((ValueError, TypeError), match=re.escape(message)):
+            two.step(both)
+
+
+def features_and_ids(backend: Any) -> fb.Network:
+    """A stream of numbers, and one of ids beside it."""
+    x, ids = fb.Input(9, 3, name="x"), fb.Input(9, dtype="int64", name="ids")
+    h = fb.GRU(None, 4)(fb.Concat()(x, fb.Embedding(7, 5)(ids)))
+    return fb.Network({"x": x, "ids": ids}, fb.Linear(4, 2)(h), seed=0, dtype="float64", backend=backend)
+
+
+@pytest.mark.parametrize("backend", backends())
+def test_several_streams(backend: Any) -> None:
+    net, rng = features_and_ids(backend), np.random.default_rng(0)
+    x, ids, state, ys = rng.standard_normal((2, 9, 3)), rng.integers(0, 7, (2, 9)), None, []
+    for t in range(5):
+        y, state = net.step({"x": x[:, t], "ids": ids[:, t]}, state)
+        ys.append(y)
+    rest, state = net.step({"x": x[:, 5:], "ids": ids[:, 5:]}, state)
+    whole = net.predict({"x": x, "ids": ids})
+    np.testing.assert_allclose(np.concatenate([np.stack(ys, axis=1), rest], axis=1), whole, rtol=1e-12)
+    with pytest.raises(ValueError, match="7 in row 0; expected integers from 0 to 6"):
+        net.step({"x": x[:, 0], "ids": np.array([7, 0])}, state)
+
+
+def translator(backend: Any) -> fb.Network:
+    """An encoder that looks both ways, some of its steps hidden, and a decoder that looks at what it made."""
+    words, source, hidden = fb.Input(9, 8), fb.Input(6, 8), fb.Input(6, dtype="int64")
+    memory = fb.Linear(8, 8)(fb.GRU(8, 4, bidirectional=True)(source))
+    h = fb.TransformerDecoderLayer(8, 2, 16, 0.0)(words, memory)
+    h = fb.Add()(h, fb.MultiHeadAttention(8, 4, key_padding_mask=True)(h, source, hidden))
+    return fb.Network([words, source, hidden], (fb.Linear(8, 3)(h), h), seed=0, dtype="float64", backend=backend)
+
+
+@pytest.mark.parametrize("backend", backends())
+@pytest.mark.parametrize("length", [6, 4])
+def test_a_memory_is_seen_as_a_whole(backend: Any, length: int) -> None:
+    """It is given at the first step, has any length, and is computed once."""
+    net, rng = translator(backend), np.random.default_rng(0)
+    words, source = rng.standard_normal((2, 9, 8)), rng.standard_normal((2, length, 8))
+    hidden = (np.arange(length) >= [[length], [length - 1]]).astype(int)
+    expected = net.predict((words, source, hidden))
+    first, state = net.step((words[:, :4], source, hidden))
+    parts = [first]
+    for t in range(4, 9):
+        y, state = net.step((words[:, t], None, None), state)
+        parts.append(tuple(part[:, None] for part in y))
+    for i, wanted in enumerate(expected):
+        np.testing.assert_allclose(np.concatenate([p[i] for p in parts], axis=1), wanted, rtol=1e-10, atol=1e-12)
+    other, _ = net.step((words[:, 0], -source, hidden), state)
+    assert not np.allclose(other[0], net.step((words[:, 0], None, None), state)[0][0])
+
+
+def test_what_does_not_fit_a_memory() -> None:
+    net = translator("reference")
+    word, source, hidden = np.zeros((2, 8)), np.zeros((2, 6, 8)), np.zeros((2, 6), int)
+    with pytest.raises(ValueError, match=r"x\[1\] is None; expected an array at the first step"):
+        net.step((word, None, None))
+    _, state = net.step((word, source, hidden))
+    with pytest.raises(ValueError, match="None for all that each step sees"):
+        net.step((word, None, hidden), state)
+    with pytest.raises(ValueError, match="x has 3 rows; expected 2"):
+        net.step((np.zeros((3, 8)), None, None), state)
+    with pytest.raises(ValueError, match="rows"):
+        net.step((word, source[:1], hidden), state)
+    a = fb.Input(9, 8)
+    itself = fb.Network(a, fb.MultiHeadAttention(8, 2)(a, fb.Linear(8, 8)(a)), seed=0)
+    with pytest.raises(ValueError, match="looks at the whole of what comes step by step"):
+        itself.step(word)
