@@ -20,6 +20,7 @@ from fastbp.engine.program import DX, DY, WHOLE_X, Compiler, Line, X, Y, can_run
 from fastbp.graph.grad import back
 from fastbp.graph.graph import Graph, Node, Tensor
 from fastbp.graph.tensor import B, Symbol, apply
+from fastbp.ops.activations import ActivationOp
 from fastbp.ops.base import Array, Context, Native, Shape, Space, Work
 from fastbp.ops.expression import Expression, sizes
 from fastbp.ops.linear import LinearBackOp, LinearOp
@@ -91,7 +92,8 @@ class FusedOp(Expression):
         kinds = {s: (X if s.rows == self.root.rows else WHOLE_X, i) for i, s in enumerate(self.sources)}
         dy, gradients = self._gradients
         wanted = [(g, DX, i) for i, g in enumerate(gradients) if g is not None]
-        compilers = [Compiler(kinds, constants)] + [Compiler({**kinds, dy: (DY, 0)}, constants)] * bool(wanted)
+        known = {**kinds, dy: (DY, 0), self.root: (Y, 0)}
+        compilers = [Compiler(kinds, constants)] + [Compiler(known, constants)] * bool(wanted)
         outputs = [[(self.root, Y, 0)], wanted]
         return compilers, [c.program(o, self.find) for c, o in zip(compilers, outputs, strict=False)]
 
@@ -148,15 +150,17 @@ class _Fusion:
     def __init__(self, graph: Graph, find: Find) -> None:
         self._graph, self._find = graph, find
         self._new: dict[Tensor, Tensor] = {}
+        self._known: dict[Any, Tensor] = {}
+        self._functions = {(repr(n.op), n.inputs) for n in graph.nodes if isinstance(n.op, ScalarOp)}
         self._place: dict[Tensor, int] = {}
         self._trained: dict[Tensor, bool] = {}
 
     def graph(self) -> Graph:
         """Return the new graph."""
-        known: dict[Any, Tensor] = {}
         for t in self._graph.tensors:
-            new = self._place_of(self._rebuilt(t), t)
-            self._new[t] = new if t in self._graph.outputs else known.setdefault(_made_as(new), new)
+            new = self._rebuilt(t)
+            given = {self._new[s] for s in t.node.inputs} if t.node else {t}
+            self._new[t] = self._place_of(new if t in self._graph.outputs else self._once(new, given), t)
         outputs = [self._new[t] for t in self._graph.outputs]
         middle = self._graph_of(outputs)
         self._group(middle)
@@ -177,6 +181,14 @@ class _Fusion:
         self._place.setdefault(new, (graph or self._graph).places[old])
         return new
 
+    def _once(self, t: Tensor, given: set[Tensor]) -> Tensor:
+        """Return a tensor made of those given, and all on the way to it, as what is there already, if it is."""
+        if t in given or t.node is None:
+            return t
+        inputs = tuple(self._once(s, given) for s in t.node.inputs)
+        new = t if inputs == t.node.inputs else _with_inputs(t, t.node, inputs, t.node.key)
+        return self._known.setdefault(_made_as(new), new)
+
     # ---- products with parameters, and whole arrays among rows ------------------------------------------------------
 
     def _rebuilt(self, t: Tensor) -> Tensor:
@@ -184,6 +196,9 @@ class _Fusion:
         if node is None:
             return t
         inputs = tuple(self._new[s] for s in node.inputs)
+        if isinstance(node.op, ActivationOp) and self._is_derived(node):
+            parts: Tensor = node.op.in_parts(Symbol(inputs[0])).tensor
+            return parts
         if isinstance(node.op, ReduceOp) and _is_over_rows(node.op, inputs[0]):
             return _over_rows(node.op, inputs[0])
         if isinstance(node.op, BroadcastOp) and t.rows and self._is_spread(inputs[0]):
@@ -196,6 +211,12 @@ class _Fusion:
         if t.dtype == "real" and isinstance(node.op, ScalarOp):
             inputs = tuple(self._count(s) for s in inputs)
         return t if inputs == node.inputs else _with_inputs(t, node, inputs, self._key(node))
+
+    def _is_derived(self, node: Node) -> bool:
+        """Whether what an activation is made of is there already, as it is where its derivative is in the graph."""
+        parts = node.op.in_parts(Symbol(node.inputs[0])) if isinstance(node.op, ActivationOp) else None
+        inner = () if parts is None else parts.tensor.node.inputs
+        return any(s.node is not None and (repr(s.node.op), s.node.inputs) in self._functions for s in inner)
 
     def _key(self, node: Node) -> Tensor | None:
         return node.key if node.key is None else self._new.get(node.key, node.key)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from math import pi, prod, sqrt
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -52,6 +52,13 @@ class ActivationOp(Op):
 
     def gradient(self, which: int, dy: Array, y: Array, *xs: Array, **params: Array) -> Array:
         return dy * self.derivative(xs[0] if self.derivative_from == "input" else y)
+
+    def in_parts(self, x: Any) -> Any:
+        """Return f(x) of a tensor by the functions that ``gradient`` is made of: then each is worked out once.
+
+        None where they have none in common.
+        """
+        return None
 
     def native(self, *shapes: Shape) -> Native:
         return Native(dims=(prod(shapes[0]),), attrs=(getattr(self, "alpha", 0.0),))
@@ -228,6 +235,9 @@ class SiLUOp(ActivationOp):
         s = sigmoid(xs[0])
         dx: Array = dy * (s * (1 + xs[0] * (1 - s)))
         return dx
+
+    def in_parts(self, x: Any) -> Any:
+        return x * sigmoid(x)
 
     def formula(self) -> str:
         return "y = x σ(x)"
