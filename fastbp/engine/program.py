@@ -41,7 +41,7 @@ from fastbp.ops.structure import (
 SCRATCH, X, WHOLE_X, Y, DY, DX, CONSTANT, SPLAT, ROWS = range(9)
 _SIZE, _HEADER = 24, 4
 # Numbers in the strips of a block: what stays in the first-level cache beside what is read and written.
-_BLOCK = 5120
+_BLOCK = 7168
 _MOST_ROWS = 256
 # The longest vector, in numbers: what a splat takes, and where strips start.
 _VECTOR = 16
@@ -358,7 +358,7 @@ class Compiler:
                 r.offset, end = end, end + _VECTOR
         for i, instruction in enumerate(self._code):
             target = instruction.target
-            size = -(-target.width * rows // _VECTOR) * _VECTOR
+            size = _room(target.width * rows)
             if id(target) not in placed:
                 placed.add(id(target))
                 waiting = free.get(size)
@@ -368,8 +368,18 @@ class Compiler:
                     target.offset, end = end, end + size
             for r in {id(r): r for r in instruction.operands}.values():
                 if r.kind == SCRATCH and not r.once and not r.pinned and last[id(r)] == i and r is not target:
-                    free.setdefault(-(-r.width * rows // _VECTOR) * _VECTOR, []).append(r.offset)
+                    free.setdefault(_room(r.width * rows), []).append(r.offset)
         return end
+
+
+def _room(numbers: int) -> int:
+    """Return how far strips of so many numbers lie apart: an odd number of vectors keeps them out of each other's
+    cache sets.
+
+    >>> _room(1), _room(1024)
+    (16, 1040)
+    """
+    return (-(-numbers // _VECTOR) | 1) * _VECTOR
 
 
 def _merged(code: list[Instruction]) -> list[Instruction]:
