@@ -7,6 +7,7 @@ every later one.
 
 import shutil
 import sys
+import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -63,6 +64,19 @@ def extension(name: str, c_sources: list[str]) -> Extension:
     )
 
 
+def check_compiler(command: str) -> None:
+    """Say what to install where there is no C compiler, or where it would not find Python's headers."""
+    wanted = {"darwin": "xcode-select --install"}.get(
+        sys.platform, "apt install gcc python3-dev (Debian, Ubuntu), dnf install gcc python3-devel (Fedora), or "
+        "conda install -c conda-forge c-compiler")
+    if shutil.which(command) is None:
+        raise SystemExit(f"fastbp: there is no C compiler ({command}), and this platform has no wheel. Install one, "
+                         f"with {wanted}, or name yours in the environment variable CC")
+    headers = Path(sysconfig.get_path("include"), "Python.h")
+    if not headers.is_file():
+        raise SystemExit(f"fastbp: Python's headers are missing ({headers}). Install them, with {wanted}")
+
+
 class ParallelBuild(build_ext):
     """Compiles extensions, and the sources of each, side by side, and leaves a copy of the result in the source tree.
 
@@ -79,6 +93,8 @@ class ParallelBuild(build_ext):
             self.compiler.cc = shutil.which("clang-cl")
             if self.compiler.cc is None:
                 raise SystemExit("fastbp: clang-cl is not on the PATH; the C code needs it on Windows (install LLVM)")
+        else:
+            check_compiler(self.compiler.compiler_so[0])
         compile_one = self.compiler.compile
 
         def compile_source(source: str, flags: list[str], options: dict[str, object]) -> list[str]:

@@ -7,6 +7,7 @@ import sys as _sys
 from typing import TYPE_CHECKING, Any
 
 import fastbp.core.forks as _forks  # noqa: F401  first: it watches the imports that follow
+import fastbp.core.interrupts as _interrupts  # noqa: F401  before those, too
 from fastbp import layers
 from fastbp.core.errors import DivergenceError, FormatError, NonFiniteError, RankError
 from fastbp.engine.cpu import CpuInfo, cpu_info, get_num_threads, set_num_threads

@@ -13,6 +13,10 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
 
+from fastbp.core.interrupts import catch
+from fastbp.core.terminal import open_output
+
+PROGRAM = "python -m fastbp"
 COMMANDS = {
     "train": "train a network on a table, or on the handwritten digits that ship with fastbp",
     "predict": "apply a model that was trained on a table to another table",
@@ -25,17 +29,13 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    parser = argparse.ArgumentParser(prog="python -m fastbp", description="Neural networks by backpropagation.")
-    parser.add_argument("--version", action="version", version=f"fastbp {version('fastbp')}")
-    subparsers = parser.add_subparsers(dest="command", metavar="command", required=True)
-    for name, summary in COMMANDS.items():
-        sub = subparsers.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".",
-                                    formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-        if name in given[:1]:
-            import_module(f"fastbp.commands.{name}").add_arguments(sub)
-    args = parser.parse_args(given)
+    command = given[0] if given and given[0] in COMMANDS else ""
+    prefix = f"{PROGRAM} {command}".rstrip()
     try:
-        import_module(f"fastbp.commands.{args.command}").run(args)
+        catch()
+        open_output()
+        _run(given)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130
@@ -45,12 +45,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         wording = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else error
-        print(f"{parser.prog} {args.command}: {wording}", file=sys.stderr)
+        print(f"{prefix}: {wording}", file=sys.stderr)
         return 1
     except (ArithmeticError, ImportError, ValueError) as error:
-        print(f"{parser.prog} {args.command}: {error}", file=sys.stderr)
+        print(f"{prefix}: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _run(given: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog=PROGRAM, description="Neural networks by backpropagation.")
+    parser.add_argument("--version", action="version", version=f"fastbp {version('fastbp')}")
+    subparsers = parser.add_subparsers(dest="command", metavar="command", required=True)
+    for name, summary in COMMANDS.items():
+        sub = subparsers.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".",
+                                    formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        if name in given[:1]:
+            import_module(f"fastbp.commands.{name}").add_arguments(sub)
+    args = parser.parse_args(given)
+    import_module(f"fastbp.commands.{args.command}").run(args)
 
 
 if __name__ == "__main__":

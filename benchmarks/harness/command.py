@@ -55,6 +55,6 @@ def run(args: Namespace) -> None:
 
 
 def _say(line: str) -> None:
-    """Show what is being done where someone may be watching."""
-    if sys.stderr.isatty():
-        print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
+    """Show what is being done: in one line of a terminal, or a line each in a file."""
+    start, end = ("\r\033[K", "") if sys.stderr.isatty() else ("", "\n")
+    print(f"{start}{line}", end=end, file=sys.stderr, flush=True)

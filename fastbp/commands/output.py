@@ -33,7 +33,7 @@ def write_rows(path: Path | None, header: Sequence[str], columns: Sequence[Seque
         return
     text = _csv([header], False) + _csv(columns, True)
     if path is None:
-        sys.stdout.write(text)
+        _say(text)
     else:
         replace(path, text.encode())
 
@@ -45,8 +45,8 @@ Columns = Sequence[Sequence[Any]]
 def rows_in_pieces(path: Path | None, header: Sequence[str]) -> Iterator[Callable[[Columns], None]]:
     """Give what writes columns piece by piece, as :func:`write_rows` writes all; Parquet by pyarrow."""
     if path is None:
-        sys.stdout.write(_csv([header], False))
-        yield lambda columns: void(sys.stdout.write(_csv(columns, True)))
+        _say(_csv([header], False))
+        yield lambda columns: _say(_csv(columns, True))
         return
     with replacing(path) as file:
         if path.suffix.lower() != ".parquet":
@@ -55,6 +55,16 @@ def rows_in_pieces(path: Path | None, header: Sequence[str]) -> Iterator[Callabl
             return
         with _ParquetPieces(file, header) as pieces:
             yield pieces.add
+
+
+def _say(text: str) -> None:
+    """Print data, which no other characters may stand in for."""
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(f"the predictions have {error.object[error.start]!a}, which the terminal ({error.encoding}) "
+                         "cannot show; write them to a file with --output FILE") from None
+    sys.stdout.write(text)
 
 
 def void(_: object) -> None:

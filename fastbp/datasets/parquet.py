@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -74,9 +75,10 @@ class ParquetBatches(ChunkBatches):
                  comm: Any = None, drop_last: bool = False, dtype: str = "float32") -> None:
         try:
             import pyarrow.parquet as parquet
+            from pyarrow import ArrowException
         except ImportError:
             raise ImportError(f"{_OWNER} needs pyarrow; install it with: pip install 'fastbp[table]'") from None
-        self._parquet, self._dtype = parquet, np.dtype(dtype)
+        self._parquet, self._damage, self._dtype = parquet, ArrowException, np.dtype(dtype)
         self._x, self._y, self._weight = _names("x", x), _names("y", y), sample_weight
         self._single = isinstance(y, str)
         self._files, self._filesystem = _files(paths)
@@ -100,11 +102,20 @@ class ParquetBatches(ChunkBatches):
         weight = [] if self._weight is None else [self._weight]
         return list(dict.fromkeys([*self._x, *self._y, *weight]))
 
-    def _open(self, file: int) -> Any:
+    @contextmanager
+    def _open(self, file: int) -> Iterator[Any]:
+        """Open a file. What is wrong with it is a ValueError that names it."""
         path = self._files[file]
-        source = path if self._filesystem is None else self._filesystem.open_input_file(path)
-        # buffered, pages are read as they are needed; a chunk would else be held whole
-        return self._parquet.ParquetFile(source, buffer_size=1 << 16, pre_buffer=False)
+        try:
+            source = path if self._filesystem is None else self._filesystem.open_input_file(path)
+            # buffered, pages are read as they are needed; a chunk would else be held whole
+            with self._parquet.ParquetFile(source, buffer_size=1 << 16, pre_buffer=False) as opened:
+                yield opened
+        except (self._damage, OSError) as error:
+            if isinstance(error, OSError) and path in str(error):
+                raise
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ValueError(f"{_OWNER}: {path} cannot be read: {reason}") from error
 
     def _read(self, chunk: Chunk, piece: int) -> Iterator[Rows]:
         skip, left = chunk.first, chunk.rows

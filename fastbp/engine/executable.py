@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import numpy as np
 
 from fastbp.core.checks import count, integer, numbers
+from fastbp.core.terminal import printable
 from fastbp.core.vector import Vector
 from fastbp.engine.backend import Backend, Data, Progress, Update
 from fastbp.engine.border import Border
@@ -473,7 +474,8 @@ class Executable(Border):
         shapes = " → ".join("(" + ", ".join(["B", *map(str, t.shape)]) + ")" + " int64" * (t.dtype == "int64")
                             for t in (*self.graph.inputs, *self.graph.outputs))
         dtype = self.dtype + (f" multiplied in {self.compute_dtype}" if self.compute_dtype != self.dtype else "")
-        return f"{type(self).__name__}({shapes}, {self.params.flat.size:,} parameters, {dtype}, {self.backend})"
+        return printable(f"{type(self).__name__}({shapes}, {self.params.flat.size:,} parameters, {dtype}, "
+                         f"{self.backend})")
 
     # ---- the border: everything that enters is checked and converted here ------------------------------------------
 

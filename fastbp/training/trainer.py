@@ -142,7 +142,7 @@ class Trainer(Steps):
         optimizer = as_optimizer("Trainer", optimizer)
         self.net, self.optimizer = net, optimizer
         losses = net._losses(loss)  # raises for a loss that does not fit
-        self.loss: Any = given.handed(net, losses)
+        self._loss: Any = given.handed(net, losses)
         self.loss_weights = given.scales(net, losses, loss_weights)
         self.metrics = named_metrics(metrics, net, losses)
         self._asked = metrics is not None
@@ -160,9 +160,14 @@ class Trainer(Steps):
         given.warn_of_probabilities(net, losses)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in ("net", "loss", "loss_weights", "optimizer") and name in self.__dict__:
+        if name == "loss" or (name in ("net", "loss_weights", "optimizer") and name in self.__dict__):
             raise AttributeError(f"Trainer: {name} is fixed; make a new one: fb.Trainer(net, loss, optimizer)")
         super().__setattr__(name, given.limit(name, value) if name in ("clip_norm", "clip_value") else value)
+
+    @property
+    def loss(self) -> Any:
+        """What is minimised: as it was given, and, where it weighs classes by the data, with what `fit` found there."""
+        return self._loss
 
     @property
     def update(self) -> Update:
@@ -559,7 +564,7 @@ class Trainer(Steps):
                        zip(data.losses, data.targets, self.net.graph.outputs, strict=False))
         if all(new is old for new, old in zip(losses, data.losses, strict=False)):
             return data, chosen, validation
-        self.__dict__["loss"] = given.handed(self.net, losses)
+        self._loss = given.handed(self.net, losses)
         return (replace(data, losses=losses), chosen,
                 None if validation is None else replace(validation, losses=losses))
 

@@ -122,6 +122,9 @@ def test_the_command(tmp_path):
     done = subprocess.run([sys.executable, "-P", "-m", "fastbp", "bench", *options, "--json", str(path)], cwd=ROOT,
                           text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
+    told = done.stderr.splitlines()
+    assert [line for line in told if line.startswith("b1: round")] == ["b1: round 1 of 2", "b1: round 2 of 2"]
+    assert f"b1: checking {PEERS['step'].label}" in told
     result = json.loads(path.read_text())
     assert result["machine"]["command"].startswith("python -m fastbp bench --rows b1")
     assert result["machine"]["threads"] == len(result["machine"]["pinned_to"]) == 1

@@ -140,8 +140,8 @@ def read_pieces(path: Path) -> Iterator[Table]:
                     for batch in file.iter_batches(PIECE_ROWS, use_threads=False):
                         yield Table(path, batch.num_rows, {}, {c.name: c for c in columns_of(batch.to_pandas())})
                     return
-        except ArrowException as error:
-            raise ValueError(f"{str(path)!r} cannot be read: {str(error).strip().splitlines()[0]}") from error
+        except (ArrowException, OSError) as error:
+            raise _unreadable(path, error) from error
     yield read_table(path)
 
 
@@ -169,10 +169,17 @@ def _parquet(path: Path) -> Any:
     library = import_module(parquet_library())
     try:
         return library.read_parquet(path)
-    except (OSError, MemoryError):
+    except MemoryError:
         raise
     except Exception as error:  # each library has errors of its own
-        raise ValueError(f"{str(path)!r} cannot be read: {str(error).strip().splitlines()[0]}") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> Exception:
+    """Return an error that names the file; as it is, where it does so itself."""
+    if isinstance(error, OSError) and (error.filename or str(path) in str(error)):
+        return error
+    return ValueError(f"{str(path)!r} cannot be read: {(str(error).strip().splitlines() or [type(error).__name__])[0]}")
 
 
 # ---- CSV -------------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from pathlib import Path as FilePath
 from typing import Any, Self
 
 from fastbp.core.checks import file_to_write
+from fastbp.core.terminal import printable
 from fastbp.views.explanations.page import fragment, page
 from fastbp.views.explanations.parts import Derivation
 from fastbp.views.explanations.phrases import Language, language
@@ -75,10 +76,10 @@ class Explanation(Derivation):
         file.write_text(forms[file.suffix](**how).rstrip("\n") + "\n", encoding="utf-8")
 
     def __str__(self) -> str:
-        return self.text()
+        return printable(self.text())
 
     def __repr__(self) -> str:
-        return headline(self)
+        return printable(headline(self))
 
     def _repr_html_(self) -> str:
         return fragment(self)

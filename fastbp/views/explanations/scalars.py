@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.core.checks import count
+from fastbp.core.terminal import printable
 from fastbp.graph.graph import Tensor, apply
 from fastbp.ops import scalar
 from fastbp.ops.activations import ReLUOp, SigmoidOp, TanhOp
@@ -145,7 +146,7 @@ class Expr:
         return _apply(scalar.ScalarOp("neg"), self)
 
     def __repr__(self) -> str:
-        return f"Expr({self._run.equation('text')})"
+        return printable(f"Expr({self._run.equation('text')})")
 
     def _repr_html_(self) -> str:
         return f"<span>{self._repr_latex_()}</span>"        # notebooks typeset formulas within HTML
