@@ -174,3 +174,14 @@ def test_forecast():
     pytest.importorskip("statsmodels", reason="statsmodels is not installed: pip install statsmodels")
     errors = [float(e) for e in re.findall(r"error ([\d.]+)", run("forecast.py"))]
     assert errors[0] < 0.85 * min(errors[1:])
+
+
+def test_languages():
+    known = Path("/usr/share/locale/de/LC_MESSAGES")
+    if not list(known.glob("*.mo")):
+        pytest.importorskip("sphinx", reason="there are no catalogues of translations: pip install sphinx")
+    text = run("languages.py", "--epochs", "12")
+    accuracy, baseline = (float(a) for a in re.findall(r"([\d.]+)%", text))
+    assert accuracy > 90 > 2 * baseline
+    assert "Bahnhof? German" in text
+    assert "gare ? French" in text
