@@ -6,6 +6,8 @@ arguments, pipelines, cloning, pickling, ``partial_fit``.
 
 from __future__ import annotations
 
+import copy
+import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,14 +25,14 @@ from fastbp.network import Network
 from fastbp.objectives.cross_entropy import CrossEntropy
 from fastbp.objectives.losses import MSE, Loss
 from fastbp.ops.base import Array
-from fastbp.optim.optimizers import Adam, Optimizer
+from fastbp.optim.optimizers import Adam, Optimizer, as_optimizer
 from fastbp.training.callback import Callback
 from fastbp.training.callbacks import EarlyStopping
 from fastbp.training.history import History
 from fastbp.training.trainer import Trainer
 
-Build = Callable[..., Tensor | Sequence[Layer]]
-_PREFIX = "build__"
+Build = Callable[..., Tensor | Sequence[Layer] | Network] | Sequence[Layer]
+_PREFIXES = ("build__", "optimizer__")
 
 
 class _NetworkEstimator(BaseEstimator):
@@ -40,39 +42,47 @@ class _NetworkEstimator(BaseEstimator):
     if TYPE_CHECKING:   # scikit-learn's own, which has no types
         def score(self, X: Any, y: Any, sample_weight: Any = None) -> float: ...
 
-    def __init__(self, build: Build, *, loss: Loss | None = None, optimizer: Optimizer | None = None, epochs: int = 20,
-                 batch_size: int = 32, shuffle: bool = True, early_stopping: bool = False,
+    def __init__(self, build: Build, *, loss: Loss | str | None = None, optimizer: Optimizer | str | None = None,
+                 epochs: int = 20, batch_size: int = 32, shuffle: bool = True, early_stopping: bool = False,
                  validation_fraction: float = 0.1, patience: int = 10, callbacks: Sequence[Callback] = (),
                  random_state: Any = None, dtype: str = "float32", backend: BackendName = "native",
-                 warm_start: bool = False, verbose: bool = False, **arguments: Any) -> None:
-        unknown = [name for name in arguments if not name.startswith(_PREFIX)]
+                 warm_start: bool = False, verbose: bool = False, input_dtype: str | None = None,
+                 **arguments: Any) -> None:
+        unknown = [name for name in arguments if not name.startswith(_PREFIXES)]
         if unknown:
             raise TypeError(f"{type(self).__name__}: {unknown[0]}= is no argument; those of the function that builds "
-                            f"the network are written {_PREFIX}{unknown[0]}=…")
+                            f"the network are written build__{unknown[0]}=…, and those of the optimizer "
+                            f"optimizer__{unknown[0]}=…")
         self.build, self.loss, self.optimizer = build, loss, optimizer
         self.epochs, self.batch_size = epochs, batch_size
         self.shuffle, self.early_stopping, self.validation_fraction = shuffle, early_stopping, validation_fraction
         self.patience, self.callbacks, self.random_state, self.dtype = patience, callbacks, random_state, dtype
         self.backend, self.warm_start, self.verbose = backend, warm_start, verbose
-        self._arguments = {name.removeprefix(_PREFIX): value for name, value in arguments.items()}
+        self.input_dtype, self._arguments = input_dtype, arguments
 
     # ---- parameters -----------------------------------------------------------------------------------------------
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the arguments of the constructor, those of the building function with ``build__`` before them."""
-        return {**super().get_params(deep), **{_PREFIX + name: v for name, v in self._arguments.items()}}
+        """Return the arguments of the constructor, with those of the building function and of the optimizer."""
+        return {**super().get_params(deep), **self._arguments}
 
     def set_params(self, **params: Any) -> Any:
-        """Set arguments of the constructor; ``build__name`` those of the building function."""
-        own = {name: v for name, v in params.items() if not name.startswith(_PREFIX)}
-        super().set_params(**own)
-        self._arguments |= {n.removeprefix(_PREFIX): v for n, v in params.items() if n.startswith(_PREFIX)}
+        """Set arguments of the constructor; ``build__name`` of the building function, ``optimizer__name`` of that."""
+        super().set_params(**{name: v for name, v in params.items() if not name.startswith(_PREFIXES)})
+        self._arguments = self._arguments | {n: v for n, v in params.items() if n.startswith(_PREFIXES)}
         return self
+
+    def _arguments_of(self, prefix: str) -> dict[str, Any]:
+        return {n.removeprefix(prefix): v for n, v in self._arguments.items() if n.startswith(prefix)}
 
     def _check_parameters(self) -> None:
         name = type(self).__name__
-        if not callable(self.build):
-            raise TypeError(f"{name}: build is {self.build!r}; expected a function (x, outputs) -> tensor or layers")
+        if isinstance(self.build, Network) or not (callable(self.build) or _are_layers(self.build)):
+            raise TypeError(f"{name}: build is {self.build!r}; expected a function that makes a network, such as "
+                            "lambda x, outputs: [fb.Linear(None, 32), fb.ReLU(), fb.Linear(32, outputs)], or a list of "
+                            "layers, which each fit makes anew")
+        if self.input_dtype not in (None, "int64"):
+            raise ValueError(f'{name}: input_dtype is {self.input_dtype!r}; expected "int64" for ids, or None')
         for argument in ("epochs", "batch_size"):
             count(name, argument, getattr(self, argument))
         count(name, "patience", self.patience, at_least=0)
@@ -80,33 +90,59 @@ class _NetworkEstimator(BaseEstimator):
             flag(name, argument, getattr(self, argument))
         number(name, "validation_fraction", self.validation_fraction, "a number above 0 and below 1",
                lambda v: 0 < v < 1)
-        if self.optimizer is not None and not isinstance(self.optimizer, Optimizer):
-            raise TypeError(f"{name}: optimizer is {self.optimizer!r}; expected one such as fb.Adam(1e-3)")
+        self._optimizer()
 
     # ---- fitting --------------------------------------------------------------------------------------------------
 
     def _make(self, shape: tuple[int, ...], outputs: int) -> Network:
         """Return the network that the function builds."""
-        x = Input(*shape)
-        made = self.build(x, outputs, **self._arguments)
-        if isinstance(made, list | tuple) and made and all(isinstance(layer, Layer) for layer in made):
+        name, seed = type(self).__name__, int(check_random_state(self.random_state).randint(2**31))
+        x = Input(*shape, dtype=self.input_dtype)
+        made = self._build(x, outputs)
+        if _are_layers(made):
             y = x
             for layer in made:
                 y = layer(y)
             made = y
+        if isinstance(made, Network):
+            if len(made.graph.inputs) != 1 or len(made.graph.outputs) != 1:
+                raise TypeError(f"{name}: build returned {made!r}; expected a network of one input and one output")
+            (x,), (made,) = made.graph.inputs, made.graph.outputs
         if not isinstance(made, Tensor):
-            raise TypeError(f"{type(self).__name__}: build returned {made!r}; expected a tensor, as layers called on x "
-                            "give, or a list of layers")
-        seed = int(check_random_state(self.random_state).randint(2**31))
+            raise TypeError(f"{name}: build returned {made!r}; expected a tensor, as layers called on x give, a list "
+                            "of layers, or a network")
+        if isinstance(self, ClassifierMixin) and made.shape != (outputs,):
+            raise ValueError(f"{name}: build made an output of shape (B, {', '.join(map(str, made.shape))}); expected "
+                             f"(B, {outputs}), a logit for each class: its second argument says how many there are")
         return Network(x, made, dtype=self.dtype, seed=seed, backend=self.backend)
 
-    def _train(self, X: Array, targets: Array, loss: Loss, outputs: int, sample_weight: Any, validation: Any,
+    def _build(self, x: Tensor, outputs: int) -> Any:
+        """Return what the function makes, given x and the number of outputs where it asks for them."""
+        arguments = self._arguments_of("build__")
+        if not callable(self.build):
+            if arguments:
+                raise TypeError(f"{type(self).__name__}: build__{next(iter(arguments))} is given, and build is a list "
+                                "of layers; expected a function")
+            return copy.deepcopy(list(self.build))
+        asked = inspect.signature(self.build).parameters.values()
+        free = [p for p in asked if p.name not in arguments and p.default is p.empty
+                and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        every = any(p.kind is p.VAR_POSITIONAL for p in asked)
+        return self.build(*(x, outputs)[:2 if every else len(free)], **arguments)
+
+    def _optimizer(self) -> Optimizer:
+        """Return the optimizer, with the arguments that are given for it."""
+        found = Adam(1e-3) if self.optimizer is None else as_optimizer(type(self).__name__, self.optimizer)
+        arguments = self._arguments_of("optimizer__")
+        return type(found)(**{**found.hyperparameters(), **arguments}) if arguments else found
+
+    def _train(self, X: Array, targets: Array, loss: Loss | str, outputs: int, sample_weight: Any, validation: Any,
                epochs: int, keep: bool) -> None:
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
         if not keep or "network_" not in vars(self):
             self.network_ = self._make(X.shape[1:], outputs)
-            self._trainer = Trainer(self.network_, loss, self.optimizer or Adam(1e-3))
+            self._trainer = Trainer(self.network_, loss, self._optimizer())
         callbacks, share = list(self.callbacks), 0.0
         if self.early_stopping and epochs > 1:
             callbacks.append(EarlyStopping(patience=self.patience))
@@ -117,11 +153,16 @@ class _NetworkEstimator(BaseEstimator):
         self.history_ = self._trainer.history
 
     def _rows(self, X: Any, **options: Any) -> Array:
-        return np.asarray(validate_data(self, X, dtype=(np.float32, np.float64), allow_nd=True, **options))
+        dtype = np.int64 if self.input_dtype else (np.float32, np.float64)
+        return np.asarray(validate_data(self, X, dtype=dtype, allow_nd=True, **options))
 
     def _outputs(self, X: Any) -> Array:
         check_is_fitted(self, "network_")
         return np.asarray(self.network_.predict(self._rows(X, reset=False)))
+
+
+def _are_layers(made: Any) -> bool:
+    return isinstance(made, list | tuple) and bool(made) and all(isinstance(layer, Layer) for layer in made)
 
 
 class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
@@ -129,12 +170,13 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
 
     Parameters
     ----------
-    build : function ``(x, outputs, **arguments) -> Tensor`` or sequence of Layer
-        x is the input, :func:`fastbp.Input` of a row's shape; outputs the number of classes. It returns the logits, or
-        layers that are applied one after the other. A named function of a module can be pickled.
-    loss : Loss, optional
+    build : function ``(x, outputs, **arguments) -> Tensor``, sequence of Layer or Network; or a sequence of Layer
+        x is the input, :func:`fastbp.Input` of a row's shape; outputs the number of classes. It returns the logits,
+        layers that are applied one after the other, or a network; one that asks for no arguments is given none. A named
+        function of a module can be pickled.
+    loss : Loss or str, optional
         Default: ``fb.CrossEntropy()``.
-    optimizer : Optimizer, optional
+    optimizer : Optimizer or str, optional
         Default: ``fb.Adam(1e-3)``.
     epochs : int, default 20
     batch_size : int, default 32
@@ -153,8 +195,11 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
         Whether ``fit`` goes on with the network that is there.
     verbose : bool, default False
         Whether to show a bar.
+    input_dtype : {"int64"}, optional
+        Where X holds ids, for ``fb.Embedding``; by default real numbers.
     ``**arguments``
-        ``build__name=value`` hands an argument on to `build`; grid search finds them under these names.
+        ``build__name=value`` hands an argument on to `build`, ``optimizer__name=value`` to the optimizer; grid search
+        finds them under these names.
 
     Attributes
     ----------
@@ -241,12 +286,12 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
 
     Parameters
     ----------
-    build : function ``(x, outputs, **arguments) -> Tensor`` or sequence of Layer
+    build : function, or sequence of Layer
         As in :class:`NetworkClassifier`; outputs is the number of columns of y.
-    loss : Loss, optional
+    loss : Loss or str, optional
         Default: ``fb.MSE()``.
     optimizer, epochs, batch_size, shuffle, early_stopping, validation_fraction, patience, callbacks, random_state, \
-    dtype, backend, warm_start, verbose, **arguments
+    dtype, backend, warm_start, verbose, input_dtype, **arguments
         As in :class:`NetworkClassifier`.
 
     Attributes

@@ -101,7 +101,63 @@ def test_early_stopping_takes_the_best() -> None:
     assert len(model.history_["val_loss"]) == len(model.history_)
 
 
+BUILDS: dict[str, Any] = {
+    "of x and outputs": dense,
+    "a network": lambda x, outputs: fb.Network(x, fb.Linear(4, outputs)(x)),
+    "a sequential": lambda x, outputs: fb.Sequential(fb.Linear(4, 8), fb.Tanh(), fb.Linear(8, outputs)),
+    "of nothing": lambda: fb.Sequential(fb.Linear(4, 3), seed=0),
+    "of what has a default": lambda width=8: [fb.Linear(4, width), fb.Linear(width, 3)],
+    "layers": [fb.Linear(4, 8), fb.Tanh(), fb.Linear(8, 3)],
+}
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_what_builds_a_network(name: str) -> None:
+    """Each fit makes it anew, from the seed."""
+    x, y = blobs(np.random.default_rng(0))
+    model = fb.NetworkClassifier(BUILDS[name], optimizer="adam", optimizer__lr=0.05, epochs=20, random_state=0)
+    assert model.fit(x, y).score(x, y) > 0.8
+    first = model.predict_proba(x)
+    np.testing.assert_array_equal(model.fit(x, y).predict_proba(x), first)
+    np.testing.assert_array_equal(clone(model).fit(x, y).predict_proba(x), first)
+    assert not np.array_equal(model.set_params(random_state=1).fit(x, y).predict_proba(x), first)
+
+
+def test_words_and_the_optimizers_arguments() -> None:
+    x, y = blobs(np.random.default_rng(0))
+    model = fb.NetworkClassifier(dense, loss="cross_entropy", epochs=3, random_state=0)
+    search = GridSearchCV(model, {"optimizer__lr": [1e-4, 0.05], "optimizer": ["sgd", fb.Adam(weight_decay=0.1)]}, cv=2)
+    assert search.fit(x, y).best_params_["optimizer__lr"] == 0.05
+    made = clone(model).set_params(optimizer=fb.Adam(weight_decay=0.1), optimizer__lr=0.5).fit(x, y)._trainer.optimizer
+    assert (made.lr(0), made.weight_decay) == (0.5, 0.1)
+    with pytest.raises(TypeError, match="momentum"):
+        fb.NetworkClassifier(dense, optimizer__momentum=0.9).fit(x, y)
+
+
+def test_ids() -> None:
+    rng = np.random.default_rng(0)
+    ids = rng.integers(0, 30, (300, 5))
+    model = fb.NetworkClassifier([fb.Embedding(30, 4, mode="mean"), fb.Linear(4, 2)], optimizer__lr=0.05, epochs=30,
+                                 input_dtype="int64", random_state=0)
+    assert model.fit(ids, (ids < 15).sum(axis=1) > 2).score(ids, (ids < 15).sum(axis=1) > 2) > 0.95
+
+
+def test_outputs_that_are_more_than_targets() -> None:
+    """Of a mean and a variance, say."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((60, 3))
+    model = fb.NetworkRegressor(lambda x, outputs: [fb.Linear(3, 2 * outputs)], loss=fb.GaussianNLL(), random_state=0)
+    assert model.fit(x, x[:, 0]).network_.predict(x).shape == (60, 2)
+
+
 @pytest.mark.parametrize(("call", "error", "message"), [
+    (lambda x, y: fb.NetworkClassifier(fb.Sequential(fb.Linear(4, 3))).fit(x, y), TypeError,
+     "expected a function that makes a network"),
+    (lambda x, y: fb.NetworkClassifier(lambda x: [fb.Linear(4, 5)]).fit(x, y), ValueError,
+     r"shape \(B, 5\); expected \(B, 3\), a logit for each class"),
+    (lambda x, y: fb.NetworkClassifier(dense, input_dtype="float16").fit(x, y), ValueError, "input_dtype is 'float16'"),
+    (lambda x, y: fb.NetworkClassifier(BUILDS["layers"], build__width=3).fit(x, y), TypeError, "build__width is given"),
+    (lambda x, y: fb.NetworkClassifier(dense, optimizer=fb.Adam).fit(x, y), TypeError, "is the class Adam"),
     (lambda x, y: fb.NetworkClassifier(dense, width=3), TypeError, "width= is no argument; .* build__width="),
     (lambda x, y: fb.NetworkClassifier(3).fit(x, y), TypeError, "build is 3; expected a function"),
     (lambda x, y: fb.NetworkClassifier(lambda x, n: 3).fit(x, y), TypeError, "build returned 3; expected a tensor"),
