@@ -74,7 +74,35 @@ def test_an_input_of_columns_may_be_read_in_several_ways() -> None:
 
 
 @pytest.mark.parametrize("backend", backends())
-@pytest.mark.parametrize("seed", range(20))
+def test_vectors_are_pytorchs(backend: Any) -> None:
+    """Of 60 shapes, with an id for padding and without, and with a table for each column."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        features, steps = int(rng.choice([1, 3, 8, 17, 64])), [int(n) for n in rng.integers(1, 6, rng.integers(1, 3))]
+        sizes = [int(n) for n in rng.integers(2, 30, rng.integers(1, 4))]
+        tables = seed % 3 == 0
+        padding = int(rng.integers(0, min(sizes))) if seed % 2 else None
+        layer = fb.Embedding(sizes if tables else sizes[0], features, padding)
+        shape = (*steps, len(sizes)) if tables else tuple(steps)
+        net = fb.Network(x := fb.Input(*shape, dtype="int64"), layer(x), dtype="float64", seed=0, backend=backend)
+        rows = int(rng.integers(1, 40))
+        ids = rng.integers(0, sizes if tables else sizes[0], (rows, *shape))
+        starts = np.cumsum([0, *sizes[:-1]]) if tables else np.array([0])
+
+        def peer(ids: Any, weight: Any, starts: Any = starts, padding: Any = padding, tables: bool = tables) -> Any:
+            hidden = torch.zeros(len(weight), dtype=bool)
+            if padding is not None:
+                hidden[torch.from_numpy(starts) + padding] = True
+            weight = weight.masked_fill(hidden[:, None], 0.0)
+            y = torch.nn.functional.embedding(ids + torch.from_numpy(starts) if tables else ids, weight)
+            return y.flatten(-2) if tables else y
+
+        compare(net, peer, [ids], {"weight": lambda p: next(iter(p.values()))}, rng)
+
+
+@pytest.mark.parametrize("backend", backends())
+@pytest.mark.parametrize("seed", range(60))
 def test_bags_are_pytorchs(seed: int, backend: Any) -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
     rng = np.random.default_rng(seed)
