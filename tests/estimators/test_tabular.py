@@ -373,6 +373,18 @@ def test_weights_count(table):
     assert classifier().fit(nothing, labels).predict_proba(nothing)[0, 1] == pytest.approx(0.25, abs=0.05)
 
 
+def test_both_take_one_list_of_parameters() -> None:
+    """What is about classes has the neutral value for numbers, and no other."""
+    names = {kind: set(kind().get_params()) for kind in (fb.TabularClassifier, fb.TabularRegressor)}
+    assert names[fb.TabularClassifier] - names[fb.TabularRegressor] == {"calibration"}
+    assert names[fb.TabularRegressor] <= names[fb.TabularClassifier]
+    X, y = np.arange(40.0)[:, None], np.arange(40.0)
+    for name, value, message in (("label_smoothing", 0.1, "label_smoothing is 0.1; expected 0, as numbers"),
+                                 ("class_weight", "balanced", "class_weight is 'balanced'; expected None, as numbers")):
+        with pytest.raises(ValueError, match=message):
+            fb.TabularRegressor(**{name: value}).fit(X, y)
+
+
 @pytest.mark.parametrize("weight", ["balanced", {0: 1.0, 1: 3.0}])
 def test_class_weights_count(weight):
     labels = np.zeros(400, int)

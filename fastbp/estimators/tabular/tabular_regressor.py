@@ -9,6 +9,7 @@ from sklearn.base import RegressorMixin
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import _assert_all_finite
 
+from fastbp.core.checks import number
 from fastbp.estimators.tabular.columns import Column
 from fastbp.estimators.tabular.member_network import ACTIVATIONS
 from fastbp.estimators.tabular.onnx_pipeline import Pipeline, means
@@ -58,6 +59,8 @@ class TabularRegressor(RegressorMixin, BaseTabular):
         After each hidden layer.
     weight_decay : float, default 0.02
         Decoupled, and falling as :class:`~fastbp.FlatCosine`.
+    label_smoothing : float, default 0.0
+        There are no classes to smooth over: 0 alone, so that both estimators take one list of parameters.
     validation_fraction : float, default 0.2
         The share of the rows that is held out where `n_folds` is 1.
     n_folds : int or "auto", default "auto"
@@ -67,6 +70,8 @@ class TabularRegressor(RegressorMixin, BaseTabular):
         the rows held out together.
     scoring : {"auto", "rmse", "mae"}, default "auto"
         What epochs are chosen by, on the rows held out; "auto" is the root mean squared error.
+    class_weight : None
+        There are no classes to weigh: None alone.
     monotonic : mapping of str to int, or sequence of int, optional
         Columns of numbers along which what is predicted never falls, 1, or never rises, -1: by name, or
         one entry for each column, with 0 for all others. Networks then multiply by weights of one sign.
@@ -116,15 +121,23 @@ class TabularRegressor(RegressorMixin, BaseTabular):
                  numeric_embedding: str = "auto", categorical_features: Any = "from_dtype", max_one_hot: int = 8,
                  category_embedding: int = 8, max_iter: int = 32, batch_size: Any = "auto",
                  learning_rate: str = "coslog4", learning_rate_init: Any = "auto", beta_2: float = 0.95,
-                 dropout: float = 0.1, weight_decay: float = 0.02, validation_fraction: float = 0.2,
-                 n_folds: Any = "auto", early_stopping: Any = "cycle", scoring: str = "auto",
-                 monotonic: Any = None, time_limit: float | None = None,
-                 random_state: Any = None, n_threads: Any = None,
+                 dropout: float = 0.1, weight_decay: float = 0.02, label_smoothing: float = 0.0,
+                 validation_fraction: float = 0.2, n_folds: Any = "auto", early_stopping: Any = "cycle",
+                 scoring: str = "auto", class_weight: None = None, monotonic: Any = None,
+                 time_limit: float | None = None, random_state: Any = None, n_threads: Any = None,
                  verbose: bool = False) -> None:
         self._take({k: v for k, v in locals().items() if k not in ("self", "__class__")})
 
     _scorings = ("auto", "rmse", "mae")
     _range: tuple[float, float]
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        number("TabularRegressor", "label_smoothing", self.label_smoothing,
+               "0, as numbers have no classes to smooth over", lambda v: v == 0)
+        if self.class_weight is not None:
+            raise ValueError(f"TabularRegressor: class_weight is {self.class_weight!r}; expected None, as numbers have "
+                             "no classes to weigh")
 
     def partial_fit(self, X: Any, y: Any) -> TabularRegressor:
         """Go on training with more rows, each once; the first call fits.
