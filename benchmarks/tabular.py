@@ -271,6 +271,9 @@ def report(results: dict[str, Any], models: list[str]) -> str:
         "error / best, largest": lambda m: f"{max(r[m]['error'] / best_of[t] for t, r in sets.items()):.3f}",
         "fit, CPU seconds, median": lambda m: f"{np.median([r[m]['fit_seconds'] for r in sets.values()]):.2f}",
         "fit, CPU seconds, most": lambda m: f"{max(r[m]['fit_seconds'] for r in sets.values()):.2f}",
+        f"fit, CPU seconds / {NAMES[own]}'s, least to most": lambda m: "" if m == own else
+        " to ".join(f"{end(r[m]['fit_seconds'] / r[own]['fit_seconds'] for r in sets.values()):.3g}"
+                    for end in (min, max)),
     }
     text += "\n" + head.replace("set", f"over {len(sets)} sets")
     for name, cell in rows.items():

@@ -32,7 +32,7 @@ from fastbp.optim.initializers import Zeros
 MONOTONE = ("relu", "selu")
 """Activations that never fall."""
 ACTIVATIONS: dict[str, type[Activation]] = {"relu": ReLU, "selu": SELU, "mish": Mish, "gelu": GELU, "silu": SiLU}
-SAMPLE_ROWS = 1024
+SAMPLE_ROWS = 512
 """Rows that the scale of initial weights is measured on."""
 
 

@@ -48,9 +48,9 @@ EMBEDDED_COLUMNS = 256
 """More columns of numbers than this are not embedded by "auto"."""
 
 
-FEW_NUMBERS, WAVES, PIECES = 24, 1, 2
-"""More columns of numbers than this have narrower embeddings."""
-SMALL_ROWS = 5000
+FEW_NUMBERS, WIDE, NARROW = 24, (16, 3, 4), (8, 1, 2)
+"""More columns of numbers than this have narrower embeddings: frequencies, waves and pieces of each."""
+SMALL_ROWS, FOLDS, FOLDS_OF_MANY = 5000, 8, 4
 """So few rows have more folds."""
 ATTEMPTS = 3
 """After a divergence training begins anew with a quarter of the learning rate, this many times in all."""
@@ -233,11 +233,11 @@ class BaseTabular(BaseEstimator, ABC):
         embedding = self.numeric_embedding
         if embedding == "auto":
             embedding = "both" if numbers <= EMBEDDED_COLUMNS else "none"
+        frequencies, waves, pieces = WIDE if numbers <= FEW_NUMBERS else NARROW
         return Architecture(numbers, sizes.flags, schema.bins, self._outputs(), self.n_members,
                             sizes_of(self.hidden_layer_sizes), self._activation(), embedding in ("both", "periodic"),
-                            embedding in ("both", "piecewise"), waves=3 if numbers <= FEW_NUMBERS else WAVES,
-                            pieces=4 if numbers <= FEW_NUMBERS else PIECES, dropout=self.dropout,
-                            categories=sizes.columns, levels=sizes.levels,
+                            embedding in ("both", "piecewise"), frequencies, waves, pieces=pieces,
+                            dropout=self.dropout, categories=sizes.columns, levels=sizes.levels,
                             category_size=max(self.category_embedding, 1), signs=signs if any(signs) else ())
 
     def _training(self, rows: int, shared: bool, deadline: float | None, slower: float) -> Training:
@@ -250,7 +250,7 @@ class BaseTabular(BaseEstimator, ABC):
 
     def _folds(self, rows: int) -> int:
         if self.n_folds == "auto":
-            return min(8 if rows <= SMALL_ROWS else 5, rows)
+            return min(FOLDS if rows <= SMALL_ROWS else FOLDS_OF_MANY, rows)
         return min(int(self.n_folds), rows)
 
     def _activation(self) -> Any:

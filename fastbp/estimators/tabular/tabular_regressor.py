@@ -64,7 +64,7 @@ class TabularRegressor(RegressorMixin, BaseTabular):
     validation_fraction : float, default 0.2
         The share of the rows that is held out where `n_folds` is 1.
     n_folds : int or "auto", default "auto"
-        Networks that are trained, each on all rows but a part of its own. "auto": 8 up to 5,000 rows, else 5.
+        Networks that are trained, each on all rows but a part of its own. "auto": 8 up to 5,000 rows, else 4.
     early_stopping : "cycle" or bool, default "cycle"
         "cycle", or True, stops at the end of a cycle of the learning rate that was no better than those before, on all
         the rows held out together.
