@@ -175,6 +175,22 @@ static inline void fbp_update_piece(fbp_update_plan *u, const fbp_node *node, in
     if (bad) __atomic_store_n(&u->bad, 1, __ATOMIC_RELAXED);
 }
 
+/* Tables whose rows are updated one by one are cut into so many units. */
+#define FBP_ROW_UNITS 64
+
+/* Rows of a large table are far from each other: those that come so many rows later are asked for already. */
+#define FBP_ROWS_AHEAD 8
+
+static inline void fbp_prefetch_row(const void *row, int64_t bytes)
+{
+    for (int64_t i = 0; i < bytes && i < 256; i += 64) __builtin_prefetch((const char *)row + i, 1);
+}
+
+/* Update those of n rows of parameter 0 of a node whose gradient is not 0, `width` elements each: rows[0], rows[1], …, or
+ * first, first + 1, … where rows is NULL; any thread may do any of them. */
+void fbp_update_rows(fbp_update_plan *u, const fbp_node *node, const int64_t *rows, int64_t first, int64_t n,
+                     int64_t width);
+
 typedef enum { FBP_OVER_ROWS = 0, FBP_OVER_UNITS = 1 } fbp_domain;
 
 /* The phases of an op, in the order they run. Phases over units that mix rows see the whole batch; how many units there
@@ -299,6 +315,13 @@ typedef struct fbp_segment {   /* neighbouring parameters that are updated alike
     double weight_decay;
 } fbp_segment;
 
+/* A table whose gradient is 0 but for the rows that a mini-batch touched. */
+typedef struct fbp_rows {
+    char *gradients;
+    const int64_t *touched;    /* how many rows, then which */
+    int64_t width;             /* the elements of a row */
+} fbp_rows;
+
 /* One rank's part of a mini-batch: its first row in the order of the data, its rows, those before them in the batch, and
  * the rows of the whole batch. */
 typedef struct fbp_part {
@@ -346,6 +369,8 @@ typedef struct fbp_loop {
     double clip_norm, clip_value;   /* 0: off */
     const fbp_segment *segments;
     int64_t n_segments;
+    const fbp_rows *tables;    /* and, besides, touched rows of tables */
+    int64_t n_tables;
     int64_t n_rows, batch_size;      /* rows of an epoch; its last mini-batch may be smaller */
     const double *learning_rates;   /* one per mini-batch */
     double *losses;            /* one per mini-batch, out */
@@ -412,5 +437,8 @@ void fbp_feed_rows(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t
 void fbp_feed_integers(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch);
 /* elements of p[0] updated from dp[0], with decay[0] */
 void fbp_update_units(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch);
+/* FBP_ROW_UNITS units: rows of p[0] (dim[1], dim[0]) whose gradient in dp[0] is not 0, with decay[0]; save[0] has how many
+ * rows there are to look at, then which, or is NULL: all */
+void fbp_update_row_units(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch);
 
 #endif

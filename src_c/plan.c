@@ -170,6 +170,63 @@ void fbp_update_units(const fbp_node *node, const fbp_run *run, int64_t lo, int6
     if (lo < hi) fbp_update_piece(u, node, 0, lo, hi - lo);
 }
 
+/* Whether any of n numbers is not 0: any bit but the sign is set. */
+static int32_t any_nonzero(const char *x, int64_t n, int64_t item_size)
+{
+    uint64_t found = 0;
+    for (int64_t i = 0; i < n && item_size == 4; i++) {
+        uint32_t bits;
+        memcpy(&bits, x + 4 * i, sizeof bits);
+        found |= bits & 0x7fffffffu;
+    }
+    for (int64_t i = 0; i < n && item_size == 8; i++) {
+        uint64_t bits;
+        memcpy(&bits, x + 8 * i, sizeof bits);
+        found |= bits & 0x7fffffffffffffffu;
+    }
+    return found != 0;
+}
+
+/* Ask for a row of p and of the state. */
+static void prefetch_update(const fbp_update_plan *u, const fbp_node *node, int64_t row, int64_t width)
+{
+    const char *p = (const char *)node->p[0] + row * width * u->item_size;
+    fbp_prefetch_row(p, width * u->item_size);
+    for (int32_t i = 0; i < FBP_MOST_STATES; i++)
+        if (u->state[i]) fbp_prefetch_row(u->state[i] + (p - u->parameters), width * u->item_size);
+}
+
+void fbp_update_rows(fbp_update_plan *u, const fbp_node *node, const int64_t *rows, int64_t first, int64_t n,
+                     int64_t width)
+{
+    double hyper[sizeof u->hyper / sizeof u->hyper[0]];
+    memcpy(hyper, u->hyper, sizeof hyper);
+    if (node->rate[0] != 1) {
+        hyper[0] *= node->rate[0];
+        u->begin(hyper);
+    }
+    int32_t bad = 0;
+    for (int64_t i = 0; i < n; i++) {
+        if (rows && i + FBP_ROWS_AHEAD < n) prefetch_update(u, node, rows[i + FBP_ROWS_AHEAD], width);
+        const int64_t at = (rows ? rows[i] : first + i) * width * u->item_size;
+        char *p = (char *)node->p[0] + at;
+        const char *g = (const char *)node->dp[0] + at;
+        if (!any_nonzero(g, width, u->item_size)) continue;
+        void *const state[FBP_MOST_STATES] = {u->state[0] ? u->state[0] + (p - u->parameters) : 0,
+                                              u->state[1] ? u->state[1] + (p - u->parameters) : 0};
+        bad |= u->update(p, state, g, width, hyper, node->decay[0]);
+    }
+    if (bad) __atomic_store_n(&u->bad, 1, __ATOMIC_RELAXED);
+}
+
+void fbp_update_row_units(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
+{
+    (void)scratch;
+    const int64_t *touched = node->save[0], n = touched ? touched[0] : node->dim[1];
+    const int64_t begin = n * lo / FBP_ROW_UNITS, end = n * hi / FBP_ROW_UNITS;
+    fbp_update_rows(run->update, node, touched ? touched + 1 + begin : NULL, begin, end - begin, node->dim[0]);
+}
+
 double fbp_total_loss(double *const *row_losses, const int64_t *loss_rows, int64_t n_losses, int64_t rows)
 {
     double total = 0;
@@ -208,39 +265,53 @@ static void write_tally(const fbp_loop *loop, double total)
     }
 }
 
+/* Stretches of the gradient, one after the other: segments, then touched rows of tables. */
+typedef struct stretch {
+    char *at;
+    int64_t length;            /* of elements */
+    int64_t segment, table, row;    /* how many of each are behind it */
+} stretch;
+
+static int32_t next_stretch(const fbp_loop *loop, stretch *s)
+{
+    if (s->segment < loop->n_segments) {
+        const fbp_segment *segment = loop->segments + s->segment++;
+        s->at = loop->run.update->gradients + segment->offset * loop->run.update->item_size;
+        s->length = segment->length;
+        return 1;
+    }
+    for (; s->table < loop->n_tables; s->table++, s->row = 0) {
+        const fbp_rows *table = loop->tables + s->table;
+        if (s->row == table->touched[0]) continue;
+        s->length = table->width;
+        s->at = table->gradients + table->touched[1 + s->row++] * table->width * loop->run.update->item_size;
+        return 1;
+    }
+    return 0;
+}
+
 static double sum_of_squares(const fbp_loop *loop)
 {
-    const fbp_update_plan *u = loop->run.update;
     double squares = 0;
-    for (int64_t i = 0; i < loop->n_segments; i++)
-        squares += loop->table->sum_of_squares[loop->dtype](u->gradients + loop->segments[i].offset * u->item_size,
-                                                            loop->segments[i].length);
+    for (stretch s = {0}; next_stretch(loop, &s);) squares += loop->table->sum_of_squares[loop->dtype](s.at, s.length);
     return squares;
 }
 
 static int32_t all_within_limit(const fbp_loop *loop)
 {
-    const fbp_update_plan *u = loop->run.update;
-    for (int64_t i = 0; i < loop->n_segments; i++)
-        if (!loop->table->all_within[loop->dtype](u->gradients + loop->segments[i].offset * u->item_size,
-                                                  loop->segments[i].length, loop->gradient_limit)) return 0;
+    for (stretch s = {0}; next_stretch(loop, &s);)
+        if (!loop->table->all_within[loop->dtype](s.at, s.length, loop->gradient_limit)) return 0;
     return 1;
 }
 
 static void clamp(const fbp_loop *loop)
 {
-    const fbp_update_plan *u = loop->run.update;
-    for (int64_t i = 0; i < loop->n_segments; i++)
-        loop->table->clamp[loop->dtype](u->gradients + loop->segments[i].offset * u->item_size,
-                                        loop->segments[i].length, loop->clip_value);
+    for (stretch s = {0}; next_stretch(loop, &s);) loop->table->clamp[loop->dtype](s.at, s.length, loop->clip_value);
 }
 
 static void scale(const fbp_loop *loop, double factor)
 {
-    const fbp_update_plan *u = loop->run.update;
-    for (int64_t i = 0; i < loop->n_segments; i++)
-        loop->table->scale[loop->dtype](u->gradients + loop->segments[i].offset * u->item_size,
-                                        loop->segments[i].length, factor);
+    for (stretch s = {0}; next_stretch(loop, &s);) loop->table->scale[loop->dtype](s.at, s.length, factor);
 }
 
 /* Adds up over ranks of which each has a part. */

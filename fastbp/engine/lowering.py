@@ -15,7 +15,7 @@ from fastbp.engine.plan_parts import Buffer, LossPart, NetworkArray, Place, Plan
 from fastbp.engine.program import function_of
 from fastbp.engine.python_nodes import PythonLoss, PythonNode
 from fastbp.graph.graph import Graph, Node, Parameter, Tensor
-from fastbp.ops.base import Among, Native, Work
+from fastbp.ops.base import ROW_UNITS, Among, Native, Work
 
 # A multiply-add of operands rounded to bfloat16, beside a whole one.
 _BF16_COST = 7 / 12
@@ -55,6 +55,10 @@ class Lowering:
         One for each input, then for each target, then for the weights: they copy rows from outside.
     prepare, first, forward, loss, backward, gradients, updates : list of PlanStep
         Pieces of programs, in the order in which they run.
+    applied : list of PlanStep
+        The updates where gradients may have come from elsewhere.
+    touched : dict of str to Place
+        Of tables that are updated row by row, where the plan keeps which rows a mini-batch touched.
     unreached : list of str
         Parameters that are trained, but that no gradient reaches: theirs is 0.
     """
@@ -72,6 +76,8 @@ class Lowering:
         self.backward: list[PlanStep] = []
         self.gradients: list[PlanStep] = []
         self.updates: list[PlanStep] = []
+        self.applied: list[PlanStep] = []
+        self.touched: dict[str, Place] = {}
         self.loss_nodes: list[PlanNode] = []
         self.unreached: list[str] = []
         self._nodes: dict[Tensor, PlanNode] = {}
@@ -82,6 +88,7 @@ class Lowering:
             name: prod(p.shape) for name, p in graph.parameters.items() if p.trainable}
         self._uses = self._find_uses()
         self._wants_grad = self._find_wanted()
+        self._of_parameters = self._count_uses()
         self._activated = self._find_activated()
         self._made_by = {out: t for t, out in self._activated.items()}
         self._lower_forward()
@@ -119,6 +126,22 @@ class Lowering:
                 needed = any(wanted[s] for s in t.node.inputs) or bool(self._trained(t))
             wanted[t] = needed and t in reached
         return wanted
+
+    def _count_uses(self) -> dict[str, int]:
+        """How many nodes make a gradient of each parameter that is trained, or belongs to one that is."""
+        uses: dict[str, int] = {}
+        for t in self.graph.tensors:
+            for name in self._trained(t).values() if t.node is not None and self._wants_grad[t] else ():
+                uses[name] = uses.get(name, 0) + 1
+        return uses
+
+    def _table(self, node: Node) -> str | None:
+        """Return the name of a node's table, where the node alone knows which rows of it have a gradient."""
+        if self.purpose.shared:
+            return None
+        known = dict(self.purpose.tables)
+        names = [self.graph.parameter_name(node.params[role]) for role in node.op.row_roles]
+        return next((n for n in names if n in known and self._of_parameters.get(n) == 1), None)
 
     def _find_activated(self) -> dict[Tensor, Tensor]:
         """From what an op makes to what its activation makes of it, where the op applies it itself."""
@@ -190,16 +213,21 @@ class Lowering:
         x = [self.values[s] for s in node.inputs]
         if self._calls_back(node):
             return PlanNode(node.op.name, {"call": Work()}, x=x, id=self.graph.draws_at(t))
-        native = node.op.native(*(s.shape for s in node.inputs))
-        bf16 = node.op.rounds(self._compute_dtype)
-        return PlanNode(
-            node.op.name, self._work(node.op.name, native, prod(t.shape), _BF16_COST if bf16 else 1.0),
+        table = self._table(node)
+        op = node.op if table is None else node.op.by_touched_rows()
+        native = op.native(*(s.shape for s in node.inputs))
+        bf16 = op.rounds(self._compute_dtype)
+        saves = [Buffer.of(s) if self.purpose.backward or not s.backward_only else None for s in native.saves]
+        made = PlanNode(
+            op.name, self._work(op.name, native, prod(t.shape), _BF16_COST if bf16 else 1.0),
             dims=native.dims, attrs=native.attrs, constants=native.constants, integers=native.integers, bf16=bf16, x=x,
             p=[self._array("params", node.params.get(r)) for r in native.params],
             buffers=[self._array("buffers", node.buffers.get(r)) for r in native.buffers],
-            saves=[Buffer.of(s) if self.purpose.backward or not s.backward_only else None for s in native.saves],
-            scratch=native.scratch, id=self.graph.draws_at(t),
+            saves=saves, scratch=native.scratch, id=self.graph.draws_at(t),
             entries_of=next((self.graph.inputs.index(s) for s in node.inputs if s.dtype == "sparse"), -1))
+        if table is not None and native.touched is not None and self.purpose.backward:
+            self.touched[table] = saves[native.touched]
+        return made
 
     def _work(self, op: str, native: Native, elements: int, factor: float = 1.0) -> Mapping[str, Work]:
         """Return what the phases of an op have to do, also those of which it says nothing."""
@@ -381,11 +409,8 @@ class Lowering:
 
     def _lower_parameters(self) -> None:
         """Gradients of the parameters, their sums over several uses, and the updates."""
-        uses: dict[str, int] = {}
+        uses = self._of_parameters
         reached = {t: node for t, node in self._nodes.items() if self._wants_grad[t]}
-        for t in reached:
-            for name in self._trained(t).values():
-                uses[name] = uses.get(name, 0) + 1
         updated: set[str] = set()
         seen: dict[str, int] = {}
         sums: list[PlanStep] = []
@@ -409,9 +434,21 @@ class Lowering:
         self.unreached = [name for name in self._sizes if name not in uses]
         for name, size in self._sizes.items():
             if name not in updated:
-                update = PlanNode("update", {"update": Work(cost=0.5, units=size)},
-                                  p=[NetworkArray("params", name)], dp=[NetworkArray("grads", name)])
-                self.updates.append(PlanStep(update, "update", "update"))
+                self._update(name, size)
+
+    def _update(self, name: str, size: int) -> None:
+        """Update a parameter whose gradient is there."""
+        row = dict(self.purpose.tables).get(name)
+        p, dp = [NetworkArray("params", name)], [NetworkArray("grads", name)]
+        if row is None:
+            node = PlanNode("update", {"update": Work(cost=0.5, units=size)}, p=p, dp=dp)
+            self.updates.append(PlanStep(node, "update", "update"))
+            self.applied.append(self.updates[-1])
+            return
+        work = {"update_rows": Work(cost=0.1 * size / ROW_UNITS, units=ROW_UNITS)}
+        for steps, touched in ((self.updates, self.touched.get(name)), (self.applied, None)):
+            node = PlanNode("update_rows", work, dims=(row, size // row), saves=[touched], p=p, dp=dp)
+            steps.append(PlanStep(node, "update_rows", "update"))
 
     def _parameter_gradient(self, name: str, seen: dict[str, int], sums: list[PlanStep]) -> Place:
         """Where a node writes the gradient of a parameter; that of a second use is added to the first."""

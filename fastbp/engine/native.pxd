@@ -137,6 +137,9 @@ cdef extern from "fastbp.h" nogil:
     fbp_domain fbp_phase_domain(int32_t i)
     fbp_entry fbp_phase_entry(const fbp_phases *phases, int32_t i)
 
+    enum:
+        FBP_ROW_UNITS
+
     ctypedef struct fbp_step:
         fbp_entry run
         const fbp_node *node
@@ -164,6 +167,11 @@ cdef extern from "fastbp.h" nogil:
         int64_t offset
         int64_t length
         double weight_decay
+
+    ctypedef struct fbp_rows:
+        char *gradients
+        const int64_t *touched
+        int64_t width
 
     ctypedef struct fbp_part:
         int64_t first
@@ -200,6 +208,8 @@ cdef extern from "fastbp.h" nogil:
         double clip_value
         const fbp_segment *segments
         int64_t n_segments
+        const fbp_rows *tables
+        int64_t n_tables
         int64_t n_rows
         int64_t batch_size
         const double *learning_rates
@@ -243,6 +253,7 @@ cdef extern from "fastbp.h" nogil:
     void fbp_feed_rows(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch) noexcept
     void fbp_feed_integers(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch) noexcept
     void fbp_update_units(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch) noexcept
+    void fbp_update_row_units(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch) noexcept
 
 
 cdef const fbp_table *selected_table() noexcept

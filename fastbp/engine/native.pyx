@@ -53,7 +53,7 @@ class Status:
     ERROR_PARAMETER, ERROR_STEP = <int> FBP_ERROR_PARAMETER, <int> FBP_ERROR_STEP
 
 
-cdef int64_t _forks = 0
+cdef int64_t _forks = 0, _plans = 0
 
 
 def _note_fork():
@@ -138,6 +138,8 @@ cdef class Plan(Structs):
     cdef int64_t step_programs[3]
     cdef bint target_is_flat
     cdef double *totals
+    cdef fbp_rows *tables
+    cdef int64_t n_tables, serial
 
     def __cinit__(self, memory, lowering, capacity, programs, Gate gate):
         self.gate = gate
@@ -147,6 +149,7 @@ cdef class Plan(Structs):
         self.totals = <double *> _zeros(len(lowering.loss_nodes), sizeof(double))
         self._describe_borders()
         self._find_direct()
+        self._find_tables()
 
     def __dealloc__(self):
         free(self.feed_numbers)
@@ -154,6 +157,7 @@ cdef class Plan(Structs):
         free(self.segments)
         free(self.direct)
         free(self.totals)
+        free(self.tables)
 
     def _describe_borders(self):
         """Note what comes in and goes out, for the ways that take arrays as they are."""
@@ -177,6 +181,26 @@ cdef class Plan(Structs):
         self.direct = <fbp_direct *> _zeros(self.n_direct, sizeof(fbp_direct))
         for i, (number, name, _) in enumerate(self._direct):
             self.direct[<int64_t> i].place = <const void **> self._pointer(&self.nodes[<int64_t> number], name)
+
+    def _find_tables(self):
+        """Note the tables of whose gradient only touched rows are written."""
+        global _plans
+        cdef int64_t i
+        _plans += 1
+        self.serial, self.n_tables = _plans, len(self.lowering.touched)
+        self.tables = <fbp_rows *> _zeros(self.n_tables, sizeof(fbp_rows))
+        for i, (name, touched) in enumerate(self.lowering.touched.items()):
+            self.tables[i].gradients = <char *> _address(self._memory.grads[name])
+            self.tables[i].touched = <const int64_t *> self._at(touched)
+            self.tables[i].width = self._memory.grads[name].shape[1]
+
+    cdef int _write_gradients(self) except -1:
+        """Note that the gradients are this plan's; rows of tables that another one wrote become 0."""
+        if self._memory.clock.writer != self.serial:
+            for name in self.lowering.touched:
+                self._memory.grads[name][...] = 0
+            self._memory.clock.writer = self.serial
+        return 0
 
     cdef int _point_at_sources(self) except -1:
         """Point what can be at the arrays that are fed, from their first row on."""
@@ -259,6 +283,8 @@ cdef class Plan(Structs):
         cdef int64_t i
         cdef const fbp_program *program = self._program(name)
         memset(&run, 0, sizeof(run))
+        if self.lowering.purpose.backward:
+            self._write_gradients()
         run.rows, run.first, run.training, run.seed, run.step = rows, first, training, self._memory.seed, key
         run.in_place = in_place and not self.lowering.calls_back
         if run.in_place:
@@ -401,6 +427,8 @@ cdef class Plan(Structs):
                 or not self._targets_fit(rows, domain[0], domain[1]):
             return None
         self._make_ready()
+        if self.n_tables:
+            self._write_gradients()
         loop.program, loop.finish = &self.programs[self.step_programs[1]], &self.programs[self.step_programs[2]]
         loop.run.order, loop.run.step, loop.run.in_place = NULL, self._memory.clock.step, 1
         self._point_at_sources()
@@ -429,13 +457,16 @@ cdef class Plan(Structs):
 
     def begin(self, update, const int64_t[:, ::1] order, int64_t n_rows, int64_t batch_size,
               const double[::1] learning_rates, double[::1] losses, bint checked, share=None,
-              double[:, :, ::1] tally=None) -> None:
-        """Set up a loop over mini-batches, or over this rank's share of them.
+              double[:, :, ::1] tally=None, int64_t first=0) -> None:
+        """Set up a loop over mini-batches from number ``first`` on, or over this rank's share of them.
 
         The arrays must live as long as it runs.
         """
         memset(&self.loop, 0, sizeof(self.loop))
+        self._write_gradients()
         self._set_update(update, "finish")
+        self._set_segments(update, self.lowering.touched)
+        self.loop.tables, self.loop.n_tables = self.tables, self.n_tables
         self.loop.program, self.loop.pace = self._program("run"), &self.pace
         self.loop.row_losses, self.loop.loss_rows = self.row_losses, self.loss_rows
         self.loop.n_losses = len(self.lowering.loss_nodes)
@@ -445,7 +476,8 @@ cdef class Plan(Structs):
         self.loop.direct, self.loop.n_direct = self.direct, self.n_direct
         self.loop.run.in_place = order is None and not self.lowering.calls_back
         self.loop.check_gradients, self.loop.gradient_limit = checked, INFINITY
-        self.loop.n_rows, self.loop.batch_size = n_rows, batch_size
+        self.loop.n_rows, self.loop.batch_size, self.loop.position = n_rows, batch_size, first
+        self.position = first
         self.loop.learning_rates, self.loop.losses = &learning_rates[0], &losses[0]
         self.loop.tally, self.loop.loss_of = NULL if tally is None else &tally[0, 0, 0], self.loss_of
         self._set_share(share)
@@ -488,6 +520,7 @@ cdef class Plan(Structs):
         cdef fbp_status status
         memset(&self.loop, 0, sizeof(self.loop))
         self._set_update(update, "update")
+        self._set_segments(update, ())
         self.loop.check_gradients, self.loop.gradient_limit = 1, limit
         with nogil:
             status = fbp_run_update(&self.loop, lr)
@@ -516,7 +549,6 @@ cdef class Plan(Structs):
             u.state[i] = _written(state)
         u.item_size, u.first, u.last = self._real.itemsize, 0, self._memory.params.flat.size
         self._set_decay(update)
-        self._set_segments(update)
         self.loop.table, self.loop.dtype, self.loop.finish = _table, self.dtype, self._program(program)
         self.loop.run.update = u
         self.loop.clip_norm, self.loop.clip_value = update.clip_norm or 0, update.clip_value or 0
@@ -545,12 +577,14 @@ cdef class Plan(Structs):
                     n = &self.nodes[<int64_t> number]
                     n.decay[<int> i], n.rate[<int> i] = found.get(place.name, (0.0, 1.0))
 
-    def _set_segments(self, update):
-        """Keep the stretches of the parameter vector whose gradients are looked at and clipped."""
-        cdef int64_t i, n = len(update.segments)
+    def _set_segments(self, update, tables):
+        """Keep the stretches of the parameter vector whose gradients are looked at and clipped: not those of tables."""
+        apart = {self._memory.params.offsets[name] for name in tables}
+        chosen = [s for s in update.segments if not (s.row and s.offset in apart)]
+        cdef int64_t i, n = len(chosen)
         segments = <fbp_segment *> _zeros(n, sizeof(fbp_segment))
         for i in range(n):
-            s = update.segments[i]
+            s = chosen[i]
             if not 0 <= s.offset <= s.offset + s.length <= self._memory.params.flat.size:
                 free(segments)
                 raise ValueError(f"update.segments has {s}; the network has {self._memory.params.flat.size:,} "

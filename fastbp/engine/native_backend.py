@@ -25,7 +25,7 @@ from fastbp.engine.native import (
     op_phases,
 )
 from fastbp.engine.plan_parts import Buffer, LossSpec, PlanStep, Purpose, Trained
-from fastbp.engine.ranks import Share
+from fastbp.engine.ranks import Ranks, Share
 from fastbp.engine.reference import apply_update, first_bad_tensor, mini_batch
 from fastbp.engine.rooms import room_of
 from fastbp.graph.graph import Tensor
@@ -129,7 +129,7 @@ class NativeBackend:
             return
         light = lr <= _tame_rate(update)
         with self._gate:
-            plan, self._stepping = self._update_plan(update.trained(self._memory)), None
+            plan, self._stepping = self._update_plan(update.trained(self._memory), update.tables(self._memory)), None
             status = plan.apply(update, lr, _TAME_GRADIENT[self._memory.dtype]) if light else Status.ERROR_GRADIENT
             if status == Status.ERROR_GRADIENT:
                 self._apply_carefully(plan, update, lr)
@@ -155,24 +155,25 @@ class NativeBackend:
               losses: Array, on_progress: Progress | None = None, share: Share | None = None,
               tally: Array | None = None) -> None:
         rates = np.ascontiguousarray(learning_rates, dtype=np.float64)
+        tables = update.tables(self._memory)
         # gradients are looked at before they are used where they are clipped, and where going back would cost too much
-        checked = share is not None or len(rates) == 1 or update.clip_norm is not None or update.clip_value is not None
+        light = len(rates) == 1 or (bool(tables) and share is None and not self._memory.buffers.flat.size)
+        checked = share is not None or light or update.clip_norm is not None or update.clip_value is not None
         order = None if order is None else np.require(order, np.int64, ["C", "A"])
         n_rows = data.rows if order is None else order.shape[1]
         with self._gate:
             purpose = self._purpose(data, backward=True, updates=not checked, trained=update.trained(self._memory),
-                                    share=share, tally=tally is not None)
+                                    tables=tables, share=share, tally=tally is not None)
             if share is not None:
                 self._check_shared()
-                room = room_of(share.ranks, self._memory.params.flat.size, self._memory.params.flat.dtype)
-                share.ranks.in_parts = () if room is None else update.state
+                self._meet(share.ranks, update, whole=bool(tables))
             plan = self._training_plan(data, purpose, min(n_rows, batch_size) if share is None else share.most)
             for name in plan.lowering.unreached:
                 self._memory.grads[name][...] = 0
             self._last = self._stepping = None
             plan.run("prepare", 0, True)
-            run = _TrainingRun(self._memory, plan, update, order, n_rows, batch_size, rates, losses, checked, share,
-                               tally)
+            run = _TrainingRun(self._memory, plan, update, order, n_rows, batch_size, rates, losses, checked, light,
+                               share, tally)
             bad = run.to_end(on_progress)
             if share is not None:
                 share.ranks.collect()
@@ -212,8 +213,8 @@ class NativeBackend:
     # ---- plans ------------------------------------------------------------------------------------------------------
 
     def _purpose(self, data: Data, *, backward: bool = False, input_grads: bool = False,
-                 updates: bool = False, trained: Trained | None = None, share: Share | None = None,
-                 tally: bool = False) -> Purpose:
+                 updates: bool = False, trained: Trained | None = None, tables: Trained = (),
+                 share: Share | None = None, tally: bool = False) -> Purpose:
         specs = []
         scales = data.scales or (1.0,) * len(data.losses)
         weights = 0 if data.sample_weight is None else prod(data.sample_weight.shape[1:])
@@ -228,7 +229,7 @@ class NativeBackend:
         if backward and trained is None:
             trained = self._memory.trained
         return Purpose(tuple(specs), weights, backward, input_grads, updates, trained, share is not None,
-                       share is not None and share.apart)
+                       share is not None and share.apart, tables)
 
     def _plan(self, purpose: Purpose, rows: int) -> Plan:
         plan = self._plans.get(purpose)
@@ -246,6 +247,15 @@ class NativeBackend:
             plan.feed(_sources(data), data)
         return plan
 
+    def _meet(self, ranks: Ranks, update: Update, whole: bool) -> None:
+        """Find where ranks add up gradients: in a room each knows a part of them, and not whether a row is 0."""
+        if whole:
+            ranks.room = ranks.room_key = None
+            ranks.in_parts = ()
+            return
+        room = room_of(ranks, self._memory.params.flat.size, self._memory.params.flat.dtype)
+        ranks.in_parts = () if room is None else update.state
+
     def _check_shared(self) -> None:
         """Refuse a graph whose rows cannot be shared out: with tensors that have an axis of rows in another place."""
         for t in self._graph.tensors:
@@ -253,12 +263,12 @@ class NativeBackend:
                 raise ValueError(f"comm: {self._graph.names.get(t) or t!r} has the rows of the batch along an axis "
                                  "other than its first, and cannot be shared out among ranks; train in one process")
 
-    def _update_plan(self, trained: Trained) -> Plan:
+    def _update_plan(self, trained: Trained, tables: Trained) -> Plan:
         """Return a plan that can update parameters from their gradients."""
         for purpose, plan in self._plans.items():
-            if purpose.backward and not purpose.updates and purpose.trained == trained:
+            if purpose.backward and not purpose.updates and (purpose.trained, purpose.tables) == (trained, tables):
                 return plan
-        return self._plan(Purpose(backward=True, trained=trained), 1)
+        return self._plan(Purpose(backward=True, trained=trained, tables=tables), 1)
 
     def _key(self, training: bool) -> int:
         """Return what the random numbers of a pass by hand are keyed by."""
@@ -309,46 +319,56 @@ class _TrainingRun:
     Nothing is saved from step to step. Training is deterministic, so that going back is: start again from what was
     saved at the beginning, and stop one mini-batch earlier. A function of the user's may give something else each time:
     where the losses do not come out the same, what was saved is what is left (`undone`).
+
+    A light run saves no parameters: its gradients are looked at before they are used, and as long as they, and the
+    learning rates, are so small that no parameter can be spoilt, a bad mini-batch has changed nothing. From one with
+    larger gradients on, it is as any other.
     """
 
     def __init__(self, memory: Memory, plan: Plan, update: Update, order: Array | None, n_rows: int, batch_size: int,
-                 rates: Array, losses: Array, checked: bool, share: Share | None, tally: Array | None) -> None:
+                 rates: Array, losses: Array, checked: bool, light: bool, share: Share | None,
+                 tally: Array | None) -> None:
         self._memory, self._plan, self._update = memory, plan, update
         self._order, self._n_rows, self._batch_size = order, n_rows, batch_size
         self._rates, self._losses, self._checked, self._share, self._tally = rates, losses, checked, share, tally
-        self._done = 0
+        self._light = light and float(rates.max(initial=0)) <= _tame_rate(update)
+        self._first = self._done = self._counted = 0
         self.undone = False
 
     def to_end(self, on_progress: Progress | None) -> tuple[int, str] | None:
         """Run; return None, or the number of the bad mini-batch and the parameter that it spoilt, if any."""
-        light = len(self._rates) == 1 and float(self._rates[0]) <= _tame_rate(self._update)
-        saved = self._save(heavy=not light)
-        status = self._run(len(self._rates), on_progress, _TAME_GRADIENT[self._memory.dtype] if light else inf)
-        if status == Status.ERROR_GRADIENT and light:
+        saved = self._save(heavy=not self._light)
+        status = self._run(len(self._rates), on_progress, _TAME_GRADIENT[self._memory.dtype] if self._light else inf)
+        if status == Status.ERROR_GRADIENT and self._light:
             self._restore(saved)
+            self._first, self._light = self._done, False
+            self._count()
             saved = self._save(heavy=True)
-            status = self._run(1, None, inf)
+            status = self._run(len(self._rates), on_progress, inf)
         bad = None
         if status != Status.OK:
             bad = self._done, bad_parameter(self._memory) if status == Status.ERROR_PARAMETER else ""
-            self.undone = not self._repeat(saved, bad[0])
+            if self._light:
+                self._restore(saved)
+            else:
+                self.undone = not self._repeat(saved, bad[0])
         self._count()
         return bad
 
-    def _repeat(self, saved: list[tuple[Array, Array]], updates: int) -> bool:
-        """Go back to what was saved, and take so many steps again; return whether they came out the same."""
-        losses = self._losses[:updates].copy()
+    def _repeat(self, saved: list[tuple[Array, Array]], stop: int) -> bool:
+        """Go back to what was saved, and take the steps up to one again; return whether they came out the same."""
+        losses = self._losses[:stop].copy()
         self._restore(saved)
-        if self._run(updates, None, inf) == Status.OK and np.array_equal(losses, self._losses[:updates]):
+        if self._run(stop, None, inf) == Status.OK and np.array_equal(losses, self._losses[:stop]):
             return True
         self._restore(saved)
-        self._done = 0
+        self._done = self._first
         return False
 
     def _run(self, stop: int, on_progress: Progress | None, limit: float) -> int:
         self._plan.begin(self._update, self._order, self._n_rows, self._batch_size, self._rates, self._losses,
-                         self._checked, self._share, self._tally)
-        self._done = 0
+                         self._checked, self._share, self._tally, self._first)
+        self._done = self._first
         status: int = Status.PAUSED
         try:
             while status == Status.PAUSED:
@@ -365,9 +385,10 @@ class _TrainingRun:
         return status
 
     def _count(self) -> None:
-        self._update.step += self._done
-        self._memory.step += self._done
-        self._done = 0
+        """Count the steps since the first one."""
+        self._update.step += self._done - self._counted
+        self._memory.step += self._done - self._counted
+        self._counted = self._done
 
     def _save(self, heavy: bool) -> list[tuple[Array, Array]]:
         arrays = [self._memory.buffers.flat, *([self._memory.params.flat, *self._update.state] if heavy else [])]
@@ -428,7 +449,7 @@ def _programs(low: Lowering) -> dict[str, list[PlanStep]]:
         if not s.backward:
             return {"forward": low.forward}
         return {"forward": low.forward, "prepare": low.prepare, "backward": low.backward + low.gradients,
-                "update": low.updates}
+                "update": low.applied}
     run = low.first + low.forward + low.loss
     if not s.backward:
         return {"run": run}
@@ -438,4 +459,4 @@ def _programs(low: Lowering) -> dict[str, list[PlanStep]]:
     # finish_last is for a mini-batch after which "prepare" runs before anything else does
     programs = {"prepare": low.prepare, "run": run, "finish": late + low.updates + low.refresh(),
                 "finish_last": late + low.updates}
-    return programs if s.updates else programs | {"update": low.updates, "refresh": low.refresh()}
+    return programs if s.updates else programs | {"update": low.applied, "refresh": low.refresh()}

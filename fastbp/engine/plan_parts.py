@@ -210,6 +210,8 @@ class Purpose:
     """Whether other ranks have other rows of the batch."""
     apart: bool = False
     """Whether batch normalisation looks at this rank's rows alone, all the same."""
+    tables: Trained = ()
+    """The parameters of which only rows whose gradient is not 0 are updated, each with the elements of a row."""
 
 
 def groups(steps: Iterable[PlanStep]) -> list[tuple[PlanStep, int]]:

@@ -23,6 +23,7 @@ def phases() -> dict:
 _phase_numbers = {name: i for i, name in enumerate(phases())}
 _known_phases = {}
 PRODUCT_SCRATCH_BYTES = FBP_PRODUCT_SCRATCH_BYTES
+ROW_UNITS = FBP_ROW_UNITS
 
 
 def op_phases(op: str) -> frozenset:
@@ -324,6 +325,8 @@ cdef class Structs:
             return fbp_feed_integers if node.y.kind == "int64" else fbp_feed_rows
         if phase == "update":
             return fbp_update_units
+        if phase == "update_rows":
+            return fbp_update_row_units
         if phase == "call":
             return _call_back
         if phase == "accumulate_rows":

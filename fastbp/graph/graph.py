@@ -76,6 +76,11 @@ class Graph:
         """The nodes in topological order."""
         return [t.node for t in self.tensors if t.node is not None]
 
+    @property
+    def tables(self) -> frozenset[str]:
+        """The names of the parameters that are read by their rows."""
+        return frozenset(self.parameter_name(node.params[role]) for node in self.nodes for role in node.op.row_roles)
+
     def parameter_name(self, parameter: Parameter) -> str:
         """Return the full name, such as ``"0.weight"``."""
         return self._name_of_parameter[parameter]

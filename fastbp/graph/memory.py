@@ -17,11 +17,12 @@ BY_HAND = 1 << 63
 
 @dataclass
 class Clock:
-    """What the random numbers are keyed by, one for all graphs over a memory."""
+    """What the random numbers are keyed by, and which plan wrote the gradients; one for all graphs over a memory."""
 
     step: int = 0
     draws: int = 0
     held: bool = False
+    writer: int = 0
 
 
 @dataclass
@@ -145,7 +146,7 @@ class Memory:
         return {**self.__dict__, "_users": None, "_whole": [], "_moving": list(self._moving.frozen)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _users=WeakSet())
+        self.__dict__.update(state, _users=WeakSet(), clock=replace(state["clock"], writer=0))
         self._moving = _Moving(set(state["_moving"]), WeakKeyDictionary())
 
     @property

@@ -49,6 +49,7 @@ class Layer(Worded, ABC):
         "input_shape": "fb.Input(shape) as the first layer", "input_dim": "in_features=…", "use_bias": "bias=…",
         "kernel_initializer": "weight_init=…", "bias_initializer": "bias_init=…", "num_features": "features=…",
         "normalized_shape": "features=…", "epsilon": "eps=…", "dtype": "dtype=… to the network",
+        "sparse": "lazy=True to the optimizer, such as fb.Adam(lazy=True)",
     }
     reads_hyperparameters_late: ClassVar[bool] = False
     """Whether what is assigned to hyperparameters of a layer in use has an effect."""

@@ -96,6 +96,10 @@ PRODUCT_SCRATCH = 768 * 1024
 """The bytes of scratch memory that the C code of matrix products needs: ``FBP_PRODUCT_SCRATCH_BYTES``."""
 
 
+ROW_UNITS = 64
+"""The units into which tables are cut whose rows are updated one by one: ``FBP_ROW_UNITS``."""
+
+
 @dataclass(frozen=True)
 class Work:
     """What one phase of a C twin has to do.
@@ -133,6 +137,8 @@ class Native:
         not have is NULL there (the bias of a linear op without).
     saves : tuple of Space
         Tensors kept from forward for backward, and from a reduce phase for the next.
+    touched : int, optional
+        The place among them where it keeps which rows of its table a mini-batch touched: how many, then which.
     prepared : int
         Elements of what the phase ``prepare`` makes of the parameters for the gradients of the inputs: a transposed
         weight. It is made anew after each update; uses of the same parameters share it.
@@ -153,6 +159,7 @@ class Native:
     params: tuple[str, ...] = ()
     buffers: tuple[str, ...] = ()
     saves: tuple[Space, ...] = ()
+    touched: int | None = None
     prepared: int = 0
     prepared_always: bool = False
     scratch: Space = Space()
@@ -194,6 +201,13 @@ class Op(ABC):
     """Whether the C twin can add the gradient of an input to what is there."""
     updates: ClassVar[bool] = False
     """Whether the C twin can update its parameters, piece by piece, as it makes their gradients."""
+
+    row_roles: ClassVar[tuple[str, ...]] = ()
+    """The roles of its parameters whose gradient is 0 but for the rows that its ids name."""
+
+    def by_touched_rows(self) -> Op:
+        """Return the op whose C twin makes gradients of those rows alone, and updates no others."""
+        return self
 
     @abstractmethod
     def output_shape(self, *shapes: Shape) -> Shape:

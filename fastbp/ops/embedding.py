@@ -19,13 +19,13 @@ gradient is 0.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import ClassVar
 
 import numpy as np
 
-from fastbp.ops.base import Among, Array, Context, DType, Native, Op, Shape, Space, Work
+from fastbp.ops.base import ROW_UNITS, Among, Array, Context, DType, Native, Op, Shape, Space, Work
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,13 @@ class EmbeddingOp(Op):
     embedding_dim: int
     padding_idx: int | None = None
     tables: tuple[int, ...] = ()
+    touched_rows: bool = False
     name: ClassVar[str] = "embedding"
     updates = True
+    row_roles = ("weight",)
+
+    def by_touched_rows(self) -> Op:
+        return replace(self, touched_rows=True)
 
     def output_shape(self, *shapes: Shape) -> Shape:
         (shape,) = shapes
@@ -80,14 +85,17 @@ class EmbeddingOp(Op):
 
     def native(self, *shapes: Shape) -> Native:
         ids, rows, features = prod(shapes[0]), self.num_embeddings, self.embedding_dim
+        places = Space(per_row=ids, kind="int64", backward_only=True)
+        gradient = Work(cost=2 + 0.2 * features, per_row=0.2 * ids * features / rows, units=rows)
+        if self.touched_rows:
+            gradient = Work(cost=0, per_row=(5 + 0.5 * features) * ids / ROW_UNITS, units=ROW_UNITS)
         return Native(dims=(ids, rows, features, -1 if self.padding_idx is None else self.padding_idx,
-                            len(self.offsets)), integers=self.offsets, params=("weight",),
-                      saves=(Space(fixed=rows, kind="int64", backward_only=True),
-                             Space(per_row=ids, kind="int64", backward_only=True)),
+                            len(self.offsets), int(self.touched_rows)), integers=self.offsets, params=("weight",),
+                      saves=(Space(fixed=rows, kind="int64", backward_only=True), places,
+                             replace(places, fixed=1), places),
+                      touched=2 if self.touched_rows else None,
                       work={"forward": Work(cost=ids * (5 + 0.2 * features)),
-                            "backward_reduce": Work(cost=rows, per_row=3 * ids),
-                            "gradient": Work(cost=2 + 0.2 * features, per_row=0.2 * ids * features / rows,
-                                             units=rows)})
+                            "backward_reduce": Work(cost=0, per_row=5 * ids), "gradient": gradient})
 
     def formula(self) -> str:
         return "y = W[id]"

@@ -41,13 +41,15 @@ class Trained(Protocol):
 class Segment:
     """Neighbouring parameters that are updated alike: ``flat[offset:offset + length]``.
 
-    ``rate`` is what the learning rate is multiplied by.
+    ``rate`` is what the learning rate is multiplied by. ``row`` is not 0 for a table of which only rows whose gradient
+    is not 0 are updated: the elements of a row.
     """
 
     offset: int
     length: int
     weight_decay: float
     rate: float = 1.0
+    row: int = 0
 
 
 @dataclass(eq=False)
@@ -94,6 +96,9 @@ class Update:
         with np.errstate(all="ignore"):
             self._clip(grads)
             for s in self.segments:
+                if s.row:
+                    self._update_rows(s, params, grads, lr)
+                    continue
                 part = slice(s.offset, s.offset + s.length)
                 self.optimizer.update(params[part], grads[part], tuple(v[part] for v in self.state),
                                       lr * s.rate, self.step + 1, s.weight_decay)
@@ -106,10 +111,25 @@ class Update:
         self.step += 1
         return None
 
+    def _update_rows(self, segment: Segment, params: Array, grads: Array, lr: float) -> None:
+        """Update the rows of a table whose gradient is not 0."""
+        table = slice(segment.offset, segment.offset + segment.length)
+        p, g, *state = (v[table].reshape(-1, segment.row) for v in (params, grads, *self.state))
+        rows = g.any(axis=1)
+        own, kept = p[rows], [v[rows] for v in state]
+        self.optimizer.update(own, g[rows], tuple(kept), lr * segment.rate, self.step + 1, segment.weight_decay)
+        for whole, part in zip((p, *state), (own, *kept), strict=True):
+            whole[rows] = part
+
     def trained(self, memory: Memory) -> tuple[tuple[str, int], ...]:
         """Return the parameters that are updated, each with its number of elements."""
         return tuple((name, array.size) for name, array in memory.params.items()
                      if any(s.offset <= memory.params.offsets[name] < s.offset + s.length for s in self.segments))
+
+    def tables(self, memory: Memory) -> tuple[tuple[str, int], ...]:
+        """Return the tables of which only rows whose gradient is not 0 are updated, each with the elements of a row."""
+        rows = {s.offset: s.row for s in self.segments if s.row}
+        return tuple((name, rows[at]) for name, at in memory.params.offsets.items() if at in rows) if rows else ()
 
     def follow(self, memory: Memory) -> None:
         """Update what moves now."""
@@ -161,13 +181,18 @@ class Optimizer(Worded, ABC):
         is a pattern with ``*`` and ``?``, or the name of a layer; of patterns that match, the last one that has a
         setting counts. ``"lr"`` is a learning rate beside the optimizer's own number, and keeps its proportion to it
         when that changes; ``"lr_factor"`` is that proportion, for schedules too.
+    lazy : bool, default False
+        True updates, of the table of an :class:`~fastbp.Embedding`, only rows whose gradient is not 0 in a step: those
+        of ids in the mini-batch. All other rows keep their values and their state, momentum and weight decay included,
+        and a step takes as long as its rows do, whatever the size of the table. As ``SparseAdam`` of PyTorch and
+        ``LazyAdam`` of TensorFlow do.
     """
 
     words: ClassVar[Mapping[str, str]] = {
         "learning_rate": "lr=…", "params": "the network to fb.Trainer, or to optimizer.step(net)",
         "clipnorm": "clip_norm=… to fb.Trainer", "clipvalue": "clip_value=… to fb.Trainer",
         "betas": "beta1=0.9, beta2=0.999", "beta_1": "beta1=…", "beta_2": "beta2=…", "epsilon": "eps=…",
-        "rho": "alpha=…",
+        "rho": "alpha=…", "sparse": "lazy=True",
     }
     name: ClassVar[str]
     """The optimizer's name in C."""
@@ -182,8 +207,9 @@ class Optimizer(Worded, ABC):
             cls.has_twin = "name" in vars(cls)
 
     def __init__(self, lr: float | Schedule, weight_decay: float, decay_bias: bool,
-                 groups: Mapping[str, Mapping[str, float]] | None = None) -> None:
+                 groups: Mapping[str, Mapping[str, float]] | None = None, lazy: bool = False) -> None:
         self.lr = lr
+        self._lazy = flag(type(self).__name__, "lazy", lazy)
         fixed = self._lr.lr if isinstance(self._lr, ConstantSchedule) else None
         self._groups = as_groups(type(self).__name__, groups, fixed)
         self.weight_decay = self._number("weight_decay", weight_decay)
@@ -204,6 +230,11 @@ class Optimizer(Worded, ABC):
     @lr.setter
     def lr(self, lr: float | Schedule) -> None:
         self._lr = as_schedule(type(self).__name__, lr)
+
+    @property
+    def lazy(self) -> bool:
+        """Whether only rows of a table whose gradient is not 0 are updated. It is fixed."""
+        return self._lazy
 
     @abstractmethod
     def hyper(self) -> tuple[float, ...]:
@@ -251,7 +282,7 @@ class Optimizer(Worded, ABC):
 
     def segments(self, memory: Memory, parameters: tuple[str, ...] | None = None) -> list[Segment]:
         """Return the stretches of a network's parameter vector that it updates, those updated alike joined."""
-        return segments(memory, self.weight_decay, self.decay_bias, parameters, self._groups)
+        return segments(memory, self.weight_decay, self.decay_bias, parameters, self._groups, self.lazy)
 
     def carry_over(self, old: Trained, new: Trained) -> None:
         """Take what it remembers about a network over to another: of parameters of one name and shape, and the steps.
@@ -299,19 +330,21 @@ class Optimizer(Worded, ABC):
         own = {k: v for k, v in self.__dict__.items() if not k.startswith("_")}
         lr = self.lr.lr if isinstance(self.lr, ConstantSchedule) else self.lr
         groups = {"groups": {pattern: dict(given) for pattern, given in self._groups}} if self._groups else {}
-        return {"lr": lr, **own, **groups}
+        return {"lr": lr, **own, **groups, **({"lazy": True} if self.lazy else {})}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.hyperparameters().items())})"
 
 
 def segments(memory: Memory, weight_decay: float, decay_bias: bool, parameters: tuple[str, ...] | None = None,
-             groups: Groups = ()) -> list[Segment]:
+             groups: Groups = (), lazy: bool = False) -> list[Segment]:
     """Return the stretches of a network's parameter vector that are trained, those updated alike joined.
 
-    Frozen parameters are left out, and so are those that are not among `parameters`, where these are given.
+    Frozen parameters are left out, and so are those that are not among `parameters`, where these are given. With
+    `lazy`, tables are by themselves.
     """
     found: list[Segment] = []
+    tables = memory.graph.tables if lazy else frozenset()
     frozen, known = memory.frozen, memory.graph.parameters
     own = settings("optimizer", groups, known)
     for name, parameter in known.items():
@@ -320,11 +353,12 @@ def segments(memory: Memory, weight_decay: float, decay_bias: bool, parameters: 
         usual = weight_decay if decay_bias or len(parameter.shape) > 1 else 0.0
         decay, rate = own[name].get("weight_decay", usual), own[name].get("lr_factor", 1.0)
         offset, length = memory.params.offsets[name], memory.params[name].size
-        if found and found[-1].offset + found[-1].length == offset \
+        row = parameter.shape[-1] if name in tables else 0
+        if not row and found and not found[-1].row and found[-1].offset + found[-1].length == offset \
                 and (found[-1].weight_decay, found[-1].rate) == (decay, rate):
             length += found[-1].length
             offset = found.pop().offset
-        found.append(Segment(offset, length, decay, rate))
+        found.append(Segment(offset, length, decay, rate, row))
     return found
 
 
@@ -341,6 +375,7 @@ class SGD(Optimizer):
     weight_decay : float, default 0.0
     decay_bias : bool, default True
     groups : dict, optional
+    lazy : bool, default False
         As in :class:`Optimizer`.
 
     Examples
@@ -354,8 +389,8 @@ class SGD(Optimizer):
 
     def __init__(self, lr: float | Schedule = 0.01, momentum: float = 0.0, nesterov: bool = False, *,
                  weight_decay: float = 0.0, decay_bias: bool = True,
-                 groups: Mapping[str, Mapping[str, float]] | None = None) -> None:
-        super().__init__(lr, weight_decay, decay_bias, groups)
+                 groups: Mapping[str, Mapping[str, float]] | None = None, lazy: bool = False) -> None:
+        super().__init__(lr, weight_decay, decay_bias, groups, lazy)
         self.momentum = self._number("momentum", momentum, 1)
         self.nesterov = flag("SGD", "nesterov", nesterov)
         if self.nesterov and not self.momentum:
@@ -387,6 +422,7 @@ class RMSprop(Optimizer):
     weight_decay : float, default 0.0
     decay_bias : bool, default True
     groups : dict, optional
+    lazy : bool, default False
         As in :class:`Optimizer`.
     """
 
@@ -395,8 +431,8 @@ class RMSprop(Optimizer):
 
     def __init__(self, lr: float | Schedule = 0.01, alpha: float = 0.99, eps: float = 1e-8, momentum: float = 0.0, *,
                  weight_decay: float = 0.0, decay_bias: bool = True,
-                 groups: Mapping[str, Mapping[str, float]] | None = None) -> None:
-        super().__init__(lr, weight_decay, decay_bias, groups)
+                 groups: Mapping[str, Mapping[str, float]] | None = None, lazy: bool = False) -> None:
+        super().__init__(lr, weight_decay, decay_bias, groups, lazy)
         self.alpha, self.eps = self._number("alpha", alpha, 1), self._number("eps", eps)
         self.momentum = self._number("momentum", momentum, 1)
 
@@ -424,6 +460,7 @@ class Adagrad(Optimizer):
     weight_decay : float, default 0.0
     decay_bias : bool, default True
     groups : dict, optional
+    lazy : bool, default False
         As in :class:`Optimizer`.
     """
 
@@ -432,8 +469,8 @@ class Adagrad(Optimizer):
 
     def __init__(self, lr: float | Schedule = 0.01, eps: float = 1e-10, *, weight_decay: float = 0.0,
                  decay_bias: bool = True,
-                 groups: Mapping[str, Mapping[str, float]] | None = None) -> None:
-        super().__init__(lr, weight_decay, decay_bias, groups)
+                 groups: Mapping[str, Mapping[str, float]] | None = None, lazy: bool = False) -> None:
+        super().__init__(lr, weight_decay, decay_bias, groups, lazy)
         self.eps = self._number("eps", eps)
 
     def hyper(self) -> tuple[float, ...]:
@@ -460,6 +497,7 @@ class Adam(Optimizer):
     weight_decay : float, default 0.0
     decay_bias : bool, default True
     groups : dict, optional
+    lazy : bool, default False
         As in :class:`Optimizer`.
     """
 
@@ -470,8 +508,8 @@ class Adam(Optimizer):
 
     def __init__(self, lr: float | Schedule = 0.001, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8, *,
                  weight_decay: float = 0.0, decay_bias: bool = True,
-                 groups: Mapping[str, Mapping[str, float]] | None = None) -> None:
-        super().__init__(lr, weight_decay, decay_bias, groups)
+                 groups: Mapping[str, Mapping[str, float]] | None = None, lazy: bool = False) -> None:
+        super().__init__(lr, weight_decay, decay_bias, groups, lazy)
         self.beta1, self.beta2 = self._number("beta1", beta1, 1), self._number("beta2", beta2, 1)
         self.eps = self._number("eps", eps)
 
@@ -505,6 +543,7 @@ class AdamW(Adam):
     weight_decay : float, default 0.01
     decay_bias : bool, default True
     groups : dict, optional
+    lazy : bool, default False
         As in :class:`Optimizer`.
     """
 
@@ -512,9 +551,9 @@ class AdamW(Adam):
 
     def __init__(self, lr: float | Schedule = 0.001, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8, *,
                  weight_decay: float = 0.01, decay_bias: bool = True,
-                 groups: Mapping[str, Mapping[str, float]] | None = None) -> None:
+                 groups: Mapping[str, Mapping[str, float]] | None = None, lazy: bool = False) -> None:
         super().__init__(lr, beta1, beta2, eps, weight_decay=weight_decay, decay_bias=decay_bias,
-                         groups=groups)
+                         groups=groups, lazy=lazy)
 
 
 class Lion(Optimizer):
@@ -529,6 +568,7 @@ class Lion(Optimizer):
     weight_decay : float, default 0.0
     decay_bias : bool, default True
     groups : dict, optional
+    lazy : bool, default False
         As in :class:`Optimizer`.
     """
 
@@ -537,8 +577,8 @@ class Lion(Optimizer):
 
     def __init__(self, lr: float | Schedule = 0.0001, beta1: float = 0.9, beta2: float = 0.99, *,
                  weight_decay: float = 0.0, decay_bias: bool = True,
-                 groups: Mapping[str, Mapping[str, float]] | None = None) -> None:
-        super().__init__(lr, weight_decay, decay_bias, groups)
+                 groups: Mapping[str, Mapping[str, float]] | None = None, lazy: bool = False) -> None:
+        super().__init__(lr, weight_decay, decay_bias, groups, lazy)
         self.beta1, self.beta2 = self._number("beta1", beta1, 1), self._number("beta2", beta2, 1)
 
     def hyper(self) -> tuple[float, ...]:

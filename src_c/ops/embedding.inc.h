@@ -3,13 +3,17 @@
  * Node: x[0] ids (rows, n) of int64, each at least 0 and below N, as fbp_feed_integers sees to; y, dy (rows, n, C); p[0] W
  * (N, C). dim[0] n, dim[1] N, dim[2] C, dim[3] the id whose y is 0 and whose row gets no gradient, or -1;
  * dim[4] K and integers (K,): where in W the table of each column of ids begins, of which there is one that begins at 0
- * unless there are several tables. Units are rows of W.
+ * unless there are several tables; dim[5]: whether only rows whose gradient is not 0 are updated.
  *
  *   forward           copies rows of W
- *   backward_reduce   one unit: sorts the places of ids by id. save[0] ends (N,), save[1] order (rows, n), of int64: the
- *                     places of id v are order[ends[v - 1]] to order[ends[v] - 1], in order
- *   gradient          dW of the units: the sum of dy over the places of each id, 0 where there are none. If the node
- *                     updates and there is an update, W as well
+ *   backward_reduce   one unit: sorts the places of ids by id. save[2] touched (1 + places) says how many rows of W were
+ *                     taken, then which; save[0] number (N,) the number of each row among them, counted from 1, or 0;
+ *                     the places of number i are order[ends[i - 2]] to order[ends[i - 1] - 1], in order, where save[1] is
+ *                     order (places,) and save[3] ends (places,); all of int64. What it reads of them from the mini-batch
+ *                     before is 0 at first. With dim[5], what those rows have in dW becomes 0
+ *   gradient          the sum of dy over the places of each id. If the node updates and there is an update, W as well.
+ *                     Units are rows of W, and dW is 0 where there are no places; with dim[5] they are FBP_ROW_UNITS
+ *                     parts of the rows that were taken, and nothing is done for others
  */
 
 static void KERNEL(embedding_forward)(T *y /* (R, C) */, const T *W /* (N, C) */, const int64_t *ids /* (R,) */,
@@ -33,18 +37,30 @@ static void KERNEL(embedding_backward)(T *dW /* (N, C) */, const T *dy /* (R, C)
     }
 }
 
-/* Counting sort: it keeps the order of equal ids. Ids of column r % K count from starts[r % K]. */
-static void FN(sort_places)(int64_t *ends /* (N,) */, int64_t *order /* (R,) */, const int64_t *ids, int64_t R, int64_t N,
-                            const int64_t *starts, int64_t K)
+/* A counting sort over the rows that are taken: it keeps the order of equal ids. Ids of column r % K count from
+ * starts[r % K]. */
+static void FN(sort_places)(int64_t *number /* (N,) */, int64_t *order /* (R,) */, int64_t *touched /* (1 + R,) */,
+                            int64_t *ends /* (R,) */, const int64_t *ids, int64_t R, const int64_t *starts, int64_t K)
 {
-    memset(ends, 0, (size_t)N * sizeof(int64_t));
-    for (int64_t r = 0, k = 0; r < R; r++, k = k + 1 < K ? k + 1 : 0) ends[starts[k] + ids[r]]++;
-    for (int64_t v = 0, begin = 0; v < N; v++) {
-        const int64_t count = ends[v];
-        ends[v] = begin;
-        begin += count;
+    int64_t count = 0;
+    for (int64_t i = 1; i <= touched[0]; i++) number[touched[i]] = 0;
+    for (int64_t r = 0, k = 0; r < R; r++, k = k + 1 < K ? k + 1 : 0) {
+        const int64_t v = starts[k] + ids[r];
+        if (!number[v]) {
+            ends[count++] = 0;
+            touched[count] = v;
+            number[v] = count;
+        }
+        ends[number[v] - 1]++;
     }
-    for (int64_t r = 0, k = 0; r < R; r++, k = k + 1 < K ? k + 1 : 0) order[ends[starts[k] + ids[r]]++] = r;
+    touched[0] = count;
+    for (int64_t i = 0, begin = 0; i < count; i++) {
+        const int64_t places = ends[i];
+        ends[i] = begin;
+        begin += places;
+    }
+    for (int64_t r = 0, k = 0; r < R; r++, k = k + 1 < K ? k + 1 : 0)
+        order[ends[number[starts[k] + ids[r]] - 1]++] = r;
 }
 
 /* row = the sum of the rows of dy at so many places, four vectors of columns at a time */
@@ -87,7 +103,10 @@ static void FN(embedding_forward_rows)(const fbp_node *node, const fbp_run *run,
 static void FN(embedding_sort)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
     (void)lo; (void)hi; (void)scratch;
-    FN(sort_places)(node->save[0], node->save[1], node->x[0], run->rows * node->dim[0], node->dim[1],
+    const int64_t C = node->dim[2], *touched = node->save[2];
+    T *dW = node->dp[0];
+    for (int64_t i = 1; i <= touched[0] && node->dim[5] && dW; i++) memset(dW + touched[i] * C, 0, (size_t)C * sizeof(T));
+    FN(sort_places)(node->save[0], node->save[1], node->save[2], node->save[3], node->x[0], run->rows * node->dim[0],
                     node->integers, node->dim[4]);
 }
 
@@ -98,16 +117,38 @@ static int32_t FN(is_padding)(const fbp_node *node, int64_t v)
     return 0;
 }
 
+/* The gradient of row v, the number of which is i; 0: it was not taken. */
+static void FN(row_gradient)(const fbp_node *node, int64_t v, int64_t i)
+{
+    const int64_t C = node->dim[2], *order = node->save[1], *ends = node->save[3];
+    const int64_t begin = i > 1 ? ends[i - 2] : 0, end = i ? ends[i - 1] : 0;
+    FN(sum_of_places)((T *)node->dp[0] + v * C, node->dy, order + begin, FN(is_padding)(node, v) ? 0 : end - begin, C);
+}
+
+static void FN(gradient_of_touched)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi)
+{
+    const int64_t *touched = node->save[2], count = touched[0];
+    const int64_t begin = count * lo / FBP_ROW_UNITS, end = count * hi / FBP_ROW_UNITS;
+    for (int64_t i = begin + 1; i <= end; i++) {
+        if (i + FBP_ROWS_AHEAD <= end)
+            fbp_prefetch_row((T *)node->dp[0] + touched[i + FBP_ROWS_AHEAD] * node->dim[2],
+                             node->dim[2] * (int64_t)sizeof(T));
+        FN(row_gradient)(node, touched[i], i);
+    }
+    if (node->fusion.updates && run->update)
+        fbp_update_rows(run->update, node, touched + 1 + begin, 0, end - begin, node->dim[2]);
+}
+
 static void FN(embedding_gradient)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
     (void)scratch;
-    const int64_t C = node->dim[2], *ends = node->save[0], *order = node->save[1];
-    T *dW = node->dp[0];
-    if (!dW) return;
-    for (int64_t v = lo; v < hi; v++) {
-        const int64_t begin = v ? ends[v - 1] : 0;
-        FN(sum_of_places)(dW + v * C, node->dy, order + begin, FN(is_padding)(node, v) ? 0 : ends[v] - begin, C);
+    const int64_t C = node->dim[2], *number = node->save[0];
+    if (!node->dp[0]) return;
+    if (node->dim[5]) {
+        FN(gradient_of_touched)(node, run, lo, hi);
+        return;
     }
+    for (int64_t v = lo; v < hi; v++) FN(row_gradient)(node, v, number[v]);
     if (node->fusion.updates && run->update) fbp_update_piece(run->update, node, 0, lo * C, (hi - lo) * C);
 }
 
