@@ -1,4 +1,4 @@
-"""JAX: an epoch, or all of them, as one compiled ``lax.scan`` with donated buffers."""
+"""JAX: a step as one compiled function, or an epoch, or all of them, as one ``lax.scan``; with donated buffers."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from harness.function_rows import FunctionProblem, FunctionRow
 from harness.layer_rows import LayerRow
 from harness.rows import BETA1, BETA2, EPSILON, LEARNING_RATE, MINI_BATCHES, Problem, Row
 
+_CONVOLUTIONS = ("lenet", "vgg")
 _wait: Any = jax.block_until_ready
 
 
@@ -46,9 +47,12 @@ class Epoch:
     """One call an epoch."""
 
     unroll: ClassVar[int] = 1
+    loops: ClassVar[bool] = True
 
     def __init__(self, problem: Problem, threads: int) -> None:
         row = problem.row
+        if self.loops and row.name in _CONVOLUTIONS:
+            raise NotImplementedError("inside a loop XLA convolves without its library, many times as slowly")
         self._problem = problem
         arrays: Any = problem.mini_batches if isinstance(problem, FunctionProblem) else problem.batches
         self._data = tuple(jnp.asarray(a, dtype=jnp.int32 if a.dtype.kind == "i" else jnp.float32) for a in arrays)
@@ -68,6 +72,7 @@ class Epoch:
         def epochs(number: Any, state: Any, data: Any) -> Any:
             return lax.fori_loop(0, number, lambda _, s: epoch(s, data)[0], state)
 
+        self._step = jax.jit(step, donate_argnums=0)
         self._epoch = jax.jit(epoch, donate_argnums=0)
         self._epochs = jax.jit(epochs, donate_argnums=1)
         self.reset()
@@ -98,6 +103,29 @@ class Epoch:
     def run(self, epochs: int) -> None:
         for _ in range(epochs):
             self._state, _ = self._epoch(self._state, self._data)
+        _wait(self._state)
+
+
+class Step(Epoch):
+    """One call a step."""
+
+    loops = False
+
+    def __init__(self, problem: Problem, threads: int) -> None:
+        super().__init__(problem, threads)
+        self._batches = [tuple(a[i] for a in self._data) for i in range(MINI_BATCHES)]
+
+    def losses(self) -> NDArray[Any]:
+        losses = []
+        for batch in self._batches:
+            self._state, loss = self._step(self._state, batch)
+            losses.append(float(loss))
+        return np.array(losses)
+
+    def run(self, epochs: int) -> None:
+        for _ in range(epochs):
+            for batch in self._batches:
+                self._state, _ = self._step(self._state, batch)
         _wait(self._state)
 
 

@@ -64,6 +64,7 @@ PEERS = {
     "fastbp": Peer("fastbp", "fastbp", {"Trainer.fit": "peer_fastbp:Fit"}),
     "step": Peer("fastbp, trainer.step", "fastbp", {"trainer.step": "peer_fastbp:Step"}),
     "jax": Peer("JAX", "jax", {
+        "a compiled step": "peer_jax:Step",
         "scan over an epoch": "peer_jax:Epoch",
         "scan over all epochs": "peer_jax:Epochs",
         "scan over all epochs, 4 steps unrolled": "peer_jax:Unrolled",

@@ -17,6 +17,7 @@
 
 #ifndef FBP_WINDOW_BYTES
 #define FBP_WINDOW_BYTES (256 * 1024)        /* of windows at a time, above what a product copies to */
+#define FBP_TAPS_BYTES (48 * 1024)           /* of windows read tap by tap, which goes through all of them each time */
 #define FBP_WINDOW_AT (FBP_PANEL_BYTES + FBP_BLOCK_BYTES)
 #endif
 
@@ -49,11 +50,13 @@ static void FN(part_product)(T *C, int64_t ldc, const T *A, int64_t a_row, int64
 /* Images of one channel are read tap by tap: their windows stand in columns then. */
 static int32_t FN(by_taps)(const FN(conv) *c) { return c->w.C == 1 && c->w.sw == 1; }
 
-/* How many windows of K elements are read at a time: whole images, or a part of one. */
-static int64_t FN(windows_at_a_time)(int64_t M, int64_t K)
+/* How many windows of K elements are read at a time, of M in an image, tap by tap or not: whole images, or a part of
+ * one. */
+static int64_t FN(windows_at_a_time)(int64_t M, int64_t K, int32_t taps)
 {
     /* a row is up to two cache lines longer than what it holds, of whichever the rows are */
-    const int64_t most = FN(min)(FBP_WINDOW_BYTES / (int64_t)sizeof(T) / (K + 128 / (int64_t)sizeof(T)) - 32, FBP_KC);
+    const int64_t row = (int64_t)sizeof(T) * K + 128, room = FN(min)(FBP_WINDOW_BYTES / row - 32, FBP_KC);
+    const int64_t most = taps ? FN(min)(FBP_TAPS_BYTES / row + 1, room) : room;
     return M <= most ? most / M * M : (M + FN(parts)(M, most) - 1) / FN(parts)(M, most);
 }
 
@@ -68,7 +71,8 @@ static void FN(conv_forward_group)(const FN(conv) *c, T *y, const T *x, const T 
 {
     T *windows = (T *)((char *)scratch + FBP_WINDOW_AT);
     const FN(epilogue) e = {.bias = b ? b + g * c->Og : NULL, .relu = relu};
-    const int64_t depth = FN(min)(c->K, FBP_KC), step = FN(windows_at_a_time)(c->M, depth), end = rows * c->M;
+    const int64_t depth = FN(min)(c->K, FBP_KC), end = rows * c->M;
+    const int64_t step = FN(windows_at_a_time)(c->M, depth, FN(by_taps)(c));
     for (int64_t r = 0, next; r < end; r = next) {
         next = FN(piece_end)(r, step, c->M, end);
         for (int64_t k = 0, K; k < c->K; k += K) {
@@ -87,7 +91,7 @@ static void FN(conv_backward_group)(const FN(conv) *c, T *dx, const T *dy, const
 {
     T *windows = (T *)((char *)scratch + FBP_WINDOW_AT);
     const FN(epilogue) none = {0};
-    const int64_t depth = FN(min)(c->K, FBP_KC), step = FN(windows_at_a_time)(c->M, depth), end = rows * c->M;
+    const int64_t depth = FN(min)(c->K, FBP_KC), step = FN(windows_at_a_time)(c->M, depth, 0), end = rows * c->M;
     for (int64_t r = 0, next; r < end; r = next) {
         next = FN(piece_end)(r, step, c->M, end);
         for (int64_t k = 0, K; k < c->K; k += K) {
@@ -112,7 +116,7 @@ static void FN(conv_gradient_group)(const FN(conv) *c, T *dW, const T *x, const 
     const int64_t end = rows * c->M;
     for (int64_t k = lo, K; k < hi; k += K) {
         K = FN(min)(FBP_KC, hi - k);
-        const int64_t step = FN(windows_at_a_time)(1, K), taps = FN(by_taps)(c);
+        const int64_t taps = FN(by_taps)(c), step = FN(windows_at_a_time)(1, K, (int32_t)taps);
         for (int64_t r = 0, n; r < end; r += n) {
             n = FN(min)(step, end - r);
             const int64_t ld = FN(spread)(taps ? n : K);

@@ -47,7 +47,7 @@ static void FN(conv_transpose_backward_phase)(const fbp_node *n, const fbp_run *
     const FN(epilogue) none = {0};
     T *windows = (T *)((char *)scratch + FBP_WINDOW_AT), *dx = n->dx[0] ? (T *)n->dx[0] + lo * c.map : NULL;
     const T *dy = (const T *)n->dy + lo * c.image;
-    const int64_t depth = FN(min)(c.K, FBP_KC), step = FN(windows_at_a_time)(c.M, depth), end = (hi - lo) * c.M;
+    const int64_t depth = FN(min)(c.K, FBP_KC), step = FN(windows_at_a_time)(c.M, depth, 0), end = (hi - lo) * c.M;
     for (int64_t g = 0; g < c.G && dx; g++) {
         const T *Wt = (const T *)n->prepared + g * c.K * c.Og;
         for (int64_t r = 0, next; r < end; r = next) {
@@ -72,7 +72,7 @@ static void FN(conv_transpose_weight_gradient)(const FN(conv) *c, T *dW, const T
     const int64_t end = rows * c->M;
     for (int64_t k = 0, K; k < c->K; k += K) {
         K = FN(min)(FBP_KC, c->K - k);
-        const int64_t step = FN(windows_at_a_time)(1, K), ld = FN(spread)(K);
+        const int64_t step = FN(windows_at_a_time)(1, K, 0), ld = FN(spread)(K);
         for (int64_t r = 0, n; r < end; r += n) {
             n = FN(min)(step, end - r);
             FN(read_windows)(windows, ld, &c->w, dy, g * c->Cg, c->Cg, r, n, k, k + K);

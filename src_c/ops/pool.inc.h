@@ -10,13 +10,15 @@ typedef struct FN(taps) {
     int64_t ih, iw, i0, i1, j0, j1;
 } FN(taps);
 
-static inline FN(taps) FN(taps_of)(const FN(window) *w, int64_t m)
+static inline FN(taps) FN(taps_at)(const FN(window) *w, int64_t oh, int64_t ow)
 {
-    FN(taps) t = {.ih = m / w->OW * w->sh - w->ph, .iw = m % w->OW * w->sw - w->pw};
+    FN(taps) t = {.ih = oh * w->sh - w->ph, .iw = ow * w->sw - w->pw};
     FN(taps_within)(t.ih, w->dh, w->kh, w->H, &t.i0, &t.i1);
     FN(taps_within)(t.iw, w->dw, w->kw, w->W, &t.j0, &t.j1);
     return t;
 }
+
+static inline FN(taps) FN(taps_of)(const FN(window) *w, int64_t m) { return FN(taps_at)(w, m / w->OW, m % w->OW); }
 
 static inline int64_t FN(tap_at)(const FN(window) *w, const FN(taps) *t, int64_t i, int64_t j)
 {
@@ -25,41 +27,47 @@ static inline int64_t FN(tap_at)(const FN(window) *w, const FN(taps) *t, int64_t
 
 static void FN(max_pool_image)(const FN(window) *w, T *y, const T *x)
 {
-    const int64_t C = w->C;
-    for (int64_t m = 0; m < w->OH * w->OW; m++) {
-        const FN(taps) t = FN(taps_of)(w, m);
-        for (int64_t v = 0; v < C; v += VL) {
-            V most = FN(v_set1)((T)-INFINITY);
-            for (int64_t i = t.i0; i < t.i1; i++)
-                for (int64_t j = t.j0; j < t.j1; j++) {
-                    const V here = FN(v_load_up_to)(x + FN(tap_at)(w, &t, i, j) + v, C - v);
-                    most = FN(v_select)((here > most) | (here != here), here, most);
-                }
-            FN(v_store_up_to)(y + m * C + v, most, C - v);
+    const int64_t C = w->C, line = w->dh * w->W * C, step = w->dw * C;
+    for (int64_t oh = 0; oh < w->OH; oh++)
+        for (int64_t ow = 0; ow < w->OW; ow++, y += C) {
+            const FN(taps) t = FN(taps_at)(w, oh, ow);
+            const int64_t first = FN(tap_at)(w, &t, t.i0, t.j0);
+            for (int64_t v = 0; v < C; v += VL) {
+                V most = FN(v_set1)((T)-INFINITY);
+                for (int64_t i = t.i0, row = first + v; i < t.i1; i++, row += line)
+                    for (int64_t j = t.j0, at = row; j < t.j1; j++, at += step) {
+                        const V here = FN(v_load_up_to)(x + at, C - v);
+                        most = FN(v_select)((here > most) | (here != here), here, most);
+                    }
+                FN(v_store_up_to)(y + v, most, C - v);
+            }
         }
-    }
 }
 
-/* dx += dy at the first tap that is y, or, if y is NaN, that is NaN. */
-static void FN(max_pool_image_back)(const FN(window) *w, T *dx, const T *dy, const T *x, const T *y)
+/* dx += dy at the first tap that is y, or, if y is NaN, that is NaN. Where windows are apart from each other, nothing has
+ * been added before. */
+static FBP_INLINE void FN(max_pool_image_back)(const int apart, const FN(window) *w, T *dx, const T *dy, const T *x,
+                                               const T *y)
 {
-    const int64_t C = w->C;
-    for (int64_t m = 0; m < w->OH * w->OW; m++) {
-        const FN(taps) t = FN(taps_of)(w, m);
-        for (int64_t v = 0; v < C; v += VL) {
-            const V most = FN(v_load_up_to)(y + m * C + v, C - v);
-            V left = FN(v_load_up_to)(dy + m * C + v, C - v);
-            VI open = FN(v_set1i)(-1);
-            for (int64_t i = t.i0; i < t.i1; i++)
-                for (int64_t j = t.j0; j < t.j1; j++) {
-                    const int64_t at = FN(tap_at)(w, &t, i, j) + v;
-                    const V here = FN(v_load_up_to)(x + at, C - v);
-                    const VI hit = ((here == most) | (here != here)) & open;
-                    FN(v_store_up_to)(dx + at, FN(v_load_up_to)(dx + at, C - v) + (V)((VI)left & hit), C - v);
-                    open &= ~hit;
-                }
+    const int64_t C = w->C, line = w->dh * w->W * C, step = w->dw * C;
+    for (int64_t oh = 0; oh < w->OH; oh++)
+        for (int64_t ow = 0; ow < w->OW; ow++, y += C, dy += C) {
+            const FN(taps) t = FN(taps_at)(w, oh, ow);
+            const int64_t first = FN(tap_at)(w, &t, t.i0, t.j0);
+            for (int64_t v = 0; v < C; v += VL) {
+                const V most = FN(v_load_up_to)(y + v, C - v);
+                const V left = FN(v_load_up_to)(dy + v, C - v);
+                VI open = FN(v_set1i)(-1);
+                for (int64_t i = t.i0, row = first + v; i < t.i1; i++, row += line)
+                    for (int64_t j = t.j0, at = row; j < t.j1; j++, at += step) {
+                        const V here = FN(v_load_up_to)(x + at, C - v);
+                        const VI hit = ((here == most) | (here != here)) & open;
+                        const V before = apart ? (V){0} : FN(v_load_up_to)(dx + at, C - v);
+                        FN(v_store_up_to)(dx + at, before + (V)((VI)left & hit), C - v);
+                        open &= ~hit;
+                    }
+            }
         }
-    }
 }
 
 static void FN(max_pool_forward_rows)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
@@ -77,9 +85,13 @@ static void FN(max_pool_backward_rows)(const fbp_node *n, const fbp_run *run, in
     const int64_t image = w.H * w.W * w.C, map = w.OH * w.OW * w.C;
     if (!n->dx[0] || hi <= lo) return;
     memset((T *)n->dx[0] + lo * image, 0, (size_t)((hi - lo) * image) * sizeof(T));
-    for (int64_t r = lo; r < hi; r++)
-        FN(max_pool_image_back)(&w, (T *)n->dx[0] + r * image, (const T *)n->dy + r * map,
-                                (const T *)n->x[0] + r * image, (const T *)n->y + r * map);
+    const int32_t apart = (w.kh - 1) * w.dh < w.sh && (w.kw - 1) * w.dw < w.sw;
+    for (int64_t r = lo; r < hi; r++) {
+        T *dx = (T *)n->dx[0] + r * image;
+        const T *dy = (const T *)n->dy + r * map, *x = (const T *)n->x[0] + r * image, *y = (const T *)n->y + r * map;
+        if (apart) FN(max_pool_image_back)(1, &w, dx, dy, x, y);
+        else FN(max_pool_image_back)(0, &w, dx, dy, x, y);
+    }
     FN(go_through_gate)(n, (T *)n->dx[0] + lo * image, lo * image, (hi - lo) * image);
 }
 

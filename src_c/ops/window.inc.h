@@ -123,6 +123,25 @@ static void FN(add_windows)(T *x, const T *from, int64_t ld, const FN(window) *w
     FN(walk_windows)(1, (T *)from, ld, w, x, c0, Cg, r, rows, k0, k1);
 }
 
+static FBP_INLINE void FN(copy_line)(T *to, const T *from, int64_t n)
+{
+    int64_t i = 0;
+    for (; i + VL <= n; i += VL) FN(v_store)(to + i, FN(v_load)(from + i));
+    if (i < n) FN(v_store_up_to)(to + i, FN(v_load_up_to)(from + i, n - i), n - i);
+}
+
+/* Tap (i, j) of n windows of one line of the image, the first of which begins at column iw, -pw at the least. */
+static inline void FN(read_tap)(T *out, const FN(window) *w, const T *pixels, int64_t ih, int64_t iw, int64_t n)
+{
+    /* windows begin to end see a pixel */
+    int64_t begin = -iw, end = w->W - iw;
+    begin = begin < 0 ? 0 : FN(min)(begin, n);
+    end = ih < 0 || ih >= w->H || end < begin ? begin : FN(min)(end, n);
+    FN(window_zeros)(0, out, begin);
+    FN(copy_line)(out + begin, pixels + ih * w->W + iw + begin, end - begin);
+    FN(window_zeros)(0, out + end, n - end);
+}
+
 /* Images of one channel: the same windows the other way round, taps k0 to k1 apart by ld, whose neighbours in a row of
  * the image stay neighbours. The stride along the row is 1. */
 static void FN(read_taps)(T *to, int64_t ld, const FN(window) *w, const T *x, int64_t r, int64_t rows, int64_t k0,
@@ -131,22 +150,17 @@ static void FN(read_taps)(T *to, int64_t ld, const FN(window) *w, const T *x, in
     const int64_t M = w->OH * w->OW, image = w->H * w->W;
     for (int64_t at = 0, n; at < rows; at += n) {
         const int64_t m = (r + at) % M, oh = m / w->OW, ow = m % w->OW;
+        const int64_t ih = oh * w->sh - w->ph, iw = ow - w->pw;
         const T *pixels = x + (r + at) / M * image;
         T *out = to + at;
         n = FN(min)(w->OW - ow, rows - at);
-        for (int64_t k = k0, i = k0 / w->kw, j = k0 % w->kw; k < k1; k++, out += ld) {
-            const int64_t shift = j * w->dw - w->pw, ih = oh * w->sh - w->ph + i * w->dh;
-            /* windows ow + begin to ow + end of this row see a pixel */
-            int64_t begin = -shift - ow, end = w->W - shift - ow;
-            begin = begin < 0 ? 0 : FN(min)(begin, n);
-            end = ih < 0 || ih >= w->H || end < begin ? begin : FN(min)(end, n);
-            FN(window_zeros)(0, out, begin);
-            FN(window_run)(0, out + begin, (T *)pixels + ih * w->W + shift + ow + begin, end - begin);
-            FN(window_zeros)(0, out + end, n - end);
-            if (++j == w->kw) {
-                j = 0;
-                i++;
+        const int32_t inside = ih >= 0 && ih + (w->kh - 1) * w->dh < w->H && iw >= 0 &&
+                               iw + n - 1 + (w->kw - 1) * w->dw < w->W;
+        for (int64_t k = k0, i = k0 / w->kw, j = k0 % w->kw; k < k1; i++, j = 0)
+            for (; j < w->kw && k < k1; j++, k++, out += ld) {
+                const int64_t h = ih + i * w->dh, v = iw + j * w->dw;
+                if (inside) FN(copy_line)(out, pixels + h * w->W + v, n);
+                else FN(read_tap)(out, w, pixels, h, v, n);
             }
-        }
     }
 }
