@@ -190,7 +190,7 @@ cdef class Plan(Structs):
         self.serial, self.n_tables = _plans, len(self.lowering.touched)
         self.tables = <fbp_rows *> _zeros(self.n_tables, sizeof(fbp_rows))
         for i, (name, touched) in enumerate(self.lowering.touched.items()):
-            self.tables[i].gradients = <char *> _address(self._memory.grads[name])
+            self.tables[i].gradients = _written(self._memory.grads[name])
             self.tables[i].touched = <const int64_t *> self._at(touched)
             self.tables[i].width = self._memory.grads[name].shape[1]
 
