@@ -17,6 +17,7 @@ from fastbp.graph.graph import Graph
 from fastbp.graph.tensor import Symbol, Tensor
 from fastbp.graph.tracing import label_of, trace
 from fastbp.objectives.functions import per_row
+from fastbp.ops.over_rows import ReduceRowsOp
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,9 @@ def program(function: Callable[..., Any], **shapes: tuple[int, ...]) -> Program:
       out = exp b
     backward
       a = mul 2, x
-      b = square x
+      b = mul dout, out
       c = neg b
-      d = exp c
-      e = mul dout, d
-      f = neg e
-      dx = mul f, a
+      dx = mul c, a
     """
     inputs = [_input(name, shape) for name, shape in shapes.items()]
     given = trace(function, inputs, f"program({label_of(function)})")
@@ -107,8 +105,9 @@ def _of_node(t: Tensor, names: dict[Tensor, str], last: Tensor) -> tuple[list[st
     names[t] = "out" if t is last else f"out{len(names)}"
     inputs = [names[s] for s in t.node.inputs]
     if not isinstance(t.node.op, FusedOp):
-        call = f"{names[t]} = {t.node.op.name} {', '.join(inputs)}"
-        return [f"{call}        (as a whole)"], []
+        op = t.node.op
+        name = op.function if isinstance(op, ReduceRowsOp) else op.name
+        return [f"{names[t]} = {name} {', '.join(inputs)}        (as a whole)"], []
     called = {"x": inputs, "y": [names[t]], "dy": [f"d{names[t]}"],
               "dx": [f"d{name}" for name in inputs]}
     parts: list[list[str]] = [list(_written(code, called)) for code in t.node.op.listings()]

@@ -69,6 +69,42 @@ def test_a_derivative_is_made_of_linear_ops_and_programs() -> None:
     assert set(fused_ops(net)) == {"linear", "tanh", "expression", "linear_back"}
 
 
+def test_what_derivatives_repeat_is_made_once() -> None:
+    x = fb.Input(2)
+    u = fb.Linear(8, 1)(fb.Tanh()(fb.Linear(8, 8)(fb.Tanh()(fb.Linear(2, 8)(x)))))
+    u_x = fb.jvp(u, x, np.array([1.0, 0.0]))
+    names = fused_ops(fb.Network(x, (u, u_x, fb.jvp(u_x, x, np.array([1.0, 0.0])))))
+    # of the three derivatives of each layer, the first has one product less: x does not depend on x twice
+    assert names.count("linear") == 3 * 3 - 1
+
+
+def test_random_numbers_are_drawn_for_each_that_asks() -> None:
+    x = fb.Input(2)
+    net = fb.Network(x, fb.Lambda(lambda h: 0 * h + fb.random.normal(h.shape)
+                                  - fb.random.normal(h.shape))(x), seed=0)
+    assert np.abs(net.predict(np.ones((5, 2)))).min() > 0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_an_activation_and_its_derivative_share_what_they_are_made_of(dtype: str) -> None:
+    made = []
+    for backend in ("reference", "native"):
+        x = fb.Input(3)
+        u = fb.Linear(8, 1)(fb.SiLU()(fb.Linear(8, 8)(fb.SiLU()(fb.Linear(3, 8)(x)))))
+        net = fb.Network(x, (u, fb.grad(u, x)), seed=0, dtype=dtype, backend=backend)
+        a = np.random.default_rng(0).normal(size=(67, 3)) * np.array([1.0, 30.0, 1000.0])
+        net.loss_and_grad(a, (), lambda u, du: np.mean(np.square(u)) + np.mean(np.cos(du)))
+        made.append(net.grads.flat.copy())
+    assert "silu" not in fused_ops(net)
+    functions = [line[0] for n in fused(net.graph, find_instruction).nodes if isinstance(n.op, FusedOp)
+                 for part in n.op.listings() for line in part]
+    assert functions.count("sigmoid") == 2
+    tolerance = 1e-4 if dtype == "float32" else 1e-11
+    np.testing.assert_allclose(made[1], made[0], rtol=0, atol=tolerance * np.abs(made[0]).max())
+    plain = fb.Network(x, u)
+    assert fused_ops(plain).count("silu") == 2
+
+
 def test_the_op_in_numpy_is_what_it_stands_for() -> None:
     x = fb.Input(3)
     net = fb.Network(x, np.sin(x) * x + 1, dtype="float64")
