@@ -15,12 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from html import escape
 from math import comb
 from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
+
+from fastbp.views import markup
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -243,9 +244,17 @@ class GradcheckReport:
         return f"GradcheckReport({self.verdict}{worst})"
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escape(str(self))}</pre>"
+        title, *notes = self._remarks()
+        return markup.html_table(title, self._table(), right=(2, 3, 4, 5), notes=notes)
 
     def __str__(self) -> str:
+        rows = self._table()
+        width = max(len(row[0]) for row in rows)
+        lines = [f"{name:<{width}}  {shape:<16}{checked:>8}{kinks:>7}{errors:>8}  {worst}"
+                 for name, shape, checked, kinks, errors, worst in rows]
+        return "\n".join([*self._remarks(), "", *lines])
+
+    def _remarks(self) -> list[str]:
         lines = [f"{self.verdict} (tolerance {self.tolerance:.0e})"]
         if self.worst is not None:
             lines.append(f"worst: {self.worst}")
@@ -258,13 +267,12 @@ class GradcheckReport:
             lines.append(f"frozen, so not checked: {', '.join(self.frozen)}")
         if self.integers:
             lines.append(f"integers, which have no gradient: {', '.join(self.integers)}")
-        width = max([6, *(len(t.name) for t in self.tensors)])
-        columns = f"{'shape':<16}{'checked':>8}{'kinks':>7}{'errors':>8}  worst relative error"
-        lines += ["", f"{'tensor':<{width}}  {columns}"]
-        for t in self.tensors:
-            worst = "-" if t.worst is None else f"{t.worst.relative_error:.2g}"
-            lines.append(f"{t.name:<{width}}  {t.shape!s:<16}{t.checked:>8}{t.kinks:>7}{t.errors:>8}  {worst}")
-        return "\n".join(lines)
+        return lines
+
+    def _table(self) -> list[tuple[str, ...]]:
+        return [("tensor", "shape", "checked", "kinks", "errors", "worst relative error"),
+                *((t.name, str(t.shape), str(t.checked), str(t.kinks), str(t.errors),
+                   "-" if t.worst is None else f"{t.worst.relative_error:.2g}") for t in self.tensors)]
 
 
 def gradcheck(net: Any, x: Any, y: Any, loss: Any, sample_weight: Any = None, *, eps: float | None = None,

@@ -234,15 +234,17 @@ class VerifyReport:
         return f"VerifyReport({self.verdict})"
 
     def _repr_html_(self) -> str:
-        return f"<pre>{markup.html_lines(str(self))}</pre>"
+        return markup.html_table(f"{self.verdict} (tolerance {self.tolerance:.0e})", self._table(), right=(1, 2, 3))
 
     def __str__(self) -> str:
+        return f"{self.verdict} (tolerance {self.tolerance:.0e})\n\n{table(self._table(), right=(1, 2, 3))}"
+
+    def _table(self) -> list[tuple[str, ...]]:
         def cell(deviation: float | None) -> str:
             return "-" if deviation is None else f"{deviation:.1e}" + "!" * (deviation > self.tolerance)
         rows: list[tuple[str, ...]] = [("tensor", "value", "gradient", "parameter gradient")]
         rows += [(r.name, cell(r.value), cell(r.gradient), cell(r.parameter_gradient)) for r in self.rows]
-        rows.append(("loss", cell(self.loss_deviation), "", ""))
-        return f"{self.verdict} (tolerance {self.tolerance:.0e})\n\n{table(rows, right=(1, 2, 3))}"
+        return [*rows, ("loss", cell(self.loss_deviation), "", "")]
 
 
 def verify(net: Executable, x: Any, y: Any, loss: Any, sample_weight: ArrayLike | None = None) -> VerifyReport:

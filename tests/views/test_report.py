@@ -193,4 +193,6 @@ def test_short_on_one_line_and_whole_when_printed_or_in_a_notebook() -> None:
     report = _net().verify(*_batch())
     assert repr(report) == f"VerifyReport({report.verdict})"
     assert "\n" not in repr(report)
-    assert report._repr_html_() == f"<pre>{str(report).replace('<', '&lt;')}</pre>"
+    html = report._repr_html_()
+    assert html.count("<tr") == 2 + len(report.rows)
+    assert all(f">{row.name}</td>" in html for row in report.rows)
