@@ -36,6 +36,7 @@ PUBLIC = {
     "ReduceLROnPlateau": "fb.ReduceOnPlateau(lr), given as the optimizer's lr",
     "SmoothL1Loss": "fb.Huber()",
     "Swish": "fb.SiLU()",
+    "clip_grad_norm_": "fb.Trainer(net, loss, optimizer, clip_norm=1.0)",
     "load_model": "fb.load(path)",
     "no_grad": "net.predict(x), which computes no gradient",
     "save_model": "net.save(path)",
@@ -45,6 +46,8 @@ PUBLIC = {
 }
 
 METHODS = {
+    "clip_grad_norm": "fb.Trainer(net, loss, optimizer, clip_norm=1.0)",
+    "clip_grad_norm_": "fb.Trainer(net, loss, optimizer, clip_norm=1.0)",
     "compile": "fb.Trainer(net, loss, optimizer)",
     "cpu": "nothing to call: everything is on the CPU",
     "eval": "nothing to call: net.predict(x) predicts, net.forward(x, training=True) is the training mode",
@@ -61,6 +64,23 @@ METHODS = {
     "to": "net.copy(dtype=…)",
     "train": "nothing to call: fit and step train, net.forward(x, training=True) is the training mode",
     "zero_grad": "nothing to call: gradients are overwritten, unless accumulate=True is given",
+}
+
+TRAINER = {
+    "batch_size": "batch_size to fit",
+    "clip_grad_norm": "clip_norm=",
+    "clip_grad_value": "clip_value=",
+    "clipnorm": "clip_norm=",
+    "clipvalue": "clip_value=",
+    "criterion": "loss=",
+    "device": "nothing: everything is on the CPU",
+    "epochs": "epochs to fit",
+    "gradient_clip_val": "clip_norm=",
+    "learning_rate": "an optimizer with it: fb.Adam(1e-3)",
+    "lr": "an optimizer with it: fb.Adam(1e-3)",
+    "max_grad_norm": "clip_norm=",
+    "max_norm": "clip_norm=",
+    "model": "net=",
 }
 
 TENSOR_METHODS = {

@@ -12,6 +12,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fastbp.core.checks import count
+from fastbp.core.words import Worded
 from fastbp.network import Network
 from fastbp.optim.optimizers import Optimizer, Update
 from fastbp.optim.schedules import Schedule
@@ -77,7 +78,7 @@ class Training(Protocol):
         """Write all that training needs to go on to a file."""
 
 
-class Callback:
+class Callback(Worded):
     """Does nothing; override what is wanted.
 
     Attributes

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, ClassVar, TextIO
 
 import numpy as np
 
@@ -87,6 +87,8 @@ class EarlyStopping(Callback):
     stopped_epoch : int or None
         Where it stopped, if it did.
     """
+
+    words: ClassVar[Mapping[str, str]] = {"restore_best_weights": "restore_best="}
 
     def __init__(self, monitor: str | None = None, patience: int = 10, min_delta: float = 0.0, mode: str | None = None,
                  restore_best: bool = True) -> None:
@@ -462,6 +464,8 @@ class ModelCheckpoint(Callback):
     >>> keep_all = ModelCheckpoint("run-{epoch:03d}.safetensors")
     >>> keep_best = ModelCheckpoint("best.safetensors", monitor="val_loss", best_only=True)
     """
+
+    words: ClassVar[Mapping[str, str]] = {"save_best_only": "best_only=", "filepath": "path=", "dirpath": "path="}
 
     def __init__(self, path: str | PathLike[str], monitor: str | None = None, mode: str | None = None,
                  min_delta: float = 0.0, best_only: bool = False, every_epochs: int = 1) -> None:

@@ -11,12 +11,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from fastbp.core.checks import count, flag, number
 from fastbp.core.errors import NonFiniteError
+from fastbp.core.words import TRAINER, Worded
 from fastbp.engine.backend import Data
 from fastbp.engine.executable import BackendName
 from fastbp.engine.links import LINKS
@@ -60,7 +61,7 @@ class _Fit:
     measure: Validate | None
 
 
-class Trainer(Steps):
+class Trainer(Worded, Steps):
     """Trains a network.
 
     Parameters
@@ -131,6 +132,8 @@ class Trainer(Steps):
     >>> history["loss"][-1] < 1e-6
     True
     """
+
+    words: ClassVar[Mapping[str, str]] = TRAINER
 
     def __init__(self, net: Network, loss: Losses, optimizer: Optimizer | str, *,
                  loss_weights: Sequence[float] | Mapping[str, float] | None = None, metrics: Metrics | None = None,

@@ -29,6 +29,10 @@ def test_a_name_that_nobody_has():
     (fb.CrossEntropy, "reduction", "sample_weight"),
     (fb.BinaryCrossEntropy, "from_logits", "logits"),
     (lambda **given: fb.Linear(2, 3, **given), "activation", "fb.ReLU"),
+    (fb.callbacks.EarlyStopping, "restore_best_weights", "restore_best="),
+    (fb.callbacks.ModelCheckpoint, "save_best_only", "best_only="),
+    (fb.Trainer, "clip_grad_norm", "clip_norm="),
+    (fb.Trainer, "lr", r"fb\.Adam"),
 ])
 def test_an_argument_of_another_library(make, argument, own):
     with pytest.raises(TypeError, match=f"there is no argument '{argument}'; give .*{own}"):
