@@ -124,9 +124,11 @@ class _Filled:
 
 def realmlp(task: str, seed: int, frame: Any) -> Any:
     from pytabkit import RealMLP_TD_Classifier, RealMLP_TD_Regressor
-    kind = RealMLP_TD_Classifier if task == "classes" else RealMLP_TD_Regressor
-    return _Filled(kind(random_state=seed, n_threads=1, device="cpu", val_metric_name="cross_entropy")
-                   if task == "classes" else kind(random_state=seed, n_threads=1, device="cpu"))
+    shared = {"random_state": seed, "n_threads": 1, "device": "cpu"}
+    if task != "classes":
+        return _Filled(RealMLP_TD_Regressor(**shared))
+    # what its documentation recommends where the log loss judges
+    return _Filled(RealMLP_TD_Classifier(**shared, val_metric_name="cross_entropy", use_ls=False))
 
 
 def tabm(task: str, seed: int, frame: Any) -> Any:
