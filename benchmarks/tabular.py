@@ -1,14 +1,15 @@
 """Tables: fastbp's estimators beside boosting and other networks, all with their defaults.
 
-    python benchmarks/tabular.py FOLDER [--models fastbp lightgbm …] [--sets adult …] [--seeds 0 1 2] [--out FILE]
+    python benchmarks/tabular.py FOLDER [--models fastbp lightgbm …] [--sets adult …] [--seeds 0 1 2] [--rows 1000]
+                                        [--out FILE]
     python benchmarks/tabular.py FOLDER --ablation [--sets …] [--seeds …] [--out FILE]
     python benchmarks/tabular.py --report results.json > table.md
 
 Each Parquet file of the folder is a table with a column `target`: floating point for regression, whole numbers for
-classes. A quarter of the rows is for testing, drawn with the seed, stratified for classes; at most 10,000 of the others
-are for training. Every model sees the same rows, runs in a process of its own in one thread, and its fit is timed in
-CPU seconds. What is written already is not measured again. ``--ablation`` measures fastbp with one of its pieces taken
-away at a time instead.
+classes. A quarter of the rows is for testing, drawn with the seed, stratified for classes; at most 10,000 of the others,
+or ``--rows``, are for training. Every model sees the same rows, runs in a process of its own in one thread, and its fit
+is timed in CPU seconds. What is written already is not measured again. ``--ablation`` measures fastbp with one of its
+pieces taken away at a time instead.
 """
 
 from __future__ import annotations
@@ -173,7 +174,7 @@ MODELS |= {change: ablated(change) for change in ABLATIONS}
 
 # ---- one measurement -----------------------------------------------------------------------------------------------
 
-def split(path: Path, seed: int) -> tuple[Any, Any, Any, Any, str]:
+def split(path: Path, seed: int, most_rows: int = MOST_ROWS) -> tuple[Any, Any, Any, Any, str]:
     """Return the training and test parts of a table, and its task."""
     import pandas as pd
     from sklearn.model_selection import train_test_split
@@ -182,18 +183,18 @@ def split(path: Path, seed: int) -> tuple[Any, Any, Any, Any, str]:
     task = "regression" if y.dtype.kind == "f" else "classes"
     strata = y if task == "classes" else None
     train, test, y_train, y_test = train_test_split(frame, y, test_size=TEST, random_state=seed, stratify=strata)
-    if len(train) > MOST_ROWS:
+    if len(train) > most_rows:
         strata = y_train if task == "classes" else None
-        train, _, y_train, _ = train_test_split(train, y_train, train_size=MOST_ROWS, random_state=seed,
+        train, _, y_train, _ = train_test_split(train, y_train, train_size=most_rows, random_state=seed,
                                                 stratify=strata)
     return train, test, y_train, y_test, task
 
 
-def measure(path: Path, model: str, seed: int) -> dict[str, float]:
+def measure(path: Path, model: str, seed: int, most_rows: int) -> dict[str, float]:
     """Fit one model on one table; return its errors on the test rows."""
     from sklearn.metrics import accuracy_score, log_loss, root_mean_squared_error
     warnings.simplefilter("ignore")
-    train, test, y_train, y_test, task = split(path, seed)
+    train, test, y_train, y_test, task = split(path, seed, most_rows)
     estimator = MODELS[model](task, seed, train)
     start = process_time()
     estimator.fit(train, y_train)
@@ -214,9 +215,9 @@ def measure(path: Path, model: str, seed: int) -> dict[str, float]:
             "columns": train.shape[1]}
 
 
-def measured(path: Path, model: str, seed: int, timeout: float) -> dict[str, Any]:
+def measured(path: Path, model: str, seed: int, most_rows: int, timeout: float) -> dict[str, Any]:
     """Measure in a process of its own, in one thread."""
-    command = [sys.executable, __file__, "--one", str(path), model, str(seed)]
+    command = [sys.executable, __file__, "--one", str(path), model, str(seed), str(most_rows)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **THREADS}, timeout=timeout,
                               check=False)
@@ -312,13 +313,14 @@ def main() -> None:
     parser.add_argument("--ablation", action="store_true", help="fastbp with one thing changed at a time")
     parser.add_argument("--sets", nargs="+", default=None)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--rows", type=int, default=MOST_ROWS, help="for training, at most")
     parser.add_argument("--out", type=Path, default=Path("tabular.json"))
     parser.add_argument("--timeout", type=float, default=3600.0)
     parser.add_argument("--report", type=Path)
-    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
-        print(json.dumps(measure(Path(args.one[0]), args.one[1], int(args.one[2]))))
+        print(json.dumps(measure(Path(args.one[0]), args.one[1], *map(int, args.one[2:]))))
         return
     if args.report:
         results = json.loads(args.report.read_text())
@@ -333,7 +335,7 @@ def main() -> None:
                 key = f"{path.stem}/{model}/{seed}"
                 if key in results or (args.sets and path.stem not in args.sets):
                     continue
-                results[key] = measured(path, model, seed, args.timeout)
+                results[key] = measured(path, model, seed, args.rows, args.timeout)
                 print(key, {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in results[key].items()}, flush=True)
                 args.out.write_text(json.dumps(results, indent=1))
 
