@@ -39,6 +39,7 @@ class _Session:
         torch.set_flush_denormal(True)
         # every session compiles the same few functions anew, for other networks
         torch._dynamo.config.recompile_limit = 64
+        torch._dynamo.config.allow_rnn = True
         arrays: Any = problem.mini_batches if isinstance(problem, FunctionProblem) else problem.batches
         self._problem = problem
         self._batches = list(zip(*(torch.from_numpy(array).unbind() for array in arrays), strict=True))
