@@ -407,15 +407,16 @@ typedef struct fbp_seat {
     char rest[128 - 8 * 8];
 } fbp_seat;
 
-/* Memory that all ranks see. Each adds up one part of the gradients, updates that part, and takes the rest of the
- * parameters from the others. So all have the same bits. */
+/* Memory that all ranks see. Each adds up one part of the gradients, and updates that part; the rest of the parameters it
+ * has from the others. So all have the same bits. */
 typedef struct fbp_room {
     fbp_seat *seats;           /* (size,) */
-    char *gradients;           /* (size, stride) what each rank has of the parts of others */
-    char *vector;              /* (stride,) parts that their owners give to all */
+    char *gradients;           /* (size, stride) of each rank: at least what it has of the parts of others */
+    char *vector;              /* (stride,) parts that their owners give to all, or all parameters */
     int64_t stride;            /* bytes */
     const int64_t *bounds;     /* (size + 1,) elements: the part of rank r is from bounds[r] to bounds[r + 1] */
     int64_t rank, size, turn;
+    int64_t spins;             /* how often to look for a rank before giving the processor to others */
     int32_t dtype;
     int32_t (*wait)(void *owner);   /* called now and then while others have not come: returns 1 to give up */
     void *owner;
@@ -425,8 +426,16 @@ typedef struct fbp_room {
 int32_t fbp_meet_in_room(void *room, fbp_occasion occasion, fbp_update_plan *update, double *numbers);
 /* Adds up numbers[FBP_SUMS]; returns 1 where a rank does not come, or brings a failure. */
 int32_t fbp_vote(fbp_room *room, double *numbers);
-/* Makes a vector whole of which each rank has its part; returns 1 where a rank does not come. */
+/* All three return 1 as fbp_vote does. Put this rank's part of a vector into room->vector; make a vector whole of which
+ * each rank has its part; give all ranks the vector of rank 0. */
+int32_t fbp_give(fbp_room *room, const char *vector);
 int32_t fbp_collect(fbp_room *room, char *vector);
+int32_t fbp_broadcast(fbp_room *room, char *vector);
+
+/* A plan may work in the room itself: with the parameters in room->vector, and gradients where others read them. */
+static inline char *fbp_room_gradients(const fbp_room *room) { return room->gradients + room->rank * room->stride; }
+/* Takes home the parameters, and this rank's part of the gradients. */
+void fbp_leave_room(fbp_room *room, char *parameters, char *gradients);
 
 /* Entries of steps that belong to no op: */
 /* rows of x[0], dim[0] bytes each, as run->order and run->first say, to y; nothing if run->in_place */

@@ -9,14 +9,13 @@
 #include <sched.h>
 #endif
 
-#define SPINS 2000             /* about 20 microseconds */
 #define YIELDS 2000
 #define NAPS_BETWEEN_CALLS 200 /* of 100 microseconds */
 #define BLOCK 2048             /* elements that are added up while they are in the cache */
 
-static void pass_time(int64_t turn)
+static void pass_time(const fbp_room *room, int64_t turn)
 {
-    if (turn < SPINS) {
+    if (turn < room->spins) {
 #if defined(__x86_64__)
         __builtin_ia32_pause();
 #elif defined(__aarch64__)
@@ -25,7 +24,7 @@ static void pass_time(int64_t turn)
         return;
     }
 #if !defined(_WIN32)
-    if (turn < SPINS + YIELDS) {
+    if (turn < room->spins + YIELDS) {
         sched_yield();
         return;
     }
@@ -35,11 +34,11 @@ static void pass_time(int64_t turn)
 }
 
 /* Waits for a rank; returns 1 where it gives up. */
-static int32_t await(const fbp_room *room, int64_t rank)
+static int32_t await_rank(const fbp_room *room, int64_t rank)
 {
     for (int64_t i = 0; __atomic_load_n(&room->seats[rank].turn, __ATOMIC_ACQUIRE) < room->turn; i++) {
-        pass_time(i);
-        if (i > SPINS + YIELDS && i % NAPS_BETWEEN_CALLS == 0 && room->wait(room->owner)) return 1;
+        pass_time(room, i);
+        if (i > room->spins + YIELDS && i % NAPS_BETWEEN_CALLS == 0 && room->wait(room->owner)) return 1;
     }
     return 0;
 }
@@ -52,7 +51,7 @@ int32_t fbp_vote(fbp_room *room, double *numbers)
     __atomic_store_n(&own->turn, room->turn, __ATOMIC_RELEASE);
     memset(numbers, 0, sizeof own->numbers[place]);
     for (int64_t r = 0; r < room->size; r++) {
-        if (await(room, r)) return 1;
+        if (await_rank(room, r)) return 1;
         for (int64_t i = 0; i < FBP_SUMS; i++) numbers[i] += room->seats[r].numbers[place][i];
     }
     return numbers[FBP_SUM_FAILED] > 0;
@@ -102,23 +101,48 @@ int32_t fbp_meet_in_room(void *place, fbp_occasion occasion, fbp_update_plan *up
 {
     fbp_room *room = place;
     const int64_t item = update->item_size;
-    if (occasion == FBP_MEET_BATCH)
-        copy_others(room, room->gradients + room->rank * room->stride, update->gradients, item);
-    else if (occasion == FBP_MEET_PARAMETERS)
-        copy_own(room, room->vector, update->parameters, item);
+    char *gradients = fbp_room_gradients(room);
+    const int32_t moved = update->parameters == room->vector;      /* others see what this rank writes */
+    if (occasion == FBP_MEET_BATCH && update->gradients != gradients) copy_others(room, gradients, update->gradients, item);
+    if (occasion == FBP_MEET_PARAMETERS && !moved) copy_own(room, room->vector, update->parameters, item);
     if (fbp_vote(room, numbers)) return 1;
     if (occasion == FBP_MEET_BATCH) add_up(room, update->gradients);
-    else if (occasion == FBP_MEET_PARAMETERS) copy_others(room, update->parameters, room->vector, item);
+    if (occasion == FBP_MEET_PARAMETERS && !moved) copy_others(room, update->parameters, room->vector, item);
     return 0;
+}
+
+/* Lets each rank write to `vector`, of which nobody reads any more what was there, and all read it then. */
+static int32_t exchange(fbp_room *room, const char *from, int64_t first, int64_t last)
+{
+    double none[FBP_SUMS] = {0};
+    const int64_t item = room->dtype ? 8 : 4;
+    if (fbp_vote(room, none)) return 1;
+    memcpy(room->vector + first * item, from + first * item, (size_t)((last - first) * item));
+    return fbp_vote(room, none);
+}
+
+int32_t fbp_give(fbp_room *room, const char *from)
+{
+    return exchange(room, from, room->bounds[room->rank], room->bounds[room->rank + 1]);
 }
 
 int32_t fbp_collect(fbp_room *room, char *vector)
 {
-    double none[FBP_SUMS] = {0};
-    const int64_t item = room->dtype ? 8 : 4;
-    if (fbp_vote(room, none)) return 1;        /* nobody reads any more what was there */
-    copy_own(room, room->vector, vector, item);
-    if (fbp_vote(room, none)) return 1;
-    copy_others(room, vector, room->vector, item);
+    if (fbp_give(room, vector)) return 1;
+    copy_others(room, vector, room->vector, room->dtype ? 8 : 4);
     return 0;
+}
+
+int32_t fbp_broadcast(fbp_room *room, char *vector)
+{
+    if (exchange(room, vector, 0, room->rank ? 0 : room->bounds[room->size])) return 1;
+    if (room->rank) memcpy(vector, room->vector, (size_t)(room->bounds[room->size] * (room->dtype ? 8 : 4)));
+    return 0;
+}
+
+void fbp_leave_room(fbp_room *room, char *parameters, char *gradients)
+{
+    const int64_t item = room->dtype ? 8 : 4;
+    memcpy(parameters, room->vector, (size_t)(room->bounds[room->size] * item));
+    copy_own(room, gradients, fbp_room_gradients(room), item);
 }

@@ -231,6 +231,7 @@ cdef extern from "fastbp.h" nogil:
     fbp_status fbp_run_loop(fbp_loop *loop, double seconds)
     fbp_status fbp_run_update(fbp_loop *loop, double lr)
     ctypedef struct fbp_seat:
+        int64_t turn
         int64_t left
 
     ctypedef struct fbp_room:
@@ -241,6 +242,8 @@ cdef extern from "fastbp.h" nogil:
         const int64_t *bounds
         int64_t rank
         int64_t size
+        int64_t turn
+        int64_t spins
         int32_t dtype
         int32_t (*wait)(void *owner) noexcept nogil
         void *owner
@@ -248,7 +251,11 @@ cdef extern from "fastbp.h" nogil:
     int32_t fbp_meet_in_room(void *room, fbp_occasion occasion, fbp_update_plan *update,
                              double *numbers) noexcept nogil
     int32_t fbp_vote(fbp_room *room, double *numbers) nogil
+    int32_t fbp_give(fbp_room *room, const char *vector) nogil
     int32_t fbp_collect(fbp_room *room, char *vector) nogil
+    int32_t fbp_broadcast(fbp_room *room, char *vector) nogil
+    char *fbp_room_gradients(const fbp_room *room) nogil
+    void fbp_leave_room(fbp_room *room, char *parameters, char *gradients) nogil
 
     void fbp_feed_rows(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch) noexcept
     void fbp_feed_integers(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch) noexcept

@@ -129,6 +129,8 @@ cdef class Plan(Structs):
     cdef int32_t failed
     cdef Gate gate
     cdef Room room
+    cdef Moved *moved
+    cdef int64_t n_moved
     # for the quick ways: what fits
     cdef int64_t *feed_numbers
     cdef int *feed_kinds
@@ -150,6 +152,7 @@ cdef class Plan(Structs):
         self._describe_borders()
         self._find_direct()
         self._find_tables()
+        self._find_moved()
 
     def __dealloc__(self):
         free(self.feed_numbers)
@@ -158,6 +161,7 @@ cdef class Plan(Structs):
         free(self.direct)
         free(self.totals)
         free(self.tables)
+        free(self.moved)
 
     def _describe_borders(self):
         """Note what comes in and goes out, for the ways that take arrays as they are."""
@@ -503,7 +507,7 @@ cdef class Plan(Structs):
         self.room = room
         if room is None:
             return 0
-        if room.length != self._memory.params.flat.size or room.room.dtype != self.dtype:
+        if not room.fits(self._memory.params.flat):
             raise ValueError(f"the ranks share vectors of {room.length} numbers; the network has "
                              f"{self._memory.params.flat.size}")
         self.loop.meet, self.loop.ranks = fbp_meet_in_room, &room.room
@@ -513,7 +517,40 @@ cdef class Plan(Structs):
             first = max(self.segments[i].offset, self.update.first)
             last = min(self.segments[i].offset + self.segments[i].length, self.update.last)
             self.segments[i].offset, self.segments[i].length = first, max(last - first, 0)
+        if self.n_moved:
+            self._move(room.room.vector, fbp_room_gradients(&room.room))
         return 0
+
+    def _find_moved(self):
+        """Note the pointers to parameters and gradients: in training, they may be in memory that ranks share."""
+        if not self.lowering.purpose.shared or self.lowering.calls_back:
+            return
+        found = [(number, name, place) for number, node in enumerate(self._node_list)
+                 for name, place in node.places() if isinstance(place, NetworkArray) and place.vector != "buffers"]
+        self.n_moved = len(found)
+        self.moved = <Moved *> _zeros(self.n_moved, sizeof(Moved))
+        for i, (number, name, place) in enumerate(found):
+            offsets = getattr(self._memory, place.vector).offsets
+            self.moved[<int64_t> i].place = self._pointer(&self.nodes[<int64_t> number], name)
+            self.moved[<int64_t> i].offset = offsets[place.name] * self._real.itemsize
+            self.moved[<int64_t> i].gradient = place.vector == "grads"
+
+    cdef int _move(self, char *parameters, char *gradients) except -1:
+        """Let the nodes find their parameters and gradients in these vectors."""
+        cdef int64_t i
+        for i in range(self.n_moved):
+            self.moved[i].place[0] = (gradients if self.moved[i].gradient else parameters) + self.moved[i].offset
+        self.update.parameters, self.update.gradients = parameters, gradients
+        return 0
+
+    def end(self) -> None:
+        """Take home what is in memory that ranks share, after `begin` and some `advance`."""
+        if self.room is None or not self.n_moved:
+            return
+        parameters = _written(self._memory.params.flat)
+        gradients = _written(self._memory.grads.flat)
+        self._move(parameters, gradients)
+        fbp_leave_room(&self.room.room, parameters, gradients)
 
     def apply(self, update, double lr, double limit) -> int:
         """Take one step from the gradients that are there, if they are all within the limit; return the status."""

@@ -254,7 +254,7 @@ class NativeBackend:
             ranks.in_parts = ()
             return
         room = room_of(ranks, self._memory.params.flat.size, self._memory.params.flat.dtype)
-        ranks.in_parts = () if room is None else update.state
+        ranks.in_parts = () if room is None else (*update.state, self._memory.grads.flat)
 
     def _check_shared(self) -> None:
         """Refuse a graph whose rows cannot be shared out: with tensors that have an axis of rows in another place."""
@@ -366,6 +366,8 @@ class _TrainingRun:
         return False
 
     def _run(self, stop: int, on_progress: Progress | None, limit: float) -> int:
+        if self._share is not None:
+            self._share.ranks.give(self._memory.params.flat)
         self._plan.begin(self._update, self._order, self._n_rows, self._batch_size, self._rates, self._losses,
                          self._checked, self._share, self._tally, self._first)
         self._done = self._first
@@ -382,6 +384,8 @@ class _TrainingRun:
             self._done = self._plan.position
             self._count()
             raise
+        finally:
+            self._plan.end()
         return status
 
     def _count(self) -> None:

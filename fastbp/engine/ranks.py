@@ -41,8 +41,17 @@ class Meeting(Protocol):
     def vote(self, numbers: Array) -> None:
         """Add up over all ranks, in place."""
 
-    def collect(self, array: Array) -> None:
+    def fits(self, array: Array) -> bool:
+        """Whether vectors like this one are exchanged here."""
+
+    def give(self, array: Array) -> bool:
+        """Put this rank's part of a vector where all see it; return whether a rank has failed, as all three do."""
+
+    def collect(self, array: Array) -> bool:
         """Make a vector whole, of which each rank has its part."""
+
+    def broadcast(self, array: Array) -> bool:
+        """Give all ranks the vector of rank 0."""
 
     def leave(self) -> None:
         """Tell the others that this rank will not come any more."""
@@ -101,6 +110,9 @@ class Ranks:
 
     def broadcast(self, array: Array) -> None:
         """Give every rank what rank 0 has, in place."""
+        if self.room is not None and self.room.fits(array):
+            self._exchange(self.room.broadcast, array)
+            return
         if not self.leads:
             array[...] = 0
         self.sum(array)
@@ -136,12 +148,21 @@ class Ranks:
         self.sum(gradients)
         return False
 
+    def give(self, array: Array) -> None:
+        """Put this rank's part of a vector where all ranks of the room see it."""
+        if self.room is not None:
+            self._exchange(self.room.give, array)
+
     def collect(self) -> None:
         """Make whole what was left in parts."""
         vectors, self.in_parts = self.in_parts, ()
         for array in vectors:
             assert self.room is not None
-            self.room.collect(array)
+            self._exchange(self.room.collect, array)
+
+    def _exchange(self, how: Callable[[Array], bool], array: Array) -> None:
+        if how(array):
+            self.hear()
 
     def announced(self) -> None:
         """Note that ranks have voted to fail, and tell each other why next."""

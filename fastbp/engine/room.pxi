@@ -1,5 +1,9 @@
 # Included by native.pyx: memory that the ranks of one machine share, and in which they meet.
 
+# How often a rank looks for another before it gives its processor away: some milliseconds, or some microseconds where
+# there are more ranks than processors.
+cdef int64_t _SPINS = 100000, _FEW_SPINS = 200
+
 
 cdef int32_t _wait_on(void *owner) noexcept nogil:
     """Look, now and then, whether the ranks that are waited for are still there, and whether Ctrl-C was pressed."""
@@ -40,7 +44,7 @@ cdef class Room:
         if len(self._bounds) != size + 1 or not 0 <= rank < size or self._bounds[0] != 0 \
                 or (np.diff(self._bounds) < 0).any() \
                 or memoryview(memory).nbytes < room_bytes(size, bounds[size], dtype):
-            raise ValueError(f"Room: {memoryview(memory).nbytes} bytes for rank {rank} of {size}, bounds {bounds}")
+            raise ValueError(f"Room: {memoryview(memory).nbytes} bytes, rank {rank} of {size}, bounds {bounds}")
         self.length, r.dtype = self._bounds[size], dtype.itemsize == 8
         r.stride = _room_stride(self.length, dtype)
         cdef uint8_t[::1] seats = memory
@@ -48,6 +52,7 @@ cdef class Room:
         r.gradients = <char *> r.seats + size * sizeof(fbp_seat)
         r.vector = r.gradients + size * r.stride
         r.bounds, r.rank, r.size = <const int64_t *> _read(self._bounds), rank, size
+        r.spins = _SPINS if size <= (os.cpu_count() or 1) else _FEW_SPINS
         r.wait, r.owner = _wait_on, <void *> self
 
     @property
@@ -64,15 +69,34 @@ cdef class Room:
             fbp_vote(&self.room, &numbers[0])
         self._check()
 
-    def collect(self, array) -> None:
+    def fits(self, array) -> bool:
+        """Whether vectors like this one are exchanged here."""
+        return array.shape == (self.length,) and array.dtype.kind == "f" \
+            and array.dtype.itemsize == (8 if self.room.dtype else 4) and array.flags.c_contiguous
+
+    def give(self, array) -> bool:
+        """Put this rank's part of a vector where all see it; return whether a rank has failed, as all three do."""
+        return self._exchange(array, 0)
+
+    def collect(self, array) -> bool:
         """Make a vector whole, of which each rank has its part."""
-        if array.shape != (self.length,) or array.dtype.itemsize != (8 if self.room.dtype else 4):
-            raise ValueError(f"Room.collect: {array.shape} of {array.dtype}; expected ({self.length},)")
-        self._check()
+        return self._exchange(array, 1)
+
+    def broadcast(self, array) -> bool:
+        """Give all ranks the vector of rank 0."""
+        return self._exchange(array, 2)
+
+    cdef bint _exchange(self, array, int what) except -1:
+        cdef int32_t failed
+        if not self.fits(array):
+            raise ValueError(f"Room: {array.shape} of {array.dtype}; expected ({self.length},)")
         cdef char *at = _written(array)
-        with nogil:
-            fbp_collect(&self.room, at)
         self._check()
+        with nogil:
+            failed = (fbp_give(&self.room, at) if what == 0 else fbp_collect(&self.room, at) if what == 1 else
+                      fbp_broadcast(&self.room, at))
+        self._check()
+        return failed != 0
 
     def leave(self) -> None:
         """Tell the others that this rank will not come any more."""
@@ -82,11 +106,21 @@ cdef class Room:
         """Whether a rank has said so."""
         return 0 <= rank < self.room.size and self.room.seats[rank].left != 0
 
+    def waits_for(self, int64_t rank) -> bool:
+        """Whether a rank has not come yet to the meeting that this one is at."""
+        return 0 <= rank < self.room.size and self.room.seats[rank].turn < self.room.turn
+
     cdef int _check(self) except -1:
         if self.error is not None:
             self.leave()
             raise self.error
         return 0
+
+
+cdef struct Moved:
+    void **place
+    int64_t offset
+    bint gradient
 
 
 cdef int64_t _room_stride(int64_t length, dtype) except -1:

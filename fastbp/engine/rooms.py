@@ -7,13 +7,13 @@ holds a lock on it, which the system takes away when the rank ends, in whatever 
 
 from __future__ import annotations
 
-import fcntl
 import mmap
 import os
 import secrets
 import struct
+import sys
 import tempfile
-from collections.abc import Callable
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,8 @@ FOLDER = "/dev/shm"
 # Parts begin at multiples of so many elements, so that no two ranks write to one cache line.
 _GRAIN = 64
 _LOCK = "hhqqi4x"       # struct flock: type, whence, start, length, process
+# Open files with locks. A child would hold them for a rank that is gone.
+_held: set[int] = set()
 
 
 def room_of(ranks: Ranks, length: int, dtype: np.dtype) -> Room | None:
@@ -42,31 +44,29 @@ def room_of(ranks: Ranks, length: int, dtype: np.dtype) -> Room | None:
 def _open(ranks: Ranks, length: int, dtype: np.dtype) -> Room | None:
     size = room_bytes(ranks.size, length, dtype)
     name, token = ranks.share(_make(size) if ranks.leads else None)
-    room, locks = None, -1
+    room = None
     try:
         if name:
-            locks, room = _enter(ranks, name, token, size, length, dtype)
+            room = _enter(ranks, name, token, size, length, dtype)
     except (OSError, ValueError):
         pass                    # on another machine, or in another container
     missing = ranks.any(room is None)
     if ranks.leads and name:
         Path(name).unlink(missing_ok=True)
-    if missing and locks >= 0:
-        os.close(locks)
     return None if missing else room
 
 
 def _make(size: int) -> tuple[str, bytes]:
     """Make the file: return its name, which is empty if there can be none, and what it ends with."""
     token = secrets.token_bytes(16)
-    if os.environ.get("FASTBP_SHARED_MEMORY") == "0" or not hasattr(fcntl, "F_OFD_SETLK"):
+    if os.environ.get("FASTBP_SHARED_MEMORY") == "0" or sys.platform != "linux":
         return "", token
     try:
         file, name = tempfile.mkstemp(prefix="fastbp-", dir=FOLDER)
     except OSError:
         return "", token
     try:
-        os.posix_fallocate(file, 0, size + len(token))      # or a write would find, too late, that there is no room
+        os.posix_fallocate(file, 0, size + len(token))      # a write to what cannot be had would end the process
         os.pwrite(file, token, size)
     except OSError:
         Path(name).unlink()
@@ -76,30 +76,53 @@ def _make(size: int) -> tuple[str, bytes]:
     return name, token
 
 
-def _enter(ranks: Ranks, name: str, token: bytes, size: int, length: int, dtype: np.dtype) -> tuple[int, Room]:
+def _enter(ranks: Ranks, name: str, token: bytes, size: int, length: int, dtype: np.dtype) -> Room:
     file = os.open(name, os.O_RDWR | os.O_CLOEXEC)
     try:
         if os.pread(file, len(token), size) != token:
-            raise ValueError("another file of the same name")
+            raise ValueError(f"{name} is another file")
         memory = mmap.mmap(file, size)
     finally:
         os.close(file)
     locks = os.open(name, os.O_RDWR | os.O_CLOEXEC)
-    fcntl.fcntl(locks, fcntl.F_OFD_SETLK, struct.pack(_LOCK, fcntl.F_WRLCK, os.SEEK_SET, ranks.rank, 1, 0))
-    os.register_at_fork(after_in_child=_closing(locks))     # a child would hold the lock for a rank that is gone
+    _held.add(locks)
+    weakref.finalize(ranks, _let_go, locks)
+    _lock(locks, ranks.rank)
     bounds = [length * r // ranks.size // _GRAIN * _GRAIN for r in range(ranks.size)] + [length]
-    room: Room
-    room = Room(memory, ranks.rank, ranks.size, bounds, dtype, lambda: _look(room, ranks, locks))
-    return locks, room
+    room: Room = Room(memory, ranks.rank, ranks.size, bounds, dtype, lambda: _look(room, ranks.size, locks))
+    return room
 
 
-def _closing(file: int) -> Callable[[], None]:
-    return lambda: os.close(file)
+def _let_go(locks: int) -> None:
+    if locks in _held:
+        _held.remove(locks)
+        os.close(locks)
 
 
-def _look(room: Room, ranks: Ranks, locks: int) -> None:
-    """Raise RankError if a rank is not there any more."""
-    for rank in range(ranks.size):
-        held = fcntl.fcntl(locks, fcntl.F_OFD_GETLK, struct.pack(_LOCK, fcntl.F_WRLCK, os.SEEK_SET, rank, 1, 0))
-        if rank != ranks.rank and (room.has_left(rank) or struct.unpack(_LOCK, held)[0] == fcntl.F_UNLCK):
+def _let_go_of_all() -> None:
+    for locks in tuple(_held):
+        _let_go(locks)
+
+
+def _lock(locks: int, rank: int) -> None:
+    """Hold the lock of this rank."""
+    import fcntl
+    fcntl.fcntl(locks, fcntl.F_OFD_SETLK, struct.pack(_LOCK, fcntl.F_WRLCK, os.SEEK_SET, rank, 1, 0))
+
+
+def _is_held(locks: int, rank: int) -> bool:
+    """Whether a rank other than this one holds its lock."""
+    import fcntl
+    found = fcntl.fcntl(locks, fcntl.F_OFD_GETLK, struct.pack(_LOCK, fcntl.F_WRLCK, os.SEEK_SET, rank, 1, 0))
+    return bool(struct.unpack(_LOCK, found)[0] != fcntl.F_UNLCK)
+
+
+def _look(room: Room, size: int, locks: int) -> None:
+    """Raise RankError if a rank that this one waits for is not there any more."""
+    for rank in range(size):
+        if (room.has_left(rank) or not _is_held(locks, rank)) and room.waits_for(rank):
             raise RankError(f"rank {rank} has ended in the middle of training. Training has ended on all ranks")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go_of_all)

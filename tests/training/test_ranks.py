@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,15 @@ WEIGHT = RNG.uniform(0, 2, ROWS)
 
 Made = dict[str, Any]
 backends = pytest.mark.parametrize("backend", ["native", "reference"])
+
+
+@pytest.fixture(params=["0", "1"], ids=["messages", "shared memory"])
+def _both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ranks of one machine meet in memory that they share, if they may; others send messages."""
+    monkeypatch.setenv("FASTBP_SHARED_MEMORY", request.param)
+
+
+both_ways = pytest.mark.usefixtures("_both_ways")
 
 
 def fitted(trainer: fb.Trainer, x: Any = X, y: Any = LABELS, **options: Any) -> Made:
@@ -123,6 +135,7 @@ def test_a_layer_that_mixes_rows() -> None:
     compare(script)
 
 
+@both_ways
 @backends
 def test_all_at_once(backend: str) -> None:
     """Batch normalisation, dropout, class and sample weights, clipping, a schedule, validation, early stopping."""
@@ -135,12 +148,14 @@ def test_all_at_once(backend: str) -> None:
     compare(script, (2, 3, 4))
 
 
+@both_ways
 def test_float32_to_rounding() -> None:
     def script(comm: Any) -> Made:
         return fitted(fb.Trainer(network(comm, dtype="float32"), fb.CrossEntropy(), fb.SGD(0.1), comm=comm))
     compare(script, atol=2e-5)
 
 
+@both_ways
 @pytest.mark.parametrize("options", [{"shuffle": False}, {"drop_last": True}, {"batch_size": 1000}, {"batch_size": 2},
                                      {"shuffle": lambda epoch, rows: rows[::-1]}])
 def test_ways_to_make_batches(options: Any) -> None:
@@ -151,6 +166,7 @@ def test_ways_to_make_batches(options: Any) -> None:
     compare(script, (2, 4))
 
 
+@both_ways
 def test_several_inputs_and_outputs() -> None:
     y = (LABELS, RNG.normal(size=(ROWS, 2)))
 
@@ -163,6 +179,7 @@ def test_several_inputs_and_outputs() -> None:
     compare(script)
 
 
+@both_ways
 @backends
 def test_an_iterable_of_batches_on_each_rank(backend: str) -> None:
     """The batches of one turn are one mini-batch, in the order of the ranks; ragged ones too."""
@@ -201,6 +218,7 @@ def test_batch_normalisation_of_each_rank_apart() -> None:
 # ---- what rank 0 does for all ----------------------------------------------------------------------------------------
 
 
+@both_ways
 def test_callbacks_are_called_on_rank_0_and_followed_by_all(tmp_path: Path) -> None:
     calls: list[int] = []
 
@@ -220,6 +238,7 @@ def test_callbacks_are_called_on_rank_0_and_followed_by_all(tmp_path: Path) -> N
     assert calls == [0] * 8
 
 
+@both_ways
 def test_a_checkpoint_is_resumed_with_another_number_of_ranks(tmp_path: Path) -> None:
     path = tmp_path / "run.safetensors"
     alone = fitted(fb.Trainer(network(None), fb.CrossEntropy(), fb.Adam(0.01)), epochs=5)
@@ -265,6 +284,7 @@ def failing(where: str) -> Callable[[ThreadComm], Any]:
     return script
 
 
+@both_ways
 @pytest.mark.parametrize("where", ["argument", "batches", "step", "callback", "progress", "end"])
 def test_what_one_rank_raises_ends_all(where: str) -> None:
     results = run(3, failing(where))
@@ -276,6 +296,7 @@ def test_what_one_rank_raises_ends_all(where: str) -> None:
             assert f"rank {results.index(own[0])} raised {type(own[0]).__name__}" in str(error)
 
 
+@both_ways
 def test_all_ranks_diverge_at_the_same_step_and_keep_the_last_good_parameters() -> None:
     def script(comm: Any) -> Made:
         net = network(comm, fb.Linear(4, 8), fb.ReLU(), fb.Linear(8, 3))
@@ -321,6 +342,47 @@ def test_one_rank_takes_the_way_of_none() -> None:
     alone = fitted(fb.Trainer(network(None), fb.CrossEntropy(), fb.SGD(0.1)))
     one = fitted(fb.Trainer(network(None), fb.CrossEntropy(), fb.SGD(0.1), comm=comm))
     assert one["params"].tobytes() == alone["params"].tobytes()
+
+
+def test_all_ranks_have_the_same_bits_and_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each rank updates its part of the parameters; afterwards all have all of them, the moments and the gradient."""
+    def script(comm: Any) -> Made:
+        net = network(comm, fb.Linear(4, 90), fb.Tanh(), fb.Linear(90, 3), dtype="float32")
+        trainer = fb.Trainer(net, fb.CrossEntropy(), fb.Adam(0.01), clip_norm=0.1, comm=comm)
+        made = fitted(trainer)
+        trainer.step(X[:4] if comm is None else X[2 * comm.rank:2 * comm.rank + 2],
+                     LABELS[:4] if comm is None else LABELS[2 * comm.rank:2 * comm.rank + 2])
+        return made | {"gradient": net.grads.flat.copy(), "first": trainer.update.state[0].copy(),
+                       "second": trainer.update.state[1].copy()}
+    alone, ranks = script(None), run(2, script)
+    assert_same(alone, ranks, 2e-5)
+    monkeypatch.setenv("FASTBP_SHARED_MEMORY", "0")
+    for made in (*ranks, *run(2, script)):
+        for name, values in ranks[0].items():
+            if isinstance(values, np.ndarray):
+                assert values.tobytes() == made[name].tobytes(), name
+
+
+def test_frozen_parameters_stay() -> None:
+    def script(comm: Any) -> Made:
+        net = network(comm, fb.Linear(4, 40), fb.Tanh(), fb.Linear(40, 3))
+        net.freeze("0.*")
+        trainer = fb.Trainer(net, fb.CrossEntropy(), fb.Adam(0.01), comm=comm)
+        first = fitted(trainer)["params"]
+        net.unfreeze()
+        return fitted(trainer) | {"first": first}
+    compare(script)
+
+
+def test_a_rank_that_is_killed_is_missed_by_the_others(tmp_path: Path) -> None:
+    """Without MPI, whose mpiexec ends the others: two processes joined by pipes."""
+    script = Path(__file__).parent.parent / "pipe_ranks.py"
+    source = str(Path(fb.__file__).parent.parent)
+    done = subprocess.run([sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=60,
+                          env=os.environ | {"PYTHONPATH": source}, check=False)
+    # or, between epochs, where ranks send messages, the pipe says so
+    assert "RankError: rank 1 has ended in the middle of training" in done.stderr or "EOFError" in done.stderr
+    assert fb.Trainer.resume(tmp_path / "run.safetensors").epoch > 0
 
 
 # ---- averages --------------------------------------------------------------------------------------------------------
