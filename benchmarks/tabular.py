@@ -7,9 +7,9 @@
 
 Each Parquet file of the folder is a table with a column `target`: floating point for regression, whole numbers for
 classes. A quarter of the rows is for testing, drawn with the seed, stratified for classes; at most 10,000 of the
-others, or ``--rows``, are for training. Every model sees the same rows, runs in a process of its own in one thread, and its fit
-is timed in CPU seconds. What is written already is not measured again. ``--ablation`` measures fastbp with one of its
-pieces taken away at a time instead.
+others, or ``--rows``, are for training. Every model sees the same rows, runs in a process of its own in one thread, and
+its fit is timed in CPU seconds. What is written already is not measured again. ``--ablation`` measures fastbp with one
+of its pieces taken away at a time instead.
 """
 
 from __future__ import annotations
