@@ -37,7 +37,7 @@ def run(args: Namespace) -> None:
     peers = runner.installed(args.peers)
     for peer in args.peers:
         if peer not in peers:
-            print(f"{PEERS[peer].label} is left out: {PEERS[peer].library} is not installed", file=sys.stderr)
+            print(f"{PEERS[peer].label} is left out: {runner.missing(peer)} is not installed", file=sys.stderr)
     if not peers:
         raise ImportError("none of the libraries to be timed is installed")
     libraries = list(dict.fromkeys(["fastbp", "numpy", *(PEERS[peer].library for peer in peers)]))

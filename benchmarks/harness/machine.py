@@ -7,6 +7,7 @@ import platform
 import shlex
 import sys
 from collections.abc import Sequence
+from ctypes.util import find_library
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -72,8 +73,10 @@ def _command() -> str:
 
 
 def version_of(package: str) -> str:
-    """Return the version of an installed package, or "not installed"."""
+    """Return the version of an installed package, of a name like "libfann" the file of the library, or "not installed".
+    """
     try:
         return version(package)
     except PackageNotFoundError:
-        return "not installed"
+        found = find_library(package.removeprefix("lib")) if package.startswith("lib") else None
+        return found or "not installed"

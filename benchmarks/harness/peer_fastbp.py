@@ -62,8 +62,9 @@ class Fit:
     def reset(self) -> None:
         parts = [array.ravel() for pair in self._problem.parameters for array in pair]
         self._net.params.flat[...] = np.concatenate(parts)
-        adam = fb.Adam(LEARNING_RATE, BETA1, BETA2, EPSILON)
-        self._trainer = fb.Trainer(self._net, self._loss, adam, clip_norm=self._clip_norm)
+        optimizer: fb.Optimizer = fb.SGD(LEARNING_RATE) if self._problem.row.optimizer == "sgd" else \
+            fb.Adam(LEARNING_RATE, BETA1, BETA2, EPSILON)
+        self._trainer = fb.Trainer(self._net, self._loss, optimizer, clip_norm=self._clip_norm)
 
     def losses(self) -> NDArray[Any]:
         batch = self._net._data(self._x, self._y, self._trainer.loss)

@@ -6,14 +6,14 @@ fastest, so that each library is seen at its strongest.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from harness.rows import Problem
+from harness.rows import Problem, Row
 
 
 class Session(Protocol):
@@ -27,6 +27,23 @@ class Session(Protocol):
 
     def run(self, epochs: int) -> None:
         """Train, and return when it is done."""
+
+
+def _any(row: Row) -> bool:
+    return True
+
+
+def _with_adam(row: Row) -> bool:
+    return row.optimizer == "adam"
+
+
+def _dense(row: Row) -> bool:
+    """Fully connected networks only, with a loss that has a name."""
+    return type(row) is Row and _with_adam(row)
+
+
+def _sample_by_sample(row: Row) -> bool:
+    return type(row) is Row and row.optimizer == "sgd" and row.batch == 1
 
 
 @dataclass(frozen=True)
@@ -43,15 +60,18 @@ class Peer:
         ``module:Class`` of each form, by what is special about it.
     slack : float
         How many times a row's tolerance its losses may be off.
-    dense_alone : bool
-        Whether it can train fully connected networks only, with a loss that has a name.
+    trains : function
+        Tells whether it can train a row.
+    program : str
+        What must be on the PATH besides.
     """
 
     label: str
     library: str
     forms: Mapping[str, str]
     slack: float = 1
-    dense_alone: bool = False
+    trains: Callable[[Row], bool] = _with_adam
+    program: str = ""
 
     def session(self, form: str, problem: Problem, threads: int) -> Session:
         """Set up a session. The library is imported here, and only here."""
@@ -61,8 +81,8 @@ class Peer:
 
 
 PEERS = {
-    "fastbp": Peer("fastbp", "fastbp", {"Trainer.fit": "peer_fastbp:Fit"}),
-    "step": Peer("fastbp, trainer.step", "fastbp", {"trainer.step": "peer_fastbp:Step"}),
+    "fastbp": Peer("fastbp", "fastbp", {"Trainer.fit": "peer_fastbp:Fit"}, trains=_any),
+    "step": Peer("fastbp, trainer.step", "fastbp", {"trainer.step": "peer_fastbp:Step"}, trains=_any),
     "jax": Peer("JAX", "jax", {
         "a compiled step": "peer_jax:Step",
         "scan over an epoch": "peer_jax:Epoch",
@@ -79,7 +99,23 @@ PEERS = {
         "foreach Adam": "peer_torch:Foreach",
     }),
     "sklearn": Peer("scikit-learn", "scikit-learn", {"warm-started fit": "peer_sklearn:Fit"}, slack=20,
-                    dense_alone=True),
-    "reference": Peer("NumPy reference", "numpy", {"Trainer.fit": "peer_fastbp:Reference"}),
+                    trains=_dense),
+    "tensorflow": Peer("TensorFlow, XLA", "tensorflow-cpu", {"16 steps in one call": "peer_tensorflow:Epoch"},
+                       trains=_dense),
+    "libtorch": Peer("LibTorch, C++", "torch", {
+        "recorded graph, fused Adam": "peer_libtorch:Recorded",
+        "derivatives written out, fused Adam": "peer_libtorch:WrittenOut",
+    }, trains=_dense, program="c++"),
+    "fann": Peer("FANN", "libfann", {"fann_train_on_data": "peer_fann:Incremental"}, slack=3, trains=_sample_by_sample),
+    "mlx": Peer("MLX", "mlx", {
+        "step compiled": "peer_mlx:Steps",
+        "four steps compiled": "peer_mlx:FourSteps",
+        "16 steps compiled": "peer_mlx:Epoch",
+    }, trains=_dense),
+    "thinc": Peer("thinc", "thinc", {
+        "BLIS": "peer_thinc:Blis",
+        "NumPy": "peer_thinc:Numpy",
+    }, slack=20, trains=_dense),
+    "reference": Peer("NumPy reference", "numpy", {"Trainer.fit": "peer_fastbp:Reference"}, trains=_any),
 }
 """By name, in the order of tables and charts."""

@@ -1,4 +1,4 @@
-"""The six networks that are timed: shapes, the work they are, and the data all libraries get."""
+"""The networks that are timed: shapes, the work they are, and the data all libraries get."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ class Row:
     loss : {"mse", "cross_entropy"}
     tolerance : float
         How far the loss of each of the first mini-batches may be off in float32, relative to float64.
+    optimizer : {"adam", "sgd"}
     """
 
     name: str
@@ -39,6 +40,7 @@ class Row:
     activation: str
     loss: str
     tolerance: float = 1e-4
+    optimizer: str = "adam"
 
     @property
     def shape(self) -> str:
@@ -116,6 +118,7 @@ class Problem:
 
 ROWS = {row.name: row for row in (
     Row("b1", (16, 32, 32, 1), 1, "tanh", "mse"),
+    Row("sgd", (16, 32, 32, 1), 1, "tanh", "mse", optimizer="sgd"),
     Row("rl", (4, 64, 64, 2), 32, "tanh", "mse"),
     Row("deep", (64, *[64] * 8, 10), 64, "relu", "cross_entropy"),
     Row("tab", (32, 128, 128, 1), 256, "relu", "mse"),

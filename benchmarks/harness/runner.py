@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from shutil import which
 from statistics import median, quantiles
 
 import numpy as np
@@ -99,8 +100,15 @@ class Result:
 
 def installed(peers: Iterable[str]) -> list[str]:
     """Return those of the peers whose library can be used here."""
-    return [peer for peer in peers
-            if PEERS[peer].library == "fastbp" or version_of(PEERS[peer].library) != "not installed"]
+    return [peer for peer in peers if missing(peer) is None]
+
+
+def missing(peer: str) -> str | None:
+    """Return what a peer needs and is not installed here, or None."""
+    needed, program = PEERS[peer].library, PEERS[peer].program
+    if needed != "fastbp" and version_of(needed) == "not installed":
+        return needed
+    return program if program and which(program) is None else None
 
 
 def run(rows: Sequence[str], peers: Sequence[str], *, threads: int = 1, rounds: int = 7, seconds: float = 0.3,
@@ -147,7 +155,7 @@ def _row(row: Row, workers: dict[str, Worker], result: Result, rounds: int, cloc
          say: Say) -> dict[str, Timing]:
     exact = Exact(row.problem(), 1).losses()
     timings, epochs = {}, {}
-    workers = {peer: worker for peer, worker in workers.items() if not PEERS[peer].dense_alone or type(row) is Row}
+    workers = {peer: worker for peer, worker in workers.items() if PEERS[peer].trains(row)}
     for peer, worker in workers.items():
         say(f"{row.name}: checking {PEERS[peer].label}")
         timings[peer], epochs[peer] = _prepare(row, peer, worker, exact, clock)

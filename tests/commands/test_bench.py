@@ -17,7 +17,8 @@ from harness.rows import MINI_BATCHES, ROWS, Row
 
 SMALL = Row("small", (5, 4, 3), 2, "relu", "cross_entropy")
 # each module, and how PEERS calls what it has
-LIBRARIES = {"torch": ("eager",), "jax": ("jax",), "sklearn": ("sklearn",)}
+LIBRARIES = {"torch": ("eager", "libtorch"), "jax": ("jax",), "sklearn": ("sklearn",), "tensorflow": ("tensorflow",),
+             "mlx.core": ("mlx",), "thinc": ("thinc",)}
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,13 +65,48 @@ def subnormal_numbers_afterwards():
 @pytest.mark.parametrize("module", LIBRARIES)
 def test_other_libraries_do_the_same_work(module, row, subnormal_numbers_afterwards):
     pytest.importorskip(module, reason=f"{module} is not installed")
-    for peer in LIBRARIES[module]:
+    for peer in runner.installed(LIBRARIES[module]):
         for form in PEERS[peer].forms:
             theirs, exact = PEERS[peer].session(form, row.problem(), 1), Exact(row.problem(), 1)
             for session in (theirs, exact):
                 session.run(1)
                 session.reset()
             np.testing.assert_allclose(theirs.losses(), exact.losses(), rtol=row.tolerance * PEERS[peer].slack)
+
+
+def test_fann_does_the_work_of_plain_sgd():
+    if runner.missing("fann"):
+        pytest.skip("libfann is not installed")
+    # small numbers: FANN cuts the slope of tanh off beyond 0.98
+    row = Row("sample by sample", (3, 5, 4, 2), 1, "tanh", "mse", optimizer="sgd")
+    problem = row.problem()
+    problem.x[:] *= 0.5
+    theirs, exact = PEERS["fann"].session("fann_train_on_data", problem, 1), Exact(problem, 1)
+    first = exact.losses()
+    np.testing.assert_allclose(theirs.losses(), first, rtol=1e-4)
+    for session in (theirs, exact):
+        session.run(20)
+    np.testing.assert_allclose(theirs.losses(), exact.losses(), rtol=1e-3)
+    theirs.reset()
+    np.testing.assert_allclose(theirs.losses(), first, rtol=1e-4)
+
+
+def test_what_a_peer_can_train():
+    adam, sgd, function = ROWS["b1"], ROWS["sgd"], LAYER_ROWS["lenet"]
+    trains = {peer: [PEERS[peer].trains(row) for row in (adam, sgd, function)] for peer in PEERS}
+    assert trains["fastbp"] == [True, True, True]
+    assert trains["jax"] == [True, False, True]
+    assert trains["fann"] == [False, True, False]
+    assert all(trains[peer] == [True, False, False] for peer in ("sklearn", "tensorflow", "libtorch", "mlx", "thinc"))
+
+
+def test_a_peer_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setattr(runner, "which", lambda program: None)
+    monkeypatch.setattr(runner, "version_of", lambda library: "1.0")
+    assert runner.missing("libtorch") == "c++"
+    assert runner.installed(["jax", "libtorch"]) == ["jax"]
+    monkeypatch.setattr(runner, "version_of", lambda library: "not installed")
+    assert runner.missing("fann") == "libfann"
 
 
 @pytest.mark.parametrize("session", [Fit, Step])
