@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import wraps
+from functools import lru_cache, wraps
 from math import prod
 from typing import Any
 
@@ -453,6 +453,9 @@ def Input(*shape: int | Sequence[int], name: str = "",  # noqa: N802 - reads as 
           dtype: Any = None) -> Tensor:
     """Return the symbol for an input whose samples have the given shape (the batch axis is left out).
 
+    Its ``shape`` is that of a sample, as layers count; ``whole_shape`` has the rows in front, as NumPy's functions
+    count. Within a function of tensors (a loss, :class:`~fastbp.Lambda`) ``shape`` is that of the whole array.
+
     Parameters
     ----------
     *shape : int
@@ -473,6 +476,8 @@ def Input(*shape: int | Sequence[int], name: str = "",  # noqa: N802 - reads as 
     Tensor(input, shape=(B, 32))
     >>> fb.Input(8, dtype="int64")
     Tensor(input, shape=(B, 8), dtype=int64)
+    >>> fb.Input(28, 28).shape, fb.Input(28, 28).whole_shape
+    ((28, 28), (B, 28, 28))
     """
     sizes = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
     for size in sizes:
@@ -539,7 +544,14 @@ def _addressable(what: str, shape: Shape) -> Shape:
 
 
 def _inferred(op: Op, node: Node) -> Tensor:
-    """Return the tensor that an op on whole arrays makes: what comes out is found by running it on 2 rows and on 3."""
+    """Return the tensor that an op on whole arrays makes: what comes out is found by running it on 2 rows and on 3.
+
+    A function of each element needs no rows: operands of one shape, and numbers, give that shape.
+    """
+    if isinstance(op, ScalarOp):
+        largest = max(node.inputs, key=lambda t: t.ndim)
+        if all(not t.ndim or t.whole_shape == largest.whole_shape for t in node.inputs):
+            return Tensor(largest.shape, node, dtype=_made_by(op, *(t.dtype for t in node.inputs)), rows=largest.rows)
     two, three = (_run(op, node.inputs, rows) for rows in (2, 3))
     sizes = tuple(a if a == b else B if (a, b) == (2, 3) else 0 for a, b in zip(two.shape, three.shape, strict=True))
     if 0 in sizes and 0 not in two.shape:
@@ -549,6 +561,13 @@ def _inferred(op: Op, node: Node) -> Tensor:
         raise ValueError(f"{op.name}: nothing is left of operands of shape {_shapes(node.inputs)}")
     has_rows = bool(sizes) and sizes[0] is B
     return Tensor(sizes[has_rows:], node, dtype=KIND_OF[two.dtype.kind], rows=has_rows)
+
+
+@lru_cache(maxsize=1024)
+def _made_by(op: ScalarOp, *dtypes: DType) -> DType:
+    """Return what a function makes of numbers of these kinds."""
+    with np.errstate(all="ignore"):
+        return KIND_OF[op.value(*(np.zeros((), _DTYPES[dtype]) for dtype in dtypes)).dtype.kind]
 
 
 def _check_spread(op: Op, inputs: Sequence[Tensor], made: Tensor) -> None:
@@ -566,7 +585,16 @@ def _run(op: Op, inputs: Sequence[Tensor], rows: int) -> Array:
         with np.errstate(all="ignore"):
             return op.forward(Context(rows=rows), *arrays)
     except (ValueError, IndexError) as error:
-        raise type(error)(f"{op.name}: operands of shape {_shapes(inputs)} do not fit ({error})") from None
+        mend = _MENDS.get(op.name) or (_MENDS["elementwise"] if isinstance(op, ScalarOp) else f" ({error})")
+        raise type(error)(f"{op.name}: operands of shape {_shapes(inputs)} do not fit{mend}") from None
+
+
+_MENDS = {
+    "elementwise": ": they are lined up at their last axes, where sizes have to be equal or 1; insert axes by "
+                   "x[:, None], or take part of one by x[:, :3]",
+    "matmul": ": the last axis of the first has to be as long as the last but one of the second; products row by row "
+              "are np.sum(a * b, axis=-1), those of all pairs of rows a @ b.T",
+}
 
 
 def _simpler(op: Op, inputs: Sequence[Tensor]) -> Tensor | None:

@@ -27,7 +27,7 @@ def traced_loss(function: Callable[..., Any], label: str, outputs: Sequence[Tens
     given = trace(function, [*outputs, *targets], label)
     where = f"{label}{line_of_function(function)}"
     if not isinstance(given, Symbol | Tensor):
-        what = f"{given!r}" if isinstance(given, int | float | np.number) else type(given).__name__
+        what = f"{given!r}" if given is None or isinstance(given, int | float | np.number) else type(given).__name__
         raise ValueError(f"{where}: returned {what}, which does not depend on what it was given; expected one "
                          "number made of the outputs, such as np.mean(np.square(y_pred - y))")
     loss = given if isinstance(given, Tensor) else given.tensor
