@@ -24,6 +24,9 @@ class Clock:
     held: bool = False
     writer: int = 0
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "writer": 0}       # plans do not travel
+
 
 @dataclass
 class _Moving:
@@ -146,7 +149,7 @@ class Memory:
         return {**self.__dict__, "_users": None, "_whole": [], "_moving": list(self._moving.frozen)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _users=WeakSet(), clock=replace(state["clock"], writer=0))
+        self.__dict__.update(state, _users=WeakSet())
         self._moving = _Moving(set(state["_moving"]), WeakKeyDictionary())
 
     @property

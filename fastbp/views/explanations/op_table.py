@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from fastbp.ops import activations as act
-from fastbp.ops import reduce, reshape, sources, structure
+from fastbp.ops import over_rows, reduce, reshape, sources, structure
 from fastbp.ops.attention import AttentionOp
 from fastbp.ops.base import Op
 from fastbp.ops.batch_norm import BatchNormOp
@@ -38,6 +38,7 @@ from fastbp.ops.scalar import ScalarOp
 from fastbp.ops.scale import ScaleOp
 from fastbp.ops.slice import SliceOp
 from fastbp.ops.softmax import SoftmaxOp
+from fastbp.ops.sparse_linear import SparseLinearOp
 from fastbp.ops.upsample import UpsampleOp
 from fastbp.views.explanations.accounts import Account, Opaque
 from fastbp.views.explanations.pointwise import Given, Masked, Moved, OfTable, Pointwise
@@ -196,6 +197,7 @@ ACCOUNTS: dict[type, Account] = {
     GroupNormOp: Opaque("normalisation of groups is not written out"),
     EmbeddingOp: Opaque("rows of a table, chosen by ids, are not written out"),
     LinearBackOp: Opaque("the way back through a linear op is not written out"),
+    SparseLinearOp: Opaque("sums over what is not 0 are not written out"),
     GroupedLinearOp: Opaque("sums within groups are not written out"),
     ScaleOp: Opaque("a scale of each feature is not written out"),
     PeriodicOp: Opaque("waves of a feature are not written out"),
@@ -220,6 +222,8 @@ ACCOUNTS: dict[type, Account] = {
     MulOp: Pointwise(Rules(Rule("@a · @b", r"@a \cdot @b"), (same("@b"), same("@a"))), "m"),
     # sums and products of arrays
     reduce.ReduceOp: Reduced(),
+    over_rows.ReduceRowsOp: Opaque("plans make it of a reduction"),
+    over_rows.SpreadRowsOp: Opaque("plans make it of a broadcast"),
     reduce.ProductOp: Opaque("its products are not written out"),
     reduce.CumsumOp: Opaque("its sums are not written out"),
     reduce.MatmulOp: Opaque("its sums of products are not written out"),
