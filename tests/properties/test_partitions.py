@@ -1,10 +1,11 @@
-"""Sweeps and predictions by other engines: joblib's loky, Dask and Spark, each with the recipe of docs/scaling.md."""
+"""Sweeps and predictions by other engines: joblib's loky, Dask, Ray and Spark, with the recipes of docs/scaling.md."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +36,38 @@ def cluster() -> Iterator[Any]:
         yield client
 
 
-def searches() -> list[Any]:
-    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
-    from sklearn.experimental import enable_halving_search_cv  # noqa: F401
-    from sklearn.model_selection import GridSearchCV, HalvingRandomSearchCV
+@pytest.fixture(scope="module")
+def ray() -> Iterator[Any]:
+    ray = pytest.importorskip("ray", reason="ray is not installed")
+    paths = [Path(fb.__file__).parent.parent, Path(__file__).parent]
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
+             object_store_memory=100 * 2**20,
+             runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(map(str, paths))}})
+    yield ray
+    ray.shutdown()
 
+
+def model() -> Any:
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
     from fastbp.estimators import MLPClassifier
-    model = MLPClassifier((8,), max_iter=5, random_state=0, learning_rate_init=0.01, n_iter_no_change=9)
-    grid = {"alpha": [1e-4, 1e-2], "activation": ["relu", "tanh"]}
-    return [GridSearchCV(model, grid, cv=2), HalvingRandomSearchCV(model, grid, cv=2, random_state=0, n_candidates=4,
-                                                                   min_resources=50)]
+    return MLPClassifier((8,), max_iter=5, random_state=0, learning_rate_init=0.01, n_iter_no_change=9)
+
+
+def grid_search() -> list[float]:
+    from sklearn.model_selection import GridSearchCV
+    return found(GridSearchCV(model(), GRID, cv=2))
+
+
+def halving_search() -> list[float]:
+    from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+    from sklearn.model_selection import HalvingRandomSearchCV
+    return found(HalvingRandomSearchCV(model(), GRID, cv=2, random_state=0, n_candidates=4, min_resources=50))
+
+
+def cross_validation() -> list[float]:
+    from sklearn.model_selection import cross_val_score
+    scores: list[float] = cross_val_score(model(), X, Y, cv=4).tolist()
+    return scores
 
 
 def found(search: Any) -> list[float]:
@@ -52,18 +75,41 @@ def found(search: Any) -> list[float]:
     return scores
 
 
-@pytest.mark.filterwarnings("ignore::Warning:sklearn")
-def test_searches_find_the_same_under_loky(loky: Any) -> None:
-    for alone, search in zip(searches(), searches(), strict=True):
-        assert found(search.set_params(n_jobs=2)) == found(alone)
+GRID = {"alpha": [1e-4, 1e-2], "activation": ["relu", "tanh"]}
+sweeps = pytest.mark.parametrize("sweep", [grid_search, halving_search, cross_validation])
 
 
 @pytest.mark.filterwarnings("ignore::Warning:sklearn")
-def test_searches_find_the_same_under_dask(loky: Any, cluster: Any) -> None:
-    for alone, search in zip(searches(), searches(), strict=True):
-        expected = found(alone)
-        with loky.parallel_config("dask"):
-            assert found(search) == expected
+@sweeps
+def test_sweeps_find_the_same_under_loky(loky: Any, sweep: Callable[[], list[float]]) -> None:
+    model()
+    expected = sweep()
+    with loky.parallel_config("loky", n_jobs=2):
+        assert loky.effective_n_jobs(None) == 2
+        assert sweep() == expected
+
+
+@pytest.mark.filterwarnings("ignore::Warning:sklearn")
+@pytest.mark.parametrize("name", ["parallel_config", "parallel_backend"])
+@sweeps
+def test_sweeps_find_the_same_under_dask(loky: Any, cluster: Any, sweep: Callable[[], list[float]], name: str) -> None:
+    model()
+    expected = sweep()
+    with getattr(loky, name)("dask"):
+        assert loky.effective_n_jobs(None) == 2
+        assert sweep() == expected
+
+
+@pytest.mark.filterwarnings("ignore")
+@sweeps
+def test_sweeps_find_the_same_under_ray(loky: Any, ray: Any, sweep: Callable[[], list[float]]) -> None:
+    from ray.util.joblib import register_ray
+    model()
+    expected = sweep()
+    register_ray()
+    with loky.parallel_config("ray", n_jobs=2):
+        assert loky.effective_n_jobs(None) == 2
+        assert sweep() == expected
 
 
 def train(seed: int) -> fb.Network:
