@@ -9,7 +9,8 @@ from __future__ import annotations
 import queue
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -26,7 +27,9 @@ Rows = tuple[Array, ...]
 _CHUNKS, _ROWS = 4, 32_768
 # Rows that are read at once where nothing is mixed.
 _PIECE = 8192
-# Batches that are read ahead.
+# Rows that are handed on at once: many for each meeting of the two threads, few to hold.
+_BLOCK = 2048
+# Blocks that are read ahead.
 _AHEAD = 8
 _END: Any = object()
 
@@ -82,14 +85,15 @@ class ChunkBatches(ABC):
     def __iter__(self) -> Iterator[Rows]:
         """Begin the next epoch."""
         self.epoch += 1
-        return _ahead(self._batches(self.epoch))
+        return _cut(_ahead(self._blocks(self.epoch)), self._sizes())
 
-    def _batches(self, epoch: int) -> Iterator[Rows]:
+    def _blocks(self, epoch: int) -> Iterator[Rows]:
+        """Go through this rank's rows of an epoch, in blocks of any length."""
         rng = np.random.default_rng((self.seed, epoch))
         chunks = self._chunks
         if self.shuffle:
             chunks = [chunks[i] for i in rng.permutation(len(chunks))]
-        yield from _cut(self._mixed(_share(chunks, self.rank, self.size), rng), self._sizes())
+        yield from self._mixed(_share(chunks, self.rank, self.size), rng)
 
     def _sizes(self) -> Iterator[int]:
         """Go through the rows of this rank's part of each batch."""
@@ -121,7 +125,10 @@ class ChunkBatches(ABC):
             sources = [source for source, _ in held]
             if held:
                 order = rng.permutation(sum(len(part[0]) for _, part in held))
-                yield tuple(np.concatenate(arrays)[order] for arrays in zip(*(part for _, part in held), strict=True))
+                arrays = [np.concatenate(parts) for parts in zip(*(part for _, part in held), strict=True)]
+                held.clear()
+                for at in range(0, len(order), _BLOCK):
+                    yield tuple(array[order[at:at + _BLOCK]] for array in arrays)
 
 
 def _end(total: int, part: int, parts: int) -> int:
@@ -142,25 +149,26 @@ def _share(chunks: list[Chunk], rank: int, size: int) -> list[Chunk]:
     return found
 
 
-def _cut(pieces: Iterator[Rows], sizes: Iterator[int]) -> Iterator[Rows]:
-    """Cut pieces of any length into batches of the given sizes."""
+def _cut(blocks: Generator[Rows, None, None], sizes: Iterator[int]) -> Iterator[Rows]:
+    """Cut blocks of any length into batches of the given sizes, and close them."""
     held: Rows | None = None
     at = 0
-    for size in sizes:
-        parts: list[Rows] = []
-        missing = size
-        while missing:
-            if held is None or at == len(held[0]):
-                held, at = next(pieces), 0
-            taken = min(missing, len(held[0]) - at)
-            parts.append(tuple(array[at:at + taken] for array in held))
-            at += taken
-            missing -= taken
-        yield parts[0] if len(parts) == 1 else tuple(map(np.concatenate, zip(*parts, strict=True)))
+    with closing(blocks):
+        for size in sizes:
+            parts: list[Rows] = []
+            missing = size
+            while missing:
+                if held is None or at == len(held[0]):
+                    held, at = next(blocks), 0
+                taken = min(missing, len(held[0]) - at)
+                parts.append(tuple(array[at:at + taken] for array in held))
+                at += taken
+                missing -= taken
+            yield parts[0] if len(parts) == 1 else tuple(map(np.concatenate, zip(*parts, strict=True)))
 
 
-def _ahead(batches: Iterator[Rows]) -> Iterator[Rows]:
-    """Go through batches that a thread reads ahead; what it raises is raised here, and it ends with the loop."""
+def _ahead(blocks: Iterator[Rows]) -> Generator[Rows, None, None]:
+    """Go through blocks that a thread reads ahead; what it raises is raised here, and it ends with the loop."""
     ready: queue.Queue[Any] = queue.Queue(_AHEAD)
     done = threading.Event()
 
@@ -174,8 +182,8 @@ def _ahead(batches: Iterator[Rows]) -> Iterator[Rows]:
 
     def read() -> None:
         try:
-            for batch in batches:
-                put((batch, None))
+            for block in blocks:
+                put((block, None))
                 if done.is_set():
                     return
             put((_END, None))
@@ -186,12 +194,12 @@ def _ahead(batches: Iterator[Rows]) -> Iterator[Rows]:
     thread.start()
     try:
         while True:
-            batch, error = ready.get()
+            block, error = ready.get()
             if error is not None:
                 raise error
-            if batch is _END:
+            if block is _END:
                 return
-            yield batch
+            yield block
     finally:
         done.set()
         thread.join()

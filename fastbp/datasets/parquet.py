@@ -14,6 +14,8 @@ from fastbp.datasets.chunks import Chunk, ChunkBatches, Rows
 from fastbp.ops.base import Array
 
 _OWNER = "ParquetBatches"
+# Bytes that are read at once: of this machine's files, and of those of a file system that may be far.
+_BUFFER, _FAR_BUFFER = 1 << 14, 1 << 16
 
 
 class ParquetBatches(ChunkBatches):
@@ -75,9 +77,10 @@ class ParquetBatches(ChunkBatches):
                  comm: Any = None, drop_last: bool = False, dtype: str = "float32") -> None:
         try:
             import pyarrow.parquet as parquet
-            from pyarrow import ArrowException
+            from pyarrow import ArrowException, default_memory_pool
         except ImportError:
             raise ImportError(f"{_OWNER} needs pyarrow; install it with: pip install 'fastbp[table]'") from None
+        self._release = default_memory_pool().release_unused
         self._parquet, self._damage, self._dtype = parquet, ArrowException, np.dtype(dtype)
         self._x, self._y, self._weight = _names("x", x), _names("y", y), sample_weight
         self._single = isinstance(y, str)
@@ -108,8 +111,9 @@ class ParquetBatches(ChunkBatches):
         path = self._files[file]
         try:
             source = path if self._filesystem is None else self._filesystem.open_input_file(path)
-            # buffered, pages are read as they are needed; a chunk would else be held whole
-            with self._parquet.ParquetFile(source, buffer_size=1 << 16, pre_buffer=False) as opened:
+            # buffered, pages are read as they are needed; a chunk would else be held whole. Each column has a buffer
+            buffer = _BUFFER if self._filesystem is None else _FAR_BUFFER
+            with self._parquet.ParquetFile(source, buffer_size=buffer, pre_buffer=False) as opened:
                 yield opened
         except (self._damage, OSError) as error:
             if isinstance(error, OSError) and path in str(error):
@@ -127,7 +131,9 @@ class ParquetBatches(ChunkBatches):
                     left -= part.num_rows
                     yield self._rows(part, chunk.file)
                 if not left:
-                    return
+                    break
+        # the pool would keep more than it hands out, as columns of many lengths come and go
+        self._release()
 
     def _rows(self, batch: Any, file: int) -> Rows:
         x = self._numbers(batch, self._x, file).astype(self._dtype, copy=False)

@@ -137,7 +137,7 @@ def test_training_in_ranks(folder: Path) -> None:
 
 def test_the_thread_ends_with_the_loop(folder: Path) -> None:
     before = threading.active_count()
-    iterator = iter(batches(folder, "memmap", batch_size=1))
+    iterator = iter(batches(folder, "memmap", batch_size=1, shuffle=(1, 10)))    # too small for all to be read ahead
     next(iterator)
     assert threading.active_count() == before + 1
     iterator.close()
