@@ -380,8 +380,9 @@ def test_a_rank_that_is_killed_is_missed_by_the_others(tmp_path: Path) -> None:
     source = str(Path(fb.__file__).parent.parent)
     done = subprocess.run([sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=60,
                           env=os.environ | {"PYTHONPATH": source}, check=False)
-    # or, between epochs, where ranks send messages, the pipe says so
-    assert "RankError: rank 1 has ended in the middle of training" in done.stderr or "EOFError" in done.stderr
+    # or, between epochs, where ranks send messages, the pipe says so, to who reads as to who writes
+    assert any(error in done.stderr for error in (
+        "RankError: rank 1 has ended in the middle of training", "EOFError", "BrokenPipeError", "ConnectionResetError"))
     assert fb.Trainer.resume(tmp_path / "run.safetensors").epoch > 0
 
 
