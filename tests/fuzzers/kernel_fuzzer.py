@@ -56,8 +56,8 @@ def kernel_case(rng: Rng) -> None:
             arguments[key] = unusual(rng, arguments[key])
         else:
             made = junk(rng)
-            # N is the size of a result: one of many GiB is granted or not, as the machine has them
-            arguments[key] = 1000 if key == "N" and isinstance(made, int) and 1000 < made < 2**62 else made
+            # N and I are sizes of results: one of many GiB is granted or not, as the machine has them
+            arguments[key] = 1000 if key in ("N", "I") and isinstance(made, int) and 1000 < made < 2**62 else made
     if rng.random() < 0.05:
         del arguments[list(arguments)[rng.integers(len(arguments))]]
     if rng.random() < 0.05:
