@@ -88,13 +88,17 @@ def check_op(op, shapes: Sequence, params: Sequence, buffers: Sequence) -> None:
 
 # ---- structs -------------------------------------------------------------------------------------------------------
 
+# where there is nothing: not even none of it may be copied from NULL
+cdef int64_t _nothing = 0
+
+
 cdef const void *_read(object array) except? NULL:
     """Where the numbers of a contiguous array are, through a typed memoryview; the caller keeps the array alive."""
     cdef const float[::1] singles
     cdef const double[::1] doubles
     cdef const int64_t[::1] integers
     if array.size == 0:
-        return NULL
+        return &_nothing
     flat = array.reshape(-1)
     if array.dtype.char == "f":
         singles = flat
@@ -111,7 +115,7 @@ cdef char *_written(object array) except? NULL:
     cdef float[::1] singles
     cdef double[::1] doubles
     if array.size == 0:
-        return NULL
+        return <char *> &_nothing
     flat = array.reshape(-1)
     if array.dtype.char == "f":
         singles = flat
