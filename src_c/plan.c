@@ -403,24 +403,14 @@ static fbp_status run_mini_batch(fbp_loop *loop, int32_t *pauses)
     return status;
 }
 
-/* Seconds; read from a clock of some milliseconds where that is cheaper. */
-static double now(void)
+/* Seconds; unless they are to be exact, from a clock of some milliseconds where that is cheaper. */
+static double seconds_now(int32_t exact)
 {
     struct timespec t;
 #if defined(CLOCK_MONOTONIC_COARSE)
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+    clock_gettime(exact ? CLOCK_MONOTONIC : CLOCK_MONOTONIC_COARSE, &t);
 #else
-    timespec_get(&t, TIME_UTC);
-#endif
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static double exact_now(void)
-{
-    struct timespec t;
-#if defined(CLOCK_MONOTONIC)
-    clock_gettime(CLOCK_MONOTONIC, &t);
-#else
+    (void)exact;
     timespec_get(&t, TIME_UTC);
 #endif
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
@@ -442,9 +432,9 @@ static fbp_status run_at_best_pace(fbp_loop *loop, int32_t *pauses)
         return run_mini_batch(loop, pauses);
     }
     loop->run.alone = at >= PACE_TRIALS;
-    const double begin = exact_now();
+    const double begin = seconds_now(1);
     const fbp_status status = run_mini_batch(loop, pauses);
-    const double took = exact_now() - begin, each = took / (double)(loop->run.rows > 0 ? loop->run.rows : 1);
+    const double took = seconds_now(1) - begin, each = took / (double)(loop->run.rows > 0 ? loop->run.rows : 1);
     double *least = &pace->least[loop->run.alone];
     if (trial <= 1 || each < *least) *least = each;
     if (at == 2 * PACE_TRIALS - 1) pace->alone = pace->least[1] < pace->least[0];
@@ -457,13 +447,13 @@ static fbp_status run_at_best_pace(fbp_loop *loop, int32_t *pauses)
 
 static fbp_status run_mini_batches(fbp_loop *loop, double seconds)
 {
-    const double end = now() + seconds;
+    const double end = seconds_now(0) + seconds;
     while (loop->position < loop->stop) {
-        int32_t pauses = loop->meet && now() > end;
+        int32_t pauses = loop->meet && seconds_now(0) > end;
         const fbp_status status = run_at_best_pace(loop, &pauses);
         if (status != FBP_OK) return status;
         loop->position += 1;
-        if (loop->position < loop->stop && (loop->meet ? pauses : now() > end)) return FBP_PAUSED;
+        if (loop->position < loop->stop && (loop->meet ? pauses : seconds_now(0) > end)) return FBP_PAUSED;
     }
     return FBP_OK;
 }
