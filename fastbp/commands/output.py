@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
-from fastbp.estimators.tabular.table_files import parquet_library
+from fastbp.datasets.table_files import parquet_library
 from fastbp.files.disk import replace, replacing
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")

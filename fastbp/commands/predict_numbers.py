@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 import fastbp as fb
+from fastbp.commands.figures import Judged, counted, figures
 from fastbp.commands.models import IMAGES
 from fastbp.commands.output import rows_in_pieces
-from fastbp.commands.table_report import Judged, counted, figures
 from fastbp.core.checks import finite
-from fastbp.estimators.tabular.table_files import Table, read_pieces
+from fastbp.datasets.table_files import Table, read_pieces
 from fastbp.files.container import Contents
 from fastbp.ops.base import Array
 

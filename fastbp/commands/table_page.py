@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.commands.table_report import Entry, Judged, counted, figures
+from fastbp.commands.figures import Judged, counted, figures
+from fastbp.commands.table_report import Entry
 from fastbp.ops.base import Array
 
 _MOST_SHOWN = 20

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from fastbp.commands.arguments import not_an_input
+from fastbp.commands.figures import counted, figures
 from fastbp.commands.table_page import page
-from fastbp.commands.table_report import compared, counted, figures, importances, judged, leaderboard
+from fastbp.commands.table_report import compared, importances, judged, leaderboard
 from fastbp.core.checks import file_to_write
-from fastbp.estimators.tabular.columns import Column
-from fastbp.estimators.tabular.table_files import check_table, read_table
+from fastbp.datasets.columns import Column
+from fastbp.datasets.table_files import check_table, read_table
 from fastbp.estimators.tabular.tabular_classifier import TabularClassifier
 from fastbp.estimators.tabular.tabular_regressor import TabularRegressor
 from fastbp.estimators.tabular.target import Target, split

@@ -2,6 +2,8 @@
 
 import csv
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -156,3 +158,17 @@ def test_a_checkpoint_predicts(capsys, tmp_path):
     header, rows = read(run(capsys, "predict", tmp_path / "c.safetensors", table)[1])
     assert header == ["prediction"]
     np.testing.assert_allclose(np.array(rows, float), trainer.net.predict(x), rtol=1e-5)
+
+
+@pytest.mark.parametrize("command", [
+    ["train", "--epochs", "1", "--output", "d.safetensors"], ["predict", "d.safetensors", "digits"],
+    ["predict", "d.safetensors", "pixels.csv", "--output", "o.csv"]], ids=" ".join)
+def test_numbers_need_no_scikit_learn(tmp_path, digits, command):
+    """It is an extra: what the first command says to try next must work without it."""
+    fb.load(digits).save(tmp_path / "d.safetensors")
+    pixels = [",".join(f"p{i}" for i in range(64)), ",".join("3" for _ in range(64))]
+    (tmp_path / "pixels.csv").write_text("\n".join(pixels))
+    code = ("import sys; sys.modules['sklearn'] = None\n"
+            f"from fastbp.__main__ import main\nraise SystemExit(main({command}))")
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr

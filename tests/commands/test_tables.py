@@ -16,7 +16,7 @@ from conftest import backends
 import fastbp as fb
 from fastbp.__main__ import main
 from fastbp.commands.output import inert
-from fastbp.estimators.tabular import table_files
+from fastbp.datasets import table_files
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 pytest.importorskip("safetensors", reason="safetensors is not installed")

@@ -11,8 +11,8 @@ import numpy as np
 
 import fastbp as fb
 from fastbp.commands.predict import _columns
+from fastbp.datasets.table_files import read_table
 from fastbp.estimators.tabular.model_loading import load_estimator
-from fastbp.estimators.tabular.table_files import read_table
 from fastbp.files import container
 from fuzzers.file_fuzzer import mutated_description
 from fuzzers.unusual import Rng

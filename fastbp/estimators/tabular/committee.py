@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastbp.estimators.tabular.columns import Column
+from fastbp.datasets.columns import Column
 from fastbp.estimators.tabular.member_network import Architecture
 from fastbp.estimators.tabular.schema import Encoded, Schema
 from fastbp.network import Network

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.estimators.tabular.columns import Kind
+from fastbp.datasets.columns import Kind
 from fastbp.estimators.tabular.committee import Committee, Fold
 from fastbp.estimators.tabular.schema import CLIP, FARTHEST, FLAG, CategoryPlan, NumberCode, NumberPlan
 from fastbp.files.onnx import IR_VERSION, OPSET, model_of

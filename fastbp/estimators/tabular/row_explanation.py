@@ -18,7 +18,7 @@ from html import escape
 
 import numpy as np
 
-from fastbp.estimators.tabular.columns import Column
+from fastbp.datasets.columns import Column
 from fastbp.estimators.tabular.committee import Committee, Fold
 from fastbp.estimators.tabular.member_network import Architecture, on_vectors, vectors_of
 from fastbp.estimators.tabular.schema import Encoded

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fastbp.estimators.tabular.columns import Column
+from fastbp.datasets.columns import Column
 from fastbp.estimators.tabular.plain_data import Plain
 from fastbp.ops.base import Array
 

@@ -16,9 +16,9 @@ from sklearn.utils.validation import _check_feature_names, _check_n_features, ch
 
 from fastbp.core.checks import file_to_write
 from fastbp.core.errors import DivergenceError, FormatError
+from fastbp.datasets.columns import Column, Kind, columns_of
 from fastbp.engine.cpu import cpu_info, get_num_threads, set_num_threads
 from fastbp.estimators.tabular import model_file
-from fastbp.estimators.tabular.columns import Column, Kind, columns_of
 from fastbp.estimators.tabular.committee import Committee, Fold, constant
 from fastbp.estimators.tabular.member_network import ACTIVATIONS, Architecture
 from fastbp.estimators.tabular.member_training import Run, Training, go_on

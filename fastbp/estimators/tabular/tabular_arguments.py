@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from fastbp.core.checks import count, number
+from fastbp.datasets.columns import Kind
 from fastbp.engine.threads import number_of_threads
-from fastbp.estimators.tabular.columns import Kind
 from fastbp.estimators.tabular.member_network import ACTIVATIONS, MONOTONE
 from fastbp.ops.base import Array
 

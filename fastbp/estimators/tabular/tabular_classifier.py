@@ -13,8 +13,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _assert_all_finite
 
 from fastbp.core.checks import number
+from fastbp.datasets.columns import Column
 from fastbp.estimators.tabular.calibration import LEAST, cooled, temperature_of
-from fastbp.estimators.tabular.columns import Column
 from fastbp.estimators.tabular.onnx_pipeline import Pipeline, means
 from fastbp.estimators.tabular.plain_data import Plain
 from fastbp.estimators.tabular.row_explanation import Slope

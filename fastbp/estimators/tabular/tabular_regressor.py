@@ -10,7 +10,7 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.validation import _assert_all_finite
 
 from fastbp.core.checks import number
-from fastbp.estimators.tabular.columns import Column
+from fastbp.datasets.columns import Column
 from fastbp.estimators.tabular.member_network import ACTIVATIONS
 from fastbp.estimators.tabular.onnx_pipeline import Pipeline, means
 from fastbp.estimators.tabular.plain_data import Plain

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 import numpy as np
 
-from fastbp.estimators.tabular.table_files import Table
+from fastbp.datasets.table_files import Table
 from fastbp.ops.base import Array
 
 # Whole numbers are classes where there are at most so many of them, each in so many rows on average.

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.estimators.tabular.columns import Column, Kind, columns_of, level_of
+from fastbp.datasets.columns import Column, Kind, columns_of, level_of
 from fastbp.ops.base import Array
 
 SUFFIXES = (".csv", ".parquet")

@@ -12,9 +12,9 @@ pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastbp.estimators.tabular.columns import Column, columns_of
+from fastbp.datasets.columns import Column, columns_of
+from fastbp.datasets.table_files import MISSING, column_of_text, read_table
 from fastbp.estimators.tabular.schema import Schema
-from fastbp.estimators.tabular.table_files import MISSING, column_of_text, read_table
 from fastbp.estimators.tabular.target import Target, split
 
 TEXT = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0"), max_size=8)
