@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import fastbp as fb
-from fastbp.commands.predict import _columns
+from fastbp.commands.predict_table import _columns
 from fastbp.datasets.table_files import read_table
 from fastbp.estimators.tabular.model_loading import load_estimator
 from fastbp.files import container
