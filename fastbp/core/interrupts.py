@@ -20,6 +20,13 @@ def catch() -> None:
     _take(signal.SIG_DFL, signal.default_int_handler)
 
 
-# what Python has as the program's name while it looks for the module to run
-if getattr(sys, "argv", [])[:1] == ["-m"]:
+def _starts_a_command() -> bool:
+    """Whether Python looks for the module to run, which gives the program this name, and it is fastbp's own."""
+    given = getattr(sys, "orig_argv", [])
+    at = next((i for i, word in enumerate(given) if word.startswith("-m")), len(given))
+    runs = given[at:at + 1] == ["-mfastbp"] or given[at:at + 2] == ["-m", "fastbp"]
+    return runs and getattr(sys, "argv", [])[:1] == ["-m"]
+
+
+if _starts_a_command():
     _take(signal.default_int_handler, signal.SIG_DFL)

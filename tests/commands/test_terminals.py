@@ -120,6 +120,18 @@ def test_ctrl_c_of_programs_is_their_own():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_ctrl_c_of_packages_that_are_run_is_their_own(tmp_path):
+    """Python imports a package before it runs it, as it does with fastbp."""
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/__init__.py").write_text("import fastbp\n")
+    (tmp_path / "own/__main__.py").write_text(
+        "import signal; assert signal.getsignal(signal.SIGINT) is signal.default_int_handler\n")
+    path = os.pathsep.join([str(tmp_path), str(Path(fb.__file__).parents[1])])
+    done = subprocess.run([sys.executable, "-m", "own"], env=os.environ | {"PYTHONPATH": path}, capture_output=True,
+                          text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("env", [ASCII, LATIN], ids=["ascii", "cp1252"])
 def test_reprs_in_terminals_with_few_characters(env):
     code = """if True:
