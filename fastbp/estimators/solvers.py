@@ -44,7 +44,8 @@ class Penalty:
         self._parts = [net.params.flat[s.offset:s.offset + s.length] for s in decayed]
 
     def __call__(self) -> float:
-        return 0.5 * self.decay * sum(float(np.dot(w, w)) for w in self._parts) if self.decay else 0.0
+        with np.errstate(over="ignore"):        # the loss is infinite then, and training says so
+            return 0.5 * self.decay * sum(float(np.dot(w, w)) for w in self._parts) if self.decay else 0.0
 
 
 class EpochRule(Callback):
