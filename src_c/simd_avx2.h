@@ -25,6 +25,10 @@ static FBP_INLINE V FN(v_fma)(V a, V b, V c)
 static FBP_INLINE V FN(v_max)(V a, V b) { return (V)FBP_AVX(max)((FBP_VECTOR)a, (FBP_VECTOR)b); }
 static FBP_INLINE V FN(v_min)(V a, V b) { return (V)FBP_AVX(min)((FBP_VECTOR)a, (FBP_VECTOR)b); }
 static FBP_INLINE V FN(v_sqrt)(V a) { return (V)FBP_AVX(sqrt)((FBP_VECTOR)a); }
+static FBP_INLINE int32_t FN(v_any_nan)(V a)
+{
+    return FBP_AVX(movemask)(FBP_AVX(cmp)((FBP_VECTOR)a, (FBP_VECTOR)a, _CMP_UNORD_Q)) != 0;
+}
 static FBP_INLINE V FN(v_over_root)(V m, V v, V e) { return FN(portable_over_root)(m, FN(v_sqrt)(v), e); }
 static FBP_INLINE V FN(v_scale)(V a, V n) { return FN(portable_scale)(a, n); }
 

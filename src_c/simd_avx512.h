@@ -3,10 +3,12 @@
 #if FBP_F64
 #define FBP_VECTOR __m512d
 #define FBP_AVX(name) _mm512_##name##_pd
+#define FBP_UNORDERED _mm512_cmp_pd_mask
 #define FBP_FIRST_LANES(n) (__mmask8)_bzhi_u32(0xff, (unsigned)(n))
 #else
 #define FBP_VECTOR __m512
 #define FBP_AVX(name) _mm512_##name##_ps
+#define FBP_UNORDERED _mm512_cmp_ps_mask
 #define FBP_FIRST_LANES(n) (__mmask16)_bzhi_u32(0xffff, (unsigned)(n))
 #endif
 
@@ -25,6 +27,10 @@ static FBP_INLINE V FN(v_fma)(V a, V b, V c)
 static FBP_INLINE V FN(v_max)(V a, V b) { return (V)FBP_AVX(max)((FBP_VECTOR)a, (FBP_VECTOR)b); }
 static FBP_INLINE V FN(v_min)(V a, V b) { return (V)FBP_AVX(min)((FBP_VECTOR)a, (FBP_VECTOR)b); }
 static FBP_INLINE V FN(v_sqrt)(V a) { return (V)FBP_AVX(sqrt)((FBP_VECTOR)a); }
+static FBP_INLINE int32_t FN(v_any_nan)(V a)
+{
+    return FBP_UNORDERED((FBP_VECTOR)a, (FBP_VECTOR)a, _CMP_UNORD_Q) != 0;
+}
 static FBP_INLINE V FN(v_scale)(V a, V n) { return (V)FBP_AVX(scalef)((FBP_VECTOR)a, (FBP_VECTOR)n); }
 
 #if FBP_F64
@@ -37,7 +43,7 @@ static FBP_INLINE V FN(v_over_root)(V m, V v, V e)
 {
     v = FN(v_max)(FN(v_set1)(FLT_MIN), v);
     const V r = FN(v_max)(FN(v_set1)(0x1p-65f), (V)_mm512_rsqrt14_ps((__m512)v)), h = v * r;
-    return m / (h * ((T)1.5 - (T)0.5 * (h * r)) + e);
+    return (m + m) / (h * ((T)3 - h * r) + (e + e));
 }
 
 /* bfloat16. rounded: lanes of a, then those of b, as 32 of them; pairs: each a lane of a beside that of b; dot_pairs: c +
@@ -67,4 +73,5 @@ static FBP_INLINE V FN(v_dot_pairs)(V a, V b, V c)
 
 #undef FBP_VECTOR
 #undef FBP_AVX
+#undef FBP_UNORDERED
 #undef FBP_FIRST_LANES

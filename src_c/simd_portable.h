@@ -26,6 +26,15 @@ static FBP_INLINE V FN(portable_sqrt)(V a)
     return a;
 }
 
+static FBP_INLINE int32_t FN(portable_any_nan)(V a)
+{
+    const VI unordered = a != a;
+    TI any = 0;
+    FBP_UNROLL
+    for (int i = 0; i < VL; i++) any |= unordered[i];
+    return any != 0;
+}
+
 /* m / (root + e) */
 static FBP_INLINE V FN(portable_over_root)(V m, V root, V e) { return m / (root + e); }
 

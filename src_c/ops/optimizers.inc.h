@@ -26,9 +26,8 @@ static void adam_begin_f64(double *h)
                                      const double *h, double weight_decay)
 #define FBP_SET(value) FN(v_set1)((T)(value))
 
-/* 1 if an x may not be finite, given the sum of 0 * x over all x. Lanes past the end hold 0/0 where eps is 0:
- * optimizers that divide look again. */
-static FBP_INLINE int32_t FN(not_zero)(V sum) { return !(FN(v_sum)(sum) == 0); }
+/* In each update: the sum of 0 * x over all parameters x has a NaN where one is not finite. Lanes past the end hold 0/0
+ * where eps is 0: optimizers that divide look again. */
 
 FBP_UPDATE(sgd)
 {
@@ -47,7 +46,7 @@ FBP_UPDATE(sgd)
         FN(v_store_up_to)(p + i, p1, n - i);
         zero += p1 * (T)0;
     }
-    return FN(not_zero)(zero);
+    return FN(v_any_nan)(zero);
 }
 
 FBP_UPDATE(rmsprop)
@@ -68,7 +67,7 @@ FBP_UPDATE(rmsprop)
         FN(v_store_up_to)(p + i, p1, n - i);
         zero += p1 * (T)0;
     }
-    return FN(not_zero)(zero) && !FN(all_finite)(p, n);
+    return FN(v_any_nan)(zero) && !FN(all_finite)(p, n);
 }
 
 FBP_UPDATE(adagrad)
@@ -86,33 +85,47 @@ FBP_UPDATE(adagrad)
         FN(v_store_up_to)(p + i, p1, n - i);
         zero += p1 * (T)0;
     }
-    return FN(not_zero)(zero) && !FN(all_finite)(p, n);
+    return FN(v_any_nan)(zero) && !FN(all_finite)(p, n);
+}
+
+/* What adam does with `lanes` elements, at the most a vector. */
+typedef struct FN(adam_numbers) {
+    V rest1, beta2, rest2, step, eps, decay, keep;
+} FN(adam_numbers);
+
+static FBP_INLINE V FN(adam_vector)(const int decays, const FN(adam_numbers) *c, T *p, T *exp_avg,
+                                    T *exp_avg_sq, const T *g, int64_t lanes)
+{
+    V p0 = FN(v_load_up_to)(p, lanes), d = FN(v_load_up_to)(g, lanes);
+    if (decays) {
+        d += c->decay * p0;
+        p0 *= c->keep;
+    }
+    const V m0 = FN(v_load_up_to)(exp_avg, lanes), v0 = FN(v_load_up_to)(exp_avg_sq, lanes);
+    const V m = m0 + c->rest1 * (d - m0), v = c->beta2 * v0 + c->rest2 * (d * d);
+    const V p1 = p0 - c->step * FN(v_over_root)(m, v, c->eps);
+    FN(v_store_up_to)(exp_avg, m, lanes);
+    FN(v_store_up_to)(exp_avg_sq, v, lanes);
+    FN(v_store_up_to)(p, p1, lanes);
+    return p1;
 }
 
 /* decays: whether weight decay has anything to do */
 static FBP_INLINE int32_t FN(adam_loop)(const int decays, T *p, T *exp_avg, T *exp_avg_sq, const T *g, int64_t n,
                                         const double *h, double weight_decay)
 {
-    const V rest1 = FBP_SET(1 - h[3]), beta2 = FBP_SET(h[4]), rest2 = FBP_SET(1 - h[4]);
-    const V step = FBP_SET(h[8]), eps = FBP_SET(h[9]);
     const int32_t decoupled = h[6] != 0;
-    const V decay = FBP_SET(decoupled ? 0 : weight_decay), keep = FBP_SET(decoupled ? 1 - h[0] * weight_decay : 1);
+    const FN(adam_numbers) c = {
+        .rest1 = FBP_SET(1 - h[3]), .beta2 = FBP_SET(h[4]), .rest2 = FBP_SET(1 - h[4]), .step = FBP_SET(h[8]),
+        .eps = FBP_SET(h[9]), .decay = FBP_SET(decoupled ? 0 : weight_decay),
+        .keep = FBP_SET(decoupled ? 1 - h[0] * weight_decay : 1),
+    };
     V zero = {0};
-    for (int64_t i = 0; i < n; i += VL) {
-        V p0 = FN(v_load_up_to)(p + i, n - i), d = FN(v_load_up_to)(g + i, n - i);
-        if (decays) {
-            d += decay * p0;
-            p0 *= keep;
-        }
-        const V m0 = FN(v_load_up_to)(exp_avg + i, n - i), v0 = FN(v_load_up_to)(exp_avg_sq + i, n - i);
-        const V m = m0 + rest1 * (d - m0), v = beta2 * v0 + rest2 * (d * d);
-        const V p1 = p0 - step * FN(v_over_root)(m, v, eps);
-        FN(v_store_up_to)(exp_avg + i, m, n - i);
-        FN(v_store_up_to)(exp_avg_sq + i, v, n - i);
-        FN(v_store_up_to)(p + i, p1, n - i);
-        zero += p1 * (T)0;
-    }
-    return FN(not_zero)(zero) && !FN(all_finite)(p, n);
+    int64_t i = 0;
+    for (; i + VL <= n; i += VL)
+        zero += FN(adam_vector)(decays, &c, p + i, exp_avg + i, exp_avg_sq + i, g + i, VL) * (T)0;
+    if (i < n) zero += FN(adam_vector)(decays, &c, p + i, exp_avg + i, exp_avg_sq + i, g + i, n - i) * (T)0;
+    return FN(v_any_nan)(zero) && !FN(all_finite)(p, n);
 }
 
 FBP_UPDATE(adam)
@@ -138,7 +151,7 @@ FBP_UPDATE(lion)
         FN(v_store_up_to)(p + i, p1, n - i);
         zero += p1 * (T)0;
     }
-    return FN(not_zero)(zero);
+    return FN(v_any_nan)(zero);
 }
 
 #undef FBP_UPDATE
