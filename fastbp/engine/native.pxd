@@ -102,6 +102,7 @@ cdef extern from "fastbp.h" nogil:
         int32_t *failed
         int64_t before
         int64_t whole
+        int32_t single
 
     int FBP_PRODUCT_SCRATCH_BYTES
 

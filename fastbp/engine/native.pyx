@@ -290,6 +290,7 @@ cdef class Plan(Structs):
         if self.lowering.purpose.backward:
             self._write_gradients()
         run.rows, run.first, run.training, run.seed, run.step = rows, first, training, self._memory.seed, key
+        run.single = training and rows == 1
         run.in_place = in_place and not self.lowering.calls_back
         if run.in_place:
             self._point_at_sources()
@@ -442,6 +443,7 @@ cdef class Plan(Structs):
         loop.clip_norm, loop.clip_value = update.clip_norm or 0, update.clip_value or 0
         self.update.bad = 0
         memset(&run, 0, sizeof(run))
+        run.single = loop.run.single = rows == 1
         with nogil:
             fbp_run_program(&self.programs[self.step_programs[0]], &run)
             status = fbp_run_loop(loop, 0)
@@ -475,6 +477,7 @@ cdef class Plan(Structs):
         self.loop.row_losses, self.loop.loss_rows = self.row_losses, self.loss_rows
         self.loop.n_losses = len(self.lowering.loss_nodes)
         self.loop.run.seed, self.loop.run.step, self.loop.run.training = self._memory.seed, self._memory.step, 1
+        self.loop.run.single = share is None and min(n_rows, batch_size) == 1
         self.loop.run.order = NULL if order is None else &order[0, 0]
         self._point_at_sources()
         self.loop.direct, self.loop.n_direct = self.direct, self.n_direct

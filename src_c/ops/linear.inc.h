@@ -2,7 +2,8 @@
  * the optimizer.
  *
  * dim[0] groups a row (G), dim[1] I, dim[2] O. p[0] W (I, O), p[1] b (O,) or NULL. prepared Wt (O, I) or NULL. Units
- * are rows of W. Without Wt, dx is made from W itself.
+ * are rows of W. Without Wt, dx is made from W itself: where it is of a single row, by dot products with the rows of W,
+ * and Wt is not kept up.
  *
  *   prepare   refreshes the units' columns of Wt
  *   forward   writes act(z) to y, and z = x W + b to fusion.z if that is not NULL
@@ -39,6 +40,18 @@ static void FN(finish_backward)(const void *context, int64_t i, int64_t rows)
     s->backward(dx, dx, s->from + i * s->columns, rows * s->columns, s->alpha);
 }
 
+/* Whether dx of the run's only row is made by dot products: with few outputs they would be short. */
+static inline int32_t FN(is_single)(const fbp_node *n, const fbp_run *run)
+{
+    return run->single && n->dim[0] == 1 && n->dim[2] >= FBP_SINGLE_OUTPUTS && !n->bf16;
+}
+
+/* Whether Wt is there, and differs from W. */
+static inline int32_t FN(has_transposed)(const fbp_node *n, const fbp_run *run)
+{
+    return n->prepared && n->dim[2] > 1 && !FN(is_single)(n, run);
+}
+
 static void FN(linear_forward_fused)(const fbp_node *n, T *restrict y, T *restrict z, const T *restrict x,
                                      int64_t B, void *scratch)
 {
@@ -59,17 +72,22 @@ static void FN(linear_forward_fused)(const fbp_node *n, T *restrict y, T *restri
     FN(product_of)(n, into, O, x, I, 1, W, O, 1, B, O, I, &e, scratch);
 }
 
-static void FN(linear_backward_fused)(const fbp_node *n, T *restrict dx, const T *restrict dy, const T *from, int64_t B,
-                                      void *scratch)
+static void FN(linear_backward_fused)(const fbp_node *n, const fbp_run *run, T *restrict dx, const T *restrict dy,
+                                      const T *from, int64_t B, void *scratch)
 {
     const int64_t I = n->dim[1], O = n->dim[2];
     const int32_t act = n->fusion.gate.op;
     const int32_t relu = act == FBP_OP_relu, plain = act == FBP_OP_identity;
     const FN(strip) strip = {.backward = FN(activation_backward_of)(act), .to = dx, .from = from, .columns = I,
                              .alpha = n->fusion.gate.alpha};
+    if (FN(is_single)(n, run)) {
+        FN(linear_forward_dot)(dx, n->p[0], dy, NULL, NULL, I, O, 1);
+        if (!plain) FN(finish_backward)(&strip, 0, 1);
+        return;
+    }
     const FN(epilogue) e = {.gate = relu ? from : NULL, .gate_ld = I,
                             .finish = relu || plain ? NULL : FN(finish_backward), .context = &strip};
-    if (n->prepared) FN(product_of)(n, dx, I, dy, O, 1, n->prepared, I, 1, B, I, O, &e, scratch);
+    if (FN(has_transposed)(n, run)) FN(product_of)(n, dx, I, dy, O, 1, n->prepared, I, 1, B, I, O, &e, scratch);
     else FN(product_of)(n, dx, I, dy, O, 1, n->p[0], 1, O, B, I, O, &e, scratch);
 }
 
@@ -116,9 +134,10 @@ static void FN(column_sums)(T *restrict db /* (O,) */, const T *restrict dy /* (
 
 static void FN(linear_prepare)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
-    (void)run; (void)scratch;
+    (void)scratch;
     const int64_t I = n->dim[1], O = n->dim[2];
-    if (n->prepared) FN(transpose_block)((T *)n->prepared + lo, I, (const T *)n->p[0] + lo * O, O, hi - lo, O);
+    if (FN(has_transposed)(n, run))
+        FN(transpose_block)((T *)n->prepared + lo, I, (const T *)n->p[0] + lo * O, O, hi - lo, O);
 }
 
 static void FN(linear_forward_phase)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
@@ -131,17 +150,16 @@ static void FN(linear_forward_phase)(const fbp_node *n, const fbp_run *run, int6
 
 static void FN(linear_backward_phase)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
-    (void)run;
     const int64_t G = n->dim[0], I = n->dim[1], O = n->dim[2];
     if (!n->dx[0]) return;
-    FN(linear_backward_fused)(n, (T *)n->dx[0] + lo * G * I, (const T *)n->dy + lo * G * O,
+    FN(linear_backward_fused)(n, run, (T *)n->dx[0] + lo * G * I, (const T *)n->dy + lo * G * O,
                               n->fusion.gate.from ? (const T *)n->fusion.gate.from + lo * G * I : NULL, (hi - lo) * G, scratch);
 }
 
 /* Rows of W from `first` on, and what is updated with them. */
 typedef struct FN(weight_block) {
     const fbp_node *node;
-    fbp_update_plan *update;
+    const fbp_run *run;
     int64_t first;
 } FN(weight_block);
 
@@ -150,8 +168,9 @@ static void FN(finish_gradient)(const void *context, int64_t i, int64_t rows)
     const FN(weight_block) *block = context;
     const fbp_node *n = block->node;
     const int64_t I = n->dim[1], O = n->dim[2], row = block->first + i;
-    fbp_update_piece(block->update, n, 0, row * O, rows * O);
-    if (n->prepared) FN(transpose_block)((T *)n->prepared + row, I, (const T *)n->p[0] + row * O, O, rows, O);
+    fbp_update_piece(block->run->update, n, 0, row * O, rows * O);
+    if (FN(has_transposed)(n, block->run))
+        FN(transpose_block)((T *)n->prepared + row, I, (const T *)n->p[0] + row * O, O, rows, O);
 }
 
 /* dW = x^T dy for `rows` rows of W, of which x has the columns, over B rows; e finishes blocks of them. */
@@ -188,15 +207,16 @@ static void FN(linear_gradient_long)(const fbp_node *n, T *dW, const T *x, const
     }
 }
 
-static void FN(linear_gradient_weight)(const fbp_node *n, fbp_update_plan *update, const T *x_all, const T *dy, int64_t B,
+/* run: where the node updates W at once */
+static void FN(linear_gradient_weight)(const fbp_node *n, const fbp_run *run, const T *x_all, const T *dy, int64_t B,
                                        int64_t lo, int64_t hi, void *scratch)
 {
     const int64_t O = n->dim[2];
-    const FN(weight_block) block = {.node = n, .update = update, .first = lo};
+    const FN(weight_block) block = {.node = n, .run = run, .first = lo};
     const T *x = x_all + lo;
     T *dW = (T *)n->dp[0] + lo * O;
     FN(epilogue) e = {0};
-    if (update) {
+    if (run) {
         e.finish = FN(finish_gradient);
         e.context = &block;
     }
@@ -208,7 +228,7 @@ static void FN(linear_gradient_phase)(const fbp_node *n, const fbp_run *run, int
 {
     const int64_t O = n->dim[2], B = run->rows * n->dim[0];
     fbp_update_plan *update = n->fusion.updates ? run->update : NULL;
-    if (n->dp[0] && lo < hi) FN(linear_gradient_weight)(n, update, n->x[0], n->dy, B, lo, hi, scratch);
+    if (n->dp[0] && lo < hi) FN(linear_gradient_weight)(n, update ? run : NULL, n->x[0], n->dy, B, lo, hi, scratch);
     if (n->dp[1] && lo == 0) {
         FN(column_sums)(n->dp[1], n->dy, B, O);
         if (update) fbp_update_piece(update, n, 1, 0, O);
@@ -236,8 +256,10 @@ static void KERNEL(linear_forward)(T *restrict y /* (B, O) */, T *restrict z /* 
 static void KERNEL(linear_backward_input)(T *restrict dx /* (B, I) */, const T *restrict dy /* (B, O) */,
                                           const T *restrict Wt /* (O, I) */, int64_t B, int64_t I, int64_t O)
 {
-    const fbp_node n = {.dim = {1, I, O}, .prepared = (void *)Wt, .fusion.gate.op = FBP_OP_identity};
-    FN(linear_backward_fused)(&n, dx, dy, NULL, B, NULL);
+    const fbp_node n = {.dim = {1, I, O}, .p = {O == 1 ? (void *)Wt : NULL}, .prepared = (void *)Wt,
+                        .fusion.gate.op = FBP_OP_identity};
+    const fbp_run run = {.rows = B};
+    FN(linear_backward_fused)(&n, &run, dx, dy, NULL, B, NULL);
 }
 
 static void KERNEL(linear_backward_weight)(T *restrict dW /* (I, O) */, T *restrict db /* (O,) or NULL */,
@@ -253,9 +275,8 @@ static void KERNEL(linear_backward_weight)(T *restrict dW /* (I, O) */, T *restr
 
 static void FN(linear_back_forward)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
-    (void)run;
     const int64_t G = n->dim[0], I = n->dim[1], O = n->dim[2];
-    FN(linear_backward_fused)(n, (T *)n->y + lo * G * I, (const T *)n->x[0] + lo * G * O, NULL, (hi - lo) * G, scratch);
+    FN(linear_backward_fused)(n, run, (T *)n->y + lo * G * I, (const T *)n->x[0] + lo * G * O, NULL, (hi - lo) * G, scratch);
 }
 
 static void FN(linear_back_backward)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
@@ -268,9 +289,9 @@ static void FN(linear_back_backward)(const fbp_node *n, const fbp_run *run, int6
 
 static void FN(linear_back_gradient)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
-    fbp_update_plan *update = n->fusion.updates ? run->update : NULL;
+    const int32_t updates = n->fusion.updates && run->update;
     if (n->dp[0] && lo < hi)
-        FN(linear_gradient_weight)(n, update, n->dy, n->x[0], run->rows * n->dim[0], lo, hi, scratch);
+        FN(linear_gradient_weight)(n, updates ? run : NULL, n->dy, n->x[0], run->rows * n->dim[0], lo, hi, scratch);
 }
 
 static const fbp_phases FN(linear_back_phases) = {

@@ -11,6 +11,7 @@
 #ifndef FBP_DOT_BLOCK
 #define FBP_DOT_BLOCK 1024
 #define FBP_DOT_OUTPUTS 4
+#define FBP_SINGLE_OUTPUTS 8             /* more than FBP_DOT_OUTPUTS: forward has no Wt either */
 #define FBP_NARROW_OUTPUTS 12
 #define FBP_NARROW_BYTES (128 * 1024)   /* of the scratch memory, for a part of dW transposed */
 #endif
@@ -73,7 +74,8 @@ static void FN(linear_forward_dot)(T *restrict y, const T *restrict x, const T *
     T transposed[FBP_DOT_OUTPUTS * FBP_DOT_BLOCK], bias[VL];   /* bias: for `rows` rows */
     const int64_t rows = VL / O;
     if (!b) b = zeros;
-    for (int64_t i = 0; i < rows * O && B >= rows; i++) bias[i] = b[i % O];
+    for (int64_t r = 0; r < rows && B >= rows; r++)
+        for (int64_t o = 0; o < O; o++) bias[r * O + o] = b[o];
     for (int64_t k = 0; k < I; k += FBP_DOT_BLOCK) {
         const int64_t n = FN(min)(FBP_DOT_BLOCK, I - k);
         const T *part = O == 1 ? W + k : Wt ? Wt + k : transposed;
