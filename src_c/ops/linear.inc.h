@@ -161,6 +161,7 @@ typedef struct FN(weight_block) {
     const fbp_node *node;
     const fbp_run *run;
     int64_t first;
+    int64_t more;              /* elements behind the last row that are updated with it: those of b */
 } FN(weight_block);
 
 static void FN(finish_gradient)(const void *context, int64_t i, int64_t rows)
@@ -168,7 +169,7 @@ static void FN(finish_gradient)(const void *context, int64_t i, int64_t rows)
     const FN(weight_block) *block = context;
     const fbp_node *n = block->node;
     const int64_t I = n->dim[1], O = n->dim[2], row = block->first + i;
-    fbp_update_piece(block->run->update, n, 0, row * O, rows * O);
+    fbp_update_piece(block->run->update, n, 0, row * O, rows * O + (row + rows == I ? block->more : 0));
     if (FN(has_transposed)(n, block->run))
         FN(transpose_block)((T *)n->prepared + row, I, (const T *)n->p[0] + row * O, O, rows, O);
 }
@@ -207,12 +208,12 @@ static void FN(linear_gradient_long)(const fbp_node *n, T *dW, const T *x, const
     }
 }
 
-/* run: where the node updates W at once */
+/* run: where the node updates W at once; more: as in FN(weight_block) */
 static void FN(linear_gradient_weight)(const fbp_node *n, const fbp_run *run, const T *x_all, const T *dy, int64_t B,
-                                       int64_t lo, int64_t hi, void *scratch)
+                                       int64_t lo, int64_t hi, int64_t more, void *scratch)
 {
     const int64_t O = n->dim[2];
-    const FN(weight_block) block = {.node = n, .run = run, .first = lo};
+    const FN(weight_block) block = {.node = n, .run = run, .first = lo, .more = more};
     const T *x = x_all + lo;
     T *dW = (T *)n->dp[0] + lo * O;
     FN(epilogue) e = {0};
@@ -224,15 +225,23 @@ static void FN(linear_gradient_weight)(const fbp_node *n, const fbp_run *run, co
     else FN(linear_gradient_rows)(n, dW, x, dy, B, hi - lo, &e, scratch);
 }
 
+/* Whether b lies behind W and is updated alike, so that one call does both. */
+static int32_t FN(bias_follows)(const fbp_node *n)
+{
+    const int64_t size = n->dim[1] * n->dim[2];
+    return n->dp[0] && n->dp[1] && n->p[1] == (T *)n->p[0] + size && n->dp[1] == (T *)n->dp[0] + size &&
+           n->decay[0] == n->decay[1] && n->rate[0] == n->rate[1];
+}
+
 static void FN(linear_gradient_phase)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
-    const int64_t O = n->dim[2], B = run->rows * n->dim[0];
-    fbp_update_plan *update = n->fusion.updates ? run->update : NULL;
-    if (n->dp[0] && lo < hi) FN(linear_gradient_weight)(n, update ? run : NULL, n->x[0], n->dy, B, lo, hi, scratch);
-    if (n->dp[1] && lo == 0) {
-        FN(column_sums)(n->dp[1], n->dy, B, O);
-        if (update) fbp_update_piece(update, n, 1, 0, O);
-    }
+    const int64_t I = n->dim[1], O = n->dim[2], B = run->rows * n->dim[0];
+    const int32_t updates = n->fusion.updates && run->update, has_bias = n->dp[1] && lo == 0;
+    const int32_t together = updates && has_bias && hi == I && FN(bias_follows)(n);
+    if (has_bias) FN(column_sums)(n->dp[1], n->dy, B, O);
+    if (has_bias && updates && !together) fbp_update_piece(run->update, n, 1, 0, O);
+    if (n->dp[0] && lo < hi)
+        FN(linear_gradient_weight)(n, updates ? run : NULL, n->x[0], n->dy, B, lo, hi, together ? O : 0, scratch);
 }
 
 static const fbp_phases FN(linear_phases) = {
@@ -267,7 +276,7 @@ static void KERNEL(linear_backward_weight)(T *restrict dW /* (I, O) */, T *restr
                                            int64_t B, int64_t I, int64_t O)
 {
     const fbp_node n = {.dim = {1, I, O}, .dp = {dW}};
-    FN(linear_gradient_weight)(&n, NULL, x, dy, B, 0, I, NULL);
+    FN(linear_gradient_weight)(&n, NULL, x, dy, B, 0, I, 0, NULL);
     if (db) FN(column_sums)(db, dy, B, O);
 }
 
@@ -291,7 +300,8 @@ static void FN(linear_back_gradient)(const fbp_node *n, const fbp_run *run, int6
 {
     const int32_t updates = n->fusion.updates && run->update;
     if (n->dp[0] && lo < hi)
-        FN(linear_gradient_weight)(n, updates ? run : NULL, n->dy, n->x[0], run->rows * n->dim[0], lo, hi, scratch);
+        FN(linear_gradient_weight)(n, updates ? run : NULL, n->dy, n->x[0], run->rows * n->dim[0], lo, hi, 0,
+                                   scratch);
 }
 
 static const fbp_phases FN(linear_back_phases) = {
