@@ -9,11 +9,14 @@ static void rmsprop_begin_f64(double *h) { (void)h; }
 static void adagrad_begin_f64(double *h) { (void)h; }
 static void lion_begin_f64(double *h) { (void)h; }
 
+/* 1 - beta^n. From where the power is below half a unit of the last place of 1, it is not computed. */
+static double bias_correction(double beta, double n) { return n * (1 - beta) > 40 ? 1 : 1 - pow(beta, n); }
+
 /* h[8]: the step size with both bias corrections in it; h[9]: eps, corrected alike */
 static void adam_begin_f64(double *h)
 {
-    const double root = sqrt(1 - pow(h[4], h[1]));
-    h[8] = h[0] * root / (1 - pow(h[3], h[1]));
+    const double root = sqrt(bias_correction(h[4], h[1]));
+    h[8] = h[0] * root / bias_correction(h[3], h[1]);
     h[9] = h[5] * root;
 }
 #endif
