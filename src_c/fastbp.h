@@ -146,7 +146,7 @@ typedef struct fbp_run {
     int32_t *failed;           /* NULL, or set to 1 by a step that could not do its work */
     int64_t before, whole;     /* of a batch that several ranks share: the rows before these, and all; 0, 0: all are here */
     int32_t alone;             /* 1: the calling thread does all */
-    int32_t single;            /* 1: in training, no batch has more than one row: what serves many is not kept up */
+    int32_t single;            /* 1: training goes on by batches of one row: what serves many is not kept up */
 } fbp_run;
 
 /* The rows of the whole batch. */

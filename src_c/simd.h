@@ -54,6 +54,7 @@ static FBP_INLINE V FN(v_gate)(V s, V v) { return (V)((VI)v & (s > (V){0})); }
  *                    across branches: where bits must not depend on what surrounds it, use this
  *   max, min         a NaN in the second argument is kept, one in the first is not
  *   sqrt
+ *   widen            VL bytes, one to a lane, with their signs
  *   any_nan          whether a lane is NaN
  *   over_root        m / (sqrt(v) + e), v >= 0; within 3 ULP
  *   scale            a times 2^n, for whole n up to twice the largest exponent, either sign; rounds once, also where the

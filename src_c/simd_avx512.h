@@ -4,11 +4,13 @@
 #define FBP_VECTOR __m512d
 #define FBP_AVX(name) _mm512_##name##_pd
 #define FBP_UNORDERED _mm512_cmp_pd_mask
+#define FBP_WIDEN(p) _mm512_cvtepi8_epi64(_mm_loadl_epi64((const void *)p))
 #define FBP_FIRST_LANES(n) (__mmask8)_bzhi_u32(0xff, (unsigned)(n))
 #else
 #define FBP_VECTOR __m512
 #define FBP_AVX(name) _mm512_##name##_ps
 #define FBP_UNORDERED _mm512_cmp_ps_mask
+#define FBP_WIDEN(p) _mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)p))
 #define FBP_FIRST_LANES(n) (__mmask16)_bzhi_u32(0xffff, (unsigned)(n))
 #endif
 
@@ -27,6 +29,7 @@ static FBP_INLINE V FN(v_fma)(V a, V b, V c)
 static FBP_INLINE V FN(v_max)(V a, V b) { return (V)FBP_AVX(max)((FBP_VECTOR)a, (FBP_VECTOR)b); }
 static FBP_INLINE V FN(v_min)(V a, V b) { return (V)FBP_AVX(min)((FBP_VECTOR)a, (FBP_VECTOR)b); }
 static FBP_INLINE V FN(v_sqrt)(V a) { return (V)FBP_AVX(sqrt)((FBP_VECTOR)a); }
+static FBP_INLINE VI FN(v_widen)(const int8_t *p) { return (VI)FBP_WIDEN(p); }
 static FBP_INLINE int32_t FN(v_any_nan)(V a)
 {
     return FBP_UNORDERED((FBP_VECTOR)a, (FBP_VECTOR)a, _CMP_UNORD_Q) != 0;
@@ -43,7 +46,7 @@ static FBP_INLINE V FN(v_over_root)(V m, V v, V e)
 {
     v = FN(v_max)(FN(v_set1)(FLT_MIN), v);
     const V r = FN(v_max)(FN(v_set1)(0x1p-65f), (V)_mm512_rsqrt14_ps((__m512)v)), h = v * r;
-    return (m + m) / (h * ((T)3 - h * r) + (e + e));
+    return (m + m) / FN(v_fma)(h, FN(v_fma)(-h, r, FN(v_set1)(3)), e + e);
 }
 
 /* bfloat16. rounded: lanes of a, then those of b, as 32 of them; pairs: each a lane of a beside that of b; dot_pairs: c +
@@ -74,4 +77,5 @@ static FBP_INLINE V FN(v_dot_pairs)(V a, V b, V c)
 #undef FBP_VECTOR
 #undef FBP_AVX
 #undef FBP_UNORDERED
+#undef FBP_WIDEN
 #undef FBP_FIRST_LANES

@@ -26,6 +26,14 @@ static FBP_INLINE V FN(portable_sqrt)(V a)
     return a;
 }
 
+static FBP_INLINE VI FN(portable_widen)(const int8_t *p)
+{
+    VI v = {0};
+    FBP_UNROLL
+    for (int i = 0; i < VL; i++) v[i] = p[i];
+    return v;
+}
+
 static FBP_INLINE int32_t FN(portable_any_nan)(V a)
 {
     const VI unordered = a != a;

@@ -290,7 +290,6 @@ cdef class Plan(Structs):
         if self.lowering.purpose.backward:
             self._write_gradients()
         run.rows, run.first, run.training, run.seed, run.step = rows, first, training, self._memory.seed, key
-        run.single = training and rows == 1
         run.in_place = in_place and not self.lowering.calls_back
         if run.in_place:
             self._point_at_sources()

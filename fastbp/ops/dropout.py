@@ -6,7 +6,7 @@ in training, where :math:`m_i` is 0 with probability p (``rate``) and else 1; :m
 the expectation: :math:`E[y_i] = (1 - p)\, x_i / (1 - p) = x_i`.
 
 The mask is a function of seed, step, node and element (:mod:`fastbp.ops.philox`): nothing is stored between steps, and
-any backend, with any number of threads, draws the same one.
+any backend, with any number of threads, draws the same one. Within a step the C twin keeps it, a byte an element.
 
 **Derivation.** The mask does not depend on x, so the op is linear in it: :math:`dx_i = m_i\, dy_i / (1 - p)`.
 """
@@ -19,7 +19,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from fastbp.ops.base import Array, Context, Native, Op, Shape
+from fastbp.ops.base import Array, Context, Native, Op, Shape, Space
 from fastbp.ops.expression import call
 from fastbp.ops.philox import keep_mask
 
@@ -51,7 +51,8 @@ class DropoutOp(Op):
         return dx
 
     def native(self, *shapes: Shape) -> Native:
-        return Native(dims=(prod(shapes[0]),), attrs=(self.rate,))
+        size = prod(shapes[0])
+        return Native(dims=(size,), attrs=(self.rate,), saves=(Space(size, kind="uint8", backward_only=True),))
 
     def formula(self) -> str:
         return f"y = m x / (1 - {self.rate:g}), m = 0 with probability {self.rate:g}, else 1"

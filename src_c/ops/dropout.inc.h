@@ -2,10 +2,10 @@
  * of fastbp/ops/dropout.py.
  *
  * Node: x[0], y, dx[0], dy, all (rows, dim[0]). dim[0]: elements per row. attr[0]: rate. id: keys the numbers. Results
- * may be written over x and dy.
+ * may be written over x and dy. save[0]: a byte for each element, 255 where it is kept and 0 where not; or NULL.
  *
- * An element's random word is a function of its place in the batch (fastbp/ops/philox.py): nothing is kept for
- * backward.
+ * An element's random word is a function of its place in the batch (fastbp/ops/philox.py). Drawing it once more costs
+ * four times as much as reading what came of it.
  */
 
 /* One block of four words a lane; only the low halves of the lanes count. */
@@ -71,21 +71,41 @@ static FBP_INLINE void FN(philox)(uint32_t *words, const FN(philox_key) *key, ui
     memcpy(words + 2 * FBP_BLOCKS, &hi, sizeof hi);
 }
 
-/* Elements whose words are below the limit are dropped; n elements, and VL words at least. */
-static FBP_INLINE void FN(drop)(T *y, const T *x, const uint32_t *words, uint64_t limit, V scale, int64_t n)
+typedef int8_t FN(flags) __attribute__((vector_size(VL), aligned(1), may_alias));
+
+/* Elements whose words are below the limit are dropped, and kept (if not NULL) says which; n elements, and VL words at
+ * least. */
+static FBP_INLINE void FN(drop)(T *y, const T *x, int8_t *kept, const uint32_t *words, uint64_t limit, V scale, int64_t n)
 {
     typedef uint32_t part __attribute__((vector_size(VL * 4), aligned(4), may_alias));
     typedef TU words_v __attribute__((vector_size(FBP_VBYTES)));
     const words_v least = (words_v){0} + (TU)limit;
     for (int64_t i = 0; i < n; i += VL) {
-        const VI kept = (VI)(__builtin_convertvector(*(const part *)(words + i), words_v) >= least);
+        const VI keep = (VI)(__builtin_convertvector(*(const part *)(words + i), words_v) >= least);
         const V v = FN(v_load_up_to)(x + i, n - i) * scale;
-        FN(v_store_up_to)(y + i, (V)((VI)v & kept), n - i);
+        FN(v_store_up_to)(y + i, (V)((VI)v & keep), n - i);
+        if (!kept) continue;
+        const FN(flags) flags = __builtin_convertvector(keep, FN(flags));
+        if (n - i >= VL) memcpy(kept + i, &flags, sizeof flags);
+        else memcpy(kept + i, &flags, (size_t)(n - i));
     }
 }
 
-static void FN(dropout)(T *y, const T *x, int64_t n, int64_t first, double rate, uint64_t seed, uint64_t step,
-                        int64_t node)
+/* y = x / (1 - rate) where kept says so, else 0 */
+static void FN(drop_again)(T *y, const T *x, const int8_t *kept, int64_t n, double rate)
+{
+    const V scale = FN(v_set1)((T)(1 / (1 - rate)));
+    int64_t i = 0;
+    for (; i + VL <= n; i += VL) FN(v_store)(y + i, (V)((VI)(FN(v_load)(x + i) * scale) & FN(v_widen)(kept + i)));
+    if (i == n) return;
+    int8_t last[VL] = {0};
+    memcpy(last, kept + i, (size_t)(n - i));
+    FN(v_store_n)(y + i, (V)((VI)(FN(v_load_n)(x + i, n - i) * scale) & FN(v_widen)(last)), n - i);
+}
+
+/* kept: where to write which are, or NULL */
+static void FN(dropout)(T *y, const T *x, int8_t *kept, int64_t n, int64_t first, double rate, uint64_t seed,
+                        uint64_t step, int64_t node)
 {
     const uint64_t limit = (uint64_t)(rate * 4294967296.0);
     if (n && rate == 0) memmove(y, x, (size_t)n * sizeof(T));
@@ -98,8 +118,9 @@ static void FN(dropout)(T *y, const T *x, int64_t n, int64_t first, double rate,
         /* the first element may be in the middle of a block */
         const int64_t skip = (first + i) % 4, count = FN(min)(n - i, 4 * FBP_BLOCKS - skip);
         FN(philox)(words, &key, (uint64_t)(first + i) / 4);
-        if (skip == 0 && count == 4 * FBP_BLOCKS) FN(drop)(y + i, x + i, words, limit, scale, 4 * FBP_BLOCKS);
-        else FN(drop)(y + i, x + i, words + skip, limit, scale, count);
+        int8_t *to = kept ? kept + i : NULL;
+        if (skip == 0 && count == 4 * FBP_BLOCKS) FN(drop)(y + i, x + i, to, words, limit, scale, 4 * FBP_BLOCKS);
+        else FN(drop)(y + i, x + i, to, words + skip, limit, scale, count);
         i += count;
     }
 }
@@ -109,34 +130,37 @@ static void FN(dropout)(T *y, const T *x, int64_t n, int64_t first, double rate,
 static void KERNEL(dropout_forward)(T *y /* (n,) */, const T *x /* (n,) */, int64_t n, int64_t first, double rate,
                                     uint64_t seed, uint64_t step, int64_t node)
 {
-    FN(dropout)(y, x, n, first, rate, seed, step, node);
+    FN(dropout)(y, x, NULL, n, first, rate, seed, step, node);
 }
 
 static void KERNEL(dropout_backward)(T *dx /* (n,) */, const T *dy /* (n,) */, int64_t n, int64_t first, double rate,
                                      uint64_t seed, uint64_t step, int64_t node)
 {
-    FN(dropout)(dx, dy, n, first, rate, seed, step, node);
+    FN(dropout)(dx, dy, NULL, n, first, rate, seed, step, node);
 }
 
-static void FN(dropout_rows)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, T *to, const T *from)
+static void FN(dropout_rows)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, T *to, const T *from,
+                             const int again)
 {
     const int64_t first = lo * node->dim[0], n = (hi - lo) * node->dim[0];
     const int64_t number = (run->before + lo) * node->dim[0];   /* within the whole batch */
     const double rate = run->training ? node->attr[0] : 0;
+    int8_t *kept = node->save[0] ? (int8_t *)node->save[0] + first : NULL;
     if (n == 0 || (rate == 0 && to == from)) return;
-    FN(dropout)(to + first, from + first, n, number, rate, run->seed, run->step, node->id);
+    if (again && kept && rate > 0 && rate < 1) FN(drop_again)(to + first, from + first, kept, n, rate);
+    else FN(dropout)(to + first, from + first, kept, n, number, rate, run->seed, run->step, node->id);
 }
 
 static void FN(dropout_forward_rows)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
     (void)scratch;
-    FN(dropout_rows)(node, run, lo, hi, node->y, node->x[0]);
+    FN(dropout_rows)(node, run, lo, hi, node->y, node->x[0], 0);
 }
 
 static void FN(dropout_backward_rows)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
     (void)scratch;
-    if (node->dx[0]) FN(dropout_rows)(node, run, lo, hi, node->dx[0], node->dy);
+    if (node->dx[0]) FN(dropout_rows)(node, run, lo, hi, node->dx[0], node->dy, 1);
 }
 
 static const fbp_phases FN(dropout_phases) = {

@@ -91,7 +91,7 @@ FBP_UPDATE(adagrad)
     return FN(v_any_nan)(zero) && !FN(all_finite)(p, n);
 }
 
-/* What adam does with `lanes` elements, at the most a vector. */
+/* What adam does with `lanes` elements, at the most a vector: with each the same, whatever the compiler makes of it. */
 typedef struct FN(adam_numbers) {
     V rest1, beta2, rest2, step, eps, decay, keep;
 } FN(adam_numbers);
@@ -101,12 +101,12 @@ static FBP_INLINE V FN(adam_vector)(const int decays, const FN(adam_numbers) *c,
 {
     V p0 = FN(v_load_up_to)(p, lanes), d = FN(v_load_up_to)(g, lanes);
     if (decays) {
-        d += c->decay * p0;
+        d = FN(v_fma)(c->decay, p0, d);
         p0 *= c->keep;
     }
     const V m0 = FN(v_load_up_to)(exp_avg, lanes), v0 = FN(v_load_up_to)(exp_avg_sq, lanes);
-    const V m = m0 + c->rest1 * (d - m0), v = c->beta2 * v0 + c->rest2 * (d * d);
-    const V p1 = p0 - c->step * FN(v_over_root)(m, v, c->eps);
+    const V m = FN(v_fma)(c->rest1, d - m0, m0), v = FN(v_fma)(c->beta2, v0, c->rest2 * (d * d));
+    const V p1 = FN(v_fma)(-c->step, FN(v_over_root)(m, v, c->eps), p0);
     FN(v_store_up_to)(exp_avg, m, lanes);
     FN(v_store_up_to)(exp_avg_sq, v, lanes);
     FN(v_store_up_to)(p, p1, lanes);
