@@ -137,7 +137,7 @@ typedef struct fbp_update_plan {
 /* What changes from one run of a program to the next. */
 typedef struct fbp_run {
     int64_t rows;              /* B of this mini-batch */
-    uint64_t seed, step;       /* key the random numbers of dropout */
+    uint64_t seed, step;       /* key the random numbers */
     int32_t training;
     fbp_update_plan *update;   /* NULL: gradients only */
     const int64_t *order;      /* where rows of the data set are fed from: row order[first + r], or first + r if NULL */
@@ -151,6 +151,9 @@ typedef struct fbp_run {
 
 /* The rows of the whole batch. */
 static inline int64_t fbp_whole_rows(const fbp_run *run) { return run->whole ? run->whole : run->rows; }
+
+/* y = normal random numbers, two for each two words: normals.c */
+void fbp_normals(double *y, const uint32_t *words, int64_t pairs);
 
 /* Scratch memory that the products of gemm_pack.inc.h and gemm_bf16.inc.h ask for, from its beginning on. */
 #define FBP_PRODUCT_SCRATCH_BYTES (768 * 1024)

@@ -28,6 +28,7 @@
 #include "ops/sums.inc.h"
 #include "ops/softmax.inc.h"
 #include "ops/dropout.inc.h"
+#include "ops/random.inc.h"
 #include "ops/batch_norm.inc.h"
 #include "ops/layer_norm.inc.h"
 #include "ops/elementwise.inc.h"

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastbp.engine.program import DX, DY, WHOLE_X, Compiler, Line, X, Y, can_run, function_of
+from fastbp.engine.program import DX, DY, WHOLE_X, Compiler, Line, X, Y, can_run, function_of, needed_by
 from fastbp.graph.grad import back
 from fastbp.graph.graph import Graph, Node, Tensor
 from fastbp.graph.tensor import B, Symbol, apply
@@ -25,9 +25,10 @@ from fastbp.ops.base import Array, Context, Native, Shape, Space, Work
 from fastbp.ops.expression import Expression, sizes
 from fastbp.ops.linear import LinearBackOp, LinearOp
 from fastbp.ops.over_rows import REDUCED_OVER_ROWS, ReduceRowsOp, SpreadRowsOp
+from fastbp.ops.random import RandomOp
 from fastbp.ops.reduce import MatmulOp, ReduceOp
 from fastbp.ops.scalar import ScalarOp
-from fastbp.ops.sources import CastOp, ConstantOp, FillOp, ParameterOp, RandomOp, RowsOp
+from fastbp.ops.sources import CastOp, ConstantOp, FillOp, ParameterOp, RowsOp
 from fastbp.ops.structure import BroadcastOp, ReshapeOp, TransposeOp
 
 Find = Callable[[str], int]
@@ -293,7 +294,7 @@ class _Fusion:
                 continue
             if t in runs and t not in others:
                 inside.add(t)
-                stack.extend(() if t.node is None or isinstance(t.node.op, FillOp) else reversed(t.node.inputs))
+                stack.extend(reversed(needed_by(t)))
             else:
                 sources[t] = None
         return list(sources)

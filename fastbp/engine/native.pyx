@@ -388,7 +388,7 @@ cdef class Plan(Structs):
             return None
         program = self._program("forward")
         memset(&run, 0, sizeof(run))
-        run.rows, run.in_place = rows, 1
+        run.rows, run.in_place, run.seed, run.step = rows, 1, self._memory.seed, self._memory.step
         self.failed, run.failed = 0, &self.failed
         self._point_at_sources()
         for i in range(self.n_direct):

@@ -132,7 +132,7 @@ class Compiler:
         stack = [tensor]
         while stack:
             t = stack[-1]
-            waiting = [s for s in (t.node.inputs if t.node and t not in self._sources else ()) if s not in self._values]
+            waiting = [] if t in self._sources else [s for s in needed_by(t) if s not in self._values]
             if t in self._values or not waiting:
                 stack.pop()
                 if t not in self._values:
@@ -153,7 +153,7 @@ class Compiler:
     def _made(self, t: Tensor) -> Value:
         assert t.node is not None
         op, shape = t.node.op, tuple(t.shape)
-        xs = [self._values[s] for s in t.node.inputs]
+        xs = [self._values[s] for s in needed_by(t)]
         rows = [s.rows for s in t.node.inputs]
         function = function_of(op)
         if function is not None:
@@ -424,6 +424,11 @@ def _merge(instruction: Instruction, inner: Callable[[Register, str, int], Instr
             return
 
 
+def needed_by(t: Tensor) -> tuple[Tensor, ...]:
+    """Return the tensors whose numbers are needed to make one: of what is filled with a number, the shape alone is."""
+    return () if t.node is None or isinstance(t.node.op, FillOp) else t.node.inputs
+
+
 def function_of(op: Op) -> str | None:
     """Return the scalar function that an op applies element by element, or None."""
     if isinstance(op, ScalarOp):
@@ -466,7 +471,7 @@ def can_run(t: Tensor, find: Callable[[str], int]) -> bool:
     if isinstance(op, TransposeOp):
         return not has_rows or op.axes[0] == 0
     if isinstance(op, IndexOp | PlaceOp):
-        return not has_rows or (t.rows and tuple(op.key[0]) == (None, None, None) if op.key[0] != "new" else False)
+        return has_rows == t.rows and (not has_rows or op.key[0] == (None, None, None))
     if isinstance(op, PadOp):
         return not has_rows or op.widths[0] == (0, 0)
     return False

@@ -19,7 +19,7 @@ from fastbp.files.onnx_sequences import TABLE as SEQUENCES
 from fastbp.files.onnx_writer import Rule, Writer
 from fastbp.files.rows import Nothing
 from fastbp.ops import activations as acts
-from fastbp.ops import reduce, sources, structure
+from fastbp.ops import random, reduce, sources, structure
 from fastbp.ops.base import Op
 from fastbp.ops.batch_norm import BatchNormOp
 from fastbp.ops.concat import ConcatOp
@@ -212,7 +212,7 @@ TABLE: dict[type[Op], Rule | Nothing] = {
     sources.TrainingOp: arrays.training,
     sources.StopGradientOp: arrays.stop_gradient,
     sources.CastOp: arrays.cast,
-    sources.RandomOp: Nothing("its random numbers go by fastbp's seed and step, which a file does not have"),
+    random.RandomOp: Nothing("its random numbers go by fastbp's seed and step, which a file does not have"),
     structure.ReshapeOp: arrays.reshape,
     structure.TransposeOp: arrays.transpose,
     structure.BroadcastOp: arrays.broadcast,

@@ -13,7 +13,7 @@ import numpy as np
 from fastbp.graph.tensor import Symbol, Tensor, _Rows, apply
 from fastbp.graph.tracing import tracing
 from fastbp.ops.expression import integer, sizes
-from fastbp.ops.sources import RandomOp
+from fastbp.ops.random import RandomOp
 
 __all__ = ["normal", "uniform"]
 

@@ -1,9 +1,7 @@
-r"""The ops that bring something in: constants, parameters, the number of rows, random numbers; and stop_gradient.
+r"""The ops that bring something in: constants, parameters, the number of rows; and stop_gradient.
 
 **Derivation.** None depends on what the chain rule goes back to, but for a parameter, whose gradient is dy itself.
 ``stop_gradient`` is the identity, and says that the chain rule ends here.
-
-Random numbers are a function of seed, step, node and element (:mod:`fastbp.ops.philox`), as dropout's are.
 """
 
 from __future__ import annotations
@@ -15,8 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastbp.ops.base import Array, Context, Native, Shape, Work
-from fastbp.ops.expression import Expression, with_rows
-from fastbp.ops.philox import random_words
+from fastbp.ops.expression import Expression
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,34 +158,3 @@ class CastOp(Expression):
 
     def formula(self) -> str:
         return f"y = x as {self.kind}"
-
-
-@dataclass(frozen=True)
-class RandomOp(Expression):
-    r"""Random numbers in an array of the given shape: uniform in [0, 1), or of the standard normal distribution.
-
-    Element e of a uniform array is :math:`w_e / 2^{32}`, rounded down to 24 bits, w being its random word. Elements 2k
-    and 2k + 1 of a normal one are :math:`\sqrt{-2 \ln u} \cos 2\pi v` and :math:`\sqrt{-2 \ln u} \sin 2\pi v`, with u
-    and v the uniform numbers in (0, 1] and [0, 1) of words 2k and 2k + 1. Box and Muller (1958),
-    https://doi.org/10.1214/aoms/1177706645.
-    """
-
-    distribution: str
-    shape: tuple[int, ...]
-    name: ClassVar[str] = "random"
-
-    def value(self, *xs: Array) -> Array:
-        return self.forward(Context(), *xs)
-
-    def forward(self, ctx: Context, *xs: Array, **params: Array) -> Array:
-        shape = with_rows(self.shape, ctx.rows)
-        count = prod(shape)
-        words = random_words(count + count % 2, ctx.seed, ctx.step, ctx.node)
-        uniform = (words >> np.uint64(8)).astype(np.float64) * 2.0**-24
-        if self.distribution == "normal":
-            radius, angle = np.sqrt(-2 * np.log(uniform[::2] + 2.0**-24)), 2 * np.pi * uniform[1::2]
-            uniform = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1).reshape(-1)
-        return uniform[:count].reshape(shape).astype(ctx.dtype or np.float64)
-
-    def formula(self) -> str:
-        return f"y = random numbers, {self.distribution}"

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from fastbp.ops import activations as act
-from fastbp.ops import over_rows, reduce, reshape, sources, structure
+from fastbp.ops import over_rows, random, reduce, reshape, sources, structure
 from fastbp.ops.attention import AttentionOp
 from fastbp.ops.base import Op
 from fastbp.ops.batch_norm import BatchNormOp
@@ -231,7 +231,7 @@ ACCOUNTS: dict[type, Account] = {
     # what expressions begin with, and what they are cut off by
     sources.ConstantOp: Given("constant"),
     sources.ParameterOp: Given("parameter", "θ"),
-    sources.RandomOp: Given("random number"),
+    random.RandomOp: Given("random number"),
     sources.FillOp: Given("constant"),
     sources.RowsOp: Given("number of rows"),
     sources.TrainingOp: Given("training"),
