@@ -10,8 +10,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from fastbp.core.errors import NonFiniteError
 from fastbp.engine.backend import Backend, Data, Progress, Update
 from fastbp.engine.ranks import Share
+from fastbp.engine.reference import mini_batch
 from fastbp.graph.graph import Graph, Tensor
 from fastbp.graph.indices import check_all, index_limits
 from fastbp.graph.memory import Memory
@@ -88,7 +90,11 @@ class Objective:
               losses: Array, on_progress: Progress | None = None, share: Share | None = None,
               tally: Array | None = None) -> None:
         """Take one step per mini-batch, as a backend does."""
-        self.backend.train(self.data(data), update, order, batch_size, learning_rates, losses, on_progress, share)
+        try:
+            self.backend.train(self.data(data), update, order, batch_size, learning_rates, losses, on_progress, share)
+        except NonFiniteError as error:     # of the network's own data: here targets are inputs, too
+            error.data = data.take(mini_batch(error.batch, data.rows, order, batch_size))
+            raise
 
     def release(self) -> None:
         """Let go of the data that was trained on last."""

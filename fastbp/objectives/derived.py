@@ -48,7 +48,7 @@ def value_and_gradient(function: Callable[..., Any], label: str, y_pred: Array, 
     output, given, loss, slope = _derivation(function, label, y_pred.shape[1:], target.shape[1:], kind)
     known = {output: y_pred, given: target}
     with np.errstate(all="ignore"):
-        return float(_evaluated(loss, known, y_pred)), np.array(_evaluated(slope, known, y_pred))
+        return float(evaluated(loss, known, y_pred)), np.array(evaluated(slope, known, y_pred))
 
 
 @lru_cache(maxsize=32)
@@ -60,8 +60,8 @@ def _derivation(function: Callable[..., Any], label: str, shape: Shape, target_s
     return output, target, loss, grad(loss, output)
 
 
-def _evaluated(t: Tensor, known: dict[Tensor, Array], y_pred: Array) -> Array:
-    """Return a tensor's array; all that is made on the way is added to what is known."""
+def evaluated(t: Tensor, known: dict[Tensor, Array], y_pred: Array) -> Array:
+    """Return a tensor's array, in y_pred's rows and dtype; all that is made on the way is added to what is known."""
     ctx = Context(rows=len(y_pred), dtype=str(y_pred.dtype))
     stack = [t]
     while stack:

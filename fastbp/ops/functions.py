@@ -122,7 +122,13 @@ def var(a: Any, axis: Any = None, dtype: None = None, out: None = None, ddof: in
 
 def std(a: Any, axis: Any = None, dtype: None = None, out: None = None, ddof: int = 0, keepdims: bool = False, *,
         correction: int | None = None) -> Any:
-    return np.sqrt(var(a, axis, ddof=ddof, keepdims=keepdims, correction=correction))
+    """Return the root of the variance; its derivative where all are equal is 0, as PyTorch's is."""
+    return _root(var(a, axis, ddof=ddof, keepdims=keepdims, correction=correction))
+
+
+def _root(square: Any) -> Any:
+    """Return the square root, with the derivative 0 at 0."""
+    return np.where(square > 0, np.sqrt(np.where(square > 0, square, 1.0)), square)
 
 
 def prod(a: Any, axis: Any = None, dtype: None = None, out: None = None, keepdims: bool = False) -> Any:
@@ -181,8 +187,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     if ord not in ((None, "fro") if several else (None, 2)):
         raise ValueError(f"np.linalg.norm: ord is {ord!r} for {'a matrix' if several else 'vectors'}; expected "
                          f"{'None' if several else 'None, 1, 2 or np.inf'}")
-    square = np.sum(np.square(x), axis=axis, keepdims=keepdims)
-    return np.where(square > 0, np.sqrt(np.where(square > 0, square, 1.0)), 0.0)
+    return _root(np.sum(np.square(x), axis=axis, keepdims=keepdims))
 
 
 def outer(a: Any, b: Any, out: None = None) -> Any:

@@ -95,6 +95,54 @@ def test_clipping_is_not_advised_where_it_is_on(backend):
             trainer.step([[1.0]], [0.0])
 
 
+def normalised(p):
+    return np.mean((p - p.mean(axis=0)) / p.std(axis=0))
+
+
+def rooted(p):
+    return np.mean(np.sqrt(np.square(p - p.max(axis=1, keepdims=True))))
+
+
+@each_backend
+@pytest.mark.parametrize(("loss", "rows", "words"), [
+    (normalised, 1, ["what loss normalised makes of them is not, line ", "(return np.mean((p - p.mean(axis=0)) / p.std("
+                     "axis=0)))", "in divide", "one row, and so a standard deviation of 0"]),
+    (lambda p: np.mean(np.log(p - 100)), 4, ["invalid value encountered in log. Let it return finite numbers"]),
+    (lambda p: np.mean(np.exp(p + 100)), 4, ["overflow encountered in exp", "clip what np.exp is taken of"]),
+    (rooted, 4, ["The outputs and the loss rooted are finite, but its derivative is not", "np.sqrt(x + 1e-8)"]),
+])
+def test_advice_where_a_function_is_the_cause(backend, loss, rows, words):
+    net = fb.Sequential(fb.Linear(3, 4), seed=0, backend=backend)
+    before = net.params.flat.copy()
+    x = np.random.default_rng(0).random((rows, 3))
+    for train in (lambda t: t.step(x, ()), lambda t: t.fit(x, (), epochs=2, progress=False)):
+        with pytest.raises(fb.DivergenceError) as caught:
+            train(fb.Trainer(net, loss, fb.Adam(1e-3)))
+        assert "learning rate" not in str(caught.value)
+        for text in words:
+            assert text in str(caught.value)
+    np.testing.assert_array_equal(net.params.flat, before)
+
+
+@each_backend
+def test_advice_where_outputs_of_a_function_have_grown(backend):
+    net = fb.Sequential(fb.Linear(1, 1, weight_init=fb.Constant(2.0)), dtype="float64", backend=backend)
+    trainer = fb.Trainer(net, lambda p, y: np.mean((p - y) ** 2), fb.SGD(lr=1e30))
+    with pytest.raises(fb.DivergenceError, match=r"The learning rate \(1e\+30\) is probably too high"):
+        for _ in range(100):
+            trainer.step([[1.0]], [0.0])
+
+
+@each_backend
+def test_a_standard_deviation_of_one_row_has_the_derivative_0(backend):
+    net = fb.Sequential(fb.Linear(3, 4), seed=0, dtype="float64", backend=backend)
+    for loss in (lambda p: np.mean(p.std(axis=0)), lambda p: np.mean((p - p.mean()) / (p.std(axis=0) + 1e-5))):
+        net.loss_and_grad(np.ones((1, 3)), (), loss)
+        assert np.isfinite(net.grads.flat).all()
+    assert not net.loss_and_grad(np.ones((1, 3)), (), lambda p: np.mean(np.std(p, axis=0)))
+    assert not net.grads.flat.any()
+
+
 # ---- functions that give something else each time --------------------------------------------------------------------
 
 
