@@ -152,6 +152,14 @@ typedef struct fbp_run {
 /* The rows of the whole batch. */
 static inline int64_t fbp_whole_rows(const fbp_run *run) { return run->whole ? run->whole : run->rows; }
 
+/* Sizes that depend on the number of rows are written as one number: how many, and how many times the rows. */
+#define FBP_TIMES_ROWS ((int64_t)1 << 40)
+static inline int64_t fbp_with_rows(int64_t n, int64_t rows)
+{
+    const int64_t times = (n + FBP_TIMES_ROWS / 2) >> 40;
+    return n - times * FBP_TIMES_ROWS + times * rows;
+}
+
 /* y = normal random numbers, two for each two words: normals.c */
 void fbp_normals(double *y, const uint32_t *words, int64_t pairs);
 

@@ -49,6 +49,7 @@
 #include "ops/losses.inc.h"
 #include "ops/expression.inc.h"
 #include "ops/over_rows.inc.h"
+#include "ops/pairs.inc.h"
 #include "ops/sources.inc.h"
 #include "ops/optimizers.inc.h"
 #include "ops/peak.inc.h"

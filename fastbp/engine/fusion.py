@@ -21,15 +21,16 @@ from fastbp.graph.grad import back
 from fastbp.graph.graph import Graph, Node, Tensor
 from fastbp.graph.tensor import B, Symbol, apply
 from fastbp.ops.activations import ActivationOp
-from fastbp.ops.base import Array, Context, Native, Shape, Space, Work
+from fastbp.ops.base import Array, Context, Native, Op, Shape, Space, Work
 from fastbp.ops.expression import Expression, sizes
 from fastbp.ops.linear import LinearBackOp, LinearOp
 from fastbp.ops.over_rows import REDUCED_OVER_ROWS, ReduceRowsOp, SpreadRowsOp
+from fastbp.ops.pairs import AllRowsOp, PairProductOp, RowNumberOp
 from fastbp.ops.random import RandomOp
-from fastbp.ops.reduce import MatmulOp, ReduceOp
+from fastbp.ops.reduce import CumsumOp, EinsumOp, MatmulOp, ReduceOp
 from fastbp.ops.scalar import ScalarOp
 from fastbp.ops.sources import CastOp, ConstantOp, FillOp, ParameterOp, RowsOp
-from fastbp.ops.structure import BroadcastOp, ReshapeOp, TransposeOp
+from fastbp.ops.structure import BroadcastOp, IndexOp, ReshapeOp, TransposeOp
 
 Find = Callable[[str], int]
 # As FBP_MOST_INPUTS: with more, a group is cut.
@@ -61,6 +62,11 @@ class FusedOp(Expression):
     def name(self) -> str:  # type: ignore[override]
         """By whether it makes a row for each row, or one array for the whole batch."""
         return "expression" if self.root.rows else "whole_expression"
+
+    @property
+    def mixes_rows(self) -> bool:  # type: ignore[override]
+        """Whether pairs of rows go through it."""
+        return any(B in t.shape for t in (self.root, *self.sources))
 
     @cached_property
     def _gradients(self) -> tuple[Tensor, list[Tensor | None]]:
@@ -115,9 +121,10 @@ class FusedOp(Expression):
         programs = programs if wanted else [*programs, []]
         forward = compilers[0]
         starts = [2, 2 + len(numbers) if wanted else 0]
-        bytes_needed = max(8 * p[0] + 64 + 8 * p[3] for p in programs if p)
+        asked = [c.scratch() for c in compilers]
         return Native(integers=(*starts, *programs[0], *programs[1]), constants=tuple(constants),
-                      scratch=Space(fixed=bytes_needed + 64, kind="uint8"),
+                      scratch=Space(fixed=max(a[0] for a in asked) + 64, per_batch_row=max(a[1] for a in asked),
+                                    kind="uint8"),
                       work={"forward" + reduce: Work(cost=forward.cost), "backward" + reduce: Work(cost=cost)})
 
     def formula(self) -> str:
@@ -129,12 +136,14 @@ def _evaluate(t: Tensor, known: dict[Tensor, Array], ctx: Context) -> Array:
     stack, made = [t], dict(known)
     while stack:
         top = stack[-1]
-        waiting = [s for s in (top.node.inputs if top.node and top not in made else ()) if s not in made]
+        waiting = [] if top in made else [s for s in needed_by(top) if s not in made]
         if top in made or not waiting:
             stack.pop()
             if top not in made:
                 assert top.node is not None
-                made[top] = top.node.op.forward(ctx, *(made[s] for s in top.node.inputs))
+                shapes = (np.broadcast_to(0.0, s.shape_of(ctx.rows)) for s in top.node.inputs)
+                given = shapes if isinstance(top.node.op, FillOp) else (made[s] for s in top.node.inputs)
+                made[top] = top.node.op.forward(ctx, *given)
         else:
             stack.extend(waiting)
     return made[t]
@@ -204,9 +213,13 @@ class _Fusion:
             return _over_rows(node.op, inputs[0])
         if isinstance(node.op, BroadcastOp) and t.rows and self._is_spread(inputs[0]):
             return apply(node.op, _spread(inputs[0], t))
-        linear = self._linear(node, inputs) if isinstance(node.op, MatmulOp) else None
+        linear = self._linear(node, inputs)
         if linear is not None:
             return linear
+        of_pairs = _OF_PAIRS.get(type(node.op))
+        made = None if of_pairs is None else of_pairs(node.op, inputs)
+        if made is not None:
+            return made
         if t.rows and function_of(node.op) is not None:
             inputs = tuple(self._among_rows(s, t) for s in inputs)
         if t.dtype == "real" and isinstance(node.op, ScalarOp):
@@ -224,6 +237,8 @@ class _Fusion:
 
     def _linear(self, node: Node, inputs: tuple[Tensor, ...]) -> Tensor | None:
         """Return a product with a parameter, or with its transpose, as the linear op that it is."""
+        if not isinstance(node.op, MatmulOp):
+            return None
         x, w = inputs
         turned = w.node is not None and isinstance(w.node.op, TransposeOp) and w.node.op.axes == (1, 0)
         source = w.node.inputs[0].node if turned and w.node is not None else w.node
@@ -249,7 +264,7 @@ class _Fusion:
 
     def _is_spread(self, s: Tensor) -> bool:
         """Whether a whole array that meets rows is to have rows itself: it has a gradient, the sum over them."""
-        return not s.rows and s.dtype == "real" and B not in s.shape and self._is_trained(s)
+        return not s.rows and s.dtype == "real" and s.shape.count(B) < 2 and self._is_trained(s)
 
     # ---- groups -----------------------------------------------------------------------------------------------------
 
@@ -329,7 +344,8 @@ class _Fusion:
 
 def _is_over_rows(op: ReduceOp, x: Tensor) -> bool:
     real = x.dtype == "real" or op.function == "mean"
-    return x.rows and 0 in op.axis and op.function in REDUCED_OVER_ROWS and real and B not in x.shape
+    rest = [size for i, size in enumerate(x.shape) if i + 1 not in op.axis]
+    return x.rows and 0 in op.axis and op.function in REDUCED_OVER_ROWS and real and B not in rest
 
 
 def _over_rows(op: ReduceOp, x: Tensor) -> Tensor:
@@ -338,6 +354,59 @@ def _over_rows(op: ReduceOp, x: Tensor) -> Tensor:
     x = x if x.dtype == "real" else apply(CastOp("real"), x)
     return apply(ReduceRowsOp(op.function, (0,), op.keepdims), apply(ReduceOp(op.function, others, op.keepdims), x)
                  if others else x)
+
+
+def _all_rows(op: IndexOp, inputs: tuple[Tensor, ...]) -> Tensor | None:
+    """Return ``x[None]`` as one array that all rows look at."""
+    (x,) = inputs
+    of_all = op.key[:1] == ("new",) and all(k == (None, None, None) for k in op.key[1:])
+    fits = of_all and x.rows and x.dtype != "bool" and B not in x.shape
+    return apply(AllRowsOp(x.dtype == "int64"), x) if fits else None
+
+
+def _row_numbers(op: CastOp, inputs: tuple[Tensor, ...]) -> Tensor | None:
+    """Return what fb.special.arange makes: running sums of ones over the rows, less 1, as integers."""
+    node = inputs[0].node
+    if op.kind != "int64" or node is None or function_of(node.op) != "sub" or _filled_with(node.inputs[1]) != 1.0:
+        return None
+    sums = node.inputs[0].node
+    counts = sums is not None and sums.op == CumsumOp(0) and inputs[0].shape == () and \
+        _filled_with(sums.inputs[0]) == 1.0
+    return apply(RowNumberOp()) if counts else None
+
+
+def _product_of_pairs(op: MatmulOp, inputs: tuple[Tensor, ...]) -> Tensor | None:
+    """Return a product with a transpose, ``a @ b.T``."""
+    a, turned = inputs
+    node = turned.node
+    return _pairs(a, node.inputs[0]) if node is not None and node.op == TransposeOp((1, 0)) else None
+
+
+def _summed_pairs(op: EinsumOp, inputs: tuple[Tensor, ...]) -> Tensor | None:
+    """Return the same as ``np.einsum("id,jd->ij", a, b)``."""
+    first, second, out = op.subscripts.replace("->", ",").split(",")
+    alike = len(first) == len(second) == 2 and first[1] == second[1] and out == first[0] + second[0]
+    return _pairs(*inputs) if alike else None
+
+
+def _pairs(a: Tensor, b: Tensor) -> Tensor | None:
+    of_rows = a.rows and b.rows and a.dtype == b.dtype == "real" and len(a.shape) == 1 and a.shape == b.shape != (B,)
+    return apply(PairProductOp(), a, b) if of_rows else None
+
+
+_OF_PAIRS: dict[type[Op], Callable[[Any, tuple[Tensor, ...]], Tensor | None]] = {
+    IndexOp: _all_rows, CastOp: _row_numbers, MatmulOp: _product_of_pairs, EinsumOp: _summed_pairs}
+"""What ops become that are made for all pairs of rows."""
+
+
+def _filled_with(t: Tensor) -> float | None:
+    """Return the number that all elements are, where it is known."""
+    node = t.node
+    if node is not None and isinstance(node.op, BroadcastOp):
+        return _filled_with(node.inputs[0])
+    if node is None or not isinstance(node.op, ConstantOp) or node.op.values.ndim:
+        return None
+    return float(node.op.values)
 
 
 def _spread(s: Tensor, t: Tensor) -> Tensor:
@@ -372,4 +441,4 @@ def _is_free(t: Tensor) -> bool:
 
 def _fits(sources: list[Tensor]) -> bool:
     """Whether one node has room for so many inputs, and can read them."""
-    return len(sources) <= _MOST_INPUTS and all(s.dtype == "real" or (s.rows and s.dtype == "int64") for s in sources)
+    return len(sources) <= _MOST_INPUTS and all(s.dtype in ("real", "int64") for s in sources)

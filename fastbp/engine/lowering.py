@@ -16,6 +16,7 @@ from fastbp.engine.program import function_of
 from fastbp.engine.python_nodes import PythonLoss, PythonNode
 from fastbp.graph.graph import Graph, Node, Parameter, Tensor
 from fastbp.ops.base import ROW_UNITS, Among, Native, Work
+from fastbp.ops.expression import TIMES_ROWS, elements
 
 # A multiply-add of operands rounded to bfloat16, beside a whole one.
 _BF16_COST = 7 / 12
@@ -219,7 +220,7 @@ class Lowering:
         bf16 = op.rounds(self._compute_dtype)
         saves = [Buffer.of(s) if self.purpose.backward or not s.backward_only else None for s in native.saves]
         made = PlanNode(
-            op.name, self._work(op.name, native, prod(t.shape), _BF16_COST if bf16 else 1.0),
+            op.name, self._work(op.name, native, elements(t.shape), _BF16_COST if bf16 else 1.0),
             dims=native.dims, attrs=native.attrs, constants=native.constants, integers=native.integers, bf16=bf16, x=x,
             p=[self._array("params", node.params.get(r)) for r in native.params],
             buffers=[self._array("buffers", node.buffers.get(r)) for r in native.buffers],
@@ -399,9 +400,11 @@ class Lowering:
         return Buffer(fixed=native.prepared)
 
     def _accumulate(self, t: Tensor, more: Buffer) -> None:
-        size = prod(t.shape)
-        node = PlanNode("accumulate", {"accumulate_rows": Work(cost=size)} if t.rows else
-                        {"accumulate_units": Work(cost=0.5, units=size)}, dims=(size,), x=[self.grads[t], more])
+        size = elements(t.shape)
+        pairs = size >= TIMES_ROWS      # then how many there are is known when a plan runs, and they are one unit
+        work = Work(cost=0, per_row=1.0) if pairs else Work(cost=size) if t.rows else Work(cost=0.5, units=size)
+        node = PlanNode("accumulate", {"accumulate_rows" if t.rows else "accumulate_units": work}, dims=(size,),
+                        x=[self.grads[t], more])
         self._row_step(self.backward, node, "accumulate_rows")
         self._unit_step(self.backward, node, "accumulate_units")
 

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from fastbp.graph.indices import are_known
-from fastbp.graph.tensor import B, Tensor
+from fastbp.graph.tensor import B, Node, Tensor
 from fastbp.ops.base import Op, Shape
 from fastbp.ops.elementwise import AddOp, MulOp
+from fastbp.ops.expression import TIMES_ROWS
 from fastbp.ops.reduce import CumsumOp, ReduceOp
 from fastbp.ops.scalar import ScalarOp
 from fastbp.ops.sources import CastOp, ConstantOp, FillOp, RowsOp, StopGradientOp
@@ -43,6 +44,8 @@ _SIZE, _HEADER = 24, 4
 # Numbers in the strips of a block: what stays in the first-level cache beside what is read and written.
 _BLOCK = 7168
 _MOST_ROWS = 256
+# A guess, for estimates of time.
+_USUAL_ROWS = 128
 # The longest vector, in numbers: what a splat takes, and where strips start.
 _VECTOR = 16
 _CHEAP = {"add", "sub", "mul", "neg", "square", "abs", "max", "min", "clip", "where", "less", "less_equal", "greater",
@@ -67,10 +70,16 @@ class Register:
     once: bool = False
     offset: int = 0
     pinned: bool = False
+    alone: bool = False
+    """Whether there is one row of it, whatever rows a block has."""
 
     @property
     def splat(self) -> bool:
         return self.kind in (SPLAT, ROWS)
+
+    @property
+    def single(self) -> bool:
+        return self.alone or self.kind in (WHOLE_X, CONSTANT)
 
 
 @dataclass(frozen=True)
@@ -106,6 +115,7 @@ class Compiler:
         self._known: dict[Any, Register] = {}
         self._registers: list[Register] = []
         self._code: list[Instruction] = []
+        self._placed = (0, 0)
         self.cost = 0.0
 
     def program(self, outputs: Sequence[tuple[Tensor, int, int]], find: Callable[[str], int]) -> list[int]:
@@ -143,16 +153,17 @@ class Compiler:
 
     def _source(self, t: Tensor) -> Value:
         kind, which = self._sources[t]
-        shape = tuple(t.shape)
+        shape = _row_of(t)
         if t.dtype != "real":
-            register = self._new(prod(shape), once=False)
-            self._code.append(Instruction("load_integers", register, [register], [which, 1]))
+            whole = kind == WHOLE_X
+            register = self._add(Register(SCRATCH, 0, prod(shape), once=whole, alone=whole))
+            self._code.append(Instruction("load_integers", register, [register], [which, int(not whole)]))
             return Value(register, shape)
         return Value(self._add(Register(kind, which, prod(shape), once=kind == WHOLE_X)), shape)
 
     def _made(self, t: Tensor) -> Value:
         assert t.node is not None
-        op, shape = t.node.op, tuple(t.shape)
+        op, shape = t.node.op, _row_of(t)
         xs = [self._values[s] for s in needed_by(t)]
         rows = [s.rows for s in t.node.inputs]
         function = function_of(op)
@@ -201,7 +212,7 @@ class Compiler:
         return x
 
     def _elements(self, function: str, xs: list[Value], rows: list[bool], t: Tensor) -> Value:
-        shape = tuple(t.shape)
+        shape = _row_of(t)
         operands = [self._spread(self._without_rows(x, r, t), shape) for x, r in zip(xs, rows, strict=True)]
         if all(o.splat for o in operands):
             operands[0] = self._filled(operands[0], shape)
@@ -212,7 +223,7 @@ class Compiler:
         if x.register.splat:
             return x.register
         own = (1,) * (len(shape) - len(x.shape)) + x.shape
-        if prod(own) == prod(shape) and x.register.kind not in (WHOLE_X, CONSTANT):
+        if prod(own) == prod(shape) and not x.register.single:
             return x.register
         steps = _steps(own)
         return self._move(x.register, shape, tuple(0 if a == 1 else s for a, s in zip(own, steps, strict=True)))
@@ -245,7 +256,14 @@ class Compiler:
             return Value(self._do("cumsum", [a], prod(shape), [outer, n, inner, int(op.reverse)]), shape)
         name = {"max": "reduce_max", "min": "reduce_min", "mean": "sum"}.get(op.function, op.function)
         y = self._do(name, [a], prod(shape), [outer, n, inner])
-        return Value(self._do("div", [y, self._splat(n)], prod(shape)) if op.function == "mean" else y, shape)
+        return Value(self._divided(y, n) if op.function == "mean" else y, shape)
+
+    def _divided(self, y: Register, n: int) -> Register:
+        """Return y divided by n, in which the number of rows may be a factor."""
+        if n >= TIMES_ROWS:
+            rows = self._unique(("rows",), lambda: Register(ROWS, once=True))
+            y, n = self._do("div", [y, rows], y.width), n // TIMES_ROWS
+        return y if n == 1 else self._do("div", [y, self._splat(n)], y.width)
 
     def _picked(self, op: TakeAlongOp | TakeAlongBackOp | TakeOp | TakeBackOp, xs: list[Value], shape: Shape) -> Value:
         forward, along = isinstance(op, TakeAlongOp | TakeOp), isinstance(op, TakeAlongOp | TakeAlongBackOp)
@@ -265,10 +283,11 @@ class Compiler:
             steps = _steps(xs[0].shape)
             axes = [a - 1 for a in op.axes[1:]] if has_rows else op.axes
             return Value(self._move(self._strip(xs[0]), shape, [steps[a] for a in axes]), shape)
+        if isinstance(op, IndexOp | PlaceOp) and _keeps_order(op.key[has_rows:], shape if isinstance(op, PlaceOp) else
+                                                              xs[0].shape):
+            return Value(xs[0].register, shape)
         if isinstance(op, IndexOp):
             start, steps, sizes = _view(xs[0].shape, op.key[has_rows:])
-            if prod(sizes) == prod(xs[0].shape) and all(s > 0 for n, s in zip(sizes, steps, strict=True) if n > 1):
-                return Value(xs[0].register, shape)         # all of it, in order
             return Value(self._move(self._strip(xs[0]), sizes, steps, start), shape)
         if isinstance(op, PlaceOp):
             start, steps, sizes = _view(shape, op.key[has_rows:])
@@ -292,7 +311,7 @@ class Compiler:
             rest = _moves(sizes, _steps(sizes), steps, 0, start, source)
             rest[-1] = int(i == 0 and fill is not None)
             self._code.append(Instruction("move", target, [source, ground], rest))
-            self.cost += 0.3 * prod(sizes)
+            self.cost += 0.3 * _usual(prod(sizes))
         return Value(target, shape)
 
     # ---- registers and instructions ---------------------------------------------------------------------------------
@@ -309,7 +328,7 @@ class Compiler:
         if key not in self._known:
             target = self._known[key] = self._new(width, once=all(o.once for o in operands))
             self._code.append(Instruction(name, target, operands, list(rest)))
-            self.cost += width * (0.1 if name in _CHEAP else 20.0 if name in _BY_LIBM else 1.0)
+            self.cost += _usual(width) * (0.1 if name in _CHEAP else 20.0 if name in _BY_LIBM else 1.0)
         return self._known[key]
 
     def _write(self, value: Value, kind: int, which: int, taken: set[int]) -> None:
@@ -326,7 +345,7 @@ class Compiler:
 
     def _numbers(self, find: Callable[[str], int]) -> list[int]:
         self._code = _merged(self._code)
-        rows, elements = self._place_strips()
+        self._placed = rows, elements = self._place_strips()
         number = {id(r): i for i, r in enumerate(self._registers)}
         code: list[int] = []
         for instruction in self._code:
@@ -339,17 +358,29 @@ class Compiler:
         return [len(self._registers), len(self._code), rows, elements, *table, *code]
 
     def _place_strips(self) -> tuple[int, int]:
-        """Give each strip its place in scratch memory; return the rows of a block, and the numbers in all."""
+        """Give each strip its place in scratch memory; return the rows of a block, and the numbers in all.
+
+        Where widths depend on the number of rows, all strips are as large as the widest: then return how many there
+        are, negative, and the widest.
+        """
         last: dict[int, int] = {}
         for i, instruction in enumerate(self._code):
             for r in (instruction.target, *instruction.operands):
                 last[id(r)] = i
-        width = max(1, self._sweep(last, _MOST_ROWS)) / _MOST_ROWS
+        wide = [r.width for r in self._registers if r.width >= TIMES_ROWS]
+        if wide:
+            strips = self._sweep(last, lambda width: TIMES_ROWS) // TIMES_ROWS
+            narrow = [r.width for r in self._registers if r.width < TIMES_ROWS]
+            return -max(1, strips), max(wide) + max(narrow, default=0)
+        width = max(1, self._sweep(last, lambda width: _room(width * _MOST_ROWS))) / _MOST_ROWS
         rows = max(1, min(_MOST_ROWS, int(_BLOCK / width)))
-        return rows, self._sweep(last, rows)
+        return rows, self._sweep(last, lambda width: _room(width * rows))
 
-    def _sweep(self, last: dict[int, int], rows: int) -> int:
-        """Go through the program and hand out memory, again where a strip is done with; return how much it took."""
+    def _sweep(self, last: dict[int, int], room: Callable[[int], int]) -> int:
+        """Go through the program and hand out memory, again where a strip is done with; return how much it took.
+
+        ``room(width)`` is what a strip takes.
+        """
         end = 0
         free: dict[int, list[int]] = {}
         placed: set[int] = set()
@@ -358,7 +389,7 @@ class Compiler:
                 r.offset, end = end, end + _VECTOR
         for i, instruction in enumerate(self._code):
             target = instruction.target
-            size = _room(target.width * rows)
+            size = room(target.width)
             if id(target) not in placed:
                 placed.add(id(target))
                 waiting = free.get(size)
@@ -368,8 +399,19 @@ class Compiler:
                     target.offset, end = end, end + size
             for r in {id(r): r for r in instruction.operands}.values():
                 if r.kind == SCRATCH and not r.once and not r.pinned and last[id(r)] == i and r is not target:
-                    free.setdefault(_room(r.width * rows), []).append(r.offset)
+                    free.setdefault(room(r.width), []).append(r.offset)
         return end
+
+    def scratch(self) -> tuple[int, int]:
+        """Return the bytes that a program needs: in all, and more for each row of the batch."""
+        pointers = 8 * len(self._registers) + 64
+        rows, numbers = self._placed
+        if rows > 0:
+            return pointers + 8 * numbers, 0
+        splats = _VECTOR * sum(r.splat for r in self._registers)
+        times, least = divmod(numbers, TIMES_ROWS)
+        copied = 8 * (_HEADER + 4 * len(self._registers) + _SIZE * len(self._code)) + 64
+        return pointers + copied + 8 * (splats + _BLOCK - rows * (least + 2 * _VECTOR)), -8 * rows * times
 
 
 def _room(numbers: int) -> int:
@@ -439,8 +481,9 @@ def function_of(op: Op) -> str | None:
 def can_run(t: Tensor, find: Callable[[str], int]) -> bool:
     """Whether an instruction, or none, makes this tensor out of its inputs, row by row."""
     node = t.node
-    if node is None or any(B in s.shape for s in (t, *node.inputs)) or max(map(len, (t.shape, *(s.shape for s in
-                                                                                              node.inputs)))) > 4:
+    if node is None or max(len(s.shape) for s in (t, *node.inputs)) > 4:
+        return False
+    if any(B in s.shape for s in (t, *node.inputs)) and not _is_of_pairs(t, node):
         return False
     op, has_rows = node.op, bool(node.inputs) and node.inputs[0].rows
     function = function_of(op)
@@ -477,6 +520,35 @@ def can_run(t: Tensor, find: Callable[[str], int]) -> bool:
     return False
 
 
+def _is_of_pairs(t: Tensor, node: Node) -> bool:
+    """Whether an op goes through pairs of rows in one of the ways that a program has."""
+    if not t.rows or any(s.shape.count(B) > 1 for s in (t, *node.inputs)):
+        return False
+    if isinstance(node.op, ReshapeOp):
+        return node.inputs[0].rows and node.inputs[0].shape.count(B) == t.shape.count(B)
+    if isinstance(node.op, IndexOp):
+        return node.inputs[0].rows and _keeps_order(node.op.key[1:], node.inputs[0].shape)
+    return function_of(node.op) is not None or isinstance(node.op, ReduceOp | BroadcastOp | FillOp | CastOp
+                                                          | StopGradientOp)
+
+
+def _keeps_order(key: Any, shape: Shape) -> bool:
+    """Whether x[key] has all numbers of x, in the same order: axes of size 1 come and go."""
+    axes = iter(shape)
+    return all(entry == "new" or next(axes) == 1 or entry == (None, None, None) for entry in key)
+
+
+def _row_of(t: Tensor) -> Shape:
+    """Return the shape of a row, or of a whole array, with a number for the symbol of the number of rows."""
+    return tuple(TIMES_ROWS if size is B else size for size in t.shape)
+
+
+def _usual(width: int) -> int:
+    """Return a width, with a guess for the number of rows."""
+    times, width = divmod(width, TIMES_ROWS)
+    return width + times * _USUAL_ROWS
+
+
 def _is_number(t: Tensor) -> bool:
     return t.node is not None and isinstance(t.node.op, ConstantOp) and not t.node.op.values.ndim
 
@@ -508,7 +580,7 @@ def _moves(sizes: Sequence[int], source: Sequence[int], target: Sequence[int], s
     if len(joined) > 4:
         raise NotImplementedError("a move over more than four axes")
     joined = [(1, 0, 0)] * (4 - len(joined)) + joined
-    apart = 0 if register.kind in (WHOLE_X, CONSTANT) or register.splat else register.width
+    apart = 0 if register.single or register.splat else register.width
     sizes, source, target = zip(*joined, strict=True)
     return [*sizes, *source, *target, source_start, target_start, apart, 0]
 

@@ -220,8 +220,8 @@ cdef class Structs:
         the values may be as many as those weights.
         """
         cdef int64_t row_bytes, rows
-        asked = [(node.scratch.per_row * self._item_bytes(node.scratch.kind),
-                  node.scratch.fixed * self._item_bytes(node.scratch.kind)) for node in self._node_list]
+        asked = [(s.per_row * self._item_bytes(s.kind), (s.fixed + s.per_batch_row * self.capacity) *
+                  self._item_bytes(s.kind)) for s in [node.scratch for node in self._node_list]]
         row_bytes = sum([b.per_row * self._item_bytes(b.kind) for b in buffers_of(self._node_list)])
         row_bytes = max(1, row_bytes + max([per_row for per_row, _ in asked], default=0))
         rows = min(_ENOUGH_ROWS, max(_LARGEST_TILE, self._fetched_bytes()) // row_bytes)

@@ -231,9 +231,9 @@ class SiLUOp(ActivationOp):
         return slope
 
     def gradient(self, which: int, dy: Array, y: Array, *xs: Array, **params: Array) -> Array:
-        # as a part of the graph it is derived itself: one σ serves it and its derivatives
+        # as a part of the graph it is derived itself: one σ serves it and its derivatives, and y is there
         s = sigmoid(xs[0])
-        dx: Array = dy * (s * (1 + xs[0] * (1 - s)))
+        dx: Array = dy * (s + y * (1 - s))
         return dx
 
     def in_parts(self, x: Any) -> Any:

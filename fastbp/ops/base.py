@@ -84,12 +84,15 @@ class Space:
     kind : Kind
     backward_only : bool
         Whether backward alone needs it: it is NULL where a plan goes forward only.
+    per_batch_row : int
+        Of scratch memory, elements for each row of the batch.
     """
 
     per_row: int = 0
     fixed: int = 0
     kind: Kind = "real"
     backward_only: bool = False
+    per_batch_row: int = 0
 
 
 PRODUCT_SCRATCH = 768 * 1024

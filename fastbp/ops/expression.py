@@ -11,6 +11,7 @@ the derivative. :func:`call` is what makes one text do both.
 from __future__ import annotations
 
 from abc import abstractmethod
+from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -96,6 +97,15 @@ def with_rows(shape: tuple[int, ...], rows: int) -> tuple[int, ...]:
     (5, 3)
     """
     return tuple(rows if s == -1 and rows else s for s in shape)
+
+
+TIMES_ROWS = 2**40
+"""How sizes are written that depend on the number of rows: as FBP_TIMES_ROWS for each time that it is in them."""
+
+
+def elements(shape: Shape) -> int:
+    """Return how many elements a shape has, in which the symbol for the number of rows may stand."""
+    return prod(TIMES_ROWS if integer(size) is None else size for size in shape)
 
 
 def _in_dtype(y: Array, dtype: str) -> Array:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastbp.ops.base import Array, Context, Native, Shape, Space, Work
-from fastbp.ops.expression import Expression
+from fastbp.ops.expression import TIMES_ROWS, Expression, elements
 from fastbp.ops.reduce import ReduceOp
 
 _CODES = {"sum": 0.0, "mean": 1.0, "max": 2.0, "min": 3.0}
@@ -59,9 +59,12 @@ class SpreadRowsOp(Expression):
         return dy.sum(axis=0)
 
     def native(self, *shapes: Shape) -> Native:
-        return Native(dims=(prod(shapes[0]),),
-                      work={"forward": Work(cost=prod(shapes[0])),
-                            "backward_reduce": Work(cost=0, per_row=0.3, units=prod(shapes[0]))})
+        columns = elements(shapes[0])
+        if columns >= TIMES_ROWS:       # of pairs of rows
+            return Native(dims=(columns,), work={"forward": Work(cost=0, per_row=1.0),
+                                                 "backward_reduce": Work(cost=0, per_row=30.0)})
+        return Native(dims=(columns,), work={"forward": Work(cost=columns),
+                                             "backward_reduce": Work(cost=0, per_row=0.3, units=columns)})
 
     def formula(self) -> str:
         return "y[r] = x"

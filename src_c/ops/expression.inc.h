@@ -13,6 +13,8 @@
  *   [0] instruction  [1] the register written  [2..4] those read  [5] width of what is written  [6] once: it depends on no
  *   row, and is done in the first block alone  [7..] what the instruction says
  *
+ * Sizes may depend on the number of rows, as those of pairs of rows do: see program_for_rows.
+ *
  * Registers that are written last for each row may be outputs. A splat is one number: its vector is read again and again.
  */
 
@@ -280,11 +282,36 @@ static void FN(expression_pick)(T *d, const T *a, const T *b, const int64_t *cod
             }
 }
 
+/* Numbers in the strips of a block, and its rows at most: as in fastbp/engine/program.py. */
+enum { FN(strips_of_block) = 7168, FN(most_rows_of_block) = 256 };
+
+/* A program with sizes that depend on the number of rows, written out for this many at `to`: its strips are all as large
+ * as the widest, and lie FBP_TIMES_ROWS apart until it is known how large that is. In the place of a block's rows it has
+ * how many strips there are, negative, and then the widest. */
+static int64_t FN(program_for_rows)(int64_t *to, const int64_t *program, int64_t rows)
+{
+    const int64_t n_registers = 4 * program[0], n_code = FBP_INSTRUCTION_SIZE * program[1];
+    const int64_t strips = -program[2], width = fbp_with_rows(program[3], rows);
+    const int64_t fit = FN(strips_of_block) / (strips * width), block = FN(min)(fit < 1 ? 1 : fit, FN(most_rows_of_block));
+    const int64_t apart = ((block * width + 15) / 16 | 1) * 16;
+    for (int64_t i = 0; i < 4 + n_registers + n_code; i++) {
+        const int is_place = i >= 4 && i < 4 + n_registers && (i & 3) == 3;
+        to[i] = fbp_with_rows(program[i], is_place ? apart : rows);
+    }
+    to[2] = block;
+    return 4 + n_registers + n_code;
+}
+
 #define FBP_ADDS(r) (node->adds >> (r)[1] & 1)
 
 static void FN(expression_program)(const int64_t *program, const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi,
                                    char *scratch)
 {
+    if (program[2] < 0) {
+        int64_t *to = (int64_t *)scratch;
+        scratch += (FN(program_for_rows)(to, program, run->rows) * (int64_t)sizeof(int64_t) + 63) / 64 * 64;
+        program = to;
+    }
     const int64_t n_registers = program[0], n_instructions = program[1], block = program[2];
     const int64_t *registers = program + 4, *code = registers + 4 * n_registers;
     T **at = (T **)scratch, *strips = (T *)(scratch + (n_registers * (int64_t)sizeof(T *) + 63) / 64 * 64);

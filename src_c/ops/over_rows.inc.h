@@ -6,6 +6,8 @@
  *
  * spread_rows: y_rj = x_j. Node: x[0], dx[0] (dim[0],), y, dy (rows, dim[0]). Units are columns.
  *
+ * Of pairs of rows dim[0] is FBP_TIMES_ROWS: then there is one unit.
+ *
  * A column's sum has an order of its own, whatever the other columns are.
  */
 
@@ -84,8 +86,8 @@ static const fbp_phases FN(reduce_rows_phases) = {
 
 static void FN(spread_rows_forward)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
-    (void)run; (void)scratch;
-    const int64_t C = n->dim[0];
+    (void)scratch;
+    const int64_t C = fbp_with_rows(n->dim[0], run->rows);
     const T *x = n->x[0];
     T *y = n->y;
     for (int64_t r = lo; r < hi; r++)
@@ -95,7 +97,8 @@ static void FN(spread_rows_forward)(const fbp_node *n, const fbp_run *run, int64
 static void FN(spread_rows_backward_reduce)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
     (void)scratch;
-    if (n->dx[0]) FN(sum_rows)(n->dx[0], n->dy, run->rows, n->dim[0], 1, lo, hi);
+    const int64_t C = fbp_with_rows(n->dim[0], run->rows);
+    if (n->dx[0]) FN(sum_rows)(n->dx[0], n->dy, run->rows, C, 1, lo, C == n->dim[0] ? hi : C);
 }
 
 static const fbp_phases FN(spread_rows_phases) = {

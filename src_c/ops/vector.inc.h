@@ -118,13 +118,14 @@ static void FN(accumulate)(T *sum /* (n,) */, const T *x /* (n,) */, int64_t n)
 
 static void FN(accumulate_forward)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
-    (void)run; (void)scratch;
-    const int64_t n = node->dim[0];
+    (void)scratch;
+    const int64_t n = fbp_with_rows(node->dim[0], run->rows);
     FN(accumulate)((T *)node->x[0] + lo * n, (const T *)node->x[1] + lo * n, (hi - lo) * n);
 }
 
 static void FN(accumulate_gradient)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
-    (void)run; (void)scratch;
-    FN(accumulate)((T *)node->x[0] + lo, (const T *)node->x[1] + lo, hi - lo);
+    (void)scratch;
+    const int64_t n = fbp_with_rows(node->dim[0], run->rows);
+    FN(accumulate)((T *)node->x[0] + lo, (const T *)node->x[1] + lo, (n == node->dim[0] ? hi : n) - lo);
 }
