@@ -30,7 +30,7 @@ from fastbp.ops.random import RandomOp
 from fastbp.ops.reduce import CumsumOp, EinsumOp, MatmulOp, ReduceOp
 from fastbp.ops.scalar import ScalarOp
 from fastbp.ops.sources import CastOp, ConstantOp, FillOp, ParameterOp, RowsOp
-from fastbp.ops.structure import BroadcastOp, IndexOp, ReshapeOp, TransposeOp
+from fastbp.ops.structure import BroadcastOp, IndexOp, ReshapeOp, TakeOp, TransposeOp
 
 Find = Callable[[str], int]
 # As FBP_MOST_INPUTS: with more, a group is cut.
@@ -394,9 +394,16 @@ def _pairs(a: Tensor, b: Tensor) -> Tensor | None:
     return apply(PairProductOp(), a, b) if of_rows else None
 
 
+def _own_rows(op: TakeOp, inputs: tuple[Tensor, ...]) -> Tensor | None:
+    """Return x, of which each row is taken."""
+    x, places = inputs
+    return x if op.axis == 0 and x.rows and places.node is not None and places.node.op == RowNumberOp() else None
+
+
 _OF_PAIRS: dict[type[Op], Callable[[Any, tuple[Tensor, ...]], Tensor | None]] = {
-    IndexOp: _all_rows, CastOp: _row_numbers, MatmulOp: _product_of_pairs, EinsumOp: _summed_pairs}
-"""What ops become that are made for all pairs of rows."""
+    IndexOp: _all_rows, CastOp: _row_numbers, MatmulOp: _product_of_pairs, EinsumOp: _summed_pairs,
+    TakeOp: _own_rows}
+"""What ops become that rows do with one another, or with their numbers."""
 
 
 def _filled_with(t: Tensor) -> float | None:

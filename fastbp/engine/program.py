@@ -347,8 +347,11 @@ class Compiler:
         self._code = _merged(self._code)
         self._placed = rows, elements = self._place_strips()
         number = {id(r): i for i, r in enumerate(self._registers)}
+        read = {id(r) for instruction in self._code for r in instruction.operands}
         code: list[int] = []
         for instruction in self._code:
+            if instruction.name == "mul" and id(instruction.target) not in read and not instruction.target.once:
+                instruction.rest = [1]
             operands = [number[id(o)] for o in instruction.operands]
             line = [find(instruction.name), number[id(instruction.target)], *(operands + operands[-1:] * 3)[:3],
                     instruction.target.width, int(instruction.target.once), *instruction.rest]

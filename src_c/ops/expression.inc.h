@@ -11,7 +11,8 @@
  * (kind, which or where, width, where in scratch memory), then for each instruction FBP_INSTRUCTION_SIZE numbers:
  *
  *   [0] instruction  [1] the register written  [2..4] those read  [5] width of what is written  [6] once: it depends on no
- *   row, and is done in the first block alone  [7..] what the instruction says
+ *   row, and is done in the first block alone  [7..] what the instruction says; 1 for a product that nothing
+ *   reads: it may be added to a gradient right away
  *
  * Sizes may depend on the number of rows, as those of pairs of rows do: see program_for_rows.
  *
@@ -100,6 +101,29 @@ static FBP_INLINE V FN(v_sign)(V a)
 #define FBP_BINARY(name, value) case FBP_DO_##name: FBP_ELEMENTS(1, 1, 0, value)
 #define FBP_TERNARY(name, value) case FBP_DO_##name: FBP_ELEMENTS(1, 1, 1, value)
 
+/* What goes lane by lane stands apart: it would take the registers and the stack of what is short. */
+static __attribute__((noinline)) void FN(expression_by_lanes)(int64_t instruction, T *d, const T *pa, int64_t sa,
+                                                              const T *pb, int64_t sb, const T *pc, int64_t sc, int64_t n)
+{
+    switch (instruction) {
+        FBP_BINARY(pow, FN(v_pow)(a, b))
+        FBP_UNARY(exp2, FN(v_exp2)(a, a))
+        FBP_UNARY(log2, FN(v_log2)(a, a))
+        FBP_UNARY(log10, FN(v_log10)(a, a))
+        FBP_UNARY(sin, FN(v_sin)(a, a))
+        FBP_UNARY(cos, FN(v_cos)(a, a))
+        FBP_UNARY(tan, FN(v_tan)(a, a))
+        FBP_UNARY(arctan, FN(v_arctan)(a, a))
+        FBP_UNARY(sinh, FN(v_sinh)(a, a))
+        FBP_UNARY(cosh, FN(v_cosh)(a, a))
+        FBP_UNARY(erf, FN(v_erf)(a, a))
+        FBP_UNARY(floor, FN(v_floor)(a, a))
+        FBP_UNARY(ceil, FN(v_ceil)(a, a))
+        FBP_UNARY(rint, FN(v_rint)(a, a))
+        default: return;
+    }
+}
+
 static void FN(expression_elements)(int64_t instruction, T *d, const T *pa, int64_t sa, const T *pb, int64_t sb,
                                     const T *pc, int64_t sc, int64_t n)
 {
@@ -142,21 +166,7 @@ static void FN(expression_elements)(int64_t instruction, T *d, const T *pa, int6
         FBP_UNARY(not, FBP_TRUE(a == 0))
         FBP_UNARY(isnan, FBP_TRUE(a != a))
         FBP_UNARY(isfinite, FBP_TRUE(FN(v_abs)(a) <= (FBP_F64 ? (T)DBL_MAX : (T)FLT_MAX)))
-        FBP_BINARY(pow, FN(v_pow)(a, b))
-        FBP_UNARY(exp2, FN(v_exp2)(a, a))
-        FBP_UNARY(log2, FN(v_log2)(a, a))
-        FBP_UNARY(log10, FN(v_log10)(a, a))
-        FBP_UNARY(sin, FN(v_sin)(a, a))
-        FBP_UNARY(cos, FN(v_cos)(a, a))
-        FBP_UNARY(tan, FN(v_tan)(a, a))
-        FBP_UNARY(arctan, FN(v_arctan)(a, a))
-        FBP_UNARY(sinh, FN(v_sinh)(a, a))
-        FBP_UNARY(cosh, FN(v_cosh)(a, a))
-        FBP_UNARY(erf, FN(v_erf)(a, a))
-        FBP_UNARY(floor, FN(v_floor)(a, a))
-        FBP_UNARY(ceil, FN(v_ceil)(a, a))
-        FBP_UNARY(rint, FN(v_rint)(a, a))
-        default: return;
+        default: FN(expression_by_lanes)(instruction, d, pa, sa, pb, sb, pc, sc, n);
     }
 }
 #undef FBP_ELEMENTS
@@ -350,14 +360,22 @@ static void FN(expression_program)(const int64_t *program, const fbp_node *node,
                     break;
                 case FBP_DO_cumsum: FN(expression_cumsum)(d, a, c, rows); break;
                 case FBP_DO_gather: case FBP_DO_scatter: FN(expression_pick)(d, a, b, c, rows); break;
-                default:
+                default: {
+                    const int64_t *r = registers + 4 * c[1];
+                    if (c[7] && r[0] == FBP_STRIP_DX && FBP_ADDS(r)) {
+                        T *dx = (T *)node->dx[r[1]] + first * r[2];
+                        at[c[1]] = NULL;
+                        FN(expression_elements)(FBP_DO_fma, dx, a, FBP_STEP(2), b, FBP_STEP(3), dx, 1, rows * c[5]);
+                        break;
+                    }
                     FN(expression_elements)(c[0], d, a, FBP_STEP(2), b, FBP_STEP(3), at[c[4]], FBP_STEP(4), rows * c[5]);
+                }
             }
 #undef FBP_STEP
         }
         for (int64_t i = 0; node->adds && i < n_registers; i++) {
             const int64_t *r = registers + 4 * i;
-            if (r[0] == FBP_STRIP_DX && FBP_ADDS(r))
+            if (r[0] == FBP_STRIP_DX && FBP_ADDS(r) && at[i])
                 FN(accumulate)((T *)node->dx[r[1]] + first * r[2], at[i], rows * r[2]);
         }
     }
