@@ -122,6 +122,7 @@ for mode in ("edge", "reflect", "wrap", "symmetric"):
 case("take one", lambda x: np.take(x, 1, axis=-1) * x.take(-1, axis=1))
 case("take in a square", lambda x: np.take(x, [[0, -1], [2, 2]], axis=1) ** 2)
 case("take rows", lambda x: np.take(x, [0, 0, -1], axis=0)[2] * x)
+case("take of weights", lambda x: x * S.take(np.array([0.5, 2.0, 3.0]), np.argmax(x[:, :3], axis=1))[:, None])
 case("take of a table", lambda x: S.take(np.arange(8.0).reshape(4, 2), np.argmax(x, axis=1)) * x[:, :2])
 case("pairs of rows, without their own", lambda x: np.sum(np.where(own_pair(x), 0.0, np.exp(0.1 * x @ x.T)), axis=1))
 case("concatenate", lambda a, b: np.concatenate([a, b * b, a], axis=-1), ((3,), (2,)))

@@ -28,7 +28,7 @@ from fastbp.engine.plan_parts import Buffer, LossSpec, PlanStep, Purpose, Traine
 from fastbp.engine.ranks import Ranks, Share
 from fastbp.engine.reference import apply_update, first_bad_tensor, mini_batch
 from fastbp.engine.rooms import room_of
-from fastbp.graph.graph import Tensor
+from fastbp.graph.graph import Graph, Tensor
 from fastbp.graph.memory import Memory
 from fastbp.graph.tensor import B
 from fastbp.objectives.losses import Loss
@@ -49,15 +49,22 @@ class NativeBackend:
             raise ValueError('compute_dtype is "bfloat16", for which the native backend needs the instruction set '
                              f"avx512 and a CPU with AVX512_BF16; the one in use is {isa()}. Leave compute_dtype out "
                              '(to load a file: compute_dtype="float32"), or use backend="reference"')
-        self._memory, self._graph, self._gate = memory, fused(memory.graph, find_instruction), Gate()
+        self._memory, self._gate = memory, Gate()
         self._plans: dict[Purpose, Plan] = {}
         self._sparse = any(t.dtype == "sparse" for t in memory.graph.inputs)
         self._last: tuple[Plan, int, int] | None = None
         self._inference: Plan | None = None
         self._training: Plan | None = None
         self._stepping: tuple[Plan, Loss, Update, Sequence[Segment], float, float, tuple[float, float]] | None = None
-        for node in self._graph.nodes:
-            check_op(node.op, [t.shape for t in node.inputs], tuple(node.params), tuple(node.buffers))
+        # a network with functions in it may be part of a loss's graph alone, and never need its own
+        lazy = any(node.op.on_arrays for node in memory.graph.nodes)
+        self._made = None if lazy else _as_plans_run_it(memory.graph)
+
+    @property
+    def _graph(self) -> Graph:
+        if self._made is None:
+            self._made = _as_plans_run_it(self._memory.graph)
+        return self._made
 
     def forward(self, inputs: Sequence[Array], training: bool) -> tuple[Array, ...]:
         rows = len(inputs[0])
@@ -311,6 +318,13 @@ class NativeBackend:
         name = first_bad_tensor(self._memory, data, self.values(), self.gradients())
         self._memory.buffers.flat[...] = buffers
         return name
+
+
+def _as_plans_run_it(graph: Graph) -> Graph:
+    made = fused(graph, find_instruction)
+    for node in made.nodes:
+        check_op(node.op, [t.shape for t in node.inputs], tuple(node.params), tuple(node.buffers))
+    return made
 
 
 class _TrainingRun:

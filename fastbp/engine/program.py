@@ -46,6 +46,8 @@ _BLOCK = 7168
 _MOST_ROWS = 256
 # A guess, for estimates of time.
 _USUAL_ROWS = 128
+# Numbers that are copied for each row.
+_LARGEST_TABLE = 256
 # The longest vector, in numbers: what a splat takes, and where strips start.
 _VECTOR = 16
 _CHEAP = {"add", "sub", "mul", "neg", "square", "abs", "max", "min", "clip", "where", "less", "less_equal", "greater",
@@ -182,7 +184,7 @@ class Compiler:
         if isinstance(op, ReduceOp | CumsumOp):
             return self._reduced(op, xs[0], rows[0], shape)
         if isinstance(op, TakeAlongOp | TakeAlongBackOp | TakeOp | TakeBackOp):
-            return self._picked(op, xs, shape)
+            return self._picked(op, xs, rows[0], shape)
         return self._moved(op, xs, rows[0], shape)
 
     def _constant(self, values: Any) -> Value:
@@ -265,10 +267,11 @@ class Compiler:
             y, n = self._do("div", [y, rows], y.width), n // TIMES_ROWS
         return y if n == 1 else self._do("div", [y, self._splat(n)], y.width)
 
-    def _picked(self, op: TakeAlongOp | TakeAlongBackOp | TakeOp | TakeBackOp, xs: list[Value], shape: Shape) -> Value:
+    def _picked(self, op: TakeAlongOp | TakeAlongBackOp | TakeOp | TakeBackOp, xs: list[Value], has_rows: bool,
+                shape: Shape) -> Value:
         forward, along = isinstance(op, TakeAlongOp | TakeOp), isinstance(op, TakeAlongOp | TakeAlongBackOp)
         whole = xs[0].shape if forward else tuple(op.shape[1:])     # type: ignore[union-attr]
-        axis, places = op.axis - 1, xs[1]
+        axis, places = op.axis - has_rows, xs[1]
         outer, inner = prod(whole[:axis]), prod(whole[axis + 1:])
         taken = places.shape[axis] if along else prod(places.shape)
         if not along:
@@ -511,6 +514,8 @@ def can_run(t: Tensor, find: Callable[[str], int]) -> bool:
     if isinstance(op, TakeAlongOp | TakeAlongBackOp):
         size = node.inputs[0].shape[op.axis - 1] if isinstance(op, TakeAlongOp) else op.shape[op.axis]
         return op.axis > 0 and all(s.rows for s in node.inputs) and are_known(node.inputs[1], size)
+    if isinstance(op, TakeOp) and not has_rows:
+        return _is_of_a_table(t, *node.inputs)
     if isinstance(op, TakeOp | TakeBackOp):
         return op.axis > 0 and has_rows and t.rows and isinstance(node.inputs[1].node and node.inputs[1].node.op,
                                                                   ConstantOp)
@@ -550,6 +555,13 @@ def _usual(width: int) -> int:
     """Return a width, with a guess for the number of rows."""
     times, width = divmod(width, TIMES_ROWS)
     return width + times * _USUAL_ROWS
+
+
+def _is_of_a_table(t: Tensor, table: Tensor, places: Tensor) -> bool:
+    """Whether rows look up what a small table of numbers has: a strip has a copy of it for each row."""
+    values = table.node.op.values if table.node is not None and isinstance(table.node.op, ConstantOp) else None
+    return values is not None and t.rows and t.dtype == "real" and t.node is not None and t.node.op == TakeOp(0) \
+        and values.size <= _LARGEST_TABLE and places.rows and are_known(places, len(values))
 
 
 def _is_number(t: Tensor) -> bool:

@@ -467,8 +467,9 @@ def index(x: Any, key: Any) -> Any:
         else:
             places.append((len([b for b in basic if isinstance(b, tuple) or b == "new"]), _indices(e)))
             basic.append((None, None, None))
-    if len(places) == len(entries) == x.ndim == 2 and all(hasattr(p, "__apply_op__") and p.ndim == 1 for _, p in places):
-        rows, columns = (p for _, p in places)      # one entry of each row, x[fb.special.arange(x.shape[0]), columns]
+    given = [p for _, p in places if hasattr(p, "__apply_op__") and p.ndim == 1]
+    if len(given) == len(entries) == x.ndim == 2:
+        rows, columns = given       # one entry of each row: x[fb.special.arange(x.shape[0]), columns]
         return take_along_axis(take(x, rows, 0), np.expand_dims(columns, 1), axis=1)[:, 0]
     if len(places) > 1 or (places and any(isinstance(b, int) for b in basic)):
         raise IndexError("an array is indexed by an array beside another, or beside an integer; to pick one entry of "

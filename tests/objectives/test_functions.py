@@ -291,3 +291,24 @@ def test_functions_as_the_losses_of_heads(backend: str) -> None:
     fb.Trainer(two, (mse, cross_entropy), fb.Adam()).fit(X, y, epochs=2, batch_size=7, progress=False)
     with pytest.raises(ValueError, match=r"sign, line .* has none"):
         two.loss_and_grad(X, y, (lambda p, t: np.mean(np.sign(p)), fb.CrossEntropy()))
+
+
+def test_weights_of_classes_are_looked_up_in_the_plan() -> None:
+    from fastbp.engine.fusion import fused
+    from fastbp.engine.native import find_instruction
+    weights, table = np.array([0.5, 2.0, 3.0]), np.arange(6.0).reshape(3, 2)
+
+    def weighted(logits: Any, y: Any) -> Any:
+        entropy = -np.take_along_axis(fb.special.log_softmax(logits), y[:, None], axis=1)[:, 0]
+        of_table = np.sum(fb.special.take(table, y) * logits[:, :2], axis=1)
+        return np.mean(entropy * fb.special.take(weights, y) + of_table)
+
+    y, found = np.arange(24) % 3 - 3 * (np.arange(24) % 2), []
+    for backend in ("reference", "native"):
+        made = net(dtype="float64", backend=backend)
+        found.append([made.loss_and_grad(X, y, weighted), *made.grads.flat])
+    np.testing.assert_allclose(*found, rtol=1e-11, atol=1e-13)
+    (objective,) = made._objectives.values()
+    assert not any(node.op.calls_back for node in fused(objective.graph, find_instruction).nodes)
+    with pytest.raises(IndexError, match="y has 3 in row 0"):
+        made.loss(X, y + 3, weighted)
