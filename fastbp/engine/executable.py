@@ -221,8 +221,10 @@ class Executable(Border):
         net._forward_rows = len(arrays[0]) if training else None
         return self._outs.handed(outputs)
 
-    def __call__(self, x: Any, training: bool = False) -> Any:
+    def __call__(self, *x: Any, training: bool = False) -> Any:
         """Return the outputs for a batch, as :meth:`forward` does; for tensors the tensors that the network makes.
+
+        Several inputs are several arguments, or a tuple.
 
         A network called on tensors is a layer: the parameters are shared, not copied. Once a network of them is made,
         both work on the same memory.
@@ -237,7 +239,10 @@ class Executable(Border):
         >>> body.params["0.bias"][0]
         np.float32(1.0)
         """
-        return self.forward(x, training) if not is_symbolic(x) else self._upon(x)
+        if len(x) == 2 and isinstance(x[1], bool):      # as forward takes it
+            *x, training = x  # type: ignore[assignment]
+        given = x[0] if len(x) == 1 else tuple(x)
+        return self._upon(given) if is_symbolic(given) else self.forward(given, training)
 
     def backward(self, dy: Any, *, accumulate: bool = False) -> Outputs:
         """Fill ``net.grads`` from the gradient of the outputs, and return the gradient of the inputs.

@@ -74,7 +74,10 @@ class Sharing:
         x = self._ins.several("x", x) if isinstance(x, Mapping) else x
         tensors = [as_tensor(t) for t in (x if isinstance(x, list | tuple) else (x,)) if isinstance(t, Tensor | Symbol)]
         if len(tensors) != len(self.graph.inputs) or (not isinstance(x, Tensor | Symbol) and len(x) != len(tensors)):
-            raise TypeError(f"{self!r}: called on {len(tensors)} tensors; expected {len(self.graph.inputs)}")
+            given = len(x) if isinstance(x, list | tuple) else 1
+            others = given - len(tensors)
+            what = f"{others} of {given} inputs are no tensors" if others else f"called on {given} tensors"
+            raise TypeError(f"{self!r}: {what}; expected {len(self.graph.inputs)}")
         for t, known in zip(tensors, self.graph.inputs, strict=True):
             if t.whole_shape != known.whole_shape:
                 raise ValueError(f"{self!r}: called on {t!r}; expected the shape {known.whole_shape}")

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import factorial, log, pi, prod
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -39,12 +39,16 @@ class RandomOp(Expression):
 
     distribution: str
     shape: tuple[int, ...]
-    name: ClassVar[str] = "random"
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """By whether it makes a row for each row, or one array for the whole batch."""
+        return "random" if self.shape[:1] == (-1,) else "whole_random"
 
     @property
     def has_native(self) -> bool:  # type: ignore[override]
-        """Whether it has rows, of a size of their own."""
-        return self.shape[:1] == (-1,) and -1 not in self.shape[1:]
+        """Whether its size, or that of a row, does not depend on the number of rows."""
+        return -1 not in self.shape[1:]
 
     @property
     def calls_back(self) -> bool:  # type: ignore[override]
@@ -63,8 +67,10 @@ class RandomOp(Expression):
 
     def native(self, *shapes: Shape) -> Native:
         normal = self.distribution == "normal"
-        size = prod(self.shape[1:])
-        return Native(dims=(size, int(normal)), work={"forward": Work(cost=(12.0 if normal else 1.0) * size)})
+        rows = self.name == "random"
+        size = prod(self.shape[1:] if rows else self.shape)
+        work = Work(cost=(12.0 if normal else 1.0) * size)
+        return Native(dims=(size, int(normal)), work={"forward" if rows else "forward_reduce": work})
 
     def formula(self) -> str:
         return f"y = random numbers, {self.distribution}"

@@ -352,6 +352,20 @@ def test_random_numbers_are_new_each_step_and_the_same_on_both_backends(distribu
     assert draw((3, 2)).shape == (3, 2)
 
 
+def test_random_numbers_for_the_whole_batch() -> None:
+    seen = []
+    for backend in ("reference", "native"):
+        noise = fb.Lambda(lambda h: h * (1 + 0.1 * fb.random.normal((3,))) + fb.random.uniform((1, 3)))
+        net = fb.Sequential(fb.Linear(2, 3), noise, fb.Linear(3, 1), seed=0, dtype="float64",
+                            backend=backend)  # type: ignore[arg-type]
+        x = data((2,))[0]
+        trainer = fb.Trainer(net, "mse", fb.SGD(0.1))
+        trainer.fit(x, x[:, :1], epochs=3, batch_size=2, progress=False)
+        seen.append([*trainer.history["loss"], *net.params.flat, *net.predict(x)[:, 0]])
+        assert not any(node.op.calls_back for node in net.graph.nodes if node.op.name.endswith("random"))
+    np.testing.assert_allclose(*seen, rtol=1e-11)
+
+
 def test_normal_numbers_are_those_of_box_and_muller() -> None:
     from fastbp.ops.base import Context
     from fastbp.ops.philox import random_words

@@ -52,8 +52,17 @@ def test_a_network_of_several_inputs_and_outputs_within_a_function() -> None:
     c = fb.Input(2)
     net = fb.Network(c, fb.Lambda(lambda c: inner((c, 2 * c))[0] - inner((c, c))[1])(c), dtype="float64")
     np.testing.assert_allclose(net.predict(X[:, :2]), 2 * X[:, :2] ** 2 - 2 * X[:, :2])
+    inner = inner.copy()
+    apart = fb.Network(c, [inner(c, 2 * c)[0], inner(c, c)[1]], dtype="float64")
+    np.testing.assert_allclose(np.subtract(*apart.predict(X[:, :2])), 2 * X[:, :2] ** 2 - 2 * X[:, :2])
+    for ours, theirs in zip(inner(X[:, :2], X[:, 2:4]), inner((X[:, :2], X[:, 2:4]), True), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
     with pytest.raises(TypeError, match="called on 1 tensors; expected 2"):
         inner(c)
+    with pytest.raises(TypeError, match="called on 3 tensors; expected 2"):
+        inner(c, c, c)
+    with pytest.raises(TypeError, match="1 of 2 inputs are no tensors; expected 2"):
+        inner(c, X[:, :2])
     with pytest.raises(ValueError, match="expected the shape"):
         inner((c, fb.Input(3)))
 

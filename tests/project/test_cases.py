@@ -87,7 +87,7 @@ def test_each_op_has_its_twin_in_c() -> None:
     # of other ops, and of the losses that they make
     made_by_fusion = {"expression", "whole_expression", "reduce_rows", "spread_rows", "pair_product", "all_rows",
                       "row_number", "row_sum", "total"}
-    made_of_nothing = {"parameter", "random"}
+    made_of_nothing = {"parameter", "random", "whole_random"}
     made = made_by_fusion | made_of_nothing | {SparseLinearOp.name}
     assert ops | made == _c_names("FBP_(?:OP|ACTIVATION)"), "fastbp/ops and op_list.h name different ops"
 
