@@ -43,19 +43,20 @@ class _NetworkEstimator(BaseEstimator):
         def score(self, X: Any, y: Any, sample_weight: Any = None) -> float: ...
 
     def __init__(self, build: Build, *, loss: Loss | str | None = None, optimizer: Optimizer | str | None = None,
-                 epochs: int = 20, batch_size: int = 32, shuffle: bool = True, early_stopping: bool = False,
-                 validation_fraction: float = 0.1, patience: int = 10, callbacks: Sequence[Callback] = (),
-                 random_state: Any = None, dtype: str = "float32", backend: BackendName = "native",
-                 warm_start: bool = False, verbose: bool = False, input_dtype: str | None = None,
-                 **arguments: Any) -> None:
-        unknown = [name for name in arguments if not name.startswith(_PREFIXES)]
+                 epochs: int = 20, batch_size: int = 32, shuffle: bool = True, drop_last: bool = False,
+                 early_stopping: bool = False, validation_fraction: float = 0.1, patience: int = 10,
+                 callbacks: Sequence[Callback] = (), random_state: Any = None, dtype: str = "float32",
+                 backend: BackendName = "native", warm_start: bool = False, verbose: bool = False,
+                 input_dtype: str | None = None, **arguments: Any) -> None:
+        unknown = [name for name in arguments if not _is_handed_on(name, build)]
         if unknown:
             raise TypeError(f"{type(self).__name__}: {unknown[0]}= is no argument; those of the function that builds "
                             f"the network are written build__{unknown[0]}=…, and those of the optimizer "
                             f"optimizer__{unknown[0]}=…")
         self.build, self.loss, self.optimizer = build, loss, optimizer
         self.epochs, self.batch_size = epochs, batch_size
-        self.shuffle, self.early_stopping, self.validation_fraction = shuffle, early_stopping, validation_fraction
+        self.shuffle, self.drop_last = shuffle, drop_last
+        self.early_stopping, self.validation_fraction = early_stopping, validation_fraction
         self.patience, self.callbacks, self.random_state, self.dtype = patience, callbacks, random_state, dtype
         self.backend, self.warm_start, self.verbose = backend, warm_start, verbose
         self.input_dtype, self._arguments = input_dtype, arguments
@@ -68,12 +69,17 @@ class _NetworkEstimator(BaseEstimator):
 
     def set_params(self, **params: Any) -> Any:
         """Set arguments of the constructor; ``build__name`` of the building function, ``optimizer__name`` of that."""
-        super().set_params(**{name: v for name, v in params.items() if not name.startswith(_PREFIXES)})
-        self._arguments = self._arguments | {n: v for n, v in params.items() if n.startswith(_PREFIXES)}
+        build = params.get("build", self.build)
+        own = self._get_param_names()
+        handed_on = {n: v for n, v in params.items() if n not in own and _is_handed_on(n, build)}
+        super().set_params(**{n: v for n, v in params.items() if n not in handed_on})
+        self._arguments = self._arguments | handed_on
         return self
 
     def _arguments_of(self, prefix: str) -> dict[str, Any]:
-        return {n.removeprefix(prefix): v for n, v in self._arguments.items() if n.startswith(prefix)}
+        """Return what is handed on to the building function or the optimizer; what has no prefix is the function's."""
+        bare = {n: v for n, v in self._arguments.items() if prefix == "build__" and not n.startswith(_PREFIXES)}
+        return bare | {n.removeprefix(prefix): v for n, v in self._arguments.items() if n.startswith(prefix)}
 
     def _check_parameters(self) -> None:
         name = type(self).__name__
@@ -86,7 +92,7 @@ class _NetworkEstimator(BaseEstimator):
         for argument in ("epochs", "batch_size"):
             count(name, argument, getattr(self, argument))
         count(name, "patience", self.patience, at_least=0)
-        for argument in ("shuffle", "early_stopping", "warm_start", "verbose"):
+        for argument in ("shuffle", "drop_last", "early_stopping", "warm_start", "verbose"):
             flag(name, argument, getattr(self, argument))
         number(name, "validation_fraction", self.validation_fraction, "a number above 0 and below 1",
                lambda v: 0 < v < 1)
@@ -148,8 +154,8 @@ class _NetworkEstimator(BaseEstimator):
             callbacks.append(EarlyStopping(patience=self.patience))
             share = 0.0 if validation is not None else float(self.validation_fraction)
         self._trainer.fit(X, targets, epochs=epochs, batch_size=min(self.batch_size, len(X)), shuffle=self.shuffle,
-                          sample_weight=sample_weight, validation_data=validation, validation_split=share,
-                          callbacks=callbacks, progress=self.verbose, train_metrics=False)
+                          drop_last=self.drop_last, sample_weight=sample_weight, validation_data=validation,
+                          validation_split=share, callbacks=callbacks, progress=self.verbose, train_metrics=False)
         self.history_ = self._trainer.history
 
     def _rows(self, X: Any, **options: Any) -> Array:
@@ -163,6 +169,11 @@ class _NetworkEstimator(BaseEstimator):
 
 def _are_layers(made: Any) -> bool:
     return isinstance(made, list | tuple) and bool(made) and all(isinstance(layer, Layer) for layer in made)
+
+
+def _is_handed_on(name: str, build: Any) -> bool:
+    """Whether an argument is one of the building function or the optimizer."""
+    return name.startswith(_PREFIXES) or (callable(build) and name in inspect.signature(build).parameters)
 
 
 class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
@@ -181,6 +192,8 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
     epochs : int, default 20
     batch_size : int, default 32
     shuffle : bool, default True
+    drop_last : bool, default False
+        Whether the last rows of an epoch, where they are fewer than a mini-batch, are left out of it.
     early_stopping : bool, default False
         Whether to keep `validation_fraction` of the rows apart, stop when their loss has not got better for `patience`
         epochs, and take the best parameters.
@@ -199,7 +212,7 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
         Where X holds ids, for ``fb.Embedding``; by default real numbers.
     ``**arguments``
         ``build__name=value`` hands an argument on to `build`, ``optimizer__name=value`` to the optimizer; grid search
-        finds them under these names.
+        finds them under these names. ``name=value`` does the former too, where no argument here is called so.
 
     Attributes
     ----------
@@ -290,8 +303,8 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
         As in :class:`NetworkClassifier`; outputs is the number of columns of y.
     loss : Loss or str, optional
         Default: ``fb.MSE()``.
-    optimizer, epochs, batch_size, shuffle, early_stopping, validation_fraction, patience, callbacks, random_state, \
-    dtype, backend, warm_start, verbose, input_dtype, **arguments
+    optimizer, epochs, batch_size, shuffle, drop_last, early_stopping, validation_fraction, patience, callbacks, \
+    random_state, dtype, backend, warm_start, verbose, input_dtype, **arguments
         As in :class:`NetworkClassifier`.
 
     Attributes

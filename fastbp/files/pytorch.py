@@ -110,6 +110,15 @@ def _maxima(m: Any) -> tuple[Any, ...]:
     return m.kernel_size, m.stride, m.padding, m.dilation, m.ceil_mode
 
 
+def _scales(m: Any) -> tuple[float, ...]:
+    return m.scale_factor if isinstance(m.scale_factor, tuple) else (m.scale_factor,)
+
+
+def _factors(m: Any) -> int | tuple[int, ...]:
+    factors = tuple(int(f) for f in _scales(m))
+    return factors if len(factors) > 1 else factors[0]
+
+
 def _smallest(m: Any) -> float:
     """Return the eps of an RMSNorm, which is by default that of its dtype."""
     if m.eps is not None:
@@ -124,6 +133,11 @@ _STATISTICS: _Must = ((lambda m: m.momentum is not None, "momentum=None (a cumul
                       (lambda m: m.track_running_stats, "track_running_stats=False"))
 _LAST_AXIS: _Must = ((lambda m: len(m.normalized_shape) == 1, "a normalized_shape of several axes"),)
 _ZEROS: _Must = ((lambda m: m.padding_mode == "zeros", "a padding_mode other than zeros"),)
+_ONE: _Must = ((lambda m: m.output_size in (1, (1,), (1, 1)), "an output_size other than 1"),)
+_UPSAMPLE: _Must = ((lambda m: m.size is None, "a size in place of a scale_factor"),
+                    (lambda m: all(float(f).is_integer() for f in _scales(m)), "a scale_factor that is no integer"),
+                    (lambda m: m.mode in ("nearest", "linear", "bilinear"), "a mode other than nearest and (bi)linear"),
+                    (lambda m: not m.align_corners, "align_corners=True"))
 _NO_INDICES: _Must = ((lambda m: not m.return_indices, "return_indices=True"),)
 _GELU = (Row("GELU", lambda m, o: layers.GELU(m.approximate, **o)),)
 _ALONE = Nothing("PyTorch has no such module")
@@ -142,8 +156,9 @@ TABLE: dict[type[Op], tuple[Row, ...] | Nothing] = {
     AvgPoolOp: (Row("AvgPool1d", lambda m, o: layers.AvgPool1d(*_means(m), **o), axes=1),
                 Row("AvgPool2d", lambda m, o: layers.AvgPool2d(*_means(m), **o),
                     ((lambda m: m.divisor_override is None, "a divisor_override"),), axes=2)),
-    GlobalAvgPoolOp: (Row("AdaptiveAvgPool2d", lambda m, o: layers.GlobalAvgPool(**o),
-                          ((lambda m: m.output_size in (1, (1, 1)), "an output_size other than 1"),), axes=2),),
+    GlobalAvgPoolOp: (Row("AdaptiveAvgPool1d", lambda m, o: layers.GlobalAvgPool(**o), _ONE, axes=1),
+                      Row("AdaptiveAvgPool2d", lambda m, o: layers.GlobalAvgPool(**o), _ONE, axes=2)),
+    UpsampleOp: (Row("Upsample", lambda m, o: layers.Upsample(_factors(m), m.mode, **o), _UPSAMPLE, axes=2),),
     BatchNormOp: (Row("BatchNorm1d", lambda m, o: layers.BatchNorm(m.num_features, m.momentum, m.eps, **o),
                       _STATISTICS, True, counts_batches=True),
                   Row("BatchNorm2d", lambda m, o: layers.BatchNorm(m.num_features, m.momentum, m.eps, **o),
@@ -165,8 +180,10 @@ TABLE: dict[type[Op], tuple[Row, ...] | Nothing] = {
     FlattenOp: (Row("Flatten", lambda m, o: layers.Flatten(**o),
                     ((lambda m: (m.start_dim, m.end_dim) == (1, -1), "other axes than all but the first"),)),),
     DropoutOp: (Row("Dropout", lambda m, o: layers.Dropout(m.p, **o)),),
-    SoftmaxOp: (Row("Softmax", lambda m, o: layers.Softmax(**o),
-                    ((lambda m: m.dim in (-1, 1), "a dim other than the last"),)),),
+    ReshapeOp: (Row("Unflatten", lambda m, o: layers.Reshape(*m.unflattened_size, **o),
+                    ((lambda m: m.dim == 1, "a dim other than 1"),)),),
+    SoftmaxOp: (Row("Softmax", lambda m, o: layers.Softmax(**o), ((lambda m: m.dim is not None, "dim=None"),)),),
+    GLUOp: (Row("GLU", lambda m, o: layers.GLU(**o)),),
     acts.ReLUOp: (Row("ReLU", lambda m, o: layers.ReLU(**o)),),
     acts.LeakyReLUOp: (Row("LeakyReLU", lambda m, o: layers.LeakyReLU(m.negative_slope, **o)),),
     acts.ELUOp: (Row("ELU", lambda m, o: layers.ELU(m.alpha, **o)),),
@@ -183,8 +200,6 @@ TABLE: dict[type[Op], tuple[Row, ...] | Nothing] = {
     **dict.fromkeys((AddOp, MulOp, ConcatOp, AttentionOp, RNNOp, GRUOp, LSTMOp), _SEVERAL),
     **dict.fromkeys((ScaleOp, GroupedLinearOp, PeriodicOp, PiecewiseLinearOp, SwiGLUOp, PositionsOp, RotaryOp, SliceOp,
                      PermuteOp), _ALONE),
-    **dict.fromkeys((GLUOp, ReshapeOp, UpsampleOp),
-                    Nothing("its module counts axes with channels first, and no rule says yet which is which")),
     LinearBackOp: Nothing("it is what Linear does backwards; a module has no such use of another one's weight"),
     Expression: Nothing(  # type: ignore[type-abstract]
         "PyTorch has functions for it, and no module that a Sequential could hold"),
@@ -221,8 +236,9 @@ def convert(module: Any, sequential: Callable[..., Net], input_shape: Sequence[i
                          f"{type(parts[0][1]).__name__} takes sequences. T may be any: the network takes other lengths")
     dtype = "int64" if made and isinstance(made[0], layers.Embedding) else None
     given = [Input(shape, dtype=dtype)] if shape else []
-    net = sequential(*given, *_in_order(made, axes), dtype=_dtype(torch, module), seed=0, backend=backend)
-    _check_axes(net, _over_channels(parts, axes))
+    between = _axes_before(parts, axes)
+    net = sequential(*given, *_in_order(made, between), dtype=_dtype(torch, module), seed=0, backend=backend)
+    _check_axes(net, parts, between)
     plain = [(name, part) for name, part in parts if type(part).__name__ not in torch_modules.MODULES]
     state = from_state({f"{name}.{role}": values for name, part in plain
                         for role, values in [*part.named_parameters(), *part.named_buffers()]}, net.graph)
@@ -236,8 +252,25 @@ def convert(module: Any, sequential: Callable[..., Net], input_shape: Sequence[i
 
 
 def _axes(parts: list[tuple[str, Any]]) -> int:
-    """Return over how many axes the first convolution or pooling goes, 0 if there is none."""
-    return next((axes for _, part in parts if (axes := _axes_of(part))), 0)
+    """Return over how many axes the first convolution or pooling goes, 0 if there is none before an Unflatten."""
+    for _, part in parts:
+        if type(part).__name__ == "Unflatten":
+            return 0
+        if axes := _axes_of(part):
+            return axes
+    return 0
+
+
+def _axes_before(parts: list[tuple[str, Any]], axes: int) -> list[int]:
+    """Return over how many axes images or sequences with channels first go before each module, and behind the last."""
+    found = [axes]
+    for i, (_, part) in enumerate(parts):
+        kind = type(part).__name__
+        if kind == "Unflatten":
+            rest = _axes(parts[i + 1:])
+            axes = rest if rest + 1 == len(part.unflattened_size) else 0
+        found.append(axes := 0 if kind in ("Flatten", "AdaptiveAvgPool1d", "AdaptiveAvgPool2d") else axes)
+    return found
 
 
 def _axes_of(part: Any) -> int:
@@ -250,16 +283,15 @@ def _takes_sequences(part: Any) -> bool:
     return row is not None and row.features is not None
 
 
-def _in_order(made: list[Layer], axes: int) -> list[Layer]:
-    """Return the layers, with channels brought first where images are flattened."""
+def _in_order(made: list[Layer], axes: list[int]) -> list[Layer]:
+    """Return the layers, with channels brought first where images are flattened, and last where they are made."""
     chain: list[Layer] = []
-    for layer in made:
-        if isinstance(layer, layers.GlobalAvgPool):
-            axes = 0
-        if isinstance(layer, layers.Flatten) and axes:
-            chain.append(layers.Permute(axes + 1, *range(1, axes + 1), name=f"{layer.name}_order"))
-            axes = 0
+    for layer, before, behind in zip(made, axes, axes[1:], strict=False):
+        if isinstance(layer, layers.Flatten) and before:
+            chain.append(layers.Permute(before + 1, *range(1, before + 1), name=f"{layer.name}_order"))
         chain.append(layer)
+        if isinstance(layer, layers.Reshape) and behind:
+            chain.append(layers.Permute(*range(2, behind + 2), 1, name=f"{layer.name}_order"))
     return chain
 
 
@@ -310,25 +342,22 @@ def _layer(torch: Any, name: str, part: Any) -> Layer:
     return layer
 
 
-def _over_channels(parts: list[tuple[str, Any]], axes: int) -> set[str]:
-    """Return the modules that normalise channels between convolutions, which PyTorch has first there."""
-    found = set()
-    for name, part in parts:
-        kind = type(part).__name__
-        axes = 0 if kind in ("Flatten", "AdaptiveAvgPool2d") else axes
-        if kind == "BatchNorm2d" or (axes and kind == "GroupNorm") or (axes == 1 and kind == "BatchNorm1d"):
-            found.add(name)
-    return found
+def _check_axes(net: Executable, parts: list[tuple[str, Any]], axes: list[int]) -> None:
+    """Refuse what works over another axis there than here.
 
-
-def _check_axes(net: Executable, images: set[str]) -> None:
-    """Softmax and normalisation on several axes mean other axes there than here, but for the layers named."""
+    That is the last one here. There it is the first after the batch between convolutions (of modules that count axes),
+    and for batch and group normalisation everywhere.
+    """
+    modules = {name: (part, over) for (name, part), over in zip(parts, axes, strict=False)}
     for tensor in net.graph.tensors:
-        if tensor.node is not None and isinstance(tensor.node.op, BatchNormOp | GroupNormOp | SoftmaxOp):
-            source: Tensor = tensor.node.inputs[0]
-            if len(source.shape) != 1 and tensor.node.owner.name not in images:
-                raise ValueError(f"from_torch: {tensor.node.owner!r} gets {source!r}; PyTorch takes other axes than "
-                                 "fastbp there. Expected (B, C)")
+        if tensor.node is None or not isinstance(tensor.node.op, BatchNormOp | GroupNormOp | SoftmaxOp | GLUOp):
+            continue
+        source, (part, over) = tensor.node.inputs[0], modules[tensor.node.owner.name or ""]
+        rank = len(source.shape) + 1
+        there = part.dim % rank if isinstance(tensor.node.op, SoftmaxOp | GLUOp) else 1
+        if there != (1 if over else rank - 1):
+            raise ValueError(f"from_torch: {tensor.node.owner!r} gets {source!r}; PyTorch takes other axes than "
+                             "fastbp there. Expected (B, C), or the axis of channels")
 
 
 def _dtype(torch: Any, module: Any) -> str:

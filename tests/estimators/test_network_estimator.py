@@ -69,6 +69,23 @@ def test_grid_search_finds_arguments_of_the_function() -> None:
     assert cross_val_score(make_pipeline(StandardScaler(), model), x, y, cv=3).mean() > 0.9
 
 
+def test_arguments_of_the_function_need_no_prefix() -> None:
+    x, y = blobs(np.random.default_rng(0))
+    model = fb.NetworkClassifier(dense, epochs=2, random_state=0, width=5)
+    assert model.get_params()["width"] == 5
+    assert clone(model).fit(x, y).network_.params["0.weight"].shape == (4, 5)
+    search = GridSearchCV(model, {"width": [3, 4]}, cv=2).fit(x, y)
+    assert search.best_estimator_.network_.params["0.weight"].shape[1] == search.best_params_["width"]
+
+
+def test_a_last_row_may_be_left_out() -> None:
+    x, y = blobs(np.random.default_rng(0))
+    model = fb.NetworkClassifier([fb.Linear(4, 6), fb.BatchNorm(6), fb.Linear(6, 3)], epochs=2, batch_size=30)
+    with pytest.raises(ValueError, match="drop_last=True"):
+        model.fit(x[:121], y[:121])
+    assert len(model.set_params(drop_last=True).fit(x[:121], y[:121]).history_["loss"]) == 2
+
+
 def test_cloning_and_pickling() -> None:
     x, y = blobs(np.random.default_rng(0))
     model = fb.NetworkClassifier(dense, epochs=3, random_state=0, build__width=5)
@@ -158,7 +175,8 @@ def test_outputs_that_are_more_than_targets() -> None:
     (lambda x, y: fb.NetworkClassifier(dense, input_dtype="float16").fit(x, y), ValueError, "input_dtype is 'float16'"),
     (lambda x, y: fb.NetworkClassifier(BUILDS["layers"], build__width=3).fit(x, y), TypeError, "build__width is given"),
     (lambda x, y: fb.NetworkClassifier(dense, optimizer=fb.Adam).fit(x, y), TypeError, "is the class Adam"),
-    (lambda x, y: fb.NetworkClassifier(dense, width=3), TypeError, "width= is no argument; .* build__width="),
+    (lambda x, y: fb.NetworkClassifier(dense, breadth=3), TypeError, "breadth= is no argument; .* build__breadth="),
+    (lambda x, y: fb.NetworkClassifier(dense).set_params(breadth=3), ValueError, "Invalid parameter 'breadth'"),
     (lambda x, y: fb.NetworkClassifier(3).fit(x, y), TypeError, "build is 3; expected a function"),
     (lambda x, y: fb.NetworkClassifier(lambda x, n: 3).fit(x, y), TypeError, "build returned 3; expected a tensor"),
     (lambda x, y: fb.NetworkClassifier(dense, epochs=0).fit(x, y), ValueError, "epochs is 0"),

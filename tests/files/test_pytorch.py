@@ -98,7 +98,7 @@ def test_what_cannot_be_taken_from_torch():
             (nn.Sequential(nn.BatchNorm1d(2, track_running_stats=False)), "with track_running_stats=False"),
             (nn.Sequential(nn.LayerNorm((2, 2))), "with a normalized_shape of several axes"),
             (nn.Sequential(nn.LayerNorm(2, bias=False)), "with bias=False"),
-            (nn.Sequential(nn.Linear(2, 2), nn.Softmax(0)), "with a dim other than the last"),
+            (nn.Sequential(nn.Linear(2, 2), nn.Softmax(0)), "PyTorch takes other axes than fastbp there"),
             (nn.Sequential(nn.Flatten(0)), "with other axes than all but the first"),
             (nn.Sequential(nn.Softplus(beta=2)), "with a beta other than 1"),
             (nn.Sequential(nn.Linear(2, 2).half()), "the parameters have torch.float16; expected float32"),
@@ -136,6 +136,51 @@ def test_images_come_from_torch_and_go_back():
     np.testing.assert_allclose(other.eval()(torch.from_numpy(x)).detach().numpy(), theirs, rtol=1e-12)
 
 
+def made_larger() -> Any:
+    from torch import nn
+    return nn.Sequential(nn.ConvTranspose2d(2, 4, 3), nn.Upsample(scale_factor=(2, 3)), nn.GLU(dim=1),
+                         nn.Upsample(scale_factor=2, mode="bilinear"), nn.Softmax(dim=-3))
+
+
+def decoder() -> Any:
+    from torch import nn
+    return nn.Sequential(nn.Linear(5, 24), nn.GLU(), nn.Unflatten(1, (3, 2, 2)), nn.ConvTranspose2d(3, 2, 2),
+                         nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(18, 4), nn.Softmax(1))
+
+
+def sequences_made_short() -> Any:
+    from torch import nn
+    return nn.Sequential(nn.Conv1d(3, 4, 3), nn.Upsample(scale_factor=2), nn.BatchNorm1d(4), nn.GLU(1),
+                         nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(2, 3))
+
+
+@pytest.mark.parametrize(("make", "shape"), [(made_larger, (2, 5, 4)), (decoder, (5,)), (sequences_made_short, (3, 9))])
+def test_axes_of_channels_are_followed(make: Any, shape: tuple[int, ...]) -> None:
+    torch = pytest.importorskip("torch")
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    module = make().double()
+    module(torch.randn(8, *shape, dtype=torch.float64))
+    module.eval()
+    net = fb.from_torch(module, input_shape=shape)
+    x = np.random.default_rng(0).standard_normal((4, *shape))
+    theirs = module(torch.from_numpy(x)).detach().numpy()
+    ours = net.predict(np.moveaxis(x, 1, -1))
+    np.testing.assert_allclose(np.moveaxis(ours, -1, 1), theirs, rtol=1e-10, atol=1e-12)
+    other = make().double()
+    other.load_state_dict(net.to_torch_state_dict())
+    np.testing.assert_allclose(other.eval()(torch.from_numpy(x)).detach().numpy(), theirs, rtol=1e-12)
+
+
+def test_axes_that_are_others_here() -> None:
+    nn = pytest.importorskip("torch").nn
+    for part in (nn.GLU(dim=2), nn.Softmax(dim=2)):
+        with pytest.raises(ValueError, match="PyTorch takes other axes than fastbp there"):
+            fb.from_torch(nn.Sequential(nn.Conv2d(1, 2, 1), part), input_shape=(1, 4, 4))
+    with pytest.raises(ValueError, match="a scale_factor that is no integer"):
+        fb.from_torch(nn.Sequential(nn.Upsample(scale_factor=1.5)), input_shape=(1, 4, 4))
+
+
 def test_images_from_torch_want_their_shape():
     pytest.importorskip("torch")
     with pytest.raises(ValueError, match="input_shape is None; expected 3 sizes, channels first"):
@@ -167,7 +212,8 @@ def test_a_module_becomes_the_op_that_its_row_is_of(module: str) -> None:
         "Linear": (4, 3), "BatchNorm1d": (4,), "BatchNorm2d": (4,), "LayerNorm": (4,), "Softmax": (-1,), "PReLU": (4,),
         "RMSNorm": (4,), "GroupNorm": (2, 4),
         "Embedding": (7, 5), "Conv1d": (4, 2, 3), "Conv2d": (4, 2, 3), "ConvTranspose2d": (4, 2, 3),
-        "AdaptiveAvgPool2d": (1,), **dict.fromkeys(("MaxPool1d", "MaxPool2d", "AvgPool1d", "AvgPool2d"), (2,))}
+        "AdaptiveAvgPool1d": (1,), "AdaptiveAvgPool2d": (1,), "Upsample": (None, 2), "Unflatten": (1, (2, 2)),
+        **dict.fromkeys(("MaxPool1d", "MaxPool2d", "AvgPool1d", "AvgPool2d"), (2,))}
     ops = [op for op, rows in pytorch.TABLE.items() if isinstance(rows, tuple) and module in [r.module for r in rows]]
     axes = next(row.axes for row in pytorch.TABLE[ops[0]] if row.module == module)      # type: ignore[union-attr]
     part = getattr(nn, module)(*arguments.get(module, ()))
