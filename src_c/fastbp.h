@@ -68,6 +68,7 @@ typedef struct fbp_activation {
 typedef struct fbp_fusion {
     fbp_activation act;        /* applied to z, what the op makes, in forward: y = act(z) */
     void *z;                   /* z is left here, or NULL */
+    const void *affine;        /* (2, O): z is what the op makes without bias, times the first, plus the second; or NULL */
     fbp_activation gate;       /* dx[0] is multiplied by its derivative: it made x[0]; of an activation node, its own */
     int32_t updates;           /* gradient phases update p at once, piece by piece, where run->update is given */
 } fbp_fusion;

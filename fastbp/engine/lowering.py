@@ -54,6 +54,8 @@ class Lowering:
         Where tensors and their gradients are, as far as they are kept.
     feeds : list of PlanNode
         One for each input, then for each target, then for the weights: they copy rows from outside.
+    constants : list of PlanStep
+        What is made of parameters and running statistics alone, before rows come.
     prepare, first, forward, loss, backward, gradients, updates : list of PlanStep
         Pieces of programs, in the order in which they run.
     applied : list of PlanStep
@@ -70,6 +72,7 @@ class Lowering:
         self.values: dict[Tensor, Buffer] = {}
         self.grads: dict[Tensor, Buffer] = {}
         self.feeds: list[PlanNode] = []
+        self.constants: list[PlanStep] = []
         self.prepare: list[PlanStep] = []
         self.first: list[PlanStep] = []
         self.forward: list[PlanStep] = []
@@ -90,6 +93,7 @@ class Lowering:
         self._uses = self._find_uses()
         self._wants_grad = self._find_wanted()
         self._of_parameters = self._count_uses()
+        self._folded = self._find_folded()
         self._activated = self._find_activated()
         self._made_by = {out: t for t, out in self._activated.items()}
         self._lower_forward()
@@ -144,20 +148,36 @@ class Lowering:
         names = [self.graph.parameter_name(node.params[role]) for role in node.op.row_roles]
         return next((n for n in names if n in known and self._of_parameters.get(n) == 1), None)
 
+    def _find_folded(self) -> dict[Tensor, Tensor]:
+        """From what an op makes to what normalisation by running statistics makes of it, where the op does that too."""
+        folded: dict[Tensor, Tensor] = {}
+        for t in self.graph.tensors:
+            if t.node is not None and self._is_affine(t.node):
+                source = t.node.inputs[0]
+                if source.node is not None and source.node.op.takes_affine and self._uses[source].count == 1:
+                    folded[source] = t
+        return folded
+
+    def _is_affine(self, node: Node) -> bool:
+        return node.op.affine_outside_training and not self.purpose.training and not self._calls_back(node)
+
     def _find_activated(self) -> dict[Tensor, Tensor]:
         """From what an op makes to what its activation makes of it, where the op applies it itself."""
         activated: dict[Tensor, Tensor] = {}
+        normalised = {out: t for t, out in self._folded.items()}
         for t in self.graph.tensors:
             if t.node is not None and t.node.op.derivative_from:
                 source = t.node.inputs[0]
-                if source.node is not None and source.node.op.takes_activation and self._uses[source].count == 1:
-                    activated[source] = t
+                made = normalised.get(source, source)
+                if made.node is not None and made.node.op.takes_activation and self._uses[source].count == 1:
+                    activated[made] = t
         return activated
 
     # ---- forward --------------------------------------------------------------------------------------------------
 
     def _lower_forward(self) -> None:
-        made = [(t, t.node) for t in self.graph.tensors if t.node is not None and t not in self._made_by]
+        done = {*self._made_by, *self._folded.values()}
+        made = [(t, t.node) for t in self.graph.tensors if t.node is not None and t not in done]
         # what is made of nothing comes first: it would cut the way of the rows in two
         for t, node in made:
             if not node.inputs:
@@ -175,11 +195,14 @@ class Lowering:
         if of.op.is_view:
             self.values[t] = self.values[of.inputs[0]]
             return
-        out = self._activated.get(t, t)
+        folded = self._folded.get(t)
+        out = self._activated.get(t, t if folded is None else folded)
         self.values[out] = Buffer.for_tensor(out)
         node = self._nodes[t] = self._node(t, of)
         node.y = self.values[out]
-        if out is not t:
+        if folded is not None and folded.node is not None:
+            node.affine = self._affine(folded.node, node)
+        if out in self._made_by:
             self._apply_activation(node, t, out)
         if self._calls_back(of):
             looks_around = function_of(of.op) is None and not of.op.adds_up
@@ -187,8 +210,23 @@ class Lowering:
                                          looks_around)
             node.call = self._python[t].forward
             self._unit_step(self.forward, node, "call")
-        self._unit_step(self.forward, node, "forward_reduce")
+        if self._is_affine(of):
+            self._unit_step(self.constants, node, "forward_reduce", "constants")
+        else:
+            self._unit_step(self.forward, node, "forward_reduce")
         self._row_step(self.forward, node, "forward")
+
+    def _affine(self, of: Node, before: PlanNode) -> Buffer:
+        """Where what normalisation multiplies and adds is, of an op before it which leaves its bias out."""
+        native = of.op.native(*(s.shape for s in of.inputs))
+        features = of.inputs[0].shape[-1]
+        to = Buffer(fixed=2 * features)
+        bias = before.p[1] if len(before.p) > 1 else None
+        node = PlanNode(of.op.name, {"prepare": native.work["prepare"]}, dims=native.dims, attrs=native.attrs,
+                        p=[*(self._array("params", of.params[r]) for r in native.params), bias],
+                        buffers=[self._array("buffers", of.buffers[r]) for r in native.buffers], prepared=to)
+        self._unit_step(self.constants, node, "prepare", "constants")
+        return to
 
     def _calls_back(self, node: Node) -> bool:
         """Whether a node is done in NumPy: one that mixes rows is, where ranks share them."""

@@ -70,7 +70,8 @@ class NativeBackend:
         rows = len(inputs[0])
         with self._gate:
             trained = self._memory.trained if training else None
-            plan = self._plan(Purpose(backward=training, input_grads=training, trained=trained), rows)
+            purpose = Purpose(backward=training, training=training, input_grads=training, trained=trained)
+            plan = self._plan(purpose, rows)
             with _fed(plan, inputs):
                 if training:
                     plan.run("prepare", rows, True)
@@ -96,7 +97,7 @@ class NativeBackend:
 
     def loss(self, data: Data, training: bool) -> float:
         with self._gate:
-            plan = self._plan(self._purpose(data), data.rows)
+            plan = self._plan(self._purpose(data, training=training), data.rows)
             with _fed(plan, _sources(data)):
                 self._run(plan, "run", data.rows, training, self._key(training))
             return float(plan.total_loss(data.rows))
@@ -108,7 +109,7 @@ class NativeBackend:
             return plan.total_loss(data.rows), grads
 
     def evaluate(self, data: Data, batch_size: int, look: Look | None) -> Array | None:
-        purpose = self._purpose(data, tally=look is not None)
+        purpose = self._purpose(data, training=False, tally=look is not None)
         if any(spec.loss is not None for spec in purpose.losses):
             return None     # functions of the user's look at all rows at once
         rows, size, losses = data.rows, min(batch_size, data.rows), []
@@ -219,7 +220,7 @@ class NativeBackend:
 
     # ---- plans ------------------------------------------------------------------------------------------------------
 
-    def _purpose(self, data: Data, *, backward: bool = False, input_grads: bool = False,
+    def _purpose(self, data: Data, *, backward: bool = False, training: bool = True, input_grads: bool = False,
                  updates: bool = False, trained: Trained | None = None, tables: Trained = (),
                  share: Share | None = None, tally: bool = False) -> Purpose:
         specs = []
@@ -235,7 +236,7 @@ class NativeBackend:
                                   tally and weights < 2 and loss.counts_right))
         if backward and trained is None:
             trained = self._memory.trained
-        return Purpose(tuple(specs), weights, backward, input_grads, updates, trained, share is not None,
+        return Purpose(tuple(specs), weights, backward, training, input_grads, updates, trained, share is not None,
                        share is not None and share.apart, tables)
 
     def _plan(self, purpose: Purpose, rows: int) -> Plan:
@@ -465,12 +466,12 @@ def _programs(low: Lowering) -> dict[str, list[PlanStep]]:
     s = low.purpose
     if not s.losses:
         if not s.backward:
-            return {"forward": low.forward}
+            return {"forward": low.constants + low.forward}
         return {"forward": low.forward, "prepare": low.prepare, "backward": low.backward + low.gradients,
                 "update": low.applied}
     run = low.first + low.forward + low.loss
     if not s.backward:
-        return {"run": run}
+        return {"run": low.constants + run}
     run, late = run + low.backward, low.gradients
     if not s.updates:
         run, late = run + late, []

@@ -129,6 +129,7 @@ class PlanNode:
     bf16: bool = False
     act: TakenActivation = field(default_factory=TakenActivation)
     z: Place = None
+    affine: Place = None
     gate: TakenActivation = field(default_factory=TakenActivation)
     updates: bool = False
     loss: LossPart = field(default_factory=LossPart)
@@ -144,7 +145,7 @@ class PlanNode:
                    ("save", self.saves))
         for name, places in several:
             yield from ((f"{name}[{i}]", place) for i, place in enumerate(places))
-        yield from (("y", self.y), ("dy", self.dy), ("prepared", self.prepared), ("z", self.z),
+        yield from (("y", self.y), ("dy", self.dy), ("prepared", self.prepared), ("z", self.z), ("affine", self.affine),
                     ("gate.from", self.gate.source), ("target", self.loss.target), ("weight", self.loss.weight),
                     ("row_weight", self.loss.row_weight), ("row_loss", self.loss.row_loss),
                     ("row_right", self.loss.row_right))
@@ -201,6 +202,8 @@ class Purpose:
     weights: int = 0
     """Sample weights in a row: none, one, or one for each position of the loss."""
     backward: bool = False
+    training: bool = True
+    """Whether it may be run for training; if not, normalisation is by running statistics alone."""
     input_grads: bool = False
     updates: bool = False
     """Whether gradients may be used for an update as soon as they are there."""

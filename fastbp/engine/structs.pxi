@@ -258,6 +258,8 @@ cdef class Structs:
                     &n.dp[i] if what == "dp" else &n.buffer[i] if what == "buffer" else &n.save[i])
         if name == "gate.from":
             return <void **> &n.fusion.gate.from_
+        if name == "affine":
+            return <void **> &n.fusion.affine
         if name == "target":
             return <void **> &n.loss.target
         if name == "weight":

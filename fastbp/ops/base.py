@@ -196,6 +196,10 @@ class Op(ABC):
     """Of an op that applies one function to every element: what the derivative is computed from. "" for any other."""
     takes_activation: ClassVar[bool] = False
     """Whether the C twin can apply an activation to its output as it makes it (``fusion.act``)."""
+    takes_affine: ClassVar[bool] = False
+    """Whether the C twin can scale and shift the columns of its output, in place of its bias (``fusion.affine``)."""
+    affine_outside_training: ClassVar[bool] = False
+    """Whether all it does outside of training is to scale and shift columns, by what its phase ``prepare`` makes."""
     takes_gate: ClassVar[bool] = False
     """Whether the C twin can go on, in backward, through the activation that made its first input (``fusion.gate``)."""
     passes_gradient: ClassVar[bool] = False

@@ -44,7 +44,7 @@ class BatchNormOp(Op):
     momentum: float = 0.1
     eps: float = 1e-5
     name: ClassVar[str] = "batch_norm"
-    mixes_rows = adds_up = True
+    mixes_rows = adds_up = affine_outside_training = True
 
     def output_shape(self, *shapes: Shape) -> Shape:
         (shape,) = shapes
@@ -108,7 +108,7 @@ class BatchNormOp(Op):
         columns = Work(cost=0, per_row=0.5 * groups, units=features)
         return Native(dims=(groups, features), attrs=(self.momentum, self.eps), params=("weight", "bias"),
                       buffers=("running_mean", "running_var"), saves=(Space(fixed=features),) * 4,
-                      work={"forward_reduce": columns, "backward_reduce": columns})
+                      work={"prepare": Work(units=features), "forward_reduce": columns, "backward_reduce": columns})
 
     def formula(self) -> str:
         return f"y = (x - mean) / √(var + {self.eps:g}) · weight + bias, statistics of each feature over the batch"

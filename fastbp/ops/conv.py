@@ -32,7 +32,7 @@ class ConvOp(Op):
     groups: int = 1
     bias: bool = True
     name: ClassVar[str] = "conv"
-    takes_activation = takes_gate = updates = True
+    takes_activation = takes_affine = takes_gate = updates = True
 
     @property
     def _label(self) -> str:

@@ -42,7 +42,7 @@ class LinearOp(Op):
     out_features: int
     bias: bool = True
     name: ClassVar[str] = "linear"
-    takes_activation = takes_gate = updates = True
+    takes_activation = takes_affine = takes_gate = updates = True
 
     def output_shape(self, *shapes: Shape) -> Shape:
         (shape,) = shapes

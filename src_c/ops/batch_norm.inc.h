@@ -4,6 +4,8 @@
  * Node: x[0], y, dx[0], dy, all (rows, dim[0], dim[1]). dim[0]: groups a row (G), dim[1]: C; units are columns. p[0]
  * weight, p[1] bias, buffer[0] running mean, buffer[1] running variance, all (C,). attr[0] momentum, attr[1] eps.
  *
+ *   prepare           prepared (2, C): what x is multiplied by, and what is then added, with the running statistics; of an x
+ *                     that lacks its bias p[2], if that is not NULL, which is added, too
  *   forward_reduce    save[0] mean, save[1] rstd (C,), and the running statistics
  *   backward_reduce   save[2] dweight, save[3] dbias (C,), which dx needs also where the parameters are frozen; and
  *                     dp, where it is wanted
@@ -150,6 +152,30 @@ static void FN(batch_norm_backward_constant)(T *dx, const T *dy, const T *rstd, 
         }
 }
 
+/* n columns; restrict, and no branch within, let it run in vectors. */
+static FBP_INLINE void FN(affine_of)(const int has_before, T *restrict scale, T *restrict shift, const T *restrict weight,
+                                     const T *restrict bias, const T *restrict before, const T *restrict mean,
+                                     const T *restrict var, double eps, int64_t n)
+{
+    for (int64_t j = 0; j < n; j++) {
+        const double factor = (double)weight[j] * FN(reciprocal_deviation)((double)var[j], eps);
+        const double from = has_before ? (double)before[j] - (double)mean[j] : -(double)mean[j];
+        scale[j] = (T)factor;
+        shift[j] = (T)((double)bias[j] + from * factor);
+    }
+}
+
+static void FN(batch_norm_prepare)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
+{
+    (void)run; (void)scratch;
+    T *scale = (T *)n->prepared + lo, *shift = scale + n->dim[1];
+    const T *weight = (const T *)n->p[0] + lo, *bias = (const T *)n->p[1] + lo, *before = n->p[2];
+    const T *mean = (const T *)n->buffer[0] + lo, *var = (const T *)n->buffer[1] + lo;
+    const double eps = n->attr[1];
+    if (before) FN(affine_of)(1, scale, shift, weight, bias, before + lo, mean, var, eps, hi - lo);
+    else FN(affine_of)(0, scale, shift, weight, bias, NULL, mean, var, eps, hi - lo);
+}
+
 static void FN(batch_norm_forward_reduce)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
     (void)scratch;
@@ -197,6 +223,7 @@ static void FN(batch_norm_backward_rows)(const fbp_node *n, const fbp_run *run, 
 }
 
 static const fbp_phases FN(batch_norm_phases) = {
+    .prepare = FN(batch_norm_prepare),
     .forward_reduce = FN(batch_norm_forward_reduce),
     .forward = FN(batch_norm_forward_rows),
     .backward_reduce = FN(batch_norm_backward_reduce),

@@ -66,11 +66,13 @@ static int64_t FN(piece_end)(int64_t r, int64_t step, int64_t M, int64_t end)
     return FN(min)(r + step, step < M ? (r / M + 1) * M : end);
 }
 
-static void FN(conv_forward_group)(const FN(conv) *c, T *y, const T *x, const T *W, const T *b, int32_t relu, int64_t g,
-                                   int64_t rows, void *scratch)
+static void FN(conv_forward_group)(const FN(conv) *c, T *y, const T *x, const T *W, const T *b, const T *affine,
+                                   int32_t relu, int64_t g, int64_t rows, void *scratch)
 {
     T *windows = (T *)((char *)scratch + FBP_WINDOW_AT);
-    const FN(epilogue) e = {.bias = b ? b + g * c->Og : NULL, .relu = relu};
+    const int64_t o = g * c->Og;
+    const FN(epilogue) e = {.bias = b ? b + o : NULL, .scale = affine ? affine + o : NULL,
+                            .shift = affine ? affine + c->O + o : NULL, .relu = relu};
     const int64_t depth = FN(min)(c->K, FBP_KC), end = rows * c->M;
     const int64_t step = FN(windows_at_a_time)(c->M, depth, FN(by_taps)(c));
     for (int64_t r = 0, next; r < end; r = next) {
@@ -148,7 +150,7 @@ static void FN(conv_gradient_group)(const FN(conv) *c, T *dW, const T *x, const 
             body                                                                                                 \
         }
 
-static void FN(depthwise_forward)(const FN(conv) *c, T *y, const T *x, const T *W, const T *b)
+static void FN(depthwise_forward)(const FN(conv) *c, T *y, const T *x, const T *W, const T *b, const T *affine)
 {
     const int64_t C = c->O;
     FBP_EACH_WINDOW(c, {
@@ -157,6 +159,8 @@ static void FN(depthwise_forward)(const FN(conv) *c, T *y, const T *x, const T *
             FBP_EACH_TAP(c, {
                 sum = FN(v_fma)(FN(v_load_up_to)(x + at + v, C - v), FN(v_load_up_to)(W + tap * C + v, C - v), sum);
             })
+            if (affine)
+                sum = FN(v_fma)(sum, FN(v_load_up_to)(affine + v, C - v), FN(v_load_up_to)(affine + C + v, C - v));
             FN(v_store_up_to)(y + m * C + v, sum, C - v);
         }
     })
@@ -208,11 +212,12 @@ static void FN(conv_forward_phase)(const fbp_node *n, const fbp_run *run, int64_
     const fbp_activation *act = &n->fusion.act;
     const int32_t depthwise = FN(is_depthwise)(&c), relu = act->op == FBP_OP_relu && !n->fusion.z && !depthwise;
     T *y = (T *)n->y + lo * c.map, *z = n->fusion.z ? (T *)n->fusion.z + lo * c.map : y;
-    const T *x = (const T *)n->x[0] + lo * c.image, *W = n->p[0], *b = n->p[1];
+    const T *x = (const T *)n->x[0] + lo * c.image, *W = n->p[0], *affine = n->fusion.affine;
+    const T *b = affine ? NULL : n->p[1];
     if (depthwise)
-        for (int64_t r = 0; r < hi - lo; r++) FN(depthwise_forward)(&c, z + r * c.map, x + r * c.image, W, b);
+        for (int64_t r = 0; r < hi - lo; r++) FN(depthwise_forward)(&c, z + r * c.map, x + r * c.image, W, b, affine);
     else
-        for (int64_t g = 0; g < c.G; g++) FN(conv_forward_group)(&c, z, x, W, b, relu, g, hi - lo, scratch);
+        for (int64_t g = 0; g < c.G; g++) FN(conv_forward_group)(&c, z, x, W, b, affine, relu, g, hi - lo, scratch);
     if ((act->op != FBP_OP_identity || n->fusion.z) && !relu)
         FN(activation_forward_of)(act->op)(y, z, (hi - lo) * c.map, act->alpha);
 }

@@ -30,6 +30,7 @@
 /* What comes before and after the product. All members may be 0. */
 typedef struct FN(epilogue) {
     const T *bias;            /* (N,), added to every row */
+    const T *scale, *shift;   /* (N,): the sum is multiplied by one, and the other is added; both or none */
     const T *gate;            /* (M, N), rows apart by gate_ld: C is zeroed where the gate is not above 0 */
     int64_t gate_ld;
     int32_t relu;             /* C = max(0, C) */
@@ -161,6 +162,15 @@ static FBP_INLINE void FN(tile)(const int MR, const int NV, const int cut, const
         if (2 * MR <= FBP_MR) continue;
         if (left > 0 && left < 2 * FBP_LATE) FN(fetch_for_end)(MR, NV, p, C, i, j);
         for (int64_t n = left > 0 ? p->ahead_rows : 0; n > 0; n--, ahead += p->ahead_ld) FN(fetch)(1, 2, 2, ahead, 0);
+    }
+    if (p->last && e->scale) {
+        FBP_UNROLL
+        for (int v = 0; v < NV; v++) {
+            const V scale = FN(v_load_cut)(cut && v == NV - 1, e->scale + j + v * VL, lanes);
+            const V shift = FN(v_load_cut)(cut && v == NV - 1, e->shift + j + v * VL, lanes);
+            FBP_UNROLL
+            for (int r = 0; r < MR; r++) acc[r][v] = FN(v_fma)(acc[r][v], scale, shift);
+        }
     }
     if (p->last && e->relu) {
         FBP_UNROLL

@@ -187,7 +187,7 @@ static void FN(gemm)(T *C, int64_t ldc, const T *A, int64_t a_row, int64_t a_k, 
     if (M <= 0 || N <= 0) return;
     FN(product) p = {.tiles = FN(tiles), .C = C, .ldc = ldc, .a_row = a_row, .a_k = a_k, .ldb = b_k, .K = K, .first = 1,
                      .last = 1, .e = e};
-    const int32_t outer = K == 1 && !e->bias && !e->gate && !e->relu;
+    const int32_t outer = K == 1 && !e->bias && !e->scale && !e->gate && !e->relu;
     if (b_j == 1 && (M < FBP_PACK_ROWS || outer)) {
         if (outer) FN(gemm_outer)(C, ldc, A, a_row, B, M, N);
         else FN(gemm_block)(&p, A, B, 0, M, 0, N);

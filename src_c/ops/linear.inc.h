@@ -17,6 +17,17 @@
  * and phases; nothing is fused into it.
  */
 
+/* y = x scale + shift, column by column; y may be x. */
+static void FN(affine_columns)(T *y /* (R, C) */, const T *x /* (R, C) */, const T *affine /* (2, C) */, int64_t R,
+                               int64_t C)
+{
+    for (int64_t r = 0; r < R; r++)
+        for (int64_t j = 0; j < C; j += VL) {
+            const V scale = FN(v_load_up_to)(affine + j, C - j), shift = FN(v_load_up_to)(affine + C + j, C - j);
+            FN(v_store_up_to)(y + r * C + j, FN(v_fma)(FN(v_load_up_to)(x + r * C + j, C - j), scale, shift), C - j);
+        }
+}
+
 /* An activation over rows of a matrix that have just been made: rows of `to` and `from` have `columns` elements. */
 typedef struct FN(strip) {
     FN(activation_forward_fn) forward;
@@ -56,7 +67,7 @@ static void FN(linear_forward_fused)(const fbp_node *n, T *restrict y, T *restri
                                      int64_t B, void *scratch)
 {
     const int64_t I = n->dim[1], O = n->dim[2];
-    const T *W = n->p[0], *b = n->p[1];
+    const T *W = n->p[0], *affine = n->fusion.affine, *b = affine ? NULL : n->p[1];
     const int32_t act = n->fusion.act.op;
     T *into = z ? z : y;
     const int32_t relu = act == FBP_OP_relu && !z, plain = act == FBP_OP_identity && !z;
@@ -64,11 +75,12 @@ static void FN(linear_forward_fused)(const fbp_node *n, T *restrict y, T *restri
                              .alpha = n->fusion.act.alpha};
     if (FN(is_dot)(I, O)) {
         FN(linear_forward_dot)(into, x, W, n->prepared, b, B, I, O);
+        if (affine) FN(affine_columns)(into, into, affine, B, O);
         if (!plain) FN(finish_forward)(&strip, 0, B);
         return;
     }
-    const FN(epilogue) e = {.bias = b, .relu = relu, .finish = relu || plain ? NULL : FN(finish_forward),
-                            .context = &strip};
+    const FN(epilogue) e = {.bias = b, .scale = affine, .shift = affine ? affine + O : NULL, .relu = relu, .finish = relu || plain ? NULL :
+                            FN(finish_forward), .context = &strip};
     FN(product_of)(n, into, O, x, I, 1, W, O, 1, B, O, I, &e, scratch);
 }
 
