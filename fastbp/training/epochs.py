@@ -62,7 +62,7 @@ class EpochLoop:
                  measure: Validate | None) -> None:
         self._trainer, self._source, self._validate, self._diverged = trainer, source, validate, diverged
         self._callbacks, self._bar, self._heads, self._measure = callbacks, bar, heads, measure
-        self._every, self._lead = every, lead
+        self._every, self._lead = lead.share(every), lead     # callbacks may be given to rank 0 alone
         self._watching = [c for c in callbacks if type(c).on_progress is not Callback.on_progress
                           or "on_progress" in vars(c)]
         self._watched = lead.any(bool(self._watching) or bar.counts)

@@ -18,7 +18,7 @@ from fastbp.engine.ranks import Ranks, Share
 from fastbp.objectives.functions import FunctionLoss
 from fastbp.ops.base import Array
 from fastbp.training.callback import Training
-from fastbp.training.sources import BatchSource, Step
+from fastbp.training.sources import BatchSource, Source, Step
 
 
 def align(ranks: Ranks, trainer: Training) -> None:
@@ -34,6 +34,20 @@ def align(ranks: Ranks, trainer: Training) -> None:
         net._start()
     for array in (net.params.flat, net.buffers.flat, *update.state):
         ranks.broadcast(array)
+
+
+def agree(ranks: Ranks, trainer: Training, source: Source, epochs: int, validation: Data | None) -> None:
+    """Refuse what differs between ranks: they would wait for each other in different places, or train different data."""
+    losses = trainer.loss if isinstance(trainer.loss, tuple) else (trainer.loss,)
+    mine = {**source.given(), "epochs": epochs, "rows of validation data": validation and validation.rows,
+            "loss": [type(loss).__name__ for loss in losses], "optimizer": type(trainer.optimizer).__name__,
+            "learning rate": float(trainer.optimizer.lr(trainer.update.step))}
+    first = ranks.share(mine)
+    with ranks.together():
+        for name in mine | first:
+            if mine.get(name) != first.get(name):
+                raise ValueError(f"fit: {name}: {mine.get(name)!r} on rank {ranks.rank}, {first.get(name)!r} on rank 0; "
+                                 "give every rank the same arguments and arrays, or an iterable of batches of its own")
 
 
 class RowWeights:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from typing import TYPE_CHECKING, Any, Protocol
+from zlib import crc32
 
 import numpy as np
 
@@ -33,6 +34,8 @@ PartShape = tuple[int, int] | None
 """The shape of what is noted of a mini-batch beside its loss: each loss by itself, and its right decisions."""
 
 _NOTHING: Any = object()
+# Rows that ranks compare before they train on arrays.
+_LOOKED_AT = 64
 
 
 class Record:
@@ -105,6 +108,9 @@ class Source(Protocol):
 
     def rows(self) -> int:
         """Return the rows of an epoch."""
+
+    def given(self) -> dict[str, Any]:
+        """Return what must be the same on all ranks, with names for errors."""
 
 
 # ---- arrays ----------------------------------------------------------------------------------------------------------
@@ -181,6 +187,11 @@ class ArraySource:
     def rows(self) -> int:
         return self._used
 
+    def given(self) -> dict[str, Any]:
+        arrays = [*self.data.inputs, *self.data.targets, *self.data.weights]
+        return {"rows of X": self.data.rows, "rows of an epoch": self._used, "batch_size": self.batch_size,
+                "shuffle": bool(self._shuffle), "checksums of some rows": [_checksum(a) for a in arrays]}
+
     def trained(self) -> Data:
         """Return the rows that are trained on."""
         return self.data if self._chosen is None else self.data.take(self._chosen)
@@ -224,6 +235,13 @@ class ArraySource:
             raise ValueError(f"fit: shuffle returned an array of shape {rows.shape} and dtype {rows.dtype}; expected "
                              f"{self.count} row numbers from 0 to {self.data.rows - 1}")
         return rows
+
+
+def _checksum(array: Any) -> int:
+    """Return a number that arrays with other values hardly have; memory-mapped ones are not read whole for it."""
+    if not isinstance(array, np.ndarray):
+        return 0
+    return crc32(array[np.linspace(0, len(array) - 1, _LOOKED_AT, dtype=np.int64)].tobytes())
 
 
 # ---- batches ---------------------------------------------------------------------------------------------------------
@@ -321,6 +339,9 @@ class BatchSource:
 
     def rows(self) -> int:
         return self._rows
+
+    def given(self) -> dict[str, Any]:
+        return {"rows of X": "batches"}
 
     def _at_end(self) -> bool:
         """Fetch the next batch, if that has not been done yet; return whether there is none."""

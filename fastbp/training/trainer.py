@@ -37,7 +37,7 @@ from fastbp.training.evaluation import Heads, Metric, evaluate, measure, named_m
 from fastbp.training.history import History
 from fastbp.training.lr_search import LearningRateSearch, search
 from fastbp.training.progress import Shown, checked, progress_bar
-from fastbp.training.shares import Lead, RankBatches, RowWeights, align
+from fastbp.training.shares import Lead, RankBatches, RowWeights, agree, align
 from fastbp.training.sources import ArraySource, BatchSource, Shuffle, Source, batches_of, joined
 from fastbp.training.stepping import Steps
 
@@ -292,6 +292,7 @@ class Trainer(Worded, Steps):
             if schedule is not None:
                 self._follow(schedule, fit.source.per_epoch, fit.epochs)
         if self._ranks is not None:
+            agree(self._ranks, self, fit.source, fit.epochs, fit.validation)
             align(self._ranks, self)
         validate = None if fit.validation is None else partial(evaluate, self.net, fit.validation, self.metrics,
                                                                ranks=self._ranks)

@@ -239,6 +239,16 @@ def test_callbacks_are_called_on_rank_0_and_followed_by_all(tmp_path: Path) -> N
 
 
 @both_ways
+def test_callbacks_may_be_given_to_rank_0_alone() -> None:
+    def script(comm: Any) -> Made:
+        def halve(trainer: Any, batch: int) -> None:
+            trainer.net.params.flat *= 0.5
+        own = [fb.callbacks.Lambda(on_batch_end=halve, every=3)] if comm is None or comm.rank == 0 else []
+        return fitted(fb.Trainer(network(comm), fb.CrossEntropy(), fb.SGD(0.1), comm=comm), callbacks=own)
+    compare(script, (2,))
+
+
+@both_ways
 def test_a_checkpoint_is_resumed_with_another_number_of_ranks(tmp_path: Path) -> None:
     path = tmp_path / "run.safetensors"
     alone = fitted(fb.Trainer(network(None), fb.CrossEntropy(), fb.Adam(0.01)), epochs=5)
@@ -314,6 +324,40 @@ def test_networks_that_differ_are_refused() -> None:
     for error in run(2, script):
         assert isinstance(error, ValueError)
         assert "different networks" in str(error)
+
+
+OTHERS: dict[str, Callable[[int], dict[str, Any]]] = {
+    "rows of X": lambda rank: {"x": X[rank:], "y": LABELS[rank:]},
+    "epochs": lambda rank: {"epochs": 2 + rank},
+    "batch_size": lambda rank: {"batch_size": 4 + rank},
+    "shuffle": lambda rank: {"shuffle": bool(rank)},
+    "rows of an epoch": lambda rank: {"drop_last": bool(rank)},
+    "rows of validation data": lambda rank: {"validation_data": (X, LABELS) if rank else None},
+    "checksums of some rows": lambda rank: {"x": X + rank},
+}
+
+
+@both_ways
+@pytest.mark.parametrize("name", OTHERS)
+def test_ranks_with_other_arguments_all_fail(name: str) -> None:
+    """They would wait for each other for ever, or train on something else than was meant."""
+    def script(comm: ThreadComm) -> Any:
+        trainer = fb.Trainer(network(comm), fb.CrossEntropy(), fb.SGD(0.1), comm=comm)
+        return fitted(trainer, **OTHERS[name](comm.rank))
+    first, second = run(2, script)
+    assert isinstance(second, ValueError)
+    assert f"fit: {name}: " in str(second)
+    assert "on rank 0; give every rank the same arguments and arrays" in str(second)
+    assert isinstance(first, fb.RankError)
+
+
+def test_arrays_on_one_rank_and_batches_on_the_other() -> None:
+    def script(comm: ThreadComm) -> Any:
+        trainer = fb.Trainer(network(comm), fb.CrossEntropy(), fb.SGD(0.1), comm=comm)
+        return fitted(trainer, *((X, LABELS) if comm.rank else ([(X[:6], LABELS[:6])], None)))
+    first, second = run(2, script)
+    assert isinstance(second, ValueError)
+    assert isinstance(first, fb.RankError)
 
 
 @pytest.mark.parametrize(("comm", "error"), [(3, TypeError), (type("C", (), {"rank": 0, "size": 2})(), TypeError)])
