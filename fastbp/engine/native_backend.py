@@ -26,7 +26,7 @@ from fastbp.engine.native import (
 )
 from fastbp.engine.plan_parts import Buffer, LossSpec, PlanStep, Purpose, Trained
 from fastbp.engine.ranks import Ranks, Share
-from fastbp.engine.reference import apply_update, first_bad_tensor, mini_batch
+from fastbp.engine.reference import apply_update, first_bad_tensor, mini_batch, whole_batch
 from fastbp.engine.rooms import room_of
 from fastbp.graph.graph import Graph, Tensor
 from fastbp.graph.memory import Memory
@@ -162,6 +162,9 @@ class NativeBackend:
     def train(self, data: Data, update: Update, order: Array | None, batch_size: int, learning_rates: Array,
               losses: Array, on_progress: Progress | None = None, share: Share | None = None,
               tally: Array | None = None) -> None:
+        if share is not None and any(B in t.shape for t in self._graph.tensors):
+            self._train_whole(share, data, update, order, batch_size, learning_rates, losses, on_progress, tally)
+            return
         rates = np.ascontiguousarray(learning_rates, dtype=np.float64)
         tables = update.tables(self._memory)
         # gradients are looked at before they are used where they are clipped, and where going back would cost too much
@@ -173,7 +176,6 @@ class NativeBackend:
             purpose = self._purpose(data, backward=True, updates=not checked, trained=update.trained(self._memory),
                                     tables=tables, share=share, tally=tally is not None)
             if share is not None:
-                self._check_shared()
                 self._meet(share.ranks, update, whole=bool(tables))
             plan = self._training_plan(data, purpose, min(n_rows, batch_size) if share is None else share.most)
             for name in plan.lowering.unreached:
@@ -264,12 +266,21 @@ class NativeBackend:
         room = room_of(ranks, self._memory.params.flat.size, self._memory.params.flat.dtype)
         ranks.in_parts = () if room is None else (*update.state, self._memory.grads.flat)
 
-    def _check_shared(self) -> None:
-        """Refuse a graph whose rows cannot be shared out: with tensors that have an axis of rows in another place."""
-        for t in self._graph.tensors:
-            if B in t.shape:
-                raise ValueError(f"comm: {self._graph.names.get(t) or t!r} has the rows of the batch along an axis "
-                                 "other than its first, and cannot be shared out among ranks; train in one process")
+    def _train_whole(self, share: Share, data: Data, update: Update, order: Array | None, batch_size: int,
+                     learning_rates: Array, losses: Array, on_progress: Progress | None, tally: Array | None) -> None:
+        """Train on the whole mini-batches on every rank: tensors have the rows of the batch along a second axis.
+
+        The steps of all ranks are the same, to the bit, and nobody need tell another of them.
+        """
+        share.ranks.in_parts = ()
+        if share.is_local:
+            data = whole_batch(data, share)
+            batch_size = data.rows
+        self.train(data, update, order, batch_size, learning_rates, losses, None, None, tally)
+        if tally is not None and not share.ranks.leads:
+            tally[...] = 0              # every rank has seen the whole batch, and one of them counts it
+        if on_progress is not None:
+            on_progress(len(learning_rates))
 
     def _update_plan(self, trained: Trained, tables: Trained) -> Plan:
         """Return a plan that can update parameters from their gradients."""

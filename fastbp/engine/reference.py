@@ -93,7 +93,7 @@ class ReferenceBackend:
               losses: Array, on_progress: Progress | None = None, share: Share | None = None,
               tally: Array | None = None) -> None:
         if share is not None and share.is_local:
-            data = _whole(data, share)
+            data = whole_batch(data, share)
             batch_size = data.rows
         for i, lr in enumerate(learning_rates):
             part = data.take(mini_batch(i, data.rows, order, batch_size))
@@ -175,11 +175,12 @@ class ReferenceBackend:
         return total, dys
 
 
-def _whole(data: Data, share: Share) -> Data:
-    """Return the rows of all ranks: this backend computes the whole batch on each of them."""
+def whole_batch(data: Data, share: Share) -> Data:
+    """Return the rows of all ranks, for what computes the whole batch on each of them."""
     part = share.part(*share.parts[0, 2:].tolist())
     weight = None if data.sample_weight is None else part.gather(data.sample_weight)
-    return Data([part.gather(x) for x in data.inputs], data.losses, [part.gather(t) for t in data.targets], weight)
+    return Data([part.gather(x) for x in data.inputs], data.losses, [part.gather(t) for t in data.targets], weight,
+                data.scales)
 
 
 def _right(loss: Loss, y_pred: Array, target: Array, sample_weight: Array | None) -> float:

@@ -127,6 +127,42 @@ def test_functions_as_losses(name: str, backend: str) -> None:
     compare(script)
 
 
+def contrast(pred: Any, y: Any) -> Any:
+    """Every row against every other: (B, B) in between."""
+    scores = pred @ y.T
+    return np.mean(np.log(np.sum(np.exp(scores), axis=1)) - np.sum(pred * y, axis=1))
+
+
+@backends
+@pytest.mark.parametrize("batches", [False, True])
+def test_rows_against_each_other(batches: bool, backend: str) -> None:
+    y = np.random.default_rng(4).normal(size=(ROWS, 3))
+
+    def script(comm: Any) -> Made:
+        net = network(comm, fb.Linear(4, 6), fb.BatchNorm(6), fb.Dropout(0.3), fb.Linear(6, 3), backend=backend)
+        trainer = fb.Trainer(net, contrast, fb.Adam(0.01), clip_norm=0.5, comm=comm)
+        if not batches:
+            return fitted(trainer, y=y, callbacks=[fb.callbacks.Lambda(on_progress=lambda trainer, done: None)])
+        cuts = [(0, 4, 6), (6, 7, 12), (12, 15, 16)]
+        parts = [(a, c) if comm is None else (a, b) if comm.rank == 0 else (b, c) for a, b, c in cuts]
+        return fitted(trainer, [(X[a:b], y[a:b]) for a, b in parts], None)
+    compare(script, (2,))
+
+
+@backends
+def test_weights_of_losses_of_batches_of_each_rank(backend: str) -> None:
+    """Several heads, each counted by its own weight."""
+    y = (LABELS, RNG.normal(size=(ROWS, 2)))
+
+    def script(comm: Any) -> Made:
+        a = fb.Input(4)
+        net = fb.Network(a, [fb.Linear(4, 3)(a), fb.Linear(4, 2)(a)], seed=0, dtype="float64", backend=backend)
+        trainer = fb.Trainer(net, (fb.CrossEntropy(), fb.MSE()), fb.SGD(0.1), loss_weights=[0.3, 2.0], comm=comm)
+        rows = slice(0, 6) if comm is None else slice(0, 4) if comm.rank == 0 else slice(4, 6)
+        return fitted(trainer, [(X[rows], tuple(t[rows] for t in y))], None)
+    compare(script, (2,))
+
+
 def test_a_layer_that_mixes_rows() -> None:
     def script(comm: Any) -> Made:
         centred = fb.Lambda(lambda x: (x - np.mean(x, axis=0)) / (1 + np.max(np.abs(x), axis=0)))
