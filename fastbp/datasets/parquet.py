@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from glob import glob
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ class ParquetBatches(ChunkBatches):
     Parameters
     ----------
     paths : path, sequence of paths, or pyarrow.dataset.Dataset
-        Files; or folders, of which all .parquet files are taken, by name.
+        Files; folders, of which all .parquet files are taken, by name; or patterns such as ``"data/*.parquet"``. Of a
+        dataset all rows are taken: one with a filter is refused.
     x : str or sequence of str
         The columns of the inputs, numbers each; or one column of lists of one length.
     y : str or sequence of str
@@ -84,7 +86,7 @@ class ParquetBatches(ChunkBatches):
         self._parquet, self._damage, self._dtype = parquet, ArrowException, np.dtype(dtype)
         self._x, self._y, self._weight = _names("x", x), _names("y", y), sample_weight
         self._single = isinstance(y, str)
-        self._files, self._filesystem = _files(paths)
+        self._files, self._filesystem, self._expected = _files(paths)
         super().__init__(_OWNER, batch_size, shuffle, seed, comm, drop_last)
 
     def _all_chunks(self) -> list[Chunk]:
@@ -98,6 +100,10 @@ class ParquetBatches(ChunkBatches):
                                      f"{', '.join(map(repr, names))}")
                 rows = [file.metadata.row_group(g).num_rows for g in range(file.metadata.num_row_groups)]
             found += [Chunk(i, g, 0, n) for g, n in enumerate(rows) if n]
+        rows_read = sum(chunk.rows for chunk in found)
+        if self._expected not in (None, rows_read):
+            raise ValueError(f"{_OWNER}: the dataset has {self._expected} rows, and its files {rows_read}: a filter "
+                             "chooses some; write those to a file of their own with pyarrow.dataset.write_dataset")
         return found
 
     @property
@@ -172,23 +178,28 @@ class ParquetBatches(ChunkBatches):
 
 
 def _names(argument: str, names: Any) -> list[str]:
-    found = [names] if isinstance(names, str) else list(names)
+    found = [names] if isinstance(names, str) else list(names) if isinstance(names, Iterable) else []
     if not found or not all(isinstance(name, str) for name in found):
         raise ValueError(f"{_OWNER}: {argument} is {names!r}; expected the name of a column, or a list of them")
     return found
 
 
-def _files(paths: Any) -> tuple[list[str], Any]:
-    """Return the files, and the file system that they are on, None for this machine's own."""
+def _files(paths: Any) -> tuple[list[str], Any, int | None]:
+    """Return the files, the file system that they are on (None: this machine's own), and the rows, where known."""
     if hasattr(paths, "files") and hasattr(paths, "filesystem"):
-        return list(paths.files), paths.filesystem
-    given = [paths] if isinstance(paths, str | PathLike) else list(paths)
-    found: list[str] = []
-    for path in map(Path, given):
-        inside = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
-        if not inside or not inside[0].exists():
-            raise FileNotFoundError(f"{_OWNER}: there is no Parquet file {fspath(path)!r}")
-        found += [fspath(p) for p in inside]
+        return list(paths.files), paths.filesystem, int(paths.count_rows())
+    given = [paths] if isinstance(paths, str | PathLike) else list(paths) if isinstance(paths, Iterable) else []
+    found = [file for path in given for file in _files_of(Path(path))]
     if not found:
-        raise ValueError(f"{_OWNER}: paths is {paths!r}; expected at least one file")
-    return found, None
+        raise ValueError(f"{_OWNER}: paths is {paths!r}; expected at least one file, or a pyarrow dataset of files")
+    return found, None, None
+
+
+def _files_of(path: Path) -> list[str]:
+    if path.is_dir():
+        inside = sorted(map(fspath, path.rglob("*.parquet")))
+    else:
+        inside = [fspath(path)] if path.exists() else sorted(glob(fspath(path), recursive=True))
+    if not inside:
+        raise FileNotFoundError(f"{_OWNER}: there is no Parquet file {fspath(path)!r}")
+    return inside

@@ -37,7 +37,7 @@ def align(ranks: Ranks, trainer: Training) -> None:
 
 
 def agree(ranks: Ranks, trainer: Training, source: Source, epochs: int, validation: Data | None) -> None:
-    """Refuse what differs between ranks: they would wait for each other in different places, or train different data."""
+    """Refuse what differs between ranks: they would wait for each other in different places, or train on other data."""
     losses = trainer.loss if isinstance(trainer.loss, tuple) else (trainer.loss,)
     mine = {**source.given(), "epochs": epochs, "rows of validation data": validation and validation.rows,
             "loss": [type(loss).__name__ for loss in losses], "optimizer": type(trainer.optimizer).__name__,
@@ -46,8 +46,8 @@ def agree(ranks: Ranks, trainer: Training, source: Source, epochs: int, validati
     with ranks.together():
         for name in mine | first:
             if mine.get(name) != first.get(name):
-                raise ValueError(f"fit: {name}: {mine.get(name)!r} on rank {ranks.rank}, {first.get(name)!r} on rank 0; "
-                                 "give every rank the same arguments and arrays, or an iterable of batches of its own")
+                raise ValueError(f"fit: {name}: {mine.get(name)!r} on rank {ranks.rank}, {first.get(name)!r} on "
+                                 "rank 0; give all ranks the same arguments and arrays, or batches of its own each")
 
 
 class RowWeights:

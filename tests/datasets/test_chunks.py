@@ -177,7 +177,9 @@ print(rows, peaks[1] - peaks[0])
 @pytest.mark.parametrize(("options", "message"), [
     ({"batch_size": 0}, "batch_size is 0"), ({"shuffle": 3}, r"shuffle is 3; expected True, False, or a tuple"),
     ({"shuffle": (0, 5)}, r"shuffle\[0\] is 0"), ({"seed": -1}, "seed is -1"), ({"drop_last": 1}, "drop_last is 1"),
-    ({"x": []}, r"x is \[\]; expected the name of a column"), ({"x": ["a", "z"]}, "lacks 'z'; it has 'a', 'b'")])
+    ({"y": None}, "y is None; expected the name of a column"),
+    ({"x": []}, r"x is \[\]; expected the name of a column"),
+    ({"x": ["a", "z"]}, "lacks 'z'; it has 'a', 'b'")])
 def test_arguments(options: dict[str, Any], message: str, folder: Path) -> None:
     with pytest.raises(ValueError, match=f"ParquetBatches: .*{message}"):
         ParquetBatches(**{"paths": folder, "x": ["a", "b"], "y": "label"} | options)
@@ -188,6 +190,24 @@ def test_a_file_that_is_not_there(folder: Path) -> None:
         ParquetBatches(folder / "nothing.parquet", "a", "b")
     with pytest.raises(FileNotFoundError):
         MemmapBatches(folder / "nothing")
+
+
+def test_files_by_a_pattern(folder: Path) -> None:
+    for paths in (str(folder / "*.parquet"), folder.glob("*.parquet")):
+        made = ParquetBatches(paths, "a", "label", shuffle=False)
+        assert sorted(numbers(made)) == list(range(ROWS))
+    with pytest.raises(FileNotFoundError, match=r"there is no Parquet file '.*x\*\.parquet'"):
+        ParquetBatches(str(folder / "x*.parquet"), "a", "label")
+
+
+def test_a_filter_of_a_dataset_is_not_passed_over(folder: Path) -> None:
+    from pyarrow import dataset
+    files = dataset.dataset(sorted(map(str, folder.glob("*.parquet"))))
+    assert ParquetBatches(files, "a", "label").rows == ROWS
+    with pytest.raises(ValueError, match=rf"the dataset has 10 rows, and its files {ROWS}: a filter chooses some"):
+        ParquetBatches(files.filter(dataset.field("a") < 10), "a", "label")
+    with pytest.raises(ValueError, match=r"paths is .*; expected at least one file, or a pyarrow dataset of files"):
+        ParquetBatches(dataset.dataset([files, files]), "a", "label")
 
 
 def test_columns_that_hold_no_numbers_or_have_gaps(folder: Path, tmp_path: Path) -> None:

@@ -383,7 +383,7 @@ def test_ranks_with_other_arguments_all_fail(name: str) -> None:
     first, second = run(2, script)
     assert isinstance(second, ValueError)
     assert f"fit: {name}: " in str(second)
-    assert "on rank 0; give every rank the same arguments and arrays" in str(second)
+    assert "on rank 0; give all ranks the same arguments and arrays" in str(second)
     assert isinstance(first, fb.RankError)
 
 
