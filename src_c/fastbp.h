@@ -345,6 +345,8 @@ typedef struct fbp_part {
 typedef enum {
     FBP_MEET_BATCH,            /* before a mini-batch is judged: the loss, how many failed, how many would pause; and, if
                                   none failed, the gradients */
+    FBP_MEET_BEGIN,            /* begins with that, and does not wait: gradients follow in pieces, then FBP_MEET_BATCH */
+    FBP_MEET_PIECE,            /* begins with the gradients of piece numbers[0] */
     FBP_MEET_GRADIENTS,        /* where each rank has a part of them: how many found one too large; squares for the norm */
     FBP_MEET_PARAMETERS        /* where each has updated its part: how many made one that is not finite */
 } fbp_occasion;
@@ -397,6 +399,8 @@ typedef struct fbp_loop {
     void *ranks;
     const fbp_program *refresh;     /* where each rank updates a part of the parameters: what derives from all of them;
                                        `finish` has the updates alone. NULL: each updates all */
+    const fbp_program *pieces; /* where gradients are added up while others are computed: what makes them, after `program` */
+    int64_t n_pieces;
     const fbp_part *parts;     /* one per mini-batch */
     const double *totals;      /* n_losses per mini-batch: the sums of the weights of the whole batch */
     double *total;             /* (n_losses,) where the nodes of the losses read them */

@@ -371,11 +371,29 @@ static void choose_rows(fbp_loop *loop)
     run->rows = at_most(loop->batch_size, loop->n_rows - in_epoch);
 }
 
+static int32_t has_failed(const fbp_run *run)
+{
+    return run->failed ? __atomic_load_n(run->failed, __ATOMIC_RELAXED) : 0;
+}
+
+/* Makes the gradients piece by piece, each of which goes to the other ranks while the next one is made. */
+static void run_pieces(fbp_loop *loop, double loss, int32_t pauses)
+{
+    if (!loop->n_pieces) return;
+    double sums[FBP_SUMS] = {loss, (double)has_failed(&loop->run), (double)pauses};
+    loop->meet(loop->ranks, FBP_MEET_BEGIN, loop->run.update, sums);
+    for (int64_t i = 0; i < loop->n_pieces; i++) {
+        fbp_run_program(loop->pieces + i, &loop->run);
+        sums[0] = (double)i;
+        loop->meet(loop->ranks, FBP_MEET_PIECE, loop->run.update, sums);
+    }
+}
+
 /* Adds up over all ranks what belongs to the whole batch; every rank then goes on in the same way. */
 static fbp_status meet(fbp_loop *loop, double *loss, int32_t *pauses)
 {
     fbp_run *run = &loop->run;
-    int32_t failed = run->failed ? __atomic_load_n(run->failed, __ATOMIC_RELAXED) : 0;
+    int32_t failed = has_failed(run);
     if (loop->meet) {
         double sums[FBP_SUMS] = {*loss, (double)failed, (double)*pauses};
         failed = loop->meet(loop->ranks, FBP_MEET_BATCH, run->update, sums);
@@ -393,6 +411,7 @@ static fbp_status run_mini_batch(fbp_loop *loop, int32_t *pauses)
         *loop->direct[i].place = loop->direct[i].source + run->first * loop->direct[i].row_bytes;
     fbp_run_program(loop->program, run);
     double loss = fbp_total_loss(loop->row_losses, loop->loss_rows, loop->n_losses, run->rows);
+    run_pieces(loop, loss, *pauses);
     fbp_status status = meet(loop, &loss, pauses);
     if (status != FBP_OK) return status;
     loop->losses[loop->position] = loss;

@@ -22,6 +22,8 @@ class _Meeting:
 class ThreadComm:
     """One rank's end of it."""
 
+    threads = False     # whether sums may be made in other threads
+
     def __init__(self, meeting: _Meeting, rank: int, size: int) -> None:
         self._meeting, self.rank, self.size = meeting, rank, size
         self.calls = 0

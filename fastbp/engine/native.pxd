@@ -186,6 +186,8 @@ cdef extern from "fastbp.h" nogil:
 
     ctypedef enum fbp_occasion:
         FBP_MEET_BATCH
+        FBP_MEET_BEGIN
+        FBP_MEET_PIECE
 
     ctypedef int32_t (*fbp_meet)(void *ranks, fbp_occasion occasion, fbp_update_plan *update,
                                  double *numbers) noexcept nogil
@@ -223,6 +225,8 @@ cdef extern from "fastbp.h" nogil:
         fbp_meet meet
         void *ranks
         const fbp_program *refresh
+        const fbp_program *pieces
+        int64_t n_pieces
         const fbp_part *parts
         const double *totals
         double *total

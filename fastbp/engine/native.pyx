@@ -85,23 +85,7 @@ cdef class Gate:
         self.busy = False
 
 
-cdef int32_t _meet(void *plan, fbp_occasion occasion, fbp_update_plan *update, double *sums) noexcept nogil:
-    """Add up over all ranks, by whatever connects them; keep what that raises."""
-    cdef uint64_t mode = fbp_flush_subnormals(0)
-    cdef int32_t failed = 0
-    cdef int i
-    with gil:
-        self = <Plan> plan
-        try:
-            mine = np.array([sums[i] for i in range(FBP_SUMS)])
-            failed = self.share.ranks.meet(mine, self._memory.grads.flat)
-            for i in range(FBP_SUMS):
-                sums[i] = mine[i]
-        except BaseException as error:
-            self.error = self.error or error
-            failed = 1
-    fbp_set_float_mode(mode)
-    return failed
+include "messages.pxi"
 
 
 cdef class Plan(Structs):
@@ -131,6 +115,7 @@ cdef class Plan(Structs):
     cdef Room room
     cdef Moved *moved
     cdef int64_t n_moved
+    cdef public list pieces
     # for the quick ways: what fits
     cdef int64_t *feed_numbers
     cdef int *feed_kinds
@@ -500,6 +485,9 @@ cdef class Plan(Structs):
             self.loop.meet, self.loop.ranks = _meet, <void *> self
             self.loop.parts = <const fbp_part *> _read(share.parts)
             self.loop.totals, self.loop.total = <const double *> _read(share.totals), self.totals
+            if share.ranks.room is None and share.ranks.threads and self.pieces:
+                self.loop.program, self.loop.pieces = self._program("rows"), self._program("gradients 0")
+                self.loop.n_pieces = len(self.pieces)
             self._set_room(<Room?> share.ranks.room if share.ranks.room is not None else None)
         return 0
 

@@ -24,6 +24,7 @@ from fastbp.engine.native import (
     isa,
     op_phases,
 )
+from fastbp.engine.pieces import Piece, pieces_of
 from fastbp.engine.plan_parts import Buffer, LossSpec, PlanStep, Purpose, Trained
 from fastbp.engine.ranks import Ranks, Share
 from fastbp.engine.reference import apply_update, first_bad_tensor, mini_batch, whole_batch
@@ -245,7 +246,9 @@ class NativeBackend:
         plan = self._plans.get(purpose)
         if plan is None or plan.capacity < rows:
             low = Lowering(self._graph, purpose, op_phases, self._memory.compute_dtype)
-            plan = self._plans[purpose] = Plan(self._memory, low, max(rows, 1), _programs(low), self._gate)
+            pieces = pieces_of(low.gradients, self._memory.grads) if purpose.shared else []
+            plan = self._plans[purpose] = Plan(self._memory, low, max(rows, 1), _programs(low, pieces), self._gate)
+            plan.pieces = pieces if len(pieces) > 1 else []
         return plan
 
     def _training_plan(self, data: Data, purpose: Purpose, rows: int) -> Plan:
@@ -472,7 +475,7 @@ def _sources(data: Data) -> list[Array]:
     return [*data.inputs, *data.targets, *([] if data.sample_weight is None else [data.sample_weight])]
 
 
-def _programs(low: Lowering) -> dict[str, list[PlanStep]]:
+def _programs(low: Lowering, pieces: Sequence[Piece]) -> dict[str, list[PlanStep]]:
     """The programs of a lowered graph, by what it is for."""
     s = low.purpose
     if not s.losses:
@@ -484,9 +487,10 @@ def _programs(low: Lowering) -> dict[str, list[PlanStep]]:
     if not s.backward:
         return {"run": low.constants + run}
     run, late = run + low.backward, low.gradients
+    parts = {"rows": run} | {f"gradients {i}": piece.steps for i, piece in enumerate(pieces)} if s.shared else {}
     if not s.updates:
         run, late = run + late, []
     # finish_last is for a mini-batch after which "prepare" runs before anything else does
     programs = {"prepare": low.prepare, "run": run, "finish": late + low.updates + low.refresh(),
                 "finish_last": late + low.updates}
-    return programs if s.updates else programs | {"update": low.applied, "refresh": low.refresh()}
+    return programs if s.updates else programs | {"update": low.applied, "refresh": low.refresh()} | parts

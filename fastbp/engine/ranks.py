@@ -18,6 +18,7 @@ import numpy as np
 
 from fastbp.core.checks import integer
 from fastbp.core.errors import RankError
+from fastbp.engine.ahead import Ahead
 from fastbp.ops.base import Array
 
 Sum = Callable[[Array], Any]
@@ -65,6 +66,8 @@ class Ranks:
     rank, size : int
     add : callable
         ``add(array)`` puts the sum over all ranks in the array's place, on each of them.
+    threads : bool
+        Whether that may be done in another thread than before.
 
     Attributes
     ----------
@@ -74,13 +77,15 @@ class Ranks:
         Vectors of which each rank has brought up to date a part.
     """
 
-    def __init__(self, rank: int, size: int, add: Sum) -> None:
-        self.rank, self.size, self._add = rank, size, add
+    def __init__(self, rank: int, size: int, add: Sum, threads: bool = False) -> None:
+        self.rank, self.size, self._add, self.threads = rank, size, add, threads
         self.room: Meeting | None = None
         self.room_key: object = None
         self.in_parts: Sequence[Array] = ()
         self._settled: BaseException | None = None
         self._announced = self._broken = False
+        self._ahead: Ahead | None = None
+        self._voting: Array | None = None
 
     @property
     def leads(self) -> bool:
@@ -142,11 +147,35 @@ class Ranks:
 
     def meet(self, sums: Array, gradients: Array) -> bool:
         """Add up what a mini-batch is judged by and, if no rank has failed, the gradients; return whether one has."""
+        if self._voting is not None:
+            return self._wait(sums)
         if self.vote(sums):
             self._announced = True
             return True
         self.sum(gradients)
         return False
+
+    def begin(self, sums: Array) -> None:
+        """Begin to do what `meet` does, in another thread; the gradients follow by `add_piece`."""
+        self._ahead = self._ahead or Ahead()
+        self._voting = sums
+        self._ahead.begin(lambda: self.vote(sums))
+
+    def add_piece(self, gradients: Array) -> None:
+        """Add up some more gradients, after those before them, if no rank has failed."""
+        assert self._ahead is not None
+        assert self._voting is not None
+        sums = self._voting
+        self._ahead.begin(lambda: None if sums[_FAILED] else self.sum(gradients))
+
+    def _wait(self, sums: Array) -> bool:
+        assert self._ahead is not None
+        assert self._voting is not None
+        voted, self._voting = self._voting, None
+        self._ahead.wait()
+        sums[...] = voted
+        self._announced = bool(voted[_FAILED])
+        return self._announced
 
     def give(self, array: Array) -> None:
         """Put this rank's part of a vector where all ranks of the room see it."""
@@ -288,6 +317,7 @@ def as_ranks(owner: str, comm: Any) -> Ranks | None:
         What errors begin with.
     comm : object
         A communicator of mpi4py; or anything with ``rank``, ``size`` and ``sum(array)``, a sum over all ranks in place.
+        If it has ``threads = True``, sums may be made in a thread of their own.
     """
     if comm is None or isinstance(comm, Ranks):
         return comm
@@ -306,7 +336,15 @@ def as_ranks(owner: str, comm: Any) -> Ranks | None:
     if not (ones == size).all():
         raise ValueError(f"{owner}: comm adds up ones of {size} ranks to {ones[0]:g}; expected {size}, in the place of "
                          "the array that it is given")
-    return Ranks(rank, size, add)
+    return Ranks(rank, size, add, _takes_threads(comm))
+
+
+def _takes_threads(comm: Any) -> bool:
+    """Whether sums may be made in another thread than the one that the communicator is from."""
+    if type(comm).__module__.partition(".")[0] == "mpi4py":
+        from mpi4py import MPI
+        return bool(MPI.Query_thread() == MPI.THREAD_MULTIPLE)
+    return getattr(comm, "threads", False) is True
 
 
 def _sum_of(comm: Any) -> Sum | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from cases import LAYERS, LOSSES
 from thread_ranks import ThreadComm, run
 
 import fastbp as fb
+from fastbp.engine import pieces
 from fastbp.graph.graph import Tensor
 
 RNG = np.random.default_rng(0)
@@ -27,13 +29,22 @@ Made = dict[str, Any]
 backends = pytest.mark.parametrize("backend", ["native", "reference"])
 
 
-@pytest.fixture(params=["0", "1"], ids=["messages", "shared memory"])
-def _both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ranks of one machine meet in memory that they share, if they may; others send messages."""
-    monkeypatch.setenv("FASTBP_SHARED_MEMORY", request.param)
+def send_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let ranks send gradients in pieces, however small."""
+    monkeypatch.setenv("FASTBP_SHARED_MEMORY", "0")
+    monkeypatch.setattr(ThreadComm, "threads", True)
+    monkeypatch.setattr(pieces, "_LEAST_BYTES", 1)
 
 
-both_ways = pytest.mark.usefixtures("_both_ways")
+@pytest.fixture(params=["messages", "pieces", "shared memory"])
+def _all_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ranks of one machine meet in memory that they share, if they may; others send messages, at once or in pieces."""
+    monkeypatch.setenv("FASTBP_SHARED_MEMORY", str(int(request.param == "shared memory")))
+    if request.param == "pieces":
+        send_pieces(monkeypatch)
+
+
+all_ways = pytest.mark.usefixtures("_all_ways")
 
 
 def fitted(trainer: fb.Trainer, x: Any = X, y: Any = LABELS, **options: Any) -> Made:
@@ -65,8 +76,11 @@ def network(comm: Any, *layers: fb.Layer, seed: int = 0, **options: Any) -> fb.S
     return fb.Sequential(*layers, seed=seed + 100 * (comm.rank if comm else 0), **{"dtype": "float64"} | options)
 
 
+@pytest.mark.parametrize("in_pieces", [False, True])
 @pytest.mark.parametrize("name", LAYERS)
-def test_each_layer(name: str) -> None:
+def test_each_layer(name: str, in_pieces: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if in_pieces:
+        send_pieces(monkeypatch)
     case = LAYERS[name]
     rng = np.random.default_rng(1)
     data = [x[:ROWS] for x in case.inputs(rng, ROWS)]
@@ -171,7 +185,7 @@ def test_a_layer_that_mixes_rows() -> None:
     compare(script)
 
 
-@both_ways
+@all_ways
 @backends
 def test_all_at_once(backend: str) -> None:
     """Batch normalisation, dropout, class and sample weights, clipping, a schedule, validation, early stopping."""
@@ -184,14 +198,14 @@ def test_all_at_once(backend: str) -> None:
     compare(script, (2, 3, 4))
 
 
-@both_ways
+@all_ways
 def test_float32_to_rounding() -> None:
     def script(comm: Any) -> Made:
         return fitted(fb.Trainer(network(comm, dtype="float32"), fb.CrossEntropy(), fb.SGD(0.1), comm=comm))
     compare(script, atol=2e-5)
 
 
-@both_ways
+@all_ways
 @pytest.mark.parametrize("options", [{"shuffle": False}, {"drop_last": True}, {"batch_size": 1000}, {"batch_size": 2},
                                      {"shuffle": lambda epoch, rows: rows[::-1]}])
 def test_ways_to_make_batches(options: Any) -> None:
@@ -202,7 +216,7 @@ def test_ways_to_make_batches(options: Any) -> None:
     compare(script, (2, 4))
 
 
-@both_ways
+@all_ways
 def test_several_inputs_and_outputs() -> None:
     y = (LABELS, RNG.normal(size=(ROWS, 2)))
 
@@ -215,7 +229,7 @@ def test_several_inputs_and_outputs() -> None:
     compare(script)
 
 
-@both_ways
+@all_ways
 @backends
 def test_an_iterable_of_batches_on_each_rank(backend: str) -> None:
     """The batches of one turn are one mini-batch, in the order of the ranks; ragged ones too."""
@@ -254,7 +268,7 @@ def test_batch_normalisation_of_each_rank_apart() -> None:
 # ---- what rank 0 does for all ----------------------------------------------------------------------------------------
 
 
-@both_ways
+@all_ways
 def test_callbacks_are_called_on_rank_0_and_followed_by_all(tmp_path: Path) -> None:
     calls: list[int] = []
 
@@ -274,7 +288,7 @@ def test_callbacks_are_called_on_rank_0_and_followed_by_all(tmp_path: Path) -> N
     assert calls == [0] * 8
 
 
-@both_ways
+@all_ways
 def test_callbacks_may_be_given_to_rank_0_alone() -> None:
     def script(comm: Any) -> Made:
         def halve(trainer: Any, batch: int) -> None:
@@ -284,7 +298,7 @@ def test_callbacks_may_be_given_to_rank_0_alone() -> None:
     compare(script, (2,))
 
 
-@both_ways
+@all_ways
 def test_a_checkpoint_is_resumed_with_another_number_of_ranks(tmp_path: Path) -> None:
     path = tmp_path / "run.safetensors"
     alone = fitted(fb.Trainer(network(None), fb.CrossEntropy(), fb.Adam(0.01)), epochs=5)
@@ -330,7 +344,7 @@ def failing(where: str) -> Callable[[ThreadComm], Any]:
     return script
 
 
-@both_ways
+@all_ways
 @pytest.mark.parametrize("where", ["argument", "batches", "step", "callback", "progress", "end"])
 def test_what_one_rank_raises_ends_all(where: str) -> None:
     results = run(3, failing(where))
@@ -342,7 +356,7 @@ def test_what_one_rank_raises_ends_all(where: str) -> None:
             assert f"rank {results.index(own[0])} raised {type(own[0]).__name__}" in str(error)
 
 
-@both_ways
+@all_ways
 def test_all_ranks_diverge_at_the_same_step_and_keep_the_last_good_parameters() -> None:
     def script(comm: Any) -> Made:
         net = network(comm, fb.Linear(4, 8), fb.ReLU(), fb.Linear(8, 3))
@@ -373,7 +387,7 @@ OTHERS: dict[str, Callable[[int], dict[str, Any]]] = {
 }
 
 
-@both_ways
+@all_ways
 @pytest.mark.parametrize("name", OTHERS)
 def test_ranks_with_other_arguments_all_fail(name: str) -> None:
     """They would wait for each other for ever, or train on something else than was meant."""
@@ -441,6 +455,51 @@ def test_all_ranks_have_the_same_bits_and_gradients(monkeypatch: pytest.MonkeyPa
         for name, values in ranks[0].items():
             if isinstance(values, np.ndarray):
                 assert values.tobytes() == made[name].tobytes(), name
+
+
+def test_gradients_are_sent_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after the other, all of them, from a thread of their own; one used twice is whole before it is sent."""
+    def script(comm: Any) -> Made:
+        shared = fb.Linear(6, 6)
+        net = network(comm, fb.Linear(4, 6), fb.Tanh(), shared, fb.Tanh(), fb.Linear(6, 6), shared, fb.Linear(6, 3))
+        return fitted(fb.Trainer(net, fb.CrossEntropy(), fb.SGD(0.1), comm=comm))
+    monkeypatch.setenv("FASTBP_SHARED_MEMORY", "0")
+    seen: list[tuple[int, str]] = []
+    add = ThreadComm.sum
+
+    def spy(comm: ThreadComm, array: np.ndarray) -> None:
+        seen.append((array.size, threading.current_thread().name))
+        add(comm, array)
+    monkeypatch.setattr(ThreadComm, "sum", spy)
+    whole = run(2, script)
+    assert not any("fastbp" in name for _, name in seen)
+    send_pieces(monkeypatch)
+    seen.clear()
+    for made in run(2, script):
+        assert made["params"].tobytes() == whole[0]["params"].tobytes()
+    sizes = [size for size, name in seen if name == "fastbp adds up" and size != 3]
+    steps = 2 * -(-ROWS // BATCH)
+    assert len(sizes) >= 2 * 2 * steps
+    assert sum(sizes) == 2 * steps * whole[0]["params"].size
+    assert_same(script(None), whole)
+
+
+def test_a_loss_that_raises_while_gradients_are_sent_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    send_pieces(monkeypatch)
+    calls: list[int] = []
+
+    def script(comm: ThreadComm) -> Any:
+        def loss(pred: Any, y: Any, weights: Any) -> Any:
+            calls.append(comm.rank)
+            if comm.rank and calls.count(1) == 5:
+                raise KeyError("unhappy")
+            return own_loss(pred, y, weights)
+        net = network(comm, fb.Linear(4, 6), fb.Tanh(), fb.Linear(6, 3))
+        return fitted(fb.Trainer(net, loss, fb.SGD(0.1), comm=comm), y=X[:, :3])
+    first, second = run(2, script)
+    assert isinstance(second, KeyError)
+    assert isinstance(first, fb.RankError)
+    assert "rank 1 raised KeyError: 'unhappy'" in str(first)
 
 
 def test_frozen_parameters_stay() -> None:
