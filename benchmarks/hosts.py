@@ -22,7 +22,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from math import ceil, log2
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -232,7 +231,7 @@ def ranks_main(names: Sequence[str]) -> None:
     import ranks
     from mpi4py import MPI
     comm = MPI.COMM_WORLD
-    n, rounds = comm.size, ceil(log2(comm.size))
+    n = comm.size
     latency = _messages(comm, 24)
     for name in names:
         widths, batch, _ = ranks.NETS[name]
@@ -246,7 +245,7 @@ def ranks_main(names: Sequence[str]) -> None:
         part = batch // n
         own = _step(alone, X[:steps[1] * part], y[:steps[1] * part], part, comm, steps, 3)
         took = _step(together, X, y, batch, comm, steps, 3)
-        expected = own + 3 * rounds * latency + 2 * (n - 1) / n * size / bandwidth
+        expected = ranks.predicted(n, own, size, bandwidth * 8e-9, latency)
         if comm.rank == 0:
             print(f"| {n} | {name}, {batch} | {latency * 1e3:.2f} ms | {bandwidth * 8e-9:.2f} Gbit | "
                   f"{own * 1e3:.2f} ms | {expected * 1e3:.2f} ms | {took * 1e3:.2f} ms | "

@@ -74,22 +74,24 @@ def measure(repeats: int, names: list[str]) -> None:
                   f"{one / many:.2f} times as fast", flush=True)
 
 
-def predicted(hosts: int, seconds: float, size: float, gigabit: float) -> float:
-    """Return the seconds of a step on so many hosts: of its rows, and of a sum over so many bytes."""
+def predicted(hosts: int, seconds: float, size: float, gigabit: float, latency: float = LATENCY) -> float:
+    """Return the seconds of a step on so many hosts: of its rows, of a vote, and of a sum over so many bytes."""
     bandwidth = gigabit / 8 * 1e9
-    return seconds + 2 * ceil(log2(hosts)) * LATENCY + 2 * (hosts - 1) / hosts * size / bandwidth
+    return seconds + 3 * ceil(log2(hosts)) * latency + 2 * (hosts - 1) / hosts * size / bandwidth
 
 
 def simulated(hosts: int, seconds: float, size: float, gigabit: float) -> float:
-    """Return the same from the messages themselves: halving the vector with ever nearer partners, and doubling it.
+    """Return the same from the messages themselves.
 
-    A message begins when both partners are ready, and then takes a latency and the time of its bytes.
+    The loss and votes go to ever farther partners; then the vector, halved with ever nearer ones, and doubled again. A
+    message begins when both partners are ready, and then takes a latency and the time of its bytes.
     """
     clock = np.full(hosts, seconds)
     bandwidth, ranks = gigabit / 8 * 1e9, np.arange(hosts)
     rounds = range(int(log2(hosts)))
-    for k in (*rounds, *reversed(rounds)):
-        part = size / 2 ** (k + 1)
+    halves = [size / 2 ** (k + 1) for k in rounds]
+    for k, part in (*((k, 0.0) for k in rounds), *zip(rounds, halves, strict=True),
+                    *zip(reversed(rounds), reversed(halves), strict=True)):
         clock = np.maximum(clock, clock[ranks ^ 2 ** k]) + LATENCY + part / bandwidth
     return float(clock.max())
 

@@ -21,6 +21,8 @@ Made = dict[str, list[float]]
 class Gloo:
     """Ranks of torch.distributed: the tensor that it adds up shares the memory of the array."""
 
+    threads = True
+
     def __init__(self) -> None:
         import torch.distributed as dist
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
