@@ -30,7 +30,7 @@ _PIECE = 8192
 # Rows that are handed on at once: many for each meeting of the two threads, few to hold.
 _BLOCK = 2048
 # Blocks that are read ahead.
-_AHEAD = 8
+_AHEAD = 16
 _END: Any = object()
 
 

@@ -152,6 +152,13 @@ class ParquetBatches(ChunkBatches):
 
     def _numbers(self, batch: Any, names: Sequence[str], file: int) -> Array:
         """Return columns side by side, (rows, columns)."""
+        if len(names) > 1 and hasattr(batch, "to_tensor"):
+            try:                # in one call, which leaves Python to the thread that trains
+                whole = np.asarray(batch.select(names).to_tensor(row_major=True).to_numpy())
+                if whole.dtype.kind == "f":     # signed and unsigned numbers would wrap around
+                    return whole
+            except (self._damage, TypeError):
+                pass            # lists, booleans, or what is refused below
         columns = [self._column(batch.column(name), name, file) for name in names]
         if len(columns) == 1:
             return columns[0]
