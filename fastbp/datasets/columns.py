@@ -1,15 +1,15 @@
-"""Tables as columns: from pandas and polars frames, arrays and mappings to numbers, dates and categories.
+"""Tables as columns: from pandas, polars and Arrow, arrays and mappings to numbers, dates and categories.
 
-A column of numbers or dates holds float64, NaN where it is missing, dates as days since 1970. A column of categories
-holds the number of each row's level, -1 where it is missing, beside the levels as text: frames keep categories that way
-themselves, so that nothing is done row by row.
+A column of numbers or dates holds float64, NaN where it is missing, dates as days since 1970 and durations as days. A
+column of categories holds the number of each row's level, -1 where it is missing, beside the levels as text: frames
+keep categories that way themselves, so that nothing is done row by row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ from fastbp.ops.base import Array
 Kind = Literal["number", "date", "category"]
 
 _MICROSECONDS_A_DAY = 86_400e6
-_SECONDS_A_DAY = 86_400.0
+_EXPECTED = "numbers, text, categories, truth values, dates or durations"
 
 
 @dataclass(frozen=True)
@@ -73,14 +73,16 @@ def level_of(value: Any) -> str:
     return str(value)
 
 
-def columns_of(X: Any, names: Sequence[str] | None = None) -> list[Column]:
-    """Return the columns of a pandas or polars frame, a mapping of names to arrays, or a 2-d array.
+def columns_of(X: Any, names: Sequence[str] | None = None, only: Container[str] | None = None) -> list[Column]:
+    """Return the columns of a pandas or polars frame, an Arrow table, a mapping of names to arrays, or a 2-d array.
 
     Parameters
     ----------
-    X : frame, mapping or array
+    X : frame, table, mapping or array
     names : sequence of str, optional
         What the columns of an array are called; ``x0``, ``x1``, … by default.
+    only : container of str, optional
+        The columns that are wanted: others are not looked at, whatever they hold.
 
     Raises
     ------
@@ -92,28 +94,37 @@ def columns_of(X: Any, names: Sequence[str] | None = None) -> list[Column]:
     >>> [(c.name, c.kind) for c in columns_of({"size": [1.5, None], "city": ["Bern", "Lima"]})]
     [('size', 'number'), ('city', 'category')]
     """
+    found: list[Column] = []
+    seen: set[str] = set()
+    for name, values in named_values(X, names):
+        if only is not None and name not in only:
+            continue
+        if name in seen:
+            raise ValueError(f"X has two columns called {name!r}; expected a name for each")
+        seen.add(name)
+        found.append(_column(name, values))
+        check_finite(found[-1])
+    return found
+
+
+def named_values(X: Any, names: Sequence[str] | None = None) -> Iterable[tuple[str, Any]]:
+    """Return the name of each column of a table and what it holds, as :func:`columns_of` finds them."""
     if hasattr(X, "collect_schema") and not hasattr(X, "get_column"):
         raise TypeError(f"X is a {type(X).__name__}, which has no rows yet; expected a frame: X.collect()")
     if isinstance(X, Mapping):
-        found = [_column(str(name), values) for name, values in X.items()]
-    elif hasattr(X, "columns") and hasattr(X, "iloc"):
-        found = [_column(str(name), X.iloc[:, i]) for i, name in enumerate(X.columns)]
-    elif hasattr(X, "columns") and hasattr(X, "get_column"):
-        found = [_column(name, X.get_column(name)) for name in X.columns]
-    else:
-        array = X if isinstance(X, np.ndarray) else np.asarray(X)
-        if array.ndim != 2:
-            raise ValueError(f"X has {array.ndim} axes; expected a table of rows and columns. Reshape your data: "
-                             "X.reshape(-1, 1) for one column, X.reshape(1, -1) for one row")
-        names = names or [f"x{i}" for i in range(array.shape[1])]
-        found = [_column(name, array[:, i]) for name, i in zip(names, range(array.shape[1]), strict=True)]
-    seen: set[str] = set()
-    for column in found:
-        if column.name in seen:
-            raise ValueError(f"X has two columns called {column.name!r}; expected a name for each")
-        seen.add(column.name)
-        check_finite(column)
-    return found
+        return [(str(name), values) for name, values in X.items()]
+    if hasattr(X, "columns") and hasattr(X, "iloc"):
+        return [(str(name), X.iloc[:, i]) for i, name in enumerate(X.columns)]
+    if hasattr(X, "columns") and hasattr(X, "get_column"):
+        return [(name, X.get_column(name)) for name in X.columns]
+    if hasattr(X, "column_names") and hasattr(X, "schema"):
+        return [(name, X.column(i)) for i, name in enumerate(X.column_names)]
+    array = X if isinstance(X, np.ndarray) else np.asarray(X)
+    if array.ndim != 2:
+        raise ValueError(f"X has {array.ndim} axes; expected a table of rows and columns. Reshape your data: "
+                         "X.reshape(-1, 1) for one column, X.reshape(1, -1) for one row")
+    names = names or [f"x{i}" for i in range(array.shape[1])]
+    return [(name, array[:, i]) for name, i in zip(names, range(array.shape[1]), strict=True)]
 
 
 def check_finite(column: Column) -> None:
@@ -133,6 +144,8 @@ def _column(name: str, values: Any) -> Column:
         return _polars(name, values)
     if hasattr(values, "array") and hasattr(values, "isna"):
         return _pandas(name, values)
+    if hasattr(values, "to_numpy") and hasattr(values, "type"):
+        return _arrow(name, values)
     return _plain(name, np.asarray(values) if not isinstance(values, list | tuple) else _as_array(values))
 
 
@@ -179,11 +192,24 @@ def _polars(name: str, values: Any) -> Column:
         return _plain(name, _as_array([None, *values.to_list()])[1:])
     if dtype.startswith(("Date", "Datetime")):
         return _plain(name, values.to_numpy().astype("datetime64[us]"))
+    if dtype.startswith("Duration"):
+        return _plain(name, values.to_numpy())
     if dtype.startswith("Decimal"):
         return _plain(name, np.array([np.nan if v is None else float(v) for v in values.to_list()]))
     if dtype.startswith(("Int", "UInt", "Float")):
         return _plain(name, values.to_numpy())
-    raise TypeError(f"column {name!r} has the type {dtype}; expected numbers, text, categories, truth values or dates")
+    raise TypeError(f"column {name!r} has the type {dtype}; expected {_EXPECTED}")
+
+
+def _arrow(name: str, values: Any) -> Column:
+    declared = hasattr(values.type, "index_type")
+    if declared:
+        values = values.cast(values.type.value_type)
+    column = _plain(name, values.to_numpy() if hasattr(values, "chunks") else values.to_numpy(zero_copy_only=False))
+    if not declared:
+        return column
+    column = column.as_category()
+    return Column(name, column.kind, column.values, column.levels, True)
 
 
 def _text_of_polars() -> Any:
@@ -203,14 +229,16 @@ def _plain(name: str, values: Array) -> Column:
     if kind == "M":
         days = values.astype("datetime64[us]").astype(np.int64) / _MICROSECONDS_A_DAY
         return Column(name, "date", np.where(np.isnat(values), np.nan, days))
+    if kind == "m":
+        days = values.astype("timedelta64[us]").astype(np.int64) / _MICROSECONDS_A_DAY
+        return Column(name, "number", np.where(np.isnat(values), np.nan, days))
     if kind in "US":
         return _category(name, values.tolist())
     if kind == "O":
         return _objects(name, values)
     if kind == "c":
         raise ValueError(f"Complex data not supported: column {name!r} has complex numbers; expected real ones")
-    raise TypeError(f"column {name!r} has the type {values.dtype}; expected numbers, text, categories, truth values or "
-                    "dates")
+    raise TypeError(f"column {name!r} has the type {values.dtype}; expected {_EXPECTED}")
 
 
 def _missing(value: Any) -> bool:
@@ -228,11 +256,13 @@ def _objects(name: str, values: Array) -> Column:
     if all(issubclass(k, date | np.datetime64) for k in kinds):
         # a time zone is taken away by pandas alone: a date of Python that has one is brought to UTC here
         return _plain(name, np.array([_without_zone(v) for v in given], "datetime64[us]"))
+    if kinds and all(issubclass(k, timedelta | np.timedelta64) for k in kinds):
+        return _plain(name, np.array(given, "timedelta64[us]"))
     labels = str | bool | int | float | np.bool_ | np.number | bytes | date
     wrong = next((k for k in kinds if not issubclass(k, labels)), None)
     if wrong is not None:
         raise TypeError(f"column {name!r}: argument must be a string or a number, got {wrong.__name__!r}; expected "
-                        "numbers, text, categories, truth values or dates")
+                        f"{_EXPECTED}")
     return _category(name, given)
 
 

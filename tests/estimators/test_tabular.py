@@ -136,6 +136,9 @@ def test_frames_of_pandas_and_polars_mappings_and_arrays_are_alike(fitted, table
     np.testing.assert_array_equal(model.predict(X.convert_dtypes()), expected)
     polars = pytest.importorskip("polars", reason="polars is not installed")
     np.testing.assert_array_equal(model.predict(polars.from_pandas(X)), expected)
+    arrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    np.testing.assert_array_equal(model.predict(arrow.Table.from_pandas(X)), expected)
+    np.testing.assert_array_equal(regressor().fit(arrow.Table.from_pandas(X), table[1]).predict(X), expected)
     numbers = X[["size", "gaps", "count"]].to_numpy()
     a, b = regressor().fit(numbers, table[1]), regressor().fit(pd.DataFrame(numbers), table[1])
     np.testing.assert_array_equal(a.predict(numbers), b.predict(pd.DataFrame(numbers)))
@@ -145,6 +148,7 @@ def test_columns_are_found_by_name(fitted, table):
     X = table[0]
     for model in fitted:
         np.testing.assert_array_equal(model.predict(X[X.columns[::-1]].assign(more=1)), model.predict(X))
+        np.testing.assert_array_equal(model.predict(X.assign(more=[[1]] * len(X), far=np.inf)), model.predict(X))
         with pytest.raises(ValueError, match=r"X lacks the columns 'size', which Tabular.* was fitted with; it has 'g"):
             model.predict(X.drop(columns="size"))
 
@@ -202,7 +206,7 @@ def test_huge_and_tiny_numbers_are_taken(table):
     assert np.isfinite(model.predict(far)).all()
 
 
-@pytest.mark.parametrize("scale", [1e6, 1e-6, 1e100, 1e-100])
+@pytest.mark.parametrize("scale", [1e6, 1e-6, 1e100, 1e-100, 1e300, 1e-300])
 def test_targets_of_any_scale(table, scale):
     X, y = table
     expected = regressor().fit(X, y).predict(X)
@@ -219,6 +223,25 @@ def test_labels_of_any_kind(table, labels):
     assert model.classes_.tolist() == sorted(labels)
     assert set(model.predict(X)) <= set(labels)
     assert model.score(X, target) > 0.5
+
+
+@pytest.mark.parametrize(("dtype", "expected"), [("Int64", "int64"), ("UInt8", "uint8"), ("boolean", "bool")])
+def test_labels_that_could_be_missing_stay_what_they_are(table, dtype, expected):
+    X, y = table
+    model = classifier(max_iter=1).fit(X, pd.Series(y > 0).astype(int).astype(dtype))
+    assert model.classes_.dtype == expected
+    assert model.predict(X).dtype == expected
+
+
+def test_durations_are_numbers():
+    days = np.random.default_rng(0).permutation(100)
+    X = pd.DataFrame({"stay": pd.to_timedelta(days, unit="D").where(days % 7 > 0)})
+    model = regressor().fit(X, days)
+    assert model.column_kinds_ == {"stay": "number"}
+    gaps = np.where(days % 7 > 0, days, np.nan)[:, None]
+    np.testing.assert_array_equal(regressor().fit(gaps, days).predict(gaps), model.predict(X))
+    np.testing.assert_array_equal(model.predict({"stay": [None if v is pd.NaT else v for v in X["stay"]]}),
+                                  model.predict(X))
 
 
 def test_named_columns_are_categories():
@@ -496,6 +519,14 @@ def test_what_columns_add_is_the_difference(fitted, table):
         why = fitted[0].explain_row(X.iloc[[i]])
         assert why.what == f"log odds of {fitted[0].classes_.tolist()[p.argmax()]!r}"
         assert abs(why.missed) < 0.2
+        row = X.iloc[i]
+        assert str(fitted[1].explain_row(row)) == str(fitted[1].explain_row(row.to_dict())) == str(found)
+
+
+def test_a_row_of_an_array_is_explained():
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    model = regressor(max_iter=2).fit(X, X[:, 0])
+    assert str(model.explain_row(X[3])) == str(model.explain_row(X[3].tolist())) == str(model.explain_row(X[3:4]))
 
 
 def test_an_additive_function_is_told_apart():

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 import numpy as np
 
@@ -83,6 +84,21 @@ class RowExplanation:
 
     def _repr_html_(self) -> str:
         return self.html()
+
+
+def as_table(X: Any) -> Any:
+    """Return a row as a table of one row; tables as they are.
+
+    >>> as_table({"size": 1.5, "city": "Bern"})
+    {'size': [1.5], 'city': ['Bern']}
+    """
+    if hasattr(X, "index") and hasattr(X, "items") and not hasattr(X, "columns"):       # a Series of pandas
+        X = dict(X.items())
+    if isinstance(X, Mapping):
+        return {name: [value] if isinstance(value, str) or np.ndim(value) == 0 else value for name, value in X.items()}
+    if isinstance(X, np.ndarray | list | tuple) and np.ndim(np.asarray(X, object)) == 1:
+        return [list(X)]
+    return X
 
 
 def explain(committee: Committee, row: Mapping[str, Column], what: str, slope: Slope) -> RowExplanation:

@@ -16,7 +16,7 @@ from sklearn.utils.validation import _check_feature_names, _check_n_features, ch
 
 from fastbp.core.checks import file_to_write
 from fastbp.core.errors import DivergenceError, FormatError
-from fastbp.datasets.columns import Column, Kind, columns_of
+from fastbp.datasets.columns import Column, Kind, columns_of, named_values
 from fastbp.engine.cpu import cpu_info, get_num_threads, set_num_threads
 from fastbp.estimators.tabular import model_file
 from fastbp.estimators.tabular.committee import Committee, Fold, constant
@@ -24,7 +24,7 @@ from fastbp.estimators.tabular.member_network import ACTIVATIONS, Architecture
 from fastbp.estimators.tabular.member_training import Run, Training, go_on
 from fastbp.estimators.tabular.onnx_pipeline import Pipeline
 from fastbp.estimators.tabular.plain_data import Plain
-from fastbp.estimators.tabular.row_explanation import RowExplanation, Slope, explain
+from fastbp.estimators.tabular.row_explanation import RowExplanation, Slope, as_table, explain
 from fastbp.estimators.tabular.schema import Schema, Sizes
 from fastbp.estimators.tabular.selection import Score, chosen
 from fastbp.estimators.tabular.tabular_arguments import (
@@ -110,7 +110,7 @@ class BaseTabular(BaseEstimator, ABC):
 
         Parameters
         ----------
-        X : pandas or polars frame, mapping of names to columns, or array of shape (n_samples, n_features)
+        X : pandas or polars frame, Arrow table, mapping of names to columns, or array of shape (n_samples, n_features)
         y : array of shape (n_samples,)
         sample_weight : array of shape (n_samples,), optional
             Rows of weight 0 are left out.
@@ -281,8 +281,8 @@ class BaseTabular(BaseEstimator, ABC):
 
         Parameters
         ----------
-        X : table of one row
-            As in :meth:`fit`.
+        X : table of one row, as in :meth:`fit`, or the row itself
+            A Series of pandas such as ``X.iloc[0]``, a mapping of names to values, or an array of one axis.
 
         Returns
         -------
@@ -296,6 +296,7 @@ class BaseTabular(BaseEstimator, ABC):
         averaged along the way from there. They add up to the difference of the two outputs.
         """
         check_is_fitted(self, "committee_")
+        X = as_table(X)
         columns = self._columns(X, reset=False)
         if len(columns[0].values) != 1:
             raise ValueError(f"X has {len(columns[0].values)} rows; expected one, such as X.iloc[[0]]")
@@ -421,7 +422,10 @@ class BaseTabular(BaseEstimator, ABC):
         named = (lazy or isinstance(X, Mapping) or hasattr(X, "columns")) and not hasattr(X, "tocsr")
         if not named:
             X = self._array(X)
-        columns = columns_of(X)
+        wanted = None if reset or not named or not hasattr(self, "feature_names_in_") else self._names
+        columns = columns_of(X, only=wanted)
+        if wanted is not None:
+            self._check_all_are_there(X, columns)
         if not columns:
             raise ValueError(f"0 feature(s) (shape=({len(X)}, 0)) while a minimum of 1 is required.")
         if any(len(c.values) != len(columns[0].values) for c in columns):
@@ -460,11 +464,14 @@ class BaseTabular(BaseEstimator, ABC):
             return [Column(name, c.kind, c.values, c.levels, c.declared)
                     for name, c in zip(self._names, columns, strict=True)]
         given = {c.name: c for c in columns}
-        missing = [name for name in self._names if name not in given]
+        return [given[name] for name in self._names]
+
+    def _check_all_are_there(self, X: Any, columns: list[Column]) -> None:
+        found = {c.name for c in columns}
+        missing = [name for name in self._names if name not in found]
         if missing:
             raise ValueError(f"X lacks the columns {listed(missing)}, which {type(self).__name__} was fitted with; it "
-                             f"has {listed(list(given))}")
-        return [given[name] for name in self._names]
+                             f"has {listed([name for name, _ in named_values(X)])}")
 
     @contextmanager
     def _threads(self) -> Any:

@@ -165,7 +165,7 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
             raise ValueError(f"TabularClassifier: classes is {classes!r}; expected {self.classes_.tolist()}, as in the "
                              "first call")
         columns = self._columns(X, reset=False)
-        labels = column_or_1d(y, warn=True)
+        labels = _labels(y)
         unknown = sorted(set(labels.tolist()) - set(self.classes_.tolist()))
         if unknown or len(labels) != len(columns[0].values):
             raise ValueError(f"TabularClassifier: y has {unknown or len(labels)}; expected a label for each of the "
@@ -195,6 +195,10 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         """
         each = np.stack([cooled(p, self.temperature_) for p in self._said(X)])
         return (each.mean(axis=0), each.std(axis=0)) if return_std else each.mean(axis=0)
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """Return the logarithm of :meth:`predict_proba`."""
+        return np.asarray(np.log(np.maximum(self.predict_proba(X), np.finfo(float).tiny)))
 
     def predict(self, X: Any) -> Array:
         """Return the most likely class of each row."""
@@ -244,7 +248,7 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
                              f"{', '.join(map(repr, CALIBRATIONS))}")
 
     def _check_targets(self, y: Any) -> Array:
-        y = column_or_1d(y, warn=True)
+        y = _labels(y)
         _assert_all_finite(y, input_name="y")
         if y.dtype == object and any(label is None or label != label for label in y.tolist()):
             raise ValueError("TabularClassifier: y has missing labels; expected one for each row: leave those rows out")
@@ -321,6 +325,14 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
             raise d["classes"].wrong("labels, each once, of the dtype that is given")
         if len(classes) < 2 or any(f.architecture.outputs != len(classes) for f in self.committee_.folds):
             raise d["classes"].wrong("as many classes as the networks have outputs")
+
+
+def _labels(y: Any) -> Array:
+    """Return labels as an array; whole numbers and truth values of pandas that could be missing as NumPy's."""
+    dtype = getattr(getattr(y, "dtype", None), "numpy_dtype", None)
+    if dtype is not None and dtype.kind in "iub" and not y.isna().any():
+        y = y.to_numpy(dtype)
+    return np.asarray(column_or_1d(y, warn=True))
 
 
 def _label(d: Plain) -> Any:

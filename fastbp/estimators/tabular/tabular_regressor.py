@@ -19,6 +19,8 @@ from fastbp.estimators.tabular.tabular import BaseTabular
 from fastbp.objectives.losses import MSE, Loss
 from fastbp.ops.base import Array
 
+SQUARES = 1e-100, 1e100
+"""The sizes of numbers whose squares are neither 0 nor infinite."""
 RESIDUALS = 201
 """How many quantiles of the errors on rows held out are kept."""
 
@@ -210,7 +212,10 @@ class TabularRegressor(RegressorMixin, BaseTabular):
         return mean, np.sqrt(values.var(axis=0) + error**2)
 
     def _error_quantiles(self, given: Any) -> Array:
-        levels = np.asarray(given, np.float64)
+        try:
+            levels = np.asarray(given, np.float64)
+        except (TypeError, ValueError):
+            levels = np.array(np.nan)
         if levels.ndim != 1 or not ((levels >= 0) & (levels <= 1)).all():
             raise ValueError(f"TabularRegressor: quantiles is {given!r}; expected numbers from 0 to 1, such as "
                              "[0.05, 0.95]")
@@ -236,11 +241,13 @@ class TabularRegressor(RegressorMixin, BaseTabular):
 
     def _check_targets(self, y: Any) -> Array:
         y = _numbers(y)
-        self._center = float(y.mean()) if len(y) else 0.0
-        self._spread = float(y.std()) if len(y) else 1.0
-        if not self._spread > 1e-12 * abs(self._center):
-            self._spread = 1.0
-        z: Array = (y - self._center) / self._spread
+        size = float(np.abs(y).max(initial=0))
+        unit = 1.0 if size == 0 or SQUARES[0] < size < SQUARES[1] else size
+        center, spread = (float((y / unit).mean()), float((y / unit).std())) if len(y) else (0.0, 1.0)
+        if not spread > 1e-12 * abs(center):
+            spread = 1.0
+        z: Array = (y / unit - center) / spread
+        self._center, self._spread = center * unit, spread * unit
         self._range = (float(z.min(initial=0)), float(z.max(initial=0)))
         return np.asarray(z)
 
