@@ -68,3 +68,19 @@ def test_layers_take_the_places():
                         seed=0)
     fb.Trainer(net, fb.MSE(), fb.Adam(0.03)).fit(bins.transform(X), y, epochs=60, batch_size=50, progress=False)
     assert np.mean((net.predict(bins.transform(X)) - y) ** 2) < 0.1
+
+
+def test_bins_resolve_long_tails():
+    X = np.exp(2 * np.random.default_rng(0).normal(size=(2000, 1)))
+    edges = fb.QuantileBins(48).fit(X).edges_[0]
+    quantiles = np.quantile(X, np.linspace(0, 1, 49))
+    assert np.diff(edges).max() < np.diff(quantiles).max() / 2
+    assert (edges[0], edges[-1]) == (X.min(), X.max())
+
+
+@pytest.mark.parametrize("far", [1e308, -1e308, 5e-324])
+def test_bins_take_numbers_of_any_size(far):
+    X = np.concatenate([np.random.default_rng(0).normal(size=900), [far]])[:, None]
+    edges = fb.QuantileBins(48).fit(X).edges_[0]
+    assert np.isfinite(edges).all()
+    assert (np.diff(edges) > 0).all()

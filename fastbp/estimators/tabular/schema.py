@@ -114,7 +114,7 @@ class NumberCode:
         scale = high - low if high > low else float(present[-1] / 2 - present[0] / 2)
         if not (isfinite(scale) and scale > 0):
             return None
-        return cls(center, scale, _edges(present, bins))
+        return cls(center, scale, _edges(present, center, scale, bins))
 
     @classmethod
     def read(cls, d: Plain) -> NumberCode:
@@ -151,15 +151,23 @@ def _quantiles(ordered: Array, levels: Array) -> Array:
     return np.asarray(ordered[below] * (1 - part) + ordered[above] * part)
 
 
-def _edges(ordered: Array, bins: int) -> tuple[float, ...]:
-    """Return the edges of bins: half of them quantiles of the rows, half of the values that differ."""
+def _edges(ordered: Array, center: float, scale: float, bins: int) -> tuple[float, ...]:
+    """Return the edges of bins.
+
+    Three in eight are quantiles of the rows, as many of the values that differ, and the others even steps of
+    arsinh((x - center) / scale), for tails that are long.
+    """
     distinct = ordered[np.concatenate([[True], ordered[1:] > ordered[:-1]])]
     if len(distinct) <= bins + 1:
         return tuple(distinct.tolist())
-    half = bins // 2
-    edges = np.unique(np.concatenate([_quantiles(ordered, np.linspace(0, 1, half + 1)),
-                                      _quantiles(distinct, np.linspace(0, 1, bins - half + 1))]))
-    return tuple(edges.tolist())
+    steps = bins // 4
+    half = (bins - steps) // 2
+    with np.errstate(over="ignore"):
+        first, last = np.arcsinh(np.clip((distinct[[0, -1]] - center) / scale, -FARTHEST, FARTHEST))
+        even = center + scale * np.sinh(np.linspace(first, last, steps + 1)[1:-1])
+    edges = [_quantiles(ordered, np.linspace(0, 1, half + 1)),
+             _quantiles(distinct, np.linspace(0, 1, bins - steps - half + 1)), np.clip(even, *distinct[[0, -1]])]
+    return tuple(np.unique(np.concatenate(edges)).tolist())
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ from fastbp.files.disk import replace
 from fastbp.objectives.losses import Loss
 from fastbp.ops.base import Array
 
-BINS = 48
+BINS = 64
 LEAST_ROWS = 2
 VERSION = 1
 EMBEDDED_COLUMNS = 256

@@ -106,9 +106,10 @@ class QuantileBins(_OfNumbers):
 
     .. math:: y = t + \frac{x - e_t}{e_{t+1} - e_t} \quad\text{for } e_t \le x < e_{t+1}
 
-    0 below the first edge, and the number of bins above the last. Half of the edges are quantiles of the rows, half of
-    the values that differ, so that rare values of a column that is mostly 0 are told apart. Gorishniy, Rubachev and
-    Babenko (2022), https://arxiv.org/abs/2203.05556.
+    0 below the first edge, and the number of bins above the last. Three in eight edges are quantiles of the rows, as
+    many of the values that differ, so that rare values of a column that is mostly 0 are told apart, and the others even
+    steps of arsinh((x - median) / (distance of the quartiles)), so that long tails are. Gorishniy, Rubachev and Babenko
+    (2022), https://arxiv.org/abs/2203.05556.
 
     Parameters
     ----------
