@@ -41,7 +41,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--task", choices=("auto", "classification", "regression"), default="auto",
                         help="what the target is; auto finds out")
     parser.add_argument("--epochs", type=positive_int, default=SUPPRESS,
-                        help="how often all rows are gone through (default: 40; for a table at most 32)")
+                        help="how often all rows are gone through (default: 40; for a table at most 64)")
     parser.add_argument("--batch-size", type=positive_int, default=SUPPRESS,
                         help="rows in a mini-batch (default: 32; for a table by its size)")
     parser.add_argument("--lr", type=positive_float, default=SUPPRESS,

@@ -20,6 +20,7 @@ from fastbp.datasets.columns import Column, Kind, columns_of, named_values
 from fastbp.engine.cpu import cpu_info, get_num_threads, set_num_threads
 from fastbp.estimators.tabular import model_file
 from fastbp.estimators.tabular.committee import Committee, Fold, constant
+from fastbp.estimators.tabular.effort import epochs_of, folds_of, work_of
 from fastbp.estimators.tabular.member_network import ACTIVATIONS, Architecture
 from fastbp.estimators.tabular.member_training import Run, Training, go_on
 from fastbp.estimators.tabular.onnx_pipeline import Pipeline
@@ -50,8 +51,6 @@ EMBEDDED_COLUMNS = 256
 
 FEW_NUMBERS, WIDE, NARROW = 24, (16, 3, 4), (8, 1, 2)
 """More columns of numbers than this have narrower embeddings: frequencies, waves and pieces of each."""
-SMALL_ROWS, FOLDS, FOLDS_OF_MANY = 5000, 8, 4
-"""So few rows have more folds."""
 ATTEMPTS = 3
 """After a divergence training begins anew with a quarter of the learning rate, this many times in all."""
 MOST_EPOCHS_KEPT = 4
@@ -143,10 +142,13 @@ class BaseTabular(BaseEstimator, ABC):
     def _fit_folds(self, columns: list[Column], targets: Array, weights: Array | None, deadline: float | None) -> None:
         random = check_random_state(self.random_state)
         seed = int(random.randint(2**31 - 1))
-        folds = held_out_rows(len(targets), self._folds(len(targets)), self.validation_fraction, self._strata(targets),
-                              seed)
+        work = work_of(columns)
+        folds = held_out_rows(len(targets), self._folds(len(targets), work), self.validation_fraction,
+                              self._strata(targets), seed)
+        epochs = epochs_of(sum(len(targets) - len(out) for out in folds), work, self._outputs()) \
+            if self.max_iter == "auto" else self.max_iter
         for attempt in range(ATTEMPTS):
-            runs = [self._run(columns, targets, weights, held_out, seed + i, deadline, 0.25**attempt)
+            runs = [self._run(columns, targets, weights, held_out, seed + i, epochs, deadline, 0.25**attempt)
                     for i, held_out in enumerate(folds)]
             scores: list[float] = []
             try:
@@ -163,7 +165,7 @@ class BaseTabular(BaseEstimator, ABC):
         self._keep(runs, folds, targets, weights, scores)
 
     def _run(self, columns: list[Column], targets: Array, weights: Array | None, held_out: Array, seed: int,
-             deadline: float | None, slower: float) -> Run:
+             epochs: int, deadline: float | None, slower: float) -> Run:
         """Return the training of one network on all rows but those held out."""
         inside = np.setdiff1d(np.arange(len(targets)), held_out)
         if not len(inside):
@@ -175,8 +177,8 @@ class BaseTabular(BaseEstimator, ABC):
         if not schema.plans:
             rows, others = constant(len(inside)), constant(len(held_out))
         return Run(self._architecture(schema), schema,
-                   self._training(len(inside), weights is not None, deadline, slower), rows, y, others, self._loss(),
-                   None if weights is None else weights[inside], self._meant, seed)
+                   self._training(len(inside), epochs, weights is not None, deadline, slower), rows, y, others,
+                   self._loss(), None if weights is None else weights[inside], self._meant, seed)
 
     def _train(self, runs: list[Run], folds: list[Array], targets: Array, weights: Array | None,
                scores: list[float]) -> None:
@@ -199,7 +201,7 @@ class BaseTabular(BaseEstimator, ABC):
             if self.verbose:
                 loss = np.mean([run.losses[epoch] for run in runs])
                 with suppress(OSError):     # nobody reads on: no reason to lose what is trained
-                    print(f"epoch {epoch + 1}/{self.max_iter}   loss {loss:.4f}   held out {scores[-1]:.4f}",
+                    print(f"epoch {epoch + 1}/{runs[0].training.epochs}   loss {loss:.4f}   held out {scores[-1]:.4f}",
                           flush=True)
 
     def _scorer(self, folds: list[Array], targets: Array, weights: Array | None) -> Score:
@@ -240,25 +242,23 @@ class BaseTabular(BaseEstimator, ABC):
                             dropout=self.dropout, categories=sizes.columns, levels=sizes.levels,
                             category_size=max(self.category_embedding, 1), signs=signs if any(signs) else ())
 
-    def _training(self, rows: int, shared: bool, deadline: float | None, slower: float) -> Training:
+    def _training(self, rows: int, epochs: int, shared: bool, deadline: float | None, slower: float) -> Training:
         size = self.batch_size
         if size == "auto":
             size = int(np.clip(2 ** round(np.log2(max(rows / 24, 1))), 32, 256))
         rate = 0.06 if self.learning_rate_init == "auto" else self.learning_rate_init
-        return Training(self.max_iter, size, rate * slower, self.weight_decay, self.beta_2, self.learning_rate, shared,
+        return Training(epochs, size, rate * slower, self.weight_decay, self.beta_2, self.learning_rate, shared,
                         cpu_info().bfloat16, deadline)
 
-    def _folds(self, rows: int) -> int:
-        if self.n_folds == "auto":
-            return min(FOLDS if rows <= SMALL_ROWS else FOLDS_OF_MANY, rows)
-        return min(int(self.n_folds), rows)
+    def _folds(self, rows: int, work: float) -> int:
+        return folds_of(rows, work) if self.n_folds == "auto" else min(int(self.n_folds), rows)
 
     def _activation(self) -> Any:
         return ACTIVATIONS["selu" if self.activation == "auto" else self.activation]
 
     def _go_on(self, columns: list[Column], targets: Array) -> None:
         """Train the networks that are kept on more rows, each row once, at a tenth of the learning rate."""
-        training = self._training(len(targets), False, None, 0.1)
+        training = self._training(len(targets), 1, False, None, 0.1)
         table = {c.name: c for c in columns}
         with self._threads():
             for i, fold in enumerate(self.committee_.folds):

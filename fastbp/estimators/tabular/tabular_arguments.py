@@ -20,8 +20,9 @@ SCHEDULES = ("coslog4", "flat_cos", "constant")
 
 def check_parameters(owner: str, given: Mapping[str, Any], scorings: Sequence[str]) -> None:
     """Raise ValueError for parameters of both estimators that are none."""
-    for name in ("n_members", "max_iter"):
-        count(owner, name, given[name])
+    count(owner, "n_members", given["n_members"])
+    if given["max_iter"] != "auto":
+        count(owner, "max_iter", given["max_iter"])
     for name in ("max_one_hot", "category_embedding"):
         count(owner, name, given[name], at_least=0)
     if given["n_folds"] != "auto":

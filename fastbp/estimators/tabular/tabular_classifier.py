@@ -49,8 +49,8 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
     category_embedding : int, default 8
         Numbers that are learnt for each level, in place of flags, in columns of more than `max_one_hot` levels; 0 for
         flags.
-    max_iter : int, default 32
-        Epochs.
+    max_iter : int or "auto", default "auto"
+        Epochs. "auto": 64, and down to 32 where there are many rows and columns.
     batch_size : int or "auto", default "auto"
         "auto": about a twenty-fourth of the rows, as a power of two from 32 to 256.
     learning_rate : {"coslog4", "flat_cos", "constant"}, default "coslog4"
@@ -68,7 +68,8 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
     validation_fraction : float, default 0.2
         The share of the rows that is held out where `n_folds` is 1.
     n_folds : int or "auto", default "auto"
-        Networks that are trained, each on all rows but a part of its own. "auto": 8 up to 5,000 rows, else 4.
+        Networks that are trained, each on all rows but a part of its own. "auto": 8 up to 5,000 rows,
+        fewer where those have many columns, else 4.
     early_stopping : "cycle" or bool, default "cycle"
         "cycle", or True, stops at the end of a cycle of the learning rate that was no better than those before, on all
         the rows held out together.
@@ -127,7 +128,7 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
 
     def __init__(self, *, n_members: int = 1, hidden_layer_sizes: Any = (96, 96, 96), activation: str = "auto",
                  numeric_embedding: str = "auto", categorical_features: Any = "from_dtype", max_one_hot: int = 8,
-                 category_embedding: int = 8, max_iter: int = 32, batch_size: Any = "auto",
+                 category_embedding: int = 8, max_iter: int | str = "auto", batch_size: Any = "auto",
                  learning_rate: str = "coslog4", learning_rate_init: Any = "auto", beta_2: float = 0.95,
                  dropout: float = 0.1, weight_decay: float = 0.02, label_smoothing: float = 0.02,
                  validation_fraction: float = 0.2, n_folds: Any = "auto", early_stopping: Any = "cycle",
