@@ -150,6 +150,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "no weight decay": {"weight_decay": 0.0},
     "labels not smoothed": {"label_smoothing": 0.0},
     "not calibrated": {"calibration": None},
+    "32 epochs": {"max_iter": 32},
     "2 members": {"n_members": 2},
 }
 """What is changed in the defaults, one line at a time."""

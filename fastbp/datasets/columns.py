@@ -1,15 +1,15 @@
 """Tables as columns: from pandas, polars and Arrow, arrays and mappings to numbers, dates and categories.
 
-A column of numbers or dates holds float64, NaN where it is missing, dates as days since 1970 and durations as days. A
-column of categories holds the number of each row's level, -1 where it is missing, beside the levels as text: frames
-keep categories that way themselves, so that nothing is done row by row.
+A column of numbers or dates holds float64, NaN where it is missing: dates as days since 1970, durations and times of
+day as days. A column of categories holds the number of each row's level, -1 where it is missing, beside the levels as
+text: frames keep categories that way themselves, so that nothing is done row by row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ from fastbp.ops.base import Array
 Kind = Literal["number", "date", "category"]
 
 _MICROSECONDS_A_DAY = 86_400e6
-_EXPECTED = "numbers, text, categories, truth values, dates or durations"
+_EXPECTED = "numbers, text, categories, truth values, dates, times or durations"
 
 
 @dataclass(frozen=True)
@@ -173,9 +173,9 @@ def _declared(name: str, codes: Array, levels: list[str]) -> Column:
 def _pandas(name: str, values: Any) -> Column:
     kind = getattr(values.dtype, "kind", "O")
     if kind == "M":
-        if getattr(values.dt, "tz", None) is not None:
+        if getattr(getattr(values.dtype, "pyarrow_dtype", values.dtype), "tz", None) is not None:
             values = values.dt.tz_convert("UTC").dt.tz_localize(None)
-        return _plain(name, values.to_numpy().astype("datetime64[us]"))
+        return _plain(name, values.to_numpy())
     if kind in "iuf" and not isinstance(values.dtype, np.dtype):
         return _plain(name, values.to_numpy(np.float64, na_value=np.nan))
     if kind == "b" and not isinstance(values.dtype, np.dtype):
@@ -188,7 +188,7 @@ def _polars(name: str, values: Any) -> Column:
     if dtype.startswith(("Categorical", "Enum")):
         column = _category(name, values.cast(_text_of_polars()).to_list())
         return Column(name, "category", column.values, column.levels, True)
-    if dtype in ("String", "Utf8", "Boolean", "Object", "Null"):
+    if dtype in ("String", "Utf8", "Boolean", "Object", "Null", "Time"):
         return _plain(name, _as_array([None, *values.to_list()])[1:])
     if dtype.startswith(("Date", "Datetime")):
         return _plain(name, values.to_numpy().astype("datetime64[us]"))
@@ -252,12 +252,19 @@ def _objects(name: str, values: Array) -> Column:
     kinds = {type(v) for v in given if v is not None}
     if not kinds or all(issubclass(k, int | float | Decimal | np.integer | np.floating) and not issubclass(k, bool)
                         for k in kinds):
-        return Column(name, "number", np.array([np.nan if v is None else float(v) for v in given], np.float64))
+        try:
+            return Column(name, "number", np.array([np.nan if v is None else float(v) for v in given], np.float64))
+        except OverflowError:
+            raise ValueError(f"column {name!r} has a whole number too large for dtype('float64'); expected finite "
+                             "numbers, or text where it is a label") from None
     if all(issubclass(k, date | np.datetime64) for k in kinds):
         # a time zone is taken away by pandas alone: a date of Python that has one is brought to UTC here
         return _plain(name, np.array([_without_zone(v) for v in given], "datetime64[us]"))
     if kinds and all(issubclass(k, timedelta | np.timedelta64) for k in kinds):
         return _plain(name, np.array(given, "timedelta64[us]"))
+    if kinds == {time}:
+        return _plain(name, np.array([None if v is None else datetime.combine(date.min, v) - datetime.min
+                                      for v in given], "timedelta64[us]"))
     labels = str | bool | int | float | np.bool_ | np.number | bytes | date
     wrong = next((k for k in kinds if not issubclass(k, labels)), None)
     if wrong is not None:
