@@ -57,6 +57,7 @@ static FBP_INLINE V FN(v_gate)(V s, V v) { return (V)((VI)v & (s > (V){0})); }
  *   widen            VL bytes, one to a lane, with their signs
  *   any_nan          whether a lane is NaN
  *   over_root        m / (sqrt(v) + e), v >= 0; within 3 ULP
+ *   lanes            lane l of the result is lane at[l] of v
  *   scale            a times 2^n, for whole n up to twice the largest exponent, either sign; rounds once, also where the
  *                    result is subnormal
  *

@@ -33,6 +33,11 @@ static FBP_INLINE int32_t FN(v_any_nan)(V a)
     return FBP_AVX(movemask)(FBP_AVX(cmp)((FBP_VECTOR)a, (FBP_VECTOR)a, _CMP_UNORD_Q)) != 0;
 }
 static FBP_INLINE V FN(v_over_root)(V m, V v, V e) { return FN(portable_over_root)(m, FN(v_sqrt)(v), e); }
+#if FBP_F64
+static FBP_INLINE V FN(v_lanes)(V v, VI at) { return FN(portable_lanes)(v, at); }
+#else
+static FBP_INLINE V FN(v_lanes)(V v, VI at) { return (V)_mm256_permutevar8x32_ps((__m256)v, (__m256i)at); }
+#endif
 static FBP_INLINE V FN(v_scale)(V a, V n) { return FN(portable_scale)(a, n); }
 
 #undef FBP_VECTOR

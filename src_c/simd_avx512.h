@@ -34,6 +34,7 @@ static FBP_INLINE int32_t FN(v_any_nan)(V a)
 {
     return FBP_UNORDERED((FBP_VECTOR)a, (FBP_VECTOR)a, _CMP_UNORD_Q) != 0;
 }
+static FBP_INLINE V FN(v_lanes)(V v, VI at) { return (V)FBP_AVX(permutexvar)((__m512i)at, (FBP_VECTOR)v); }
 static FBP_INLINE V FN(v_scale)(V a, V n) { return (V)FBP_AVX(scalef)((FBP_VECTOR)a, (FBP_VECTOR)n); }
 
 #if FBP_F64

@@ -9,4 +9,5 @@ static FBP_INLINE V FN(v_sqrt)(V a) { return FN(portable_sqrt)(a); }
 static FBP_INLINE VI FN(v_widen)(const int8_t *p) { return FN(portable_widen)(p); }
 static FBP_INLINE int32_t FN(v_any_nan)(V a) { return FN(portable_any_nan)(a); }
 static FBP_INLINE V FN(v_over_root)(V m, V v, V e) { return FN(portable_over_root)(m, FN(v_sqrt)(v), e); }
+static FBP_INLINE V FN(v_lanes)(V v, VI at) { return FN(portable_lanes)(v, at); }
 static FBP_INLINE V FN(v_scale)(V a, V n) { return FN(portable_scale)(a, n); }

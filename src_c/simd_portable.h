@@ -43,6 +43,14 @@ static FBP_INLINE int32_t FN(portable_any_nan)(V a)
     return any != 0;
 }
 
+static FBP_INLINE V FN(portable_lanes)(V v, VI at)
+{
+    V y;
+    FBP_UNROLL
+    for (int i = 0; i < VL; i++) y[i] = v[at[i] & (VL - 1)];
+    return y;
+}
+
 /* m / (root + e) */
 static FBP_INLINE V FN(portable_over_root)(V m, V root, V e) { return m / (root + e); }
 

@@ -6,7 +6,8 @@
  *
  * A convolution is a product whose A are the windows, one a row. They are read a piece at a time into the scratch
  * memory, and multiplied while they are in the cache. Which piece a window falls in depends on its place in its image
- * alone, so that no bit depends on how rows are cut; sums over all windows of a batch run window by window.
+ * alone, so that no bit depends on how rows are cut; sums over all windows of a batch run window by window. Where one
+ * channel has few outputs, and where each channel has a kernel of its own, there are other ways.
  *
  *   prepare   refreshes the units' columns of what is prepared
  *   forward   y = act(z), and z itself to fusion.z if that is not NULL
@@ -130,6 +131,8 @@ static void FN(conv_gradient_group)(const FN(conv) *c, T *dW, const T *x, const 
     }
 }
 
+#include "conv_pixels.inc.h"
+
 /* ---- depthwise: each channel with a kernel of its own ----------------------------------------------------------- */
 
 /* For each window and each of its taps that is within the image: what a loop over channels does. */
@@ -216,6 +219,7 @@ static void FN(conv_forward_phase)(const fbp_node *n, const fbp_run *run, int64_
     const T *b = affine ? NULL : n->p[1];
     if (depthwise)
         for (int64_t r = 0; r < hi - lo; r++) FN(depthwise_forward)(&c, z + r * c.map, x + r * c.image, W, b, affine);
+    else if (FN(by_pixels)(&c)) FN(conv_forward_pixels)(&c, z, x, W, b, affine, relu, hi - lo, scratch);
     else
         for (int64_t g = 0; g < c.G; g++) FN(conv_forward_group)(&c, z, x, W, b, affine, relu, g, hi - lo, scratch);
     if ((act->op != FBP_OP_identity || n->fusion.z) && !relu)
@@ -252,6 +256,7 @@ static void FN(conv_weight_gradient)(const FN(conv) *c, T *dW, const T *x, const
     if (depthwise || rows == 0) memset(dW + lo * c->O, 0, (size_t)((hi - lo) * c->O) * sizeof(T));
     if (depthwise)
         for (int64_t r = 0; r < rows; r++) FN(depthwise_gradient)(c, dW, x + r * c->image, dy + r * c->map, lo, hi);
+    else if (rows && FN(by_pixels)(c)) FN(conv_gradient_pixels)(c, dW, x, dy, rows, lo, hi, scratch);
     else
         for (int64_t g = 0; g < c->G; g++) FN(conv_gradient_group)(c, dW, x, dy, g, rows, lo, hi, scratch);
 }
