@@ -4,7 +4,7 @@
  * An image is read in patches: windows of some rows and columns, and the pixels that they see, with zeros around the
  * image, in scratch memory. There each tap reads a vector of neighbouring pixels, and each output has a sum of its own.
  * An element of y is the same chain over the taps as in the product (gemm.inc.h): the same bits. An element of dW is a
- * sum for each lane over rows of pixels, images one after the other; then over the lanes.
+ * sum for each lane over the rows of a patch; then over patches, one after the other; then over the lanes.
  *
  * y and dy have their outputs side by side. They are brought to a row of pixels for each output, and back, by shuffles:
  * lane l of vector j is lane at[j][l] of vector from[j][l].
@@ -144,7 +144,7 @@ static FBP_INLINE void FN(pixel_gradients)(const int O, T *dW, const FN(pixels) 
     for (int t = 0; t < FBP_PIXEL_TAPS(O); t++) {
         taps[t] = x[t];
         FBP_UNROLL
-        for (int o = 0; o < O; o++) sum[t][o] = FN(v_load)(dW + (t * O + o) * VL);
+        for (int o = 0; o < O; o++) sum[t][o] = (V){0};
     }
     for (int64_t r = 0; r < p->rows_here; r++, dy += p->width) {
         for (int64_t v = 0; v < p->columns_here; v += VL) {
@@ -165,7 +165,10 @@ static FBP_INLINE void FN(pixel_gradients)(const int O, T *dW, const FN(pixels) 
     FBP_UNROLL
     for (int t = 0; t < FBP_PIXEL_TAPS(O); t++) {
         FBP_UNROLL
-        for (int o = 0; o < O; o++) FN(v_store)(dW + (t * O + o) * VL, sum[t][o]);
+        for (int o = 0; o < O; o++) {
+            T *to = dW + (t * O + o) * VL;
+            FN(v_store)(to, FN(v_load)(to) + sum[t][o]);
+        }
     }
 }
 

@@ -40,7 +40,7 @@ def test_it_is_as_in_numpy(name: str, dtype: Any) -> None:
     dy = rng.standard_normal(ys[0].shape).astype(dtype)
     for net in nets:
         net.backward(dy)
-    tolerance = 1e-5 if dtype == "float32" else 1e-13
+    tolerance = 3e-5 if dtype == "float32" else 1e-13
     pairs = {"y": ys, "predictions": [net.predict(x) for net in nets],
              **{n: [net.grads[n] for net in nets] for n in nets[0].grads}}
     for what, (ours, theirs) in pairs.items():
