@@ -192,7 +192,7 @@ static inline void fbp_update_piece(fbp_update_plan *u, const fbp_node *node, in
 #define FBP_ROW_UNITS 64
 
 /* Rows of a large table are far from each other: those that come so many rows later are asked for already. */
-#define FBP_ROWS_AHEAD 8
+#define FBP_ROWS_AHEAD 24
 
 static inline void fbp_prefetch_row(const void *row, int64_t bytes)
 {

@@ -138,8 +138,8 @@ void fbp_feed_integers(const fbp_node *node, const fbp_run *run, int64_t lo, int
     const int64_t columns = node->dim[3];
     for (int64_t r = lo; r < hi; r++) {
         const int64_t *row = from + (run->order ? run->order[run->first + r] : run->first + r) * size;
-        for (int64_t i = 0; i < size; i++) {
-            const int64_t *limits = columns ? node->integers + 2 * (i % columns) : &node->dim[1];
+        for (int64_t i = 0, column = 0; i < size; i++, column = column + 1 < columns ? column + 1 : 0) {
+            const int64_t *limits = columns ? node->integers + 2 * column : &node->dim[1];
             const uint64_t below = (uint64_t)limits[0], least = (uint64_t)limits[1];
             /* read once: who owns the data may be changing it, and what was checked must be what is used */
             const int64_t value = __atomic_load_n(row + i, __ATOMIC_RELAXED);

@@ -16,11 +16,28 @@
  *                     parts of the rows that were taken, and nothing is done for others
  */
 
+static FBP_INLINE void FN(prefetch_read)(const T *row, int64_t C)
+{
+    for (int64_t j = 0; j < C && j < 256 / (int64_t)sizeof(T); j += 64 / (int64_t)sizeof(T)) __builtin_prefetch(row + j);
+}
+
+/* Rows of W, by ids of which column r % K counts from starts[r % K]. */
+static void FN(rows_of_ids)(T *y /* (R, C) */, const T *W, const int64_t *ids /* (R,) */, int64_t R, const int64_t *starts,
+                          int64_t K, int64_t C)
+{
+    const int64_t ahead = (FBP_ROWS_AHEAD + K - 1) / K * K;     /* of the same column */
+    for (int64_t r = 0, k = 0; r < R; r++, y += C, k = k + 1 < K ? k + 1 : 0) {
+        if (r + ahead < R) FN(prefetch_read)(W + (starts[k] + ids[r + ahead]) * C, C);
+        FN(copy_line)(y, W + (starts[k] + ids[r]) * C, C);
+    }
+}
+
 static void KERNEL(embedding_forward)(T *y /* (R, C) */, const T *W /* (N, C) */, const int64_t *ids /* (R,) */,
                                       int64_t R, int64_t N, int64_t C)
 {
     (void)N;
-    for (int64_t r = 0; r < R; r++) memcpy(y + r * C, W + ids[r] * C, (size_t)C * sizeof(T));
+    const int64_t start = 0;
+    FN(rows_of_ids)(y, W, ids, R, &start, 1, C);
 }
 
 /* In the order of the rows: the same bits as by sorted places. */
@@ -43,9 +60,14 @@ static void FN(sort_places)(int64_t *number /* (N,) */, int64_t *order /* (R,) *
                             int64_t *ends /* (R,) */, const int64_t *ids, int64_t R, const int64_t *starts, int64_t K)
 {
     int64_t count = 0;
-    for (int64_t i = 1; i <= touched[0]; i++) number[touched[i]] = 0;
+    for (int64_t i = 1; i <= touched[0]; i++) {
+        if (i + FBP_ROWS_AHEAD <= touched[0]) __builtin_prefetch(number + touched[i + FBP_ROWS_AHEAD], 1);
+        number[touched[i]] = 0;
+    }
+    const int64_t ahead = (FBP_ROWS_AHEAD + K - 1) / K * K;     /* of the same column */
     for (int64_t r = 0, k = 0; r < R; r++, k = k + 1 < K ? k + 1 : 0) {
         const int64_t v = starts[k] + ids[r];
+        if (r + ahead < R) __builtin_prefetch(number + starts[k] + ids[r + ahead], 1);
         if (!number[v]) {
             ends[count++] = 0;
             touched[count] = v;
@@ -91,13 +113,14 @@ static void FN(embedding_forward_rows)(const fbp_node *node, const fbp_run *run,
     const int64_t R = (hi - lo) * n, padding = node->dim[3], *ids = (const int64_t *)node->x[0] + lo * n;
     T *y = (T *)node->y + lo * n * C;
     const T *W = node->p[0];
-    if (node->dim[4] == 1)
-        KERNEL(embedding_forward)(y, W, ids, R, node->dim[1], C);
-    else
-        for (int64_t r = 0; r < R; r++)
-            memcpy(y + r * C, W + (node->integers[r % node->dim[4]] + ids[r]) * C, (size_t)C * sizeof(T));
+    FN(rows_of_ids)(y, W, ids, R, node->integers, node->dim[4], C);
     for (int64_t r = 0; r < R && padding >= 0; r++)
         if (ids[r] == padding) memset(y + r * C, 0, (size_t)C * sizeof(T));
+}
+
+static FBP_INLINE void FN(zero_row)(T *row, int64_t C)
+{
+    for (int64_t j = 0; j < C; j += VL) FN(v_store_up_to)(row + j, (V){0}, C - j);
 }
 
 static void FN(embedding_sort)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
@@ -105,7 +128,11 @@ static void FN(embedding_sort)(const fbp_node *node, const fbp_run *run, int64_t
     (void)lo; (void)hi; (void)scratch;
     const int64_t C = node->dim[2], *touched = node->save[2];
     T *dW = node->dp[0];
-    for (int64_t i = 1; i <= touched[0] && node->dim[5] && dW; i++) memset(dW + touched[i] * C, 0, (size_t)C * sizeof(T));
+    for (int64_t i = 1; i <= touched[0] && node->dim[5] && dW; i++) {
+        if (i + FBP_ROWS_AHEAD <= touched[0])
+            fbp_prefetch_row(dW + touched[i + FBP_ROWS_AHEAD] * C, C * (int64_t)sizeof(T));
+        FN(zero_row)(dW + touched[i] * C, C);
+    }
     FN(sort_places)(node->save[0], node->save[1], node->save[2], node->save[3], node->x[0], run->rows * node->dim[0],
                     node->integers, node->dim[4]);
 }
@@ -117,11 +144,11 @@ static int32_t FN(is_padding)(const fbp_node *node, int64_t v)
     return 0;
 }
 
-/* The gradient of row v, the number of which is i; 0: it was not taken. */
+/* The gradient of row v, the number of which is i. */
 static void FN(row_gradient)(const fbp_node *node, int64_t v, int64_t i)
 {
     const int64_t C = node->dim[2], *order = node->save[1], *ends = node->save[3];
-    const int64_t begin = i > 1 ? ends[i - 2] : 0, end = i ? ends[i - 1] : 0;
+    const int64_t begin = i > 1 ? ends[i - 2] : 0, end = ends[i - 1];
     FN(sum_of_places)((T *)node->dp[0] + v * C, node->dy, order + begin, FN(is_padding)(node, v) ? 0 : end - begin, C);
 }
 
@@ -148,7 +175,9 @@ static void FN(embedding_gradient)(const fbp_node *node, const fbp_run *run, int
         FN(gradient_of_touched)(node, run, lo, hi);
         return;
     }
-    for (int64_t v = lo; v < hi; v++) FN(row_gradient)(node, v, number[v]);
+    for (int64_t v = lo; v < hi; v++)
+        if (number[v]) FN(row_gradient)(node, v, number[v]);
+        else FN(zero_row)((T *)node->dp[0] + v * C, C);
     if (node->fusion.updates && run->update) fbp_update_piece(run->update, node, 0, lo * C, (hi - lo) * C);
 }
 
