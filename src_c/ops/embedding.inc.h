@@ -11,7 +11,7 @@
  *                     the places of number i are order[ends[i - 2]] to order[ends[i - 1] - 1], in order, where save[1] is
  *                     order (places,) and save[3] ends (places,); all of int64. What it reads of them from the mini-batch
  *                     before is 0 at first. With dim[5], what those rows have in dW becomes 0
- *   gradient          the sum of dy over the places of each id. If the node updates and there is an update, W as well.
+ *   gradient          the sum of dy over the places of each id: row by row of dy, where all units are done in one go. If the node updates and there is an update, W as well.
  *                     Units are rows of W, and dW is 0 where there are no places; with dim[5] they are FBP_ROW_UNITS
  *                     parts of the rows that were taken, and nothing is done for others
  */
@@ -40,18 +40,29 @@ static void KERNEL(embedding_forward)(T *y /* (R, C) */, const T *W /* (N, C) */
     FN(rows_of_ids)(y, W, ids, R, &start, 1, C);
 }
 
-/* In the order of the rows: the same bits as by sorted places. */
-static void KERNEL(embedding_backward)(T *dW /* (N, C) */, const T *dy /* (R, C) */, const int64_t *ids /* (R,) */,
-                                       int64_t R, int64_t N, int64_t C)
+/* dW, with the rows of dy added by ids as above, but for the id `padding`. Each sum is in the order of the rows: the same
+ * bits as by sorted places. */
+static void FN(add_by_ids)(T *dW, const T *dy /* (R, C) */, const int64_t *ids /* (R,) */, int64_t R,
+                           const int64_t *starts, int64_t K, int64_t C, int64_t padding)
 {
-    memset(dW, 0, (size_t)(N * C) * sizeof(T));
-    for (int64_t r = 0; r < R; r++) {
-        T *row = dW + ids[r] * C;
+    const int64_t ahead = (FBP_ROWS_AHEAD + K - 1) / K * K;
+    for (int64_t r = 0, k = 0; r < R; r++, dy += C, k = k + 1 < K ? k + 1 : 0) {
+        if (r + ahead < R) fbp_prefetch_row(dW + (starts[k] + ids[r + ahead]) * C, C * (int64_t)sizeof(T));
+        if (ids[r] == padding) continue;
+        T *row = dW + (starts[k] + ids[r]) * C;
         for (int64_t j = 0; j < C; j += VL) {
-            const V sum = FN(v_load_up_to)(row + j, C - j) + FN(v_load_up_to)(dy + r * C + j, C - j);
+            const V sum = FN(v_load_up_to)(row + j, C - j) + FN(v_load_up_to)(dy + j, C - j);
             FN(v_store_up_to)(row + j, sum, C - j);
         }
     }
+}
+
+static void KERNEL(embedding_backward)(T *dW /* (N, C) */, const T *dy /* (R, C) */, const int64_t *ids /* (R,) */,
+                                       int64_t R, int64_t N, int64_t C)
+{
+    const int64_t start = 0;
+    memset(dW, 0, (size_t)(N * C) * sizeof(T));
+    FN(add_by_ids)(dW, dy, ids, R, &start, 1, C, -1);
 }
 
 /* A counting sort over the rows that are taken: it keeps the order of equal ids. Ids of column r % K count from
@@ -152,11 +163,19 @@ static void FN(row_gradient)(const fbp_node *node, int64_t v, int64_t i)
     FN(sum_of_places)((T *)node->dp[0] + v * C, node->dy, order + begin, FN(is_padding)(node, v) ? 0 : end - begin, C);
 }
 
+/* dW of all rows in one go, where those that are taken are 0 before. */
+static void FN(gradient_in_order)(const fbp_node *node, const fbp_run *run)
+{
+    FN(add_by_ids)(node->dp[0], node->dy, node->x[0], run->rows * node->dim[0], node->integers, node->dim[4], node->dim[2],
+                   node->dim[3]);
+}
+
 static void FN(gradient_of_touched)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi)
 {
     const int64_t *touched = node->save[2], count = touched[0];
     const int64_t begin = count * lo / FBP_ROW_UNITS, end = count * hi / FBP_ROW_UNITS;
-    for (int64_t i = begin + 1; i <= end; i++) {
+    if (end - begin == count) FN(gradient_in_order)(node, run);
+    else for (int64_t i = begin + 1; i <= end; i++) {
         if (i + FBP_ROWS_AHEAD <= end)
             fbp_prefetch_row((T *)node->dp[0] + touched[i + FBP_ROWS_AHEAD] * node->dim[2],
                              node->dim[2] * (int64_t)sizeof(T));
@@ -175,9 +194,14 @@ static void FN(embedding_gradient)(const fbp_node *node, const fbp_run *run, int
         FN(gradient_of_touched)(node, run, lo, hi);
         return;
     }
-    for (int64_t v = lo; v < hi; v++)
-        if (number[v]) FN(row_gradient)(node, v, number[v]);
-        else FN(zero_row)((T *)node->dp[0] + v * C, C);
+    if (lo == 0 && hi == node->dim[1]) {
+        memset(node->dp[0], 0, (size_t)(hi * C) * sizeof(T));
+        FN(gradient_in_order)(node, run);
+    } else {
+        for (int64_t v = lo; v < hi; v++)
+            if (number[v]) FN(row_gradient)(node, v, number[v]);
+            else FN(zero_row)((T *)node->dp[0] + v * C, C);
+    }
     if (node->fusion.updates && run->update) fbp_update_piece(run->update, node, 0, lo * C, (hi - lo) * C);
 }
 
