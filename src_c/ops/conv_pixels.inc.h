@@ -80,19 +80,37 @@ static int32_t FN(next_patch)(FN(pixels) *p, const T *x /* (H, W) */)
     return 1;
 }
 
-/* n vectors from n vectors; the last of them are not read beyond `elements`, nor written. */
-static FBP_INLINE void FN(shuffled)(T *to, int64_t to_ld, const T *in, const FN(shuffle) *s, int64_t n, int64_t elements,
-                                    int64_t written)
+/* n vectors from n vectors, of which O count, n or one less; the last of them are not read beyond `elements`, nor
+ * written. */
+static FBP_INLINE void FN(shuffled_by)(const int n, T *to, int64_t to_ld, const T *in, const FN(shuffle) *s, int64_t O,
+                                       int64_t elements, int64_t written)
 {
     V v[FBP_MOST_PIXEL_OUTPUTS];
-    for (int64_t i = 0; i < n; i++)
-        v[i] = i * VL < elements ? FN(v_load_up_to)(in + i * VL, elements - i * VL) : (V){0};
-    for (int64_t j = 0; j < n && j * VL < written; j++) {
+    FBP_UNROLL
+    for (int i = 0; i < n; i++)
+        v[i] = i < O && i * VL < elements ? FN(v_load_up_to)(in + i * VL, elements - i * VL) : (V){0};
+    FBP_UNROLL
+    for (int j = 0; j < n; j++) {
+        if (j >= O || j * VL >= written) return;
         V out = {0};
-        for (int64_t i = 0; i < n; i++)
+        FBP_UNROLL
+        for (int i = 0; i < n; i++)
             out = FN(v_select)(s->from[j] == FN(v_set1i)((TI)i), FN(v_lanes)(v[i], s->at[j]), out);
         FN(v_store_up_to)(to + j * to_ld, out, written - j * VL);
     }
+}
+
+static __attribute__((noinline)) void FN(shuffled)(T *to, int64_t to_ld, const T *in, const FN(shuffle) *s, int64_t O,
+                                                   int64_t elements, int64_t written)
+{
+    if (O <= 2) FN(shuffled_by)(2, to, to_ld, in, s, O, elements, written);
+#if FBP_LANES >= 8
+    else if (O <= 4) FN(shuffled_by)(4, to, to_ld, in, s, O, elements, written);
+#endif
+#if FBP_LANES >= 16
+    else if (O <= 6) FN(shuffled_by)(6, to, to_ld, in, s, O, elements, written);
+    else FN(shuffled_by)(8, to, to_ld, in, s, O, elements, written);
+#endif
 }
 
 /* ---- forward ------------------------------------------------------------------------------------------------------ */

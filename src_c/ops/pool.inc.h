@@ -34,12 +34,14 @@ static void FN(max_pool_image)(const FN(window) *w, T *y, const T *x)
             const int64_t first = FN(tap_at)(w, &t, t.i0, t.j0);
             for (int64_t v = 0; v < C; v += VL) {
                 V most = FN(v_set1)((T)-INFINITY);
+                VI unordered = FN(v_set1i)(0);
                 for (int64_t i = t.i0, row = first + v; i < t.i1; i++, row += line)
                     for (int64_t j = t.j0, at = row; j < t.j1; j++, at += step) {
                         const V here = FN(v_load_up_to)(x + at, C - v);
-                        most = FN(v_select)((here > most) | (here != here), here, most);
+                        most = FN(v_max)(here, most);      /* of two that are equal the first; a NaN is noted */
+                        unordered |= here != here;
                     }
-                FN(v_store_up_to)(y + v, most, C - v);
+                FN(v_store_up_to)(y + v, FN(v_select)(unordered, FN(v_set1)((T)NAN), most), C - v);
             }
         }
 }
