@@ -301,6 +301,8 @@ LAYERS: dict[str, LayerCase] = {
                                  ((4, 2),)),
     "MultiHeadAttention": LayerCase(lambda: fb.MultiHeadAttention(4, 2, is_causal=True, rotary=True), ((5, 4),)),
     "MultiHeadAttention, cross": LayerCase(lambda: fb.MultiHeadAttention(None, 4, num_kv_heads=2), ((3, 8), (5, 4))),
+    "ScaledDotProductAttention": LayerCase(lambda: fb.ScaledDotProductAttention(4, num_kv_heads=2, is_causal=True),
+                                           ((3, 8), (5, 4), (5, 4))),
     "MultiHeadAttention, mask": LayerCase(lambda: fb.MultiHeadAttention(4, 2, attn_mask=True), ((3, 4), (3, 3))),
     "Positions": LayerCase(lambda: fb.Positions(6), ((4, 3),)),
     "TransformerEncoderLayer": LayerCase(lambda: fb.TransformerEncoderLayer(4, 2, 6), ((3, 4),)),

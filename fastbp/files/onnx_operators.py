@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import layers
+from fastbp.files.onnx_attention import attention
 from fastbp.files.onnx_reader import Axes, Node, Rule, Value, View, ordered, sample, whole
 from fastbp.files.onnx_recurrence import recurrence
 from fastbp.files.onnx_shapes import TABLE as SHAPES
@@ -97,6 +98,9 @@ def _matmul(n: Node) -> Value:
     a, b = n.given(0), n.given(1)
     if isinstance(a, View) and isinstance(b, np.ndarray) and b.ndim == 2:
         return _linear(n, a, n.weight(1, "the weight"), n.added(b.shape[1]))
+    found = attention(n) if isinstance(a, View) and isinstance(b, View) else None
+    if found is not None:
+        return found
     if isinstance(a, View) and isinstance(b, View) and (0,) not in a.axes and len(a.axes) == len(b.axes):
         return _matmul_of_parts(n, a, b)
     return made(np.matmul(plain(a), plain(b)))

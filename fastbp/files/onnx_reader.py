@@ -129,6 +129,8 @@ def _moved(x: Any, groups: Sequence[Sequence[int]]) -> Any:
     order = [*flat, *(a for a in range(len(sizes)) if a not in flat)]
     wanted = [prod(sizes[a] for a in group) for group in groups[1:]]
     large = [a for a in order if sizes[a] != 1]
+    if getattr(x, "dtype", "") == "bool" and (large != sorted(large) or list(sample(x)) != wanted):
+        return np.greater(_moved(np.where(x, 1.0, 0.0), groups), 0)        # real numbers alone are laid out anew
     if large != sorted(large):
         x = layers.Permute(*order[1:])(x)
     if list(sample(x)) == wanted:

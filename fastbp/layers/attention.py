@@ -23,7 +23,8 @@ from fastbp.ops.rotary import RotaryOp
 from fastbp.ops.slice import SliceOp
 from fastbp.optim.initializers import Normal, XavierUniform, Zeros
 
-__all__ = ["MultiHeadAttention", "Positions", "TransformerDecoderLayer", "TransformerEncoderLayer"]
+__all__ = ["MultiHeadAttention", "Positions", "ScaledDotProductAttention", "TransformerDecoderLayer",
+           "TransformerEncoderLayer"]
 
 
 class MultiHeadAttention(Layer):
@@ -178,6 +179,79 @@ class MultiHeadAttention(Layer):
                  "attn_mask": False}
         given = [f", {k}={v!r}" for k, v in self.hyperparameters().items() if k in usual and v != usual[k]]
         return f"MultiHeadAttention({self.embed_dim}, {self.num_heads}{''.join(given)})"
+
+
+class ScaledDotProductAttention(Layer):
+    r"""Attention of queries to keys, ``y = softmax(q kᵀ / √D) v`` head by head, without parameters.
+
+    Called on ``q, k, v``, and on masks as :class:`MultiHeadAttention`, which makes q, k and v by linear layers as well.
+
+    Parameters
+    ----------
+    num_heads : int
+        A divisor of the features of q.
+    num_kv_heads : int, optional
+        Heads of keys and values, a divisor of num_heads, where several heads of queries share them. Default: num_heads.
+    is_causal, key_padding_mask, attn_mask : bool, default False
+        As in :class:`MultiHeadAttention`.
+    name : str, optional
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arguments that do not fit, and tensors of another shape or number.
+
+    Notes
+    -----
+    Shapes, with D features a head: q and y ``(B, Tq, num_heads · D)``, k and v ``(B, Tk, num_kv_heads · D)``. Memory
+    grows with Tq and Tk, not with their product.
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> q, k, v = fb.Input(5, 8), fb.Input(7, 8), fb.Input(7, 8)
+    >>> fb.ScaledDotProductAttention(num_heads=2)(q, k, v).shape
+    (5, 8)
+    """
+
+    def __init__(self, num_heads: int, *, num_kv_heads: int | None = None, is_causal: bool = False,
+                 key_padding_mask: bool = False, attn_mask: bool = False, name: str | None = None) -> None:
+        super().__init__(name=name)
+        label = f"ScaledDotProductAttention({num_heads!r})"
+        self.num_heads = count(label, "num_heads", num_heads)
+        self.num_kv_heads = None if num_kv_heads is None else count(label, "num_kv_heads", num_kv_heads)
+        if self.num_heads % (self.num_kv_heads or 1):
+            raise ValueError(f"{label}: num_kv_heads is {num_kv_heads}, which does not divide num_heads; expected a "
+                             "divisor")
+        self.is_causal = flag(label, "is_causal", is_causal)
+        self.key_padding_mask = flag(label, "key_padding_mask", key_padding_mask)
+        self.attn_mask = flag(label, "attn_mask", attn_mask)
+
+    def lower(self, *inputs: Tensor) -> Tensor:
+        masks = [m for m in ("key_padding_mask", "attn_mask") if getattr(self, m)]
+        if len(inputs) != 3 + len(masks):
+            raise TypeError(f"{self!r}: called on {len(inputs)} tensors; expected {', '.join(('q', 'k', 'v', *masks))}")
+        q, k, v = inputs[:3]
+        kv_heads = self.num_kv_heads or self.num_heads
+        head = q.shape[-1] // self.num_heads
+        steps = k.shape[:1]
+        for name, x, expected in (("q", q, (*q.shape[:1], self.num_heads * head)), ("k", k, (*steps, kv_heads * head)),
+                                  ("v", v, (*steps, kv_heads * head))):
+            if x.shape != expected or len(expected) != 2:
+                shape, wanted = (", ".join(map(str, s)) for s in (x.shape, expected))
+                raise ValueError(f"{self!r}: {name} has shape (B, {shape}); expected (B, {wanted}): {self.num_heads} "
+                                 f"heads of q, {kv_heads} of k and v, of as many features each")
+        op = AttentionOp(self.num_heads, kv_heads, head, self.is_causal, True, self.key_padding_mask, self.attn_mask)
+        return self.apply(op, q, self.apply(ConcatOp(2), k, v), *inputs[3:])
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return {"num_heads": self.num_heads, "num_kv_heads": self.num_kv_heads, "is_causal": self.is_causal,
+                "key_padding_mask": self.key_padding_mask, "attn_mask": self.attn_mask}
+
+    def __repr__(self) -> str:
+        usual = {"num_kv_heads": None, "is_causal": False, "key_padding_mask": False, "attn_mask": False}
+        given = [f", {k}={v!r}" for k, v in self.hyperparameters().items() if k in usual and v != usual[k]]
+        return f"ScaledDotProductAttention({self.num_heads}{''.join(given)})"
 
 
 class Positions(Layer):
