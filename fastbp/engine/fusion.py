@@ -394,6 +394,30 @@ def _pairs(a: Tensor, b: Tensor) -> Tensor | None:
     return apply(PairProductOp(), a, b) if of_rows else None
 
 
+def _other_way_round(op: TransposeOp, inputs: tuple[Tensor, ...]) -> Tensor | None:
+    """Return the transpose of a number for each pair of rows: of b aᵗ, and what functions make of it."""
+    (x,) = inputs
+    return _turned(x) if x.rows and x.shape == (B,) and op.axes == (1, 0) else None
+
+
+def _turned(x: Tensor) -> Tensor | None:
+    node = x.node
+    if node is None or _is_one_number(x):
+        return x if _is_one_number(x) else None
+    if isinstance(node.op, PairProductOp):
+        return apply(node.op, *reversed(node.inputs))
+    turned = [_turned(s) for s in node.inputs] if function_of(node.op) is not None and x.shape == (B,) else [None]
+    return None if any(t is None for t in turned) else apply(node.op, *(t for t in turned if t is not None))
+
+
+def _is_one_number(x: Tensor) -> bool:
+    """Whether it is one number for the whole batch, given to each row or not."""
+    node = x.node
+    if node is not None and x.rows and isinstance(node.op, ReshapeOp | SpreadRowsOp):
+        return _is_one_number(node.inputs[0])
+    return not x.whole_shape
+
+
 def _own_rows(op: TakeOp, inputs: tuple[Tensor, ...]) -> Tensor | None:
     """Return x, of which each row is taken."""
     x, places = inputs
@@ -402,7 +426,7 @@ def _own_rows(op: TakeOp, inputs: tuple[Tensor, ...]) -> Tensor | None:
 
 _OF_PAIRS: dict[type[Op], Callable[[Any, tuple[Tensor, ...]], Tensor | None]] = {
     IndexOp: _all_rows, CastOp: _row_numbers, MatmulOp: _product_of_pairs, EinsumOp: _summed_pairs,
-    TakeOp: _own_rows}
+    TakeOp: _own_rows, TransposeOp: _other_way_round}
 """What ops become that rows do with one another, or with their numbers."""
 
 

@@ -51,12 +51,22 @@ def ranking(z: Any, label: Any) -> Any:
     return np.mean(np.logaddexp(0, -(score[:, None] - score[None]) * order))
 
 
+def both_ways(z: Any, label: Any) -> Any:
+    """Each row with its own among all, and the other way round, as CLIP has it."""
+    a, b = z[:, :2], np.sin(z[:, 2:])
+    logits = np.exp(z.mean()) * (a @ b.T) / 0.3
+    i = fb.special.arange(z.shape[0])
+    own = np.where(i[:, None] == i[None], 1.0, 0.0)
+    return -np.mean(np.sum(own * (fb.special.log_softmax(logits) + fb.special.log_softmax(logits.T)), axis=1))
+
+
 LOSSES: dict[str, Loss] = {
     "supervised contrastive": supervised_contrastive,
     "cosines": cosines,
     "gaussian kernel": gaussian_kernel,
     "distances": distances,
     "ranking": ranking,
+    "both ways": both_ways,
     "products": lambda z, label: np.mean(np.square(z @ z.T - 1.0)),
     "einsum": lambda z, label: np.mean(np.tanh(np.einsum("id,jd->ij", z, z * 2))),
     "two kinds of rows": lambda z, label: np.mean(np.maximum(0, z @ np.sin(z).T + 1).sum(axis=1)),
