@@ -208,7 +208,7 @@ def _messages(comm: Any, size: int) -> float:
     import numpy as np
     out, into = np.zeros(size, np.uint8), np.zeros(size, np.uint8)
     after, before = (comm.rank + 1) % comm.size, (comm.rank - 1) % comm.size
-    return _seconds(lambda: comm.Sendrecv(out, after, recvbuf=into, source=before), 100 if size < 1e6 else 12, comm)
+    return _seconds(lambda: comm.Sendrecv(out, after, recvbuf=into, source=before), 100 if size < 1e6 else 20, comm)
 
 
 def _step(trainer: Any, X: Any, y: Any, batch: int, comm: Any, steps: tuple[int, int], repeats: int) -> float:

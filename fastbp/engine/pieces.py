@@ -9,7 +9,7 @@ from fastbp.core.vector import Vector
 from fastbp.engine.plan_parts import NetworkArray, PlanStep
 
 # A piece has so many bytes, and a share of all: each of them costs messages, and the last one is waited for.
-_LEAST_BYTES, _MOST_PIECES = 1 << 21, 4
+_LEAST_BYTES, _MOST_PIECES = 1 << 21, 2
 
 
 @dataclass(frozen=True)

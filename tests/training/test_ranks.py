@@ -34,6 +34,7 @@ def send_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FASTBP_SHARED_MEMORY", "0")
     monkeypatch.setattr(ThreadComm, "threads", True)
     monkeypatch.setattr(pieces, "_LEAST_BYTES", 1)
+    monkeypatch.setattr(pieces, "_MOST_PIECES", 4)
 
 
 @pytest.fixture(params=["messages", "pieces", "shared memory"])
