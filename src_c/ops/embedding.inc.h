@@ -174,8 +174,9 @@ static void FN(gradient_of_touched)(const fbp_node *node, const fbp_run *run, in
 {
     const int64_t *touched = node->save[2], count = touched[0];
     const int64_t begin = count * lo / FBP_ROW_UNITS, end = count * hi / FBP_ROW_UNITS;
-    if (end - begin == count) FN(gradient_in_order)(node, run);
-    else for (int64_t i = begin + 1; i <= end; i++) {
+    const int32_t all = end - begin == count;
+    if (all) FN(gradient_in_order)(node, run);
+    for (int64_t i = begin + 1; i <= end && !all; i++) {
         if (i + FBP_ROWS_AHEAD <= end)
             fbp_prefetch_row((T *)node->dp[0] + touched[i + FBP_ROWS_AHEAD] * node->dim[2],
                              node->dim[2] * (int64_t)sizeof(T));
