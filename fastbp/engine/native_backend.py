@@ -324,7 +324,10 @@ class NativeBackend:
             return {}
         plan, rows, _ = self._last
         kept: dict[Tensor, Buffer] = getattr(plan.lowering, what)
-        return {self._graph.names[t]: plan.whole(b, t.shape_of(rows)) for t, b in kept.items()}
+        given = self._memory.graph
+        named = {t: given.tensors[place] for t in kept if (place := self._graph.places[t]) < len(given.tensors)}
+        return {given.names[named[t]]: plan.whole(b, t.shape_of(rows)) for t, b in kept.items()
+                if t in named and _is_the_same(t, named[t])}
 
     def _first_bad(self, data: Data) -> str:
         """Run the mini-batch that went wrong once more, and look through it; nothing is changed."""
@@ -333,6 +336,11 @@ class NativeBackend:
         name = first_bad_tensor(self._memory, data, self.values(), self.gradients())
         self._memory.buffers.flat[...] = buffers
         return name
+
+
+def _is_the_same(t: Tensor, given: Tensor) -> bool:
+    """Whether a tensor that plans make is that of the network's own graph."""
+    return t is given or (t.node is not None and given.node is not None and t.node.op is given.node.op)
 
 
 def _as_plans_run_it(graph: Graph) -> Graph:

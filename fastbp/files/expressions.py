@@ -30,6 +30,7 @@ from fastbp.ops import (
     layer_norm,
     linear,
     prelu,
+    random,
     reduce,
     rms_norm,
     scalar,
@@ -45,7 +46,7 @@ from fastbp.ops.sources import ConstantOp
 from fastbp.optim.initializers import Zeros
 
 _MODULES = (activations, batch_norm, concat, dropout, elementwise, flatten, glu, group_norm, grouped_linear, layer_norm,
-            linear, prelu, reduce, rms_norm, scalar, scale, slice, softmax, sources, structure)
+            linear, prelu, random, reduce, rms_norm, scalar, scale, slice, softmax, sources, structure)
 OPS: dict[str, type[Op]] = {
     kind.__name__: kind for module in _MODULES for kind in vars(module).values()
     if isinstance(kind, type) and issubclass(kind, Op) and kind not in (Op, Expression) and not isabstract(kind)}

@@ -149,6 +149,14 @@ def test_training_does_not_depend_on_threads(name: str) -> None:
     np.testing.assert_array_equal(*seen)
 
 
+def test_what_plans_keep_is_called_as_in_the_network() -> None:
+    """Its first product is another op in a plan: the second one is not taken for it."""
+    net = fb.Sequential(fb.Linear(5, 3), fb.Lambda(lambda h: (h @ h.T) @ h), seed=0)
+    x, _ = data(7)
+    assert net.verify(x, x[:, :3], "mse").ok
+    assert "w" in str(net.explain(x, x[:, :3], "mse", weight="0.weight[0, 0]"))
+
+
 _SCRIPT = """
     import numpy as np
     import test_pairs as cases

@@ -17,7 +17,7 @@ import fastbp as fb
 from fastbp.files import onnx_functions, onnx_ops
 from fastbp.files.rows import Nothing
 from fastbp.graph.tensor import apply
-from fastbp.ops import over_rows
+from fastbp.ops import over_rows, pairs
 from fastbp.ops.base import Op
 from fastbp.ops.custom import PythonOp
 from fastbp.ops.expression import Expression
@@ -149,7 +149,7 @@ def expressions(kind: type[Op]) -> set[type[Op]]:
     Those of the engine, and those over rows, are made while a plan is compiled, and are in no network's graph.
     """
     below = {op for k in kind.__subclasses__() for op in expressions(k)}
-    own = kind.__module__.startswith("fastbp.ops.") and kind.__module__ != over_rows.__name__
+    own = kind.__module__.startswith("fastbp.ops.") and kind.__module__ not in (over_rows.__name__, pairs.__name__)
     return below or ({kind} if own else set())
 
 

@@ -125,6 +125,20 @@ def test_every_function_of_tensors_comes_back(name, tmp_path):
 
 
 @each_backend
+@pytest.mark.parametrize("size", ["rows", "whole"])
+def test_noise_comes_back_with_the_same_numbers(backend, size, tmp_path):
+    noisy = fb.Lambda(lambda h: h + 0.1 * fb.random.normal(h.shape if size == "rows" else (3,)) * fb.random.uniform(h))
+    net = fb.Sequential(fb.Linear(4, 3), noisy, fb.Linear(3, 2), seed=0, backend=backend)
+    net.save(tmp_path / "net")
+    other = fb.load(tmp_path / "net", backend=backend)
+    x = np.ones((5, 4))
+    assert np.array_equal(net.predict(x), other.predict(x))
+    for one in (net, other):
+        fb.Trainer(one, "mse", fb.SGD(0.1)).fit(x, x[:, :2], epochs=2, batch_size=2, progress=False)
+    assert_same(net, other)
+
+
+@each_backend
 def test_expressions_between_layers_come_back(backend, tmp_path):
     """With parameters of one's own, random numbers, truth values and derivatives."""
     x, ids = fb.Input(4), fb.Input(3, dtype="int64")

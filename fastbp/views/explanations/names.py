@@ -78,7 +78,7 @@ class Names:
         letter, layer = self._letters[tensor]
         if tensor in self._by_sample:
             return Symbol(letter, str(sample + 1) if self._rows > 1 else "")
-        shape = tensor.shape if tensor.rows else tensor.shape_of(self._rows)
+        shape = tensor.shape_of(self._rows)[tensor.rows:]
         told = self.samples and tensor.rows
         return Symbol(letter, element(shape, index), layer, str(sample + 1) if told else "")
 

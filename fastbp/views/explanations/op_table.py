@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from fastbp.ops import activations as act
-from fastbp.ops import over_rows, random, reduce, reshape, sources, structure
+from fastbp.ops import over_rows, pairs, random, reduce, reshape, sources, structure
 from fastbp.ops.attention import AttentionOp
 from fastbp.ops.base import Op
 from fastbp.ops.batch_norm import BatchNormOp
@@ -224,6 +224,9 @@ ACCOUNTS: dict[type, Account] = {
     reduce.ReduceOp: Reduced(),
     over_rows.ReduceRowsOp: Opaque("plans make it of a reduction"),
     over_rows.SpreadRowsOp: Opaque("plans make it of a broadcast"),
+    pairs.PairProductOp: Opaque("plans make it of a product"),
+    pairs.AllRowsOp: Opaque("plans make it of an index"),
+    pairs.RowNumberOp: Opaque("plans make it of running sums"),
     reduce.ProductOp: Opaque("its products are not written out"),
     reduce.CumsumOp: Opaque("its sums are not written out"),
     reduce.MatmulOp: Opaque("its sums of products are not written out"),
