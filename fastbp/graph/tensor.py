@@ -24,7 +24,8 @@ from fastbp.core.lines import line_here
 from fastbp.core.words import TENSOR_METHODS
 from fastbp.ops.base import Array, Context, DType, Op, Shape
 from fastbp.ops.expression import call
-from fastbp.ops.functions import FUNCTIONS, NAMES, SCIPY, UFUNCS, index, no_such_function
+from fastbp.ops.functions import index
+from fastbp.ops.numpy_names import FUNCTIONS, NAMES, SCIPY, UFUNCS, no_such_function
 from fastbp.ops.scalar import ScalarOp
 from fastbp.ops.sources import CastOp, ConstantOp, FillOp, RowsOp
 from fastbp.ops.structure import BroadcastOp, TransposeOp

@@ -1,14 +1,12 @@
-"""NumPy's functions on tensors: which there are, and how each is made of ops.
+"""NumPy's functions on tensors: how each is made of ops.
 
-:data:`UFUNCS` and :data:`FUNCTIONS` say what NumPy's own functions do when they are handed a tensor
-(``__array_ufunc__``, ``__array_function__``). Their arguments are NumPy's. What stands here is written in the same
-language as the functions that users write: it needs ``shape``, ``ndim``, operators and :func:`call`.
+Their arguments are NumPy's. What stands here is written in the same language as the functions that users write: it
+needs ``shape``, ``ndim``, operators and :func:`call`. Which functions there are, :mod:`fastbp.ops.numpy_names` says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from itertools import pairwise
 from typing import Any
 
@@ -16,7 +14,7 @@ import numpy as np
 
 from fastbp.ops.expression import call, integer, sizes
 from fastbp.ops.reduce import CumsumOp, EinsumOp, MatmulOp, ProductOp, ReduceOp
-from fastbp.ops.scalar import ROWS, SCALARS, ScalarOp
+from fastbp.ops.scalar import SCALARS
 from fastbp.ops.sources import FillOp, StopGradientOp
 from fastbp.ops.structure import (
     BroadcastOp,
@@ -86,20 +84,20 @@ def one_axis(label: str, x: Any, axis: Any) -> int:
     return axes_of(label, x, (axis,))[0]
 
 
-def _reduction(name: str) -> Function:
+def reduction(name: str) -> Function:
     def reduce(a: Any, axis: Any = None, dtype: None = None, out: None = None, keepdims: bool = False) -> Any:
         axes = axes_of(name, a, axis)
         return call(ReduceOp(name, axes, bool(keepdims)), a) if axes or name not in ("sum", "mean", "max", "min") else a
     return reduce
 
 
-def _extreme(name: str) -> Function:
+def extreme(name: str) -> Function:
     def reduce(a: Any, axis: Any = None, out: None = None, keepdims: bool = False) -> Any:
-        return _reduction(name)(a, axis, keepdims=keepdims)
+        return reduction(name)(a, axis, keepdims=keepdims)
     return reduce
 
 
-def _place_of_extreme(name: str) -> Function:
+def place_of_extreme(name: str) -> Function:
     def find(a: Any, axis: Any = None, out: None = None, *, keepdims: bool = False) -> Any:
         if axis is None:
             raise ValueError(f"np.{name}: axis is missing; give one, such as axis=-1")
@@ -522,14 +520,14 @@ def full_like(a: Any, fill_value: Any, dtype: Any = None, order: str = "K", subo
     return call(FillOp(float(fill_value)), a)
 
 
-def _like(number: float) -> Function:
+def like(number: float) -> Function:
     def fill(a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: None = None, *,
              device: Any = None) -> Any:
         return call(FillOp(number), a)
     return fill
 
 
-def _same(x: Any, *options: Any, **named: Any) -> Any:
+def same(x: Any, *options: Any, **named: Any) -> Any:
     return x
 
 
@@ -585,65 +583,3 @@ def softmax(x: Any, axis: int = -1) -> Any:
     x = x if hasattr(x, "__apply_op__") else np.asarray(x)
     e = np.exp(x - stop_gradient(np.max(x, axis=axis, keepdims=True)))
     return e / np.sum(e, axis=axis, keepdims=True)
-
-
-# ---- NumPy's names --------------------------------------------------------------------------------------------------
-
-UFUNCS: dict[Any, Function] = {
-    **{row.value: row for row in ROWS if isinstance(row.value, np.ufunc)},
-    np.power: power, np.float_power: power, np.matmul: matmul, np.positive: _same, np.conjugate: _same,
-    np.bitwise_and: SCALARS["and"], np.bitwise_or: SCALARS["or"], np.bitwise_xor: SCALARS["xor"],
-    np.invert: SCALARS["not"], np.fabs: SCALARS["abs"],
-}
-FUNCTIONS: dict[Any, Function] = {
-    np.clip: clip, np.where: where, np.sum: _reduction("sum"), np.mean: _reduction("mean"),
-    np.max: _extreme("max"), np.min: _extreme("min"), np.any: _extreme("any"), np.all: _extreme("all"),
-    np.argmax: _place_of_extreme("argmax"), np.argmin: _place_of_extreme("argmin"), np.var: var, np.std: std,
-    np.prod: prod, np.cumsum: cumsum, np.flip: flip, np.diff: diff, np.dot: dot, np.einsum: einsum,
-    np.reshape: reshape, np.ravel: ravel, np.transpose: transpose, np.swapaxes: swapaxes, np.moveaxis: moveaxis,
-    np.expand_dims: expand_dims, np.squeeze: squeeze, np.broadcast_to: broadcast_to, np.concatenate: concatenate,
-    np.stack: stack, np.split: split, np.pad: pad, np.take: take, np.take_along_axis: take_along_axis,
-    np.full_like: full_like, np.zeros_like: _like(0.0), np.ones_like: _like(1.0), np.copy: _same,
-    np.amax: _extreme("max"), np.amin: _extreme("min"), np.average: average, np.linalg.norm: norm, np.outer: outer,
-    np.round: rounded, np.array_split: array_split, np.hstack: hstack, np.roll: roll, np.repeat: repeat,
-    np.shape: lambda a: a.shape, np.ndim: lambda a: a.ndim, np.real: _same,
-}
-SCIPY: dict[str, Function] = {
-    "erf": SCALARS["erf"], "expit": SCALARS["sigmoid"], "ndtr": SCALARS["normal_cdf"],
-    "log_expit": lambda x: -SCALARS["softplus"](-x),
-    "xlogy": lambda x, y: np.where(x == 0, 0.0, x * np.log(np.where(x == 0, 1.0, y))),
-}
-"""Functions of SciPy's, which ask tensors as NumPy's do, by name."""
-NAMES = frozenset(f.__name__ for f in (*UFUNCS, *FUNCTIONS))
-_INSTEAD = {
-    "vstack": "np.stack, which makes a new axis", "column_stack": "np.stack(…, axis=-1)",
-    "arcsin": "np.arctan(x / np.sqrt(1 - x**2))", "arccos": "np.pi / 2 - np.arctan(x / np.sqrt(1 - x**2))",
-    "arcsinh": "np.log(x + np.sqrt(x**2 + 1))", "arccosh": "np.log(x + np.sqrt(x**2 - 1))",
-    "arctanh": "0.5 * np.log((1 + x) / (1 - x))", "cbrt": "np.sign(x) * np.abs(x) ** (1 / 3)",
-    "deg2rad": "x * (np.pi / 180)", "radians": "x * (np.pi / 180)", "rad2deg": "x * (180 / np.pi)",
-    "sort": "np.max or np.min; there is no sorting", "ptp": "np.max(x, axis) - np.min(x, axis)",
-    "fmax": "np.maximum", "fmin": "np.minimum", "vdot": "np.sum(a * b)", "result_type": "what fb.special has for "
-    "SciPy's logsumexp, softmax and log_softmax",
-    "inner": "np.matmul or np.einsum", "tensordot": "np.einsum", "median": "np.mean",
-    "nanmean": "np.mean with np.where",
-    "nansum": "np.sum with np.where",
-    "tile": "np.repeat or np.broadcast_to", "cumprod": "np.exp(np.cumsum(np.log(x)))",
-    "heaviside": "np.where(x > 0, 1.0, 0.0)", "arctan2": "2 * np.arctan(y / (np.sqrt(x**2 + y**2) + x))",
-    "hypot": "np.sqrt(a**2 + b**2)",
-    "isclose": "np.abs(a - b) < eps", "select": "np.where", "piecewise": "np.where", "nan_to_num": "np.where",
-    "trace": "np.einsum", "array_equal": "np.all(a == b)", "size": "x.size", "asarray": "the tensor itself",
-}
-
-
-def no_such_function(name: str) -> TypeError:
-    """Return the error for a NumPy function that tensors do not take, with what there is instead."""
-    known = sorted(NAMES)
-    close = get_close_matches(name, known, 1, 0.8)
-    instead = _INSTEAD.get(name) or (f"np.{close[0]}" if close else "")
-    mend = f"use {instead}" if instead else f"there are {', '.join(known)}"
-    return TypeError(f"np.{name} has no derivative here, as tensors do not take it; {mend}")
-
-
-def scalar_of(op: Any) -> str | None:
-    """Return the name of the scalar function that an op applies, or None."""
-    return op.function if isinstance(op, ScalarOp) else None
