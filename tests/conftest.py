@@ -1,13 +1,38 @@
 """What several test files share."""
 
-from importlib.util import find_spec
+from __future__ import annotations
 
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fastbp.graph.graph import Graph
 
 
 def backends() -> list[str]:
     """Return the backends that this installation has, for ``pytest.mark.parametrize``."""
     return ["reference", "native"] if find_spec("fastbp.engine.native") is not None else ["reference"]
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The ops that plans call in NumPy, of all networks made from here on."""
+    from fastbp.engine import native_backend
+
+    names: list[str] = []
+    make = native_backend.fused
+
+    def noted(graph: Graph, find: Callable[[str], int]) -> Graph:
+        made = make(graph, find)
+        names.extend(n.op.name for n in made.nodes if n.op.calls_back)
+        return made
+    monkeypatch.setattr(native_backend, "fused", noted)
+    return names
 
 
 # The suite tries the same examples every time; with --hypothesis-profile=fuzz there are new ones (tools/fuzz.sh).

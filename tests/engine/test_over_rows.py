@@ -15,8 +15,6 @@ import pytest
 from thread_ranks import run
 
 import fastbp as fb
-from fastbp.engine import native_backend
-from fastbp.graph.graph import Graph
 
 Made = Callable[[Any, Any], Any]
 
@@ -60,20 +58,6 @@ def network(**options: Any) -> fb.Sequential:
 def data(rows: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(1)
     return rng.normal(size=(rows, 5)), rng.normal(size=(rows, 3))
-
-
-@pytest.fixture
-def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The ops that plans call in NumPy, of all networks made from here on."""
-    names: list[str] = []
-    make = native_backend.fused
-
-    def noted(graph: Graph, find: Callable[[str], int]) -> Graph:
-        made = make(graph, find)
-        names.extend(n.op.name for n in made.nodes if n.op.calls_back)
-        return made
-    monkeypatch.setattr(native_backend, "fused", noted)
-    return names
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -14,8 +14,6 @@ import numpy as np
 import pytest
 
 import fastbp as fb
-from fastbp.engine import native_backend
-from fastbp.graph.graph import Graph
 
 Loss = Callable[[Any, Any], Any]
 
@@ -85,20 +83,6 @@ def network(**options: Any) -> fb.Sequential:
 def data(rows: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(1)
     return rng.normal(size=(rows, 5)), rng.integers(0, 4, rows)
-
-
-@pytest.fixture
-def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The ops that plans call in NumPy, of all networks made from here on."""
-    names: list[str] = []
-    make = native_backend.fused
-
-    def noted(graph: Graph, find: Callable[[str], int]) -> Graph:
-        made = make(graph, find)
-        names.extend(n.op.name for n in made.nodes if n.op.calls_back)
-        return made
-    monkeypatch.setattr(native_backend, "fused", noted)
-    return names
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
