@@ -345,3 +345,13 @@ def test_copies_begin_afresh(remake):
 def test_refused_hyperparameters(make, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         make()
+
+
+@pytest.mark.parametrize("step", [1, 6, 399, 401, 5_000, 39_999, 40_001, 10**7])
+def test_adams_bias_corrections_are_exact_from_the_first_step_to_the_last(step):
+    kernels = pytest.importorskip("fastbp.engine.kernels")
+    p, g, m, v = np.array([[0.5, -2.0], [0.3, 1e-3], [0.1, -0.2], [0.05, 0.4]])
+    m1, v1 = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+    expected = p - 0.01 * (m1 / (1 - 0.9**step)) / (np.sqrt(v1 / (1 - 0.999**step)) + 1e-8)
+    kernels.adam_update(p, g, m, v, lr=0.01, step=step, beta1=0.9, beta2=0.999, eps=1e-8, decoupled=0.0)
+    np.testing.assert_allclose(p, expected, rtol=1e-14)
