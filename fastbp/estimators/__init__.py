@@ -10,7 +10,7 @@ has the others.
 try:
     import sklearn  # noqa: F401
 except ImportError:
-    raise ModuleNotFoundError("fastbp.MLPClassifier and fastbp.MLPRegressor need scikit-learn; install it with: "
+    raise ModuleNotFoundError("fastbp's estimators need scikit-learn; install it with: "
                               "pip install 'fastbp[sklearn]'", name="sklearn") from None
 
 from fastbp.estimators.classifier import MLPClassifier

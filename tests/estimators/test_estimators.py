@@ -625,12 +625,13 @@ def test_diverging_says_so(diabetes):
 def test_without_scikit_learn(tmp_path):
     code = ("import sys; sys.modules['sklearn'] = None\n"
             "import fastbp as fb\n"
-            "try: fb.MLPClassifier\n"
-            "except ImportError as error: print(error)\n"
+            "for name in ('MLPClassifier', 'TabularRegressor', 'NetworkClassifier'):\n"
+            "    try: getattr(fb, name)\n"
+            "    except ImportError as error: print(error)\n"
             "print(hasattr(fb, 'nothing'), 'MLPRegressor' in dir(fb))")
     out = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, text=True, check=True, capture_output=True).stdout
-    assert out == ("fastbp.MLPClassifier and fastbp.MLPRegressor need scikit-learn; install it with: "
-                   "pip install 'fastbp[sklearn]'\nFalse True\n")
+    assert out == 3 * ("fastbp's estimators need scikit-learn; install it with: "
+                       "pip install 'fastbp[sklearn]'\n") + "False True\n"
 
 
 def test_scikit_learn_is_not_imported_with_fastbp(tmp_path):
