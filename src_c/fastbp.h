@@ -61,13 +61,13 @@ enum {
 typedef struct fbp_activation {
     int32_t op;
     double alpha;              /* its hyperparameter */
-    const void *from;          /* what its derivative is computed from: its input or its output */
+    const void *from;          /* its output, or its derivative where that is kept: what backward computes with */
 } fbp_activation;
 
 /* What an op takes in of its neighbours, if it can: the traits of its Python twin say so. */
 typedef struct fbp_fusion {
     fbp_activation act;        /* applied to z, what the op makes, in forward: y = act(z) */
-    void *z;                   /* z is left here, or NULL */
+    void *slope;               /* act'(z) is left here, or NULL; of an activation node, its own derivative */
     const void *affine;        /* (2, O): z is what the op makes without bias, times the first, plus the second; or NULL */
     fbp_activation gate;       /* dx[0] is multiplied by its derivative: it made x[0]; of an activation node, its own */
     int32_t updates;           /* gradient phases update p at once, piece by piece, where run->update is given */

@@ -52,6 +52,7 @@ static FBP_INLINE V FN(v_gate)(V s, V v) { return (V)((VI)v & (s > (V){0})); }
  *   load_n, store_n  the first n lanes, 0 <= n <= VL; the other lanes read as 0 and are not written
  *   fma              a b + c, rounded once where the target can. The compiler contracts a * b + c by itself, but not
  *                    across branches: where bits must not depend on what surrounds it, use this
+ *   product_rest     a b - product, exactly, product being a b as it is rounded
  *   max, min         a NaN in the second argument is kept, one in the first is not
  *   sqrt
  *   widen            VL bytes, one to a lane, with their signs

@@ -26,6 +26,8 @@ static FBP_INLINE V FN(v_fma)(V a, V b, V c)
     return (V)FBP_AVX(fmadd)((FBP_VECTOR)a, (FBP_VECTOR)b, (FBP_VECTOR)c);
 }
 
+static FBP_INLINE V FN(v_product_rest)(V a, V b, V product) { return FN(v_fma)(a, b, -product); }
+
 static FBP_INLINE V FN(v_max)(V a, V b) { return (V)FBP_AVX(max)((FBP_VECTOR)a, (FBP_VECTOR)b); }
 static FBP_INLINE V FN(v_min)(V a, V b) { return (V)FBP_AVX(min)((FBP_VECTOR)a, (FBP_VECTOR)b); }
 static FBP_INLINE V FN(v_sqrt)(V a) { return (V)FBP_AVX(sqrt)((FBP_VECTOR)a); }

@@ -11,3 +11,4 @@ static FBP_INLINE int32_t FN(v_any_nan)(V a) { return FN(portable_any_nan)(a); }
 static FBP_INLINE V FN(v_over_root)(V m, V v, V e) { return FN(portable_over_root)(m, FN(v_sqrt)(v), e); }
 static FBP_INLINE V FN(v_lanes)(V v, VI at) { return FN(portable_lanes)(v, at); }
 static FBP_INLINE V FN(v_scale)(V a, V n) { return FN(portable_scale)(a, n); }
+static FBP_INLINE V FN(v_product_rest)(V a, V b, V product) { return FN(portable_product_rest)(a, b, product); }

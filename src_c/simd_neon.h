@@ -13,6 +13,8 @@ static FBP_INLINE V FN(v_fma)(V a, V b, V c)
     return (V)FBP_NEON(vfmaq)((FBP_VECTOR)c, (FBP_VECTOR)a, (FBP_VECTOR)b);
 }
 
+static FBP_INLINE V FN(v_product_rest)(V a, V b, V product) { return FN(v_fma)(a, b, -product); }
+
 static FBP_INLINE V FN(v_sqrt)(V a) { return (V)FBP_NEON(vsqrtq)((FBP_VECTOR)a); }
 
 static FBP_INLINE V FN(v_load_n)(const T *p, int64_t n) { return FN(portable_load_n)(p, n); }

@@ -60,3 +60,11 @@ static FBP_INLINE V FN(portable_scale)(V a, V n)
     const V half = n * FN(v_set1)((T)0.5) + FN(v_set1)(FBP_ROUND) - FN(v_set1)(FBP_ROUND);
     return a * FN(v_pow2)(half) * FN(v_pow2)(n - half);
 }
+
+/* both factors are cut into halves, whose products are exact */
+static FBP_INLINE V FN(portable_product_rest)(V a, V b, V product)
+{
+    const VI first_half = FN(v_set1i)(-1) << (FBP_F64 ? 27 : 12);
+    const V a1 = (V)((VI)a & first_half), b1 = (V)((VI)b & first_half), a2 = a - a1, b2 = b - b1;
+    return ((a1 * b1 - product) + a1 * b2 + a2 * b1) + a2 * b2;
+}

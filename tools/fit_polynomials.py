@@ -2,7 +2,8 @@
 
 Each is the best in the sense of Chebyshev: of all polynomials of its degree, the one whose largest relative error is
 least. Remez's exchange finds it in 50 digits; then the coefficients are rounded to float32 or float64. They are printed
-with the lowest power first, and with the largest relative error before the rounding, in units of 2^-24 or 2^-53.
+with the lowest power first, and with the largest relative error before the rounding, in units of 2^-24 or 2^-53. A
+quotient of two polynomials is found in the same way; its denominator begins with 1.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ class Fit:
     low, high : number
         The interval.
     degree : int
+    below : int
+        The degree of the denominator; 0 for a polynomial.
+    place : function
+        Where a number of the interval stands for in f's own argument: it spaces the points.
     """
 
     name: str
@@ -43,38 +48,65 @@ class Fit:
     low: Any
     high: Any
     degree: int
+    below: int = 0
+    place: Function = mpf
+
+    @property
+    def alternations(self) -> int:
+        """How often the error of the best one reaches its largest size, with alternating sign."""
+        return self.degree + self.below + 2
 
 
-def remez(fit: Fit) -> tuple[list[Any], Any]:
-    """Return the coefficients, the lowest power first, and the largest weighted error."""
-    points = _spread(fit, fit.degree + 2)
+Quotient = tuple[list[Any], list[Any]]
+"""The coefficients of numerator and denominator, the lowest power first."""
+
+
+def remez(fit: Fit) -> tuple[Quotient, Any]:
+    """Return the coefficients, and the largest weighted error."""
+    points = _spread(fit, fit.alternations)
+    found: Quotient = [], [mpf(1)]
     for _ in range(60):
-        coefficients, error = _level(fit, points)
-        points, largest = _extrema(fit, coefficients)
+        found, error = _level(fit, points, found[1])
+        points, largest = _extrema(fit, found)
         if largest < abs(error) * (1 + mpf("1e-6")):
-            return coefficients, largest
+            return found, largest
     raise ArithmeticError(f"{fit.name}, {fit.dtype}: no convergence")
+
+
+def _value(coefficients: list[Any], x: Any) -> Any:
+    return mp.polyval(coefficients[::-1], x)
 
 
 def _spread(fit: Fit, n: int) -> list[Any]:
     """Return n points of the interval, the ends among them, as Chebyshev would space them."""
     middle, half = (fit.low + fit.high) / 2, (fit.high - fit.low) / 2
-    return [middle - half * mp.cos(mp.pi * k / (n - 1)) for k in range(n)]
+    return [fit.place(middle - half * mp.cos(mp.pi * k / (n - 1))) for k in range(n)]
 
 
-def _level(fit: Fit, points: list[Any]) -> tuple[list[Any], Any]:
-    """Return the polynomial that misses f by an error of one size and alternating sign at all points, and the error."""
-    rows = [[*(x**i for i in range(fit.degree + 1)), (-1) ** k * fit.scale(x)] for k, x in enumerate(points)]
-    solution = mp.lu_solve(mp.matrix(rows), mp.matrix([fit.f(x) for x in points]))
-    return list(solution[:-1]), solution[fit.degree + 1]
+def _level(fit: Fit, points: list[Any], below: list[Any]) -> tuple[Quotient, Any]:
+    """Return the quotient that misses f by an error of one size and alternating sign at all points, and the error.
+
+    The error is multiplied by the denominator: that of the round before, until it no longer changes.
+    """
+    values, last = [fit.f(x) for x in points], mpf(0)
+    for _ in range(100):
+        rows = [[*(x**i for i in range(fit.degree + 1)), *(-f * x**i for i in range(1, fit.below + 1)),
+                 (-1) ** k * fit.scale(x) * _value(below, x)]
+                for k, (x, f) in enumerate(zip(points, values, strict=True))]
+        *solution, error = mp.lu_solve(mp.matrix(rows), mp.matrix(values))
+        below = [mpf(1), *solution[fit.degree + 1:]]
+        if abs(error - last) <= abs(error) * mpf("1e-9"):
+            return (solution[:fit.degree + 1], below), error
+        last = error
+    raise ArithmeticError(f"{fit.name}, {fit.dtype}: no denominator")
 
 
-def _extrema(fit: Fit, coefficients: list[Any]) -> tuple[list[Any], Any]:
+def _extrema(fit: Fit, found: Quotient) -> tuple[list[Any], Any]:
     """Return the place of the largest error between each two of its zeros, and the largest of all."""
-    count = fit.degree + 2
+    count = fit.alternations
     runs: list[tuple[Any, Any]] = []
     for x in _spread(fit, 20 * count):
-        error = (mp.polyval(coefficients[::-1], x) - fit.f(x)) / fit.scale(x)
+        error = (_value(found[0], x) / _value(found[1], x) - fit.f(x)) / fit.scale(x)
         if runs and (error > 0) == (runs[-1][1] > 0):
             if abs(error) > abs(runs[-1][1]):
                 runs[-1] = x, error
@@ -105,10 +137,20 @@ def log_rest(z: Any) -> Any:
     return (2 * mp.atanh(s) - 2 * s) / (s * z)
 
 
-def normal_tail(t: Any) -> Any:
-    """(u + 5/4) Φ(-u) exp(u^2 / 2), where t = (u - 4) / (u + 4): a function that is nearly constant, also near u = 0"""
-    u = 4 * (1 + t) / (1 - t)
-    return (u + mpf("1.25")) * mp.erfc(u / mp.sqrt(2)) / 2 * mp.exp(u * u / 2)
+def normal_tail(u: Any) -> Any:
+    """Φ(-u) exp(u^2 / 2)"""
+    return mp.erfc(u / mp.sqrt(2)) / 2 * mp.exp(u * u / 2)
+
+
+def from_unit(t: Any) -> Any:
+    """u from 0 to ∞, for t from -1 to 1"""
+    return 4 * (1 + t) / (1 - t)
+
+
+def even_tail(t: Any) -> Any:
+    """(u + 5/4) Φ(-u) exp(u^2 / 2), where t = (u - 4) / (u + 4): nearly constant, also near u = 0"""
+    u = from_unit(t)
+    return (u + mpf("1.25")) * normal_tail(u)
 
 
 def turn_rest(z: Any) -> Any:
@@ -138,8 +180,8 @@ def fits() -> list[Fit]:
             Fit("turn", "float64", turn_rest, turn_rest, mpf(0), mpf(1) / 16, 8),
             Fit("log", "float32", log_rest, log_scale, mpf(0), log_end, 2),
             Fit("log", "float64", log_rest, log_scale, mpf(0), log_end, 6),
-            Fit("normal", "float32", normal_tail, normal_tail, mpf(-1), tail_end("14.5"), 9),
-            Fit("normal", "float64", normal_tail, normal_tail, mpf(-1), tail_end("38.7"), 21)]
+            Fit("normal", "float32", normal_tail, normal_tail, mpf(-1), tail_end("14.5"), 4, 5, from_unit),
+            Fit("normal", "float64", even_tail, even_tail, mpf(-1), tail_end("38.7"), 21)]
 
 
 def literal(value: Any, dtype: str) -> str:
@@ -148,10 +190,11 @@ def literal(value: Any, dtype: str) -> str:
 
 def main() -> None:
     for fit in fits():
-        coefficients, error = remez(fit)
+        found, error = remez(fit)
         units = float(error * 2 ** (24 if fit.dtype == "float32" else 53))
         print(f"{fit.name}, {fit.dtype}, error {units:.2g}:")
-        print("   ", ", ".join(literal(c, fit.dtype) for c in coefficients))
+        for coefficients in found[:1 + (fit.below > 0)]:
+            print("   ", ", ".join(literal(c, fit.dtype) for c in coefficients))
 
 
 if __name__ == "__main__":

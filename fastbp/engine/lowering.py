@@ -84,6 +84,7 @@ class Lowering:
         self.touched: dict[str, Place] = {}
         self.loss_nodes: list[PlanNode] = []
         self.unreached: list[str] = []
+        self._slopes: dict[Tensor, Buffer] = {}     # derivatives of activations that forward keeps, by their outputs
         self._nodes: dict[Tensor, PlanNode] = {}
         self._python: dict[Tensor, PythonNode] = {}
         self._stages = 0
@@ -202,8 +203,9 @@ class Lowering:
         node.y = self.values[out]
         if folded is not None and folded.node is not None:
             node.affine = self._affine(folded.node, node)
+        self._keep_slope(node, out)
         if out in self._made_by:
-            self._apply_activation(node, t, out)
+            node.act = self._activation(out)
         if self._calls_back(of):
             looks_around = function_of(of.op) is None and not of.op.adds_up
             self._python[t] = PythonNode(t, node.id, node.x, self.values[t], self._names_of(of), self._compute_dtype,
@@ -283,16 +285,14 @@ class Lowering:
     def _activation(self, t: Tensor) -> TakenActivation:
         """Return the activation that makes a tensor, for another op to take in."""
         assert t.node is not None
-        source = t if t.node.op.derivative_from == "output" else t.node.inputs[0]
         attrs = t.node.op.native(t.shape).attrs
-        return TakenActivation(t.node.op.name, attrs[0] if attrs else 0.0, self.values.get(source))
+        return TakenActivation(t.node.op.name, attrs[0] if attrs else 0.0, self._slopes.get(t, self.values.get(t)))
 
-    def _apply_activation(self, node: PlanNode, t: Tensor, out: Tensor) -> None:
-        """Let a node apply the activation that makes ``out`` of its own ``t``."""
-        assert out.node is not None
-        if out.node.op.derivative_from == "input" and self.purpose.backward:
-            node.z = self.values[t] = Buffer(prod(t.shape))
-        node.act = self._activation(out)
+    def _keep_slope(self, node: PlanNode, t: Tensor) -> None:
+        """Let a node that applies the activation that makes ``t`` keep its derivative, unless that is made of ``t``."""
+        assert t.node is not None
+        if t.node.op.derivative_from == "input" and self.purpose.backward and self._wants_grad[t]:
+            node.slope = self._slopes[t] = Buffer(prod(t.shape))
 
     # ---- losses ---------------------------------------------------------------------------------------------------
 

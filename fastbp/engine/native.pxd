@@ -34,7 +34,7 @@ cdef extern from "fastbp.h" nogil:
 
     ctypedef struct fbp_fusion:
         fbp_activation act
-        void *z
+        void *slope
         const void *affine
         fbp_activation gate
         int32_t updates

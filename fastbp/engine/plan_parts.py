@@ -82,8 +82,8 @@ are in a batch that ranks share."""
 
 @dataclass
 class TakenActivation:
-    """An activation op that another op takes in (``fbp_activation``): its name, its hyperparameter, and what its
-    derivative is computed from."""
+    """An activation op that another op takes in (``fbp_activation``): its name, its hyperparameter, and where its
+    output is, or its derivative where that is kept."""
 
     op: str = "identity"
     alpha: float = 0.0
@@ -128,7 +128,7 @@ class PlanNode:
     """Which gradients in ``dx`` are added to what is there."""
     bf16: bool = False
     act: TakenActivation = field(default_factory=TakenActivation)
-    z: Place = None
+    slope: Place = None
     affine: Place = None
     gate: TakenActivation = field(default_factory=TakenActivation)
     updates: bool = False
@@ -145,8 +145,9 @@ class PlanNode:
                    ("save", self.saves))
         for name, places in several:
             yield from ((f"{name}[{i}]", place) for i, place in enumerate(places))
-        yield from (("y", self.y), ("dy", self.dy), ("prepared", self.prepared), ("z", self.z), ("affine", self.affine),
-                    ("gate.from", self.gate.source), ("target", self.loss.target), ("weight", self.loss.weight),
+        yield from (("y", self.y), ("dy", self.dy), ("prepared", self.prepared), ("slope", self.slope),
+                    ("affine", self.affine), ("gate.from", self.gate.source), ("target", self.loss.target),
+                    ("weight", self.loss.weight),
                     ("row_weight", self.loss.row_weight), ("row_loss", self.loss.row_loss),
                     ("row_right", self.loss.row_right))
 

@@ -265,7 +265,7 @@ cdef class Structs:
         if name == "weight":
             return <void **> &n.loss.weight
         return (&n.y if name == "y" else &n.dy if name == "dy" else &n.prepared if name == "prepared" else
-                &n.fusion.z if name == "z" else &n.loss.row_weight if name == "row_weight" else
+                &n.fusion.slope if name == "slope" else &n.loss.row_weight if name == "row_weight" else
                 <void **> &n.loss.row_loss if name == "row_loss" else <void **> &n.loss.row_right)
 
     cdef int _fill_node(self, fbp_node *n, node) except -1:

@@ -193,7 +193,9 @@ class Op(ABC):
     adds_up: ClassVar[bool] = False
     """Whether it does so by sums over all rows alone, which its NumPy text makes by ``ctx.over_all_rows``."""
     derivative_from: ClassVar[Literal["", "input", "output"]] = ""
-    """Of an op that applies one function to every element: what the derivative is computed from. "" for any other."""
+    """Of an op that applies one function to every element: what the derivative is computed from. "" for any other.
+
+    Where it is the input, a plan that trains keeps the derivative itself, which the C twin makes with the value."""
     takes_activation: ClassVar[bool] = False
     """Whether the C twin can apply an activation to its output as it makes it (``fusion.act``)."""
     takes_affine: ClassVar[bool] = False

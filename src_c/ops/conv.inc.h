@@ -10,7 +10,7 @@
  * channel has few outputs, and where each channel has a kernel of its own, there are other ways.
  *
  *   prepare   refreshes the units' columns of what is prepared
- *   forward   y = act(z), and z itself to fusion.z if that is not NULL
+ *   forward   y = act(z), and act'(z) to fusion.slope if that is not NULL
  *   backward  is given dz in dy; dx: the gradient of the windows, a piece at a time, added back to the image, and on
  *             through fusion.gate
  *   gradient  dW of the units; with unit 0 also db. If the node updates, they are applied at once
@@ -212,26 +212,16 @@ static void FN(conv_forward_phase)(const fbp_node *n, const fbp_run *run, int64_
 {
     (void)run;
     const FN(conv) c = FN(conv_of)(n);
-    const fbp_activation *act = &n->fusion.act;
-    const int32_t depthwise = FN(is_depthwise)(&c), relu = act->op == FBP_OP_relu && !n->fusion.z && !depthwise;
-    T *y = (T *)n->y + lo * c.map, *z = n->fusion.z ? (T *)n->fusion.z + lo * c.map : y;
+    const int32_t depthwise = FN(is_depthwise)(&c), relu = n->fusion.act.op == FBP_OP_relu && !depthwise;
+    T *y = (T *)n->y + lo * c.map;
     const T *x = (const T *)n->x[0] + lo * c.image, *W = n->p[0], *affine = n->fusion.affine;
     const T *b = affine ? NULL : n->p[1];
     if (depthwise)
-        for (int64_t r = 0; r < hi - lo; r++) FN(depthwise_forward)(&c, z + r * c.map, x + r * c.image, W, b, affine);
-    else if (FN(by_pixels)(&c)) FN(conv_forward_pixels)(&c, z, x, W, b, affine, relu, hi - lo, scratch);
+        for (int64_t r = 0; r < hi - lo; r++) FN(depthwise_forward)(&c, y + r * c.map, x + r * c.image, W, b, affine);
+    else if (FN(by_pixels)(&c)) FN(conv_forward_pixels)(&c, y, x, W, b, affine, relu, hi - lo, scratch);
     else
-        for (int64_t g = 0; g < c.G; g++) FN(conv_forward_group)(&c, z, x, W, b, affine, relu, g, hi - lo, scratch);
-    if ((act->op != FBP_OP_identity || n->fusion.z) && !relu)
-        FN(activation_forward_of)(act->op)(y, z, (hi - lo) * c.map, act->alpha);
-}
-
-/* dx, n elements of it, on through the activation that made x, if the node takes it in; `at` elements from the first. */
-static void FN(go_through_gate)(const fbp_node *node, T *dx, int64_t at, int64_t n)
-{
-    const fbp_activation *gate = &node->fusion.gate;
-    if (gate->op != FBP_OP_identity)
-        FN(activation_backward_of)(gate->op)(dx, dx, (const T *)gate->from + at, n, gate->alpha);
+        for (int64_t g = 0; g < c.G; g++) FN(conv_forward_group)(&c, y, x, W, b, affine, relu, g, hi - lo, scratch);
+    if (!relu) FN(activate_rows)(n, lo, hi - lo, c.map);
 }
 
 static void FN(conv_backward_phase)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
@@ -246,7 +236,7 @@ static void FN(conv_backward_phase)(const fbp_node *n, const fbp_run *run, int64
         for (int64_t r = 0; r < hi - lo; r++) FN(depthwise_backward)(&c, dx + r * c.image, dy + r * c.map, n->p[0]);
     else
         for (int64_t g = 0; g < c.G; g++) FN(conv_backward_group)(&c, dx, dy, n->prepared, g, hi - lo, scratch);
-    FN(go_through_gate)(n, dx, lo * c.image, (hi - lo) * c.image);
+    FN(go_back_rows)(n, lo, hi - lo, c.image);
 }
 
 static void FN(conv_weight_gradient)(const FN(conv) *c, T *dW, const T *x, const T *dy, int64_t rows, int64_t lo,

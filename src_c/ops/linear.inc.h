@@ -6,7 +6,7 @@
  * and Wt is not kept up.
  *
  *   prepare   refreshes the units' columns of Wt
- *   forward   writes act(z) to y, and z = x W + b to fusion.z if that is not NULL
+ *   forward   writes act(z), z = x W + b, to y, and act'(z) to fusion.slope if that is not NULL
  *   backward  is given dz in dy. Where fusion.gate is an activation, x is its output, and dx[0] gets the gradient of
  *             that activation's input
  *   gradient  dW of the units; with unit 0 also db. If the node updates and there is an update, each block of dW is
@@ -28,27 +28,27 @@ static void FN(affine_columns)(T *y /* (R, C) */, const T *x /* (R, C) */, const
         }
 }
 
-/* An activation over rows of a matrix that have just been made: rows of `to` and `from` have `columns` elements. */
+/* An activation over rows of a matrix that have just been made, each of `columns` elements: act's forward, and act' where
+ * `slope` is not NULL; or backward, from y or act'. */
 typedef struct FN(strip) {
-    FN(activation_forward_fn) forward;
-    FN(activation_backward_fn) backward;
-    T *to;
+    const fbp_activation *act;
+    T *rows, *slope;
     const T *from;
     int64_t columns;
-    double alpha;
 } FN(strip);
 
 static void FN(finish_forward)(const void *context, int64_t i, int64_t rows)
 {
     const FN(strip) *s = context;
-    s->forward(s->to + i * s->columns, s->from + i * s->columns, rows * s->columns, s->alpha);
+    const int64_t at = i * s->columns;
+    FN(activate)(s->act, s->rows + at, s->slope ? s->slope + at : NULL, s->rows + at, rows * s->columns);
 }
 
 static void FN(finish_backward)(const void *context, int64_t i, int64_t rows)
 {
     const FN(strip) *s = context;
-    T *dx = s->to + i * s->columns;
-    s->backward(dx, dx, s->from + i * s->columns, rows * s->columns, s->alpha);
+    const int64_t at = i * s->columns;
+    FN(go_back)(s->act, s->rows + at, s->rows + at, s->from + at, rows * s->columns);
 }
 
 /* Whether dx of the run's only row is made by dot products: with few outputs they would be short. */
@@ -63,35 +63,30 @@ static inline int32_t FN(has_transposed)(const fbp_node *n, const fbp_run *run)
     return n->prepared && n->dim[2] > 1 && !FN(is_single)(n, run);
 }
 
-static void FN(linear_forward_fused)(const fbp_node *n, T *restrict y, T *restrict z, const T *restrict x,
+static void FN(linear_forward_fused)(const fbp_node *n, T *restrict y, T *restrict slope, const T *restrict x,
                                      int64_t B, void *scratch)
 {
     const int64_t I = n->dim[1], O = n->dim[2];
     const T *W = n->p[0], *affine = n->fusion.affine, *b = affine ? NULL : n->p[1];
-    const int32_t act = n->fusion.act.op;
-    T *into = z ? z : y;
-    const int32_t relu = act == FBP_OP_relu && !z, plain = act == FBP_OP_identity && !z;
-    const FN(strip) strip = {.forward = FN(activation_forward_of)(act), .to = y, .from = into, .columns = O,
-                             .alpha = n->fusion.act.alpha};
+    const int32_t act = n->fusion.act.op, relu = act == FBP_OP_relu, plain = act == FBP_OP_identity;
+    const FN(strip) strip = {.act = &n->fusion.act, .rows = y, .slope = slope, .columns = O};
     if (FN(is_dot)(I, O)) {
-        FN(linear_forward_dot)(into, x, W, n->prepared, b, B, I, O);
-        if (affine) FN(affine_columns)(into, into, affine, B, O);
+        FN(linear_forward_dot)(y, x, W, n->prepared, b, B, I, O);
+        if (affine) FN(affine_columns)(y, y, affine, B, O);
         if (!plain) FN(finish_forward)(&strip, 0, B);
         return;
     }
-    const FN(epilogue) e = {.bias = b, .scale = affine, .shift = affine ? affine + O : NULL, .relu = relu, .finish = relu || plain ? NULL :
-                            FN(finish_forward), .context = &strip};
-    FN(product_of)(n, into, O, x, I, 1, W, O, 1, B, O, I, &e, scratch);
+    const FN(epilogue) e = {.bias = b, .scale = affine, .shift = affine ? affine + O : NULL, .relu = relu,
+                            .finish = relu || plain ? NULL : FN(finish_forward), .context = &strip};
+    FN(product_of)(n, y, O, x, I, 1, W, O, 1, B, O, I, &e, scratch);
 }
 
 static void FN(linear_backward_fused)(const fbp_node *n, const fbp_run *run, T *restrict dx, const T *restrict dy,
                                       const T *from, int64_t B, void *scratch)
 {
     const int64_t I = n->dim[1], O = n->dim[2];
-    const int32_t act = n->fusion.gate.op;
-    const int32_t relu = act == FBP_OP_relu, plain = act == FBP_OP_identity;
-    const FN(strip) strip = {.backward = FN(activation_backward_of)(act), .to = dx, .from = from, .columns = I,
-                             .alpha = n->fusion.gate.alpha};
+    const int32_t act = n->fusion.gate.op, relu = act == FBP_OP_relu, plain = act == FBP_OP_identity;
+    const FN(strip) strip = {.act = &n->fusion.gate, .rows = dx, .from = from, .columns = I};
     if (FN(is_single)(n, run)) {
         FN(linear_forward_dot)(dx, n->p[0], dy, NULL, NULL, I, O, 1);
         if (!plain) FN(finish_backward)(&strip, 0, 1);
@@ -156,7 +151,7 @@ static void FN(linear_forward_phase)(const fbp_node *n, const fbp_run *run, int6
 {
     (void)run;
     const int64_t G = n->dim[0], I = n->dim[1], O = n->dim[2];
-    FN(linear_forward_fused)(n, (T *)n->y + lo * G * O, n->fusion.z ? (T *)n->fusion.z + lo * G * O : NULL,
+    FN(linear_forward_fused)(n, (T *)n->y + lo * G * O, n->fusion.slope ? (T *)n->fusion.slope + lo * G * O : NULL,
                              (const T *)n->x[0] + lo * G * I, (hi - lo) * G, scratch);
 }
 
@@ -270,8 +265,10 @@ static void KERNEL(linear_forward)(T *restrict y /* (B, O) */, T *restrict z /* 
                                    const T *restrict b /* (O,) or NULL */, int64_t B, int64_t I, int64_t O, int32_t act,
                                    double alpha)
 {
-    const fbp_node n = {.dim = {1, I, O}, .p = {(void *)W, (void *)b}, .fusion.act = {.op = act, .alpha = alpha}};
-    FN(linear_forward_fused)(&n, y, z, x, B, NULL);
+    const fbp_activation f = {.op = act, .alpha = alpha}, none = {.op = FBP_OP_identity};
+    const fbp_node n = {.dim = {1, I, O}, .p = {(void *)W, (void *)b}, .fusion.act = z ? none : f};
+    FN(linear_forward_fused)(&n, z ? z : y, NULL, x, B, NULL);
+    if (z) FN(activate)(&f, y, NULL, z, B * O);
 }
 
 static void KERNEL(linear_backward_input)(T *restrict dx /* (B, I) */, const T *restrict dy /* (B, O) */,

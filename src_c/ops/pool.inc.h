@@ -94,7 +94,7 @@ static void FN(max_pool_backward_rows)(const fbp_node *n, const fbp_run *run, in
         if (apart) FN(max_pool_image_back)(1, &w, dx, dy, x, y);
         else FN(max_pool_image_back)(0, &w, dx, dy, x, y);
     }
-    FN(go_through_gate)(n, (T *)n->dx[0] + lo * image, lo * image, (hi - lo) * image);
+    FN(go_back_rows)(n, lo, hi - lo, image);
 }
 
 static const fbp_phases FN(max_pool_phases) = {
@@ -153,7 +153,7 @@ static void FN(avg_pool_backward_rows)(const fbp_node *n, const fbp_run *run, in
                 }
         }
     }
-    FN(go_through_gate)(n, (T *)n->dx[0] + lo * image, lo * image, (hi - lo) * image);
+    FN(go_back_rows)(n, lo, hi - lo, image);
 }
 
 static const fbp_phases FN(avg_pool_phases) = {
@@ -187,7 +187,7 @@ static void FN(global_avg_pool_backward_rows)(const fbp_node *n, const fbp_run *
             const V d = FN(v_load_up_to)((const T *)n->dy + r * C + v, C - v) / FN(v_set1)((T)P);
             for (int64_t i = 0; i < P; i++) FN(v_store_up_to)((T *)n->dx[0] + (r * P + i) * C + v, d, C - v);
         }
-    FN(go_through_gate)(n, (T *)n->dx[0] + lo * P * C, lo * P * C, (hi - lo) * P * C);
+    FN(go_back_rows)(n, lo, hi - lo, P * C);
 }
 
 static const fbp_phases FN(global_avg_pool_phases) = {

@@ -5,7 +5,7 @@
  * rising within a span; x[2] values (dim[3],). Row r of x has values[k] in column columns[k] for spans[r, 0] <= k <
  * spans[r, 1]. dim[1] I, dim[2] O. p[0] W (I, O), p[1] b (O,) or NULL. Units are rows of W.
  *
- *   forward   writes act(z) to y, and z = x W + b to fusion.z if that is not NULL
+ *   forward   writes act(z), z = x W + b, to y, and act'(z) to fusion.slope if that is not NULL
  *   gradient  dW of the units; with unit 0 also db. If the node updates and there is an update, each block of dW is
  *             applied to W while it is in the cache
  *
@@ -140,12 +140,9 @@ static void FN(sparse_linear_forward_phase)(const fbp_node *n, const fbp_run *ru
     (void)scratch;
     const int64_t O = n->dim[2];
     const FN(entries) x = FN(entries_of)(n);
-    T *y = (T *)n->y + lo * O, *z = n->fusion.z ? (T *)n->fusion.z + lo * O : NULL, *into = z ? z : y;
-    const int32_t act = n->fusion.act.op;
-    if (!FN(sparse_forward_rows)(into, &x, n->p[0], n->p[1], O, lo, hi) && run->failed)
+    if (!FN(sparse_forward_rows)((T *)n->y + lo * O, &x, n->p[0], n->p[1], O, lo, hi) && run->failed)
         __atomic_store_n(run->failed, 1, __ATOMIC_RELAXED);
-    if (act != FBP_OP_identity || z)
-        FN(activation_forward_of)(act)(y, into, (hi - lo) * O, n->fusion.act.alpha);
+    FN(activate_rows)(n, lo, hi - lo, O);
 }
 
 static void FN(sparse_linear_gradient_phase)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
