@@ -287,7 +287,8 @@ class Executable(Border):
         ----------
         x : array of shape (N, *input shape), or a tuple of them
         batch_size : int, optional
-            Rows run together; about a thousand by default. The result does not depend on it.
+            Rows run together; about a thousand by default. The result does not depend on it, but where a function
+            looks at all rows of the batch, or draws random numbers: then all run together by default.
 
         Notes
         -----
@@ -302,15 +303,20 @@ class Executable(Border):
             return self._outs.handed([np.concatenate(parts) for parts in zip(*(
                 self._outs.several("y", self.predict(batch, batch_size)) for batch in x), strict=True)] or self._none())
         arrays = self._inputs(x)
-        size = 1024 if batch_size is None else count("predict", "batch_size", batch_size)
+        size = None if batch_size is None else count("predict", "batch_size", batch_size)
         return self._outs.handed(self._outputs(arrays, size))
 
     def _none(self) -> list[Array]:
         return [np.empty((0, *t.shape), self.dtype) for t in self.graph.outputs]
 
-    def _outputs(self, inputs: Sequence[Array], batch_size: int = 1024) -> tuple[Array, ...]:
+    def _together(self, rows: int) -> int:
+        """Return how many rows to run together: all of them where they look at each other."""
+        return 1024 if rows <= 1024 or self.graph.rows_apart else rows
+
+    def _outputs(self, inputs: Sequence[Array], batch_size: int | None = None) -> tuple[Array, ...]:
         """Return the outputs for checked inputs, a batch at a time."""
         rows, net = len(inputs[0]), self._run_by(inputs)
+        batch_size = self._together(rows) if batch_size is None else batch_size
         if rows <= batch_size:
             return net._backend.forward(inputs, False)
         results = tuple(np.empty((rows, *t.shape), self.dtype) for t in net.graph.outputs)

@@ -473,6 +473,7 @@ class Lowering:
             self._unit_step(self.gradients, node, "gradient", "gradients")
         self.gradients += sorted(sums, key=lambda s: s.stage)
         self.unreached = [name for name in self._sizes if name not in uses]
+        self.beside = [name for name in uses if name not in self._sizes]
         for name, size in self._sizes.items():
             if name not in updated:
                 self._update(name, size)

@@ -94,6 +94,7 @@ class NativeBackend:
             self._memory.grads.flat[...] = 0
             plan.run("prepare", rows, True)
             plan.run("backward", rows, True, key)
+            self._leave_out_frozen(plan)
             return self._input_grads(plan, rows)
 
     def loss(self, data: Data, training: bool) -> float:
@@ -123,7 +124,7 @@ class NativeBackend:
                 for first in range(0, rows, size):
                     part = slice(first, min(first + size, rows))
                     count = part.stop - first
-                    plan.run("run", count, False, first=first, in_place=True)
+                    plan.run("run", count, False, self._memory.step, first=first, in_place=True)
                     losses.append(plan.losses(count))
                     if look is not None:
                         look(part, [plan.view(place, shape, count) for place, shape in places],
@@ -186,6 +187,7 @@ class NativeBackend:
             run = _TrainingRun(self._memory, plan, update, order, n_rows, batch_size, rates, losses, checked, light,
                                share, tally)
             bad = run.to_end(on_progress)
+            self._leave_out_frozen(plan)
             if share is not None:
                 share.ranks.collect()
             if bad is not None:
@@ -306,7 +308,13 @@ class NativeBackend:
             plan.run("prepare", data.rows, True)
             self._memory.grads.flat[...] = 0
             self._run(plan, "run", data.rows, True, key)
+        self._leave_out_frozen(plan)
         return plan
+
+    def _leave_out_frozen(self, plan: Plan) -> None:
+        """Let the gradients of parameters that are not trained be 0: nodes make those of all that they have."""
+        for name in plan.lowering.beside:
+            self._memory.grads[name][...] = 0
 
     def _input_grads(self, plan: Plan, rows: int) -> tuple[Array | None, ...]:
         return tuple(self._input_grad(plan, t, rows) for t in self._graph.inputs)

@@ -181,12 +181,12 @@ class Sharing:
             self._linked[key] = self.followed_by(lambda t: linked(t, link))
         return self._linked[key]
 
-    def freeze(self, *patterns: str) -> None:
+    def freeze(self, *patterns: str | Sequence[str]) -> None:
         """Keep parameters as they are from now on, whoever trains: this network, or another one that shares them.
 
         Parameters
         ----------
-        *patterns : str
+        *patterns : str, or a sequence of them
             Names of parameters, with ``*`` and ``?``, or of layers; none for all parameters.
 
         Raises
@@ -207,7 +207,7 @@ class Sharing:
         """
         self._let_move("freeze", patterns, False)
 
-    def unfreeze(self, *patterns: str) -> None:
+    def unfreeze(self, *patterns: str | Sequence[str]) -> None:
         """Train parameters again that were frozen, by :meth:`freeze` or by trainable=False; none given for all."""
         self._let_move("unfreeze", patterns, True)
 
@@ -217,8 +217,11 @@ class Sharing:
         frozen = self.memory.frozen
         return tuple(name for name in self.graph.parameters if name in frozen)
 
-    def _let_move(self, owner: str, patterns: tuple[str, ...], move: bool) -> None:
+    def _let_move(self, owner: str, given: tuple[str | Sequence[str], ...], move: bool) -> None:
         names = list(self.graph.parameters)
+        patterns: Any = given[0] if len(given) == 1 and isinstance(given[0], list | tuple) else given
+        if given and not patterns:
+            return
         self.memory.freeze(matching(owner, patterns, names) if patterns else names, not move)
 
     def blend(self, other: Sharing, tau: float) -> None:

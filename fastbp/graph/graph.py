@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from functools import reduce
 from typing import Any
 
-from fastbp.graph.tensor import Call, Initializer, Input, Node, Parameter, Tensor, apply
+from fastbp.graph.tensor import B, Call, Initializer, Input, Node, Parameter, Tensor, apply
 from fastbp.ops.base import Among
 
 __all__ = ["Call", "Graph", "Initializer", "Input", "Node", "Parameter", "Tensor", "apply"]
@@ -75,6 +75,11 @@ class Graph:
     def nodes(self) -> list[Node]:
         """The nodes in topological order."""
         return [t.node for t in self.tensors if t.node is not None]
+
+    @property
+    def rows_apart(self) -> bool:
+        """Whether a row of the outputs, outside of training, is made of that row of the inputs alone."""
+        return not any(t.node is not None and t.node.op.on_arrays and _looks_around(t, t.node) for t in self.tensors)
 
     @property
     def tables(self) -> frozenset[str]:
@@ -237,3 +242,10 @@ def _both(a: Among, b: Among) -> Among:
 def _said(among: Among) -> str:
     first = as_ranges(among)[0]
     return f"below {first.stop}" if not first.start else f"from {first.start} to {first.stop - 1}"
+
+
+def _looks_around(t: Tensor, node: Node) -> bool:
+    """Whether a function of whole arrays looks at other rows, at their number, or at where in the batch a row is."""
+    from_rows = any(s.rows for s in node.inputs)
+    along_rows = from_rows and getattr(node.op, "axis", None) == 0
+    return along_rows or (from_rows and not t.rows) or B in t.shape or node.op.name in ("rows", "random")

@@ -45,7 +45,8 @@ def matching(owner: str, patterns: Any, names: Iterable[str]) -> list[str]:
 
 
 def _fits(name: str, pattern: str) -> bool:
-    return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")
+    named = name == pattern or name.startswith(f"{pattern}.")     # a name may have brackets of its own
+    return named or fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")
 
 
 def as_groups(owner: str, groups: Any, lr: float | None) -> Groups:

@@ -21,7 +21,7 @@ from fastbp.training.metrics import NamedMetric, metric_named
 Metric = Callable[[Any, Any], Any]
 
 
-def evaluate(net: Executable, data: Data, metrics: Mapping[str, Metric], batch_size: int = 1024,
+def evaluate(net: Executable, data: Data, metrics: Mapping[str, Metric], batch_size: int | None = None,
              rows: Array | None = None, ranks: Ranks | None = None) -> dict[str, float]:
     """Return the loss, the accuracy of losses that have one, and the metrics of checked data.
 
@@ -30,8 +30,8 @@ def evaluate(net: Executable, data: Data, metrics: Mapping[str, Metric], batch_s
     net : Executable
     data : Data
     metrics : dict of functions
-    batch_size : int
-        Rows run together.
+    batch_size : int, optional
+        Rows run together; by default as many as :meth:`~fastbp.Network.predict` runs.
     rows : array, optional
         How errors number the rows of the data.
     ranks : Ranks, optional
@@ -40,7 +40,9 @@ def evaluate(net: Executable, data: Data, metrics: Mapping[str, Metric], batch_s
     net = net._for(data.inputs)
     seen = _Seen(net, data, bool(metrics))
     heads = Heads(net, data)
-    if ranks is None or isinstance(data.losses[0], FunctionLoss):
+    apart = batch_size is not None or data.rows <= 1 or net.graph.rows_apart
+    batch_size = net._together(data.rows) if batch_size is None else batch_size
+    if ranks is None or not apart or isinstance(data.losses[0], FunctionLoss):
         each = _losses(net, replace(data, scales=()), batch_size, seen)
     else:
         each = _losses_of_outputs(_shared_outputs(ranks, net, data.inputs, batch_size), data, seen)

@@ -388,7 +388,7 @@ class Trainer(Worded, Steps):
         dict
             ``"loss"``, for classification ``"accuracy"`` (``"accuracy_0"``, … with several outputs), and the metrics.
         """
-        size = 1024 if batch_size is None else count("evaluate", "batch_size", batch_size)
+        size = None if batch_size is None else count("evaluate", "batch_size", batch_size)
         data = joined([self._data(*batch) for batch in batches_of(X)]) if y is None else self._data(X, y, sample_weight)
         return evaluate(self.net, data, self.metrics, size)
 

@@ -232,3 +232,40 @@ def test_an_accuracy_of_ones_own_sees_all_rows_at_once(backend):
     expected = Balanced().accuracy(net.predict(x), labels, None)
     for size in (7, 300):
         assert trainer.evaluate(x, labels, batch_size=size)["accuracy"] == pytest.approx(expected)
+
+
+LOOKING_AROUND = {
+    "a mean of the batch": lambda h: h - h.mean(axis=0),
+    "running sums": lambda h: np.cumsum(h, axis=0) / 100,
+    "all pairs": lambda h: (h @ h.T) @ h / 5000,
+    "the number of rows": lambda h: h * h.shape[0] / 1000,
+    "rows picked": lambda h: h + np.take(h, np.argmax(h, axis=0), axis=0)[:1] * h.mean(axis=0),
+    "noise": lambda h: h + fb.random.normal(h.shape),
+}
+
+
+@each_backend
+@pytest.mark.parametrize("name", LOOKING_AROUND)
+def test_functions_that_look_at_the_batch_see_all_of_it(name, backend):
+    net = fb.Sequential(fb.Linear(2, 3), fb.Lambda(LOOKING_AROUND[name]), fb.Linear(3, 1), seed=0, backend=backend,
+                        dtype="float64")
+    assert not net.graph.rows_apart
+    trainer = fb.Trainer(net, fb.MSE(), fb.SGD(1e-4), metrics={"mine": lambda t, p: np.mean((t - p) ** 2)})
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(1500, 2)), rng.normal(size=(1500, 1))
+    for _ in range(2):      # random numbers are others after an update
+        whole = net.forward(x)
+        for seen in (net.predict(x), net.predict(x.tolist()), net.predict(x)):
+            assert np.array_equal(seen, whole)
+        result = trainer.evaluate(x, y)
+        assert result["mine"] == pytest.approx(np.mean((whole - y) ** 2), rel=1e-12)
+        assert result["loss"] == pytest.approx(result["mine"], rel=1e-12)
+        history = trainer.fit(x, y, batch_size=300, validation_data=(x, y))
+        assert history["val_loss"][-1] == pytest.approx(net.loss(x, y, fb.MSE()), rel=1e-12)
+
+
+def test_rows_that_do_not_look_at_each_other_run_apart():
+    scale = fb.Parameter((3,), fb.Ones(), name="scale")
+    net = fb.Sequential(fb.Linear(2, 3), fb.BatchNorm(), fb.Dropout(0.1),
+                        fb.Lambda(lambda h: scale * h / np.cumsum(h, axis=1) + h.mean(axis=-1, keepdims=True)), seed=0)
+    assert net.graph.rows_apart

@@ -59,6 +59,39 @@ def test_freezing_in_the_midst_of_training(backend):
 
 
 @each_backend
+def test_what_is_frozen_of_a_layer_has_the_gradient_0(backend):
+    net, all_of_it = make(backend), make(backend)
+    net.freeze("encoder.weight")
+    for one in (net, all_of_it):
+        one.grads.flat[...] = 7.0
+        one.loss_and_grad(X, Y, "cross_entropy")
+    assert not net.grads["encoder.weight"].any()
+    for name in ("encoder.bias", "head.weight", "head.bias"):
+        assert np.array_equal(net.grads[name], all_of_it.grads[name])
+    y = net.forward(X, training=True)
+    net.backward(np.ones_like(y))
+    assert not net.grads["encoder.weight"].any()
+    assert net.grads["encoder.bias"].any()
+    fb.Trainer(net, "cross_entropy", "sgd").fit(X, Y)
+    assert not net.grads["encoder.weight"].any()
+    assert net.grads["encoder.bias"].any()
+
+
+def test_names_are_given_one_by_one_or_in_a_list():
+    net = fb.Sequential(fb.Linear(3, 4, name="a[0]"), fb.Linear(4, 2, name="a?b"), seed=0)
+    net.freeze("a[0]")
+    assert net.frozen == ("a[0].weight", "a[0].bias")
+    net.unfreeze(["a[0].weight", "a[0].bias"])
+    net.freeze([])
+    assert net.frozen == ()
+    net.freeze(["a[0].bias", "a?b.weight"])
+    assert net.frozen == ("a[0].bias", "a?b.weight")
+    with pytest.raises(ValueError, match=r"no parameter is called 'c'"):
+        net.freeze(["a[0]", "c"])
+    assert net.frozen == ("a[0].bias", "a?b.weight")
+
+
+@each_backend
 def test_a_layer_made_frozen_can_be_unfrozen(backend):
     net = make(backend, encoder=False)
     net.unfreeze()
