@@ -56,7 +56,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     table.add_argument("--drop", nargs="+", metavar="COLUMN", default=[], help="columns that are left out")
     table.add_argument("--columns", nargs="+", metavar="COLUMN", default=None, help="the only columns that are used")
     table.add_argument("--folds", type=positive_int, default=SUPPRESS, help="networks, each on all rows but a part of "
-                       "its own (default: 8, or 5 for more than 5,000 rows)")
+                       "its own (default: 8, or 4 for more than 5,000 rows)")
     table.add_argument("--time-limit", type=positive_float, default=None, metavar="SECONDS", help="when training ends")
     table.add_argument("--compare", action="store_true", help="whether to train a linear model and scikit-learn's "
                        "boosting on the same rows, for a leaderboard")

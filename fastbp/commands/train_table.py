@@ -16,7 +16,8 @@ from fastbp.commands.table_page import page
 from fastbp.commands.table_report import compared, importances, judged, leaderboard
 from fastbp.core.checks import file_to_write
 from fastbp.datasets.columns import Column
-from fastbp.datasets.table_files import check_table, read_table
+from fastbp.datasets.table_files import Table, check_table, read_table
+from fastbp.estimators.tabular.tabular_arguments import listed
 from fastbp.estimators.tabular.tabular_classifier import TabularClassifier
 from fastbp.estimators.tabular.tabular_regressor import TabularRegressor
 from fastbp.estimators.tabular.target import Target, split
@@ -47,7 +48,7 @@ def run(args: Namespace) -> None:
     model, seconds, cpu, stopped = _train(args, target, train, target.values[inside])
     model.save(output)
     rows = {name: column.take(test) for name, column in columns.items()}
-    print(_describe(args.table, table.rows, target, model, len(inside), len(test)))
+    print(_describe(table, target, model, len(inside), len(test)))
     print(f"{'stopped by Ctrl-C after' if stopped else 'trained for'} {counted(model.n_iter_, 'epoch')} in "
           f"{seconds:.1f} s; kept: {_epochs(model.epochs_)}\n")
     print(figures(judged(model, rows, target.values[test]), "test row"))
@@ -102,16 +103,17 @@ def _chosen(names: list[str], only: list[str] | None, drop: list[str]) -> list[s
     return kept
 
 
-def _describe(path: Path, rows: int, target: Target, model: Any, train: int, test: int) -> str:
-    fold = model.committee_.folds[0]
-    used = fold.schema.names
-    kinds = [f"{count} of {what}" for what, count in (
-        (f"{kind}s" if kind != "category" else "categories",
-         sum(model.column_kinds_[name] == kind for name in used)) for kind in ("number", "date", "category")) if count]
+def _describe(table: Table, target: Target, model: Any, train: int, test: int) -> str:
+    fold, rows = model.committee_.folds[0], table.rows
+    used = {kinds: [name for name in fold.schema.names if model.column_kinds_[name] == kind]
+            for kind, kinds in (("number", "numbers"), ("date", "dates"), ("category", "categories"))}
     task = f"classification into {len(model.classes_)} classes" if target.classes else "regression"
     without = f", {rows - len(target.rows):,} of them left out, as they have no target" * (rows > len(target.rows))
-    lines = [f"{path}: {counted(rows, 'row')}{without}", f"target: {target.name!r}, {task} ({target.why})",
-             f"columns in use: {', '.join(kinds)}"]
+    lines = [f"{table.path}: {counted(rows, 'row')}{without}", f"target: {target.name!r}, {task} ({target.why})",
+             f"columns in use: {', '.join(f'{len(names)} of {kinds}' for kinds, names in used.items() if names)}"]
+    lines += [f"  {kinds}: {listed(names)}" for kinds, names in used.items() if names]
+    lines += [f"  {name!r} is taken as categories: {odd}; leave such fields empty if they are missing values"
+              for name in used["categories"] if (odd := table.odd(name))]
     lines += [f"  left out: {name!r}, which {reason}" for name, reason in fold.schema.unused.items()]
     sizes = f"{len(model.committee_.folds)} networks of {fold.architecture.parameters():,} parameters"
     return "\n".join([*lines, f"rows: {train:,} for training, {test:,} for testing", sizes])

@@ -102,9 +102,15 @@ def columns_of(X: Any, names: Sequence[str] | None = None, only: Container[str] 
         if name in seen:
             raise ValueError(f"X has two columns called {name!r}; expected a name for each")
         seen.add(name)
-        found.append(_column(name, values))
-        check_finite(found[-1])
+        found.append(column_of(name, values))
     return found
+
+
+def column_of(name: str, values: Any) -> Column:
+    """Return one column of those that :func:`columns_of` finds; errors as there."""
+    column = _column(name, values)
+    check_finite(column)
+    return column
 
 
 def named_values(X: Any, names: Sequence[str] | None = None) -> Iterable[tuple[str, Any]]:
@@ -146,7 +152,21 @@ def _column(name: str, values: Any) -> Column:
         return _pandas(name, values)
     if hasattr(values, "to_numpy") and hasattr(values, "type"):
         return _arrow(name, values)
+    if isinstance(values, np.ma.MaskedArray):
+        return _masked(name, values)
     return _plain(name, np.asarray(values) if not isinstance(values, list | tuple) else _as_array(values))
+
+
+def _masked(name: str, values: Any) -> Column:
+    """Return a column from an array of NumPy whose masked entries are missing."""
+    mask = np.ma.getmaskarray(values)
+    if values.dtype.kind == "O":
+        given = values.data.copy()
+        given[mask] = None
+        return _plain(name, given)
+    column = _plain(name, values.data)
+    missing = -1 if column.kind == "category" else np.nan
+    return Column(name, column.kind, np.where(mask, missing, column.values), column.levels)
 
 
 def _as_array(values: Sequence[Any]) -> Array:
@@ -172,6 +192,8 @@ def _declared(name: str, codes: Array, levels: list[str]) -> Column:
 
 def _pandas(name: str, values: Any) -> Column:
     kind = getattr(values.dtype, "kind", "O")
+    if hasattr(values.dtype, "freq"):       # periods: the moments at which they begin
+        return _plain(name, values.dt.to_timestamp().to_numpy())
     if kind == "M":
         if getattr(getattr(values.dtype, "pyarrow_dtype", values.dtype), "tz", None) is not None:
             values = values.dt.tz_convert("UTC").dt.tz_localize(None)

@@ -20,18 +20,19 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.datasets.columns import Column, Kind, columns_of, level_of
+from fastbp.datasets.columns import Column, Kind, column_of, level_of, named_values
 from fastbp.ops.base import Array
 
 SUFFIXES = (".csv", ".parquet")
 MISSING = frozenset({"", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "n/a", "<NA>", "NaT"})
 MOST_FIELD = 2**24
 PIECE_ROWS = 65_536
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+# infinity, as pandas writes it, is a number that is refused
+_NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|inf|Inf|INF|infinity|Infinity)", re.ASCII)
 # digits that stand for something, as in a postal code, or more of them than float64 tells apart
 _CODE = re.compile(r"[+-]?(0\d+|\d{16,})", re.ASCII)
 _DECIMAL_COMMA = re.compile(r"[+-]?[\d.]*\d,\d+([eE][+-]?\d+)?", re.ASCII)
-_DATE = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?)?", re.ASCII)
+_DATE = re.compile(r"(\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?)?)(Z|[+-]\d\d:?\d\d)?", re.ASCII)
 _OTHER_DATE = re.compile(r"\d{1,4}([./-])\d{1,2}\1\d{1,4}([ T]\d\d:\d\d(:\d\d(\.\d+)?)?)?", re.ASCII)
 _MICROSECONDS_A_DAY = 86_400e6
 
@@ -46,19 +47,19 @@ class Table:
     rows : int
     texts : dict of str to list of str
         The columns of a CSV file, as they stand there.
-    columns : dict of str to Column
-        Those of a Parquet file.
+    held : dict of str to object
+        Those of a Parquet file, as the library holds them that read it. One that is left out may hold anything.
     """
 
     path: Path
     rows: int
     texts: dict[str, list[str]]
-    columns: dict[str, Column]
+    held: dict[str, Any]
 
     @property
     def names(self) -> list[str]:
         """The names of all columns."""
-        return [*self.texts, *self.columns]
+        return [*self.texts, *self.held]
 
     def without(self, names: Sequence[str]) -> Table:
         """Return the same without some columns, or raise ValueError for one that there is not."""
@@ -66,16 +67,16 @@ class Table:
         if unknown:
             raise ValueError(f"there is no column {unknown[0]!r} to drop; {str(self.path)!r} has {_listed(self.names)}")
         return Table(self.path, self.rows, {n: texts for n, texts in self.texts.items() if n not in names},
-                     {n: column for n, column in self.columns.items() if n not in names})
+                     {n: values for n, values in self.held.items() if n not in names})
 
     def learnt(self, name: str) -> Column:
         """Return a column as training sees it: what its text is, all of it together says."""
-        return self.columns[name] if name in self.columns else column_of_text(name, self.texts[name])
+        return self._read(name) if name in self.held else column_of_text(name, self.texts[name])
 
     def known(self, name: str, kind: Kind) -> Column:
         """Return a column as what it was in training."""
-        if name in self.columns:
-            return self.columns[name]
+        if name in self.held:
+            return self._read(name)
         texts = self.texts[name]
         return _categories(name, texts) if kind == "category" else Column(name, kind, _values(name, texts, kind))
 
@@ -83,20 +84,30 @@ class Table:
         """Return a column as labels, exactly as they stand there; None where there is nothing."""
         if name in self.texts:
             return [text if text != "" else None for text in self.texts[name]]
-        column = self.columns[name]
+        column = self._read(name)
         if column.kind == "category":
             return [column.levels[i] if i >= 0 else None for i in column.values.tolist()]
         return [None if v != v else level_of(v) for v in column.values.tolist()]
 
     def numbers(self, name: str) -> Array | None:
         """Return a column as numbers, NaN where there is nothing, or None where there is text."""
-        if name in self.columns:
-            column = self.columns[name]
+        if name in self.held:
+            column = self._read(name)
             return column.values if column.kind == "number" else None
         texts = self.texts[name]
         if not all(text == "" or _NUMBER.fullmatch(text.strip()) for text in texts):
             return None
         return np.array([np.nan if text == "" else float(text) for text in texts])
+
+    def odd(self, name: str) -> str:
+        """Say what keeps a column of text from being one of numbers or dates, where it nearly is one; else ""."""
+        return odd_text(self.texts[name]) if name in self.texts else ""
+
+    def _read(self, name: str) -> Column:
+        try:
+            return column_of(name, self.held[name])
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{error}; or leave the column out with --drop") from None
 
 
 def read_table(path: Path) -> Table:
@@ -116,8 +127,7 @@ def read_table(path: Path) -> Table:
     """
     check_table(path)
     if path.suffix.lower() == ".parquet":
-        columns = columns_of(_parquet(path))
-        table = Table(path, len(columns[0].values) if columns else 0, {}, {c.name: c for c in columns})
+        table = _held(path, _parquet(path))
     else:
         header, columns_of_text = _csv(path)
         table = Table(path, len(columns_of_text[0]), dict(zip(header, columns_of_text, strict=True)), {})
@@ -138,7 +148,7 @@ def read_pieces(path: Path) -> Iterator[Table]:
             with parquet.ParquetFile(path, buffer_size=1 << 16, pre_buffer=False) as file:
                 if file.metadata.num_rows > PIECE_ROWS:
                     for batch in file.iter_batches(PIECE_ROWS, use_threads=False):
-                        yield Table(path, batch.num_rows, {}, {c.name: c for c in columns_of(batch.to_pandas())})
+                        yield _held(path, batch.to_pandas())
                     return
         except (ArrowException, OSError) as error:
             raise _unreadable(path, error) from error
@@ -173,6 +183,19 @@ def _parquet(path: Path) -> Any:
         raise
     except Exception as error:  # each library has errors of its own
         raise _unreadable(path, error) from error
+
+
+def _held(path: Path, frame: Any) -> Table:
+    """Return a frame as a table whose columns nobody has looked at."""
+    names, values = zip(*named_values(frame), strict=True) if len(frame.columns) else ((), ())
+    _check_names(path, names)
+    return Table(path, len(frame), {}, dict(zip(names, values, strict=True)))
+
+
+def _check_names(path: Path, names: Sequence[str]) -> None:
+    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
+    if twice is not None:
+        raise ValueError(f"{str(path)!r} has two columns called {twice!r}; expected a name for each: rename one")
 
 
 def _unreadable(path: Path, error: Exception) -> Exception:
@@ -244,9 +267,7 @@ def _named(path: Path, header: list[str], columns: list[list[str]]) -> tuple[lis
     names = [header[i] for i in kept]
     if not names:
         raise ValueError(f"{str(path)!r} has no header; expected the names of columns in its first line")
-    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
-    if twice is not None:
-        raise ValueError(f"{str(path)!r} has two columns called {twice!r}; expected a name for each: rename one")
+    _check_names(path, names)
     return names, [columns[i] for i in kept]
 
 
@@ -267,6 +288,7 @@ def column_of_text(name: str, texts: Sequence[str]) -> Column:
         raise ValueError(f"column {name!r} has numbers with a comma, such as {example!r}; expected a point for the "
                          "decimals and nothing between thousands")
     if present and all(map(_DATE.fullmatch, present)):
+        _check_zones(name, present)
         return Column(name, "date", _values(name, texts, "date"))
     if present and all(map(_OTHER_DATE.fullmatch, present)):
         raise ValueError(f"column {name!r} has dates such as {present[0]!r}; expected them as 2020-12-31 or 2020-12-31 "
@@ -274,6 +296,30 @@ def column_of_text(name: str, texts: Sequence[str]) -> Column:
     if not present:
         return Column(name, "number", np.full(len(texts), np.nan))
     return _categories(name, texts)
+
+
+def _check_zones(name: str, present: Sequence[str]) -> None:
+    """Raise ValueError for dates of which some have a time zone: nobody knows where the others were."""
+    has = {bool(_DATE.fullmatch(text)[5]): text for text in present}    # type: ignore[index]
+    if len(has) > 1:
+        raise ValueError(f"column {name!r} has dates with a time zone, such as {has[True]!r}, and without, such as "
+                         f"{has[False]!r}; expected one or the other")
+
+
+def odd_text(texts: Sequence[str]) -> str:
+    """Say which text keeps a column from being one of numbers or dates, where more than half of it is; else "".
+
+    >>> odd_text(["1", "2.5", "", "?"])
+    "2 of 3 values are numbers, but not '?' in row 4"
+    """
+    present = [(i, text.strip()) for i, text in enumerate(texts) if text.strip() not in MISSING]
+    for pattern, what in ((_NUMBER, "numbers"), (_DATE, "dates")):
+        odd = [(i, text) for i, text in present if not pattern.fullmatch(text)]
+        if 0 < 2 * len(odd) < len(present) and not any(_CODE.fullmatch(text) for _, text in present):
+            row, text = odd[0]
+            return (f"{len(present) - len(odd):,} of {len(present):,} values are {what}, but not {text!r} in row "
+                    f"{row + 1}")
+    return ""
 
 
 def _categories(name: str, texts: Sequence[str]) -> Column:
@@ -308,9 +354,13 @@ def _number(text: str) -> float:
 
 
 def _days(text: str) -> float:
-    if not _DATE.fullmatch(text):
+    found = _DATE.fullmatch(text)
+    if not found:
         raise ValueError
-    return float(np.datetime64(text.replace(" ", "T"), "us").astype(np.int64)) / _MICROSECONDS_A_DAY
+    here = float(np.datetime64(found[1].replace(" ", "T"), "us").astype(np.int64))
+    zone = (found[5] or "Z").replace(":", "").replace("Z", "+0000")
+    ahead = int(zone[0] + "1") * (int(zone[1:3]) * 60 + int(zone[3:5]))
+    return (here - ahead * 60e6) / _MICROSECONDS_A_DAY
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -221,6 +221,36 @@ def test_columns_are_chosen(capsys, tmp_path):
         assert f"{option} has 'sise'; expected columns besides the target: 'size', " in err
 
 
+def test_a_stray_text_among_numbers_is_told(capsys, tmp_path):
+    given = homes(100)
+    sizes = given["size"].astype(str).astype(object)
+    sizes[7] = "?"
+    table, model = write(tmp_path / "t.csv", {**given, "size": sizes}), tmp_path / "m.safetensors"
+    _, out, _ = run(capsys, "train", table, "--target", "price", *FAST, "--output", model)
+    assert "categories: 'size', 'city'" in out
+    assert "'size' is taken as categories: 99 of 100 values are numbers, but not '?' in row 8" in out
+    for task in ("auto", "regression"):
+        status, _, err = run(capsys, "train", table, "--target", "size", "--task", task, *FAST, "--output", model)
+        assert status == 1
+        assert "99 of 100 values are numbers, but not '?' in row 8" in err
+
+
+def test_a_column_that_is_left_out_may_hold_anything(capsys, tmp_path):
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    table, model = tmp_path / "t.parquet", tmp_path / "m.safetensors"
+    pandas.DataFrame({**homes(100), "boxes": [[1, 2]] * 100, "far": [np.inf] * 100}).to_parquet(table)
+    given = ["train", table, "--target", "price", *FAST, "--output", model]
+    for drop, name in (("far", "boxes"), ("boxes", "far")):
+        status, _, err = run(capsys, *given, "--drop", drop)
+        assert status == 1
+        assert f"column {name!r}" in err
+        assert "leave the column out with --drop" in err
+    assert run(capsys, *given, "--drop", "boxes", "far")[0] == 0
+    status, out, _ = run(capsys, "predict", model, table)
+    assert (status, len(printed(out))) == (0, 100)
+
+
 def test_ctrl_c_keeps_the_model_of_the_epochs_that_are_done(capsys, tmp_path, monkeypatch):
     table, model = write(tmp_path / "t.csv", homes(100)), tmp_path / "m.safetensors"
     from fastbp.estimators.tabular import member_training

@@ -85,3 +85,21 @@ def test_columns_that_are_not_wanted_are_not_looked_at():
 def test_numbers_that_are_too_large_are_named():
     with pytest.raises(ValueError, match="column 'x' has a whole number too large"):
         columns_of({"x": [10**400, None]})
+
+
+def test_masked_entries_are_missing():
+    mask = [False, True, False]
+    numbers, labels, things = columns_of({
+        "n": np.ma.MaskedArray([1, np.inf, 3], mask), "l": np.ma.MaskedArray(["a", "b", "c"], mask),
+        "o": np.ma.MaskedArray(np.array([1, "x", 2.5], object), mask)})
+    np.testing.assert_array_equal(numbers.values, [1, np.nan, 3])
+    assert [labels.levels[i] if i >= 0 else None for i in labels.values] == ["a", None, "c"]
+    np.testing.assert_array_equal(things.values, [1, np.nan, 2.5])
+
+
+def test_periods_are_the_dates_they_begin_at():
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    months = pandas.PeriodIndex(["1970-02", None, "1971-01"], freq="M")
+    (column,) = columns_of(pandas.DataFrame({"x": months}))
+    assert column.kind == "date"
+    np.testing.assert_array_equal(column.values, [31, np.nan, 365])

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastbp.datasets.columns import Column, columns_of
-from fastbp.datasets.table_files import MISSING, column_of_text, read_table
+from fastbp.datasets.table_files import MISSING, column_of_text, odd_text, read_table
 from fastbp.estimators.tabular.schema import Schema
 from fastbp.estimators.tabular.target import Target, split
 
@@ -118,3 +118,30 @@ def test_classes_are_spread_over_the_parts():
     train, test = split(200, 0.15, 0, classes)
     assert sorted([*train, *test]) == list(range(200))
     np.testing.assert_allclose(np.bincount(classes[test], minlength=3), [24, 4.5, 1.5], atol=1)
+
+
+@pytest.mark.parametrize(("text", "days"), [
+    ("1970-01-02 00:00:00+00:00", 1), ("1970-01-02T00:00:00Z", 1), ("1970-01-02 09:00+0900", 1),
+    ("1970-01-01 19:00:00-05:00", 1), ("1970-01-02 12:00:00.5+12:00", 1 + 0.5 / 86400)])
+def test_dates_with_a_time_zone_are_brought_to_utc(text, days):
+    column = column_of_text("t", ["", text])
+    assert column.kind == "date"
+    np.testing.assert_allclose(column.values, [np.nan, days], rtol=1e-12)
+
+
+def test_dates_of_which_some_have_a_time_zone_are_named():
+    with pytest.raises(ValueError, match="'t' has dates with a time zone, such as '2020-01-01Z', and without"):
+        column_of_text("t", ["2020-01-01", "2020-01-01Z"])
+
+
+def test_infinity_is_no_category():
+    with pytest.raises(ValueError, match="'t' has '-inf' in row 2; expected numbers"):
+        column_of_text("t", ["1.5", "-inf"])
+
+
+@pytest.mark.parametrize(("texts", "said"), [
+    (["1", "2", "?"], "2 of 3 values are numbers, but not '?' in row 3"),
+    (["2020-01-01", "", "2020-01-02", "soon"], "2 of 3 values are dates, but not 'soon' in row 4"),
+    (["1", "2", "3"], ""), (["1", "a"], ""), (["007", "12", "13", "a"], ""), (["", ""], "")])
+def test_what_keeps_text_from_being_numbers_is_told(texts, said):
+    assert odd_text(texts) == said

@@ -66,13 +66,14 @@ class Target:
         distinct = set(given)
         coded = table.learnt(name).kind == "category"       # digits such as 007 are labels
         task, why = _task(task, None if numbers is None or coded else numbers[rows], len(distinct), coded)
+        odd = table.odd(name)
         if task == "regression":
-            return cls(name, False, why, rows, _numbers(name, given, None if numbers is None else numbers[rows]))
+            return cls(name, False, why, rows, _numbers(name, given, None if numbers is None else numbers[rows], odd))
         if len(distinct) < 2:
             raise ValueError(f"the target {name!r} has only the class {given[0]!r}; expected at least 2")
         if len(distinct) > MOST_CLASS_SHARE * len(given):
             raise ValueError(f"the target {name!r} has {len(distinct)} classes in {len(given)} rows, too many to "
-                             "learn; for numbers choose --task regression")
+                             + (f"learn: {odd}" if odd else "learn; for numbers choose --task regression"))
         return cls(name, True, why, rows, np.array(given, dtype=str))
 
 
@@ -92,7 +93,9 @@ def _task(task: str, numbers: Array | None, distinct: int, coded: bool) -> tuple
     return "regression", why
 
 
-def _numbers(name: str, given: Sequence[str | None], numbers: Array | None) -> Array:
+def _numbers(name: str, given: Sequence[str | None], numbers: Array | None, odd: str) -> Array:
+    if numbers is None and odd:
+        raise ValueError(f"the target {name!r} has text: {odd}; correct it, or leave it empty")
     if numbers is None:
         raise ValueError(f"the target {name!r} has text such as {given[0]!r}; regression needs numbers")
     if not np.isfinite(numbers).all():
