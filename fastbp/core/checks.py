@@ -48,10 +48,17 @@ def real(name: str, values: Any, mend: str = _ENCODE) -> Array:
         raise ValueError(f"{name} is no array: {error}") from None
     if array.dtype.kind not in "fiub":
         array = _unpacked(name, values, array, mend)
-    if isinstance(values, np.ma.MaskedArray) and values.mask.any():
-        raise ValueError(f"{name} is a masked array with {int(values.mask.sum())} values left out; expected all of "
-                         "them: fill them with .filled(value), or leave out such rows")
+    if isinstance(values, np.ma.MaskedArray):
+        all_there(name, values)
     return array
+
+
+def all_there(name: str, values: np.ma.MaskedArray[Any, Any]) -> None:
+    """Raise ValueError for a masked array with values left out."""
+    left_out = int(np.ma.getmaskarray(values).sum())
+    if left_out:
+        raise ValueError(f"{name} is a masked array with {left_out} values left out; expected all of them: fill them "
+                         "with .filled(value), or leave out such rows")
 
 
 def integers(name: str, values: Any) -> Array:

@@ -27,8 +27,9 @@ from fastbp.estimators.mlp_network import build, linear_parameters
 from fastbp.estimators.objective import Objective
 from fastbp.estimators.observers import CallbackSupport, Observer, observe, with_callbacks
 from fastbp.estimators.solvers import LEARNING_RATES, Epoch, EpochRule, Penalty, Shuffling, make_optimizer, start
+from fastbp.estimators.x_and_y import check_given
 from fastbp.files.container import write
-from fastbp.files.description import Entry
+from fastbp.files.description import Entry, plain_parameters
 from fastbp.files.networks import describe, tensors_of
 from fastbp.graph.graph import Input
 from fastbp.network import Network
@@ -160,6 +161,7 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         first = not hasattr(self, "network_") or not (self.warm_start or incremental)
         if incremental and not first and self.early_stopping and self.stopped_:
             return self
+        check_given(X=X, y=y, sample_weight=sample_weight)
         X, y = self._check_targets(X, y, classes, first, not first and not incremental)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
@@ -290,6 +292,7 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
     def _checked_validation(self, data: Any, objective: Objective) -> tuple[Any, ...]:
         if not isinstance(data, list | tuple) or len(data) not in (2, 3):
             raise ValueError("validation_data is not a tuple (X, y) or (X, y, sample_weight)")
+        check_given(X=data[0], y=data[1], sample_weight=data[2] if len(data) > 2 else None)
         X, y = self._check_targets(data[0], data[1], None, False)
         self._check_range(y, objective, self.network_.dtype)
         weight = None if len(data) == 2 or data[2] is None else _check_sample_weight(data[2], X, dtype=np.float64)
@@ -347,6 +350,7 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         if quick is not None:
             return quick
         check_is_fitted(self)
+        check_given(X=X)
         X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False)
         with _locks.setdefault(self.network_, RLock()), _threads(self.n_threads):
             net = self.network_ if link is None else self.network_._with_link(link)
@@ -381,7 +385,7 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
             If it cannot be written; what was there stays.
         """
         check_is_fitted(self)
-        parameters = {k: v for k, v in self.get_params(deep=False).items() if _is_plain(v)}
+        parameters = plain_parameters(self.get_params(deep=False))
         names = {"names": self.feature_names_in_.tolist()} if hasattr(self, "feature_names_in_") else {}
         write(path, {"network": describe(self.network_), "mlp": {
             "type": type(self).__name__, "parameters": parameters, "features": int(self.n_features_in_), **names,
@@ -478,15 +482,6 @@ def _assign(name: str, own: Sequence[Array], values: Sequence[Any]) -> None:
         raise ValueError(f"{name}: got arrays of shapes {[v.shape for v in given]}; expected {[v.shape for v in own]}")
     for view, array in zip(own, given, strict=True):
         view[...] = array
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether a file can hold an argument: numbers, text, truth values and None, and sequences or dicts of them."""
-    if isinstance(value, list | tuple):
-        return all(map(_is_plain, value))
-    if isinstance(value, dict):
-        return all(isinstance(k, str) and _is_plain(v) for k, v in value.items())
-    return value is None or type(value) in (bool, int, float, str)
 
 
 def _scaling(scaler: Any, features: int) -> tuple[Array, Array]:

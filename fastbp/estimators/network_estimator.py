@@ -19,6 +19,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, colu
 
 from fastbp.core.checks import count, flag, number
 from fastbp.engine.executable import BackendName
+from fastbp.estimators.x_and_y import check_given, check_no_times
 from fastbp.graph.graph import Input, Tensor
 from fastbp.layers.base import Layer
 from fastbp.network import Network
@@ -145,6 +146,7 @@ class _NetworkEstimator(BaseEstimator):
     def _train(self, X: Array, targets: Array, loss: Loss | str, outputs: int, sample_weight: Any, validation: Any,
                epochs: int, keep: bool) -> None:
         if sample_weight is not None:
+            check_given(sample_weight=sample_weight)
             sample_weight = _check_sample_weight(sample_weight, X)
         if not keep or "network_" not in vars(self):
             self.network_ = self._make(X.shape[1:], outputs)
@@ -159,6 +161,7 @@ class _NetworkEstimator(BaseEstimator):
         self.history_ = self._trainer.history
 
     def _rows(self, X: Any, **options: Any) -> Array:
+        check_given(X=X)
         dtype = np.int64 if self.input_dtype else (np.float32, np.float64)
         return np.asarray(validate_data(self, X, dtype=dtype, allow_nd=True, **options))
 
@@ -263,6 +266,7 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
              keep: bool) -> NetworkClassifier:
         first = not keep or "network_" not in vars(self)
         X = self._rows(X, reset=first)
+        check_given(y=y)
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
         if first:
@@ -292,6 +296,12 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
         logits = self._outputs(X)
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """Return the logarithm of :meth:`predict_proba`, from the logits: finite where a probability is next to 0."""
+        logits = self._outputs(X)
+        shifted = logits - logits.max(axis=1, keepdims=True)
+        return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
 
 
 class NetworkRegressor(RegressorMixin, _NetworkEstimator):
@@ -338,16 +348,17 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
     def _fit(self, X: Any, y: Any, sample_weight: Any, validation: Any, epochs: int, keep: bool) -> NetworkRegressor:
         first = not keep or "network_" not in vars(self)
         X = self._rows(X, reset=first)
-        y = np.asarray(y, dtype=np.float64)
+        targets = self._columns(y)
         if first:
-            self._one_column = y.ndim == 1
+            self._one_column = np.ndim(y) == 1
         if validation is not None:
             validation = self._rows(validation[0], reset=False), self._columns(validation[1])
-        targets = self._columns(y)
         self._train(X, targets, self.loss or MSE(), targets.shape[1], sample_weight, validation, epochs, keep)
         return self
 
     def _columns(self, y: Any) -> Array:
+        check_given(y=y)
+        check_no_times("NetworkRegressor", y)
         y = np.asarray(y, dtype=np.float64)
         return np.asarray(y[:, None] if y.ndim == 1 else y)
 

@@ -126,4 +126,7 @@ def as_loss(owner: str, loss: Any) -> Loss:
         return loss
     if callable(loss) and not isinstance(loss, type):
         return CustomLoss(loss)
-    raise TypeError(f"{owner}: loss is {loss!r}; expected a name, or an instance of a loss such as fb.Huber()")
+    sizes = loss if isinstance(loss, list | tuple) else (loss,)
+    mend = f"; for widths of hidden layers write hidden_layer_sizes={loss!r}" if all(
+        isinstance(size, int) for size in sizes) else ""
+    raise TypeError(f"{owner}: loss is {loss!r}; expected a name, or an instance of a loss such as fb.Huber(){mend}")

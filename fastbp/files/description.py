@@ -7,7 +7,7 @@ An :class:`Entry` is a value that knows where it stands, so that what is wrong w
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from reprlib import repr as short
 from typing import Any, TypeVar
@@ -113,6 +113,19 @@ def plain(name: str, value: Any) -> Any:
         return {k: plain(name, v) for k, v in value.items()}
     raise TypeError(f"{name} is {value!r}, which a file cannot hold; expected numbers, text, None, and lists or dicts "
                     "of them")
+
+
+def plain_parameters(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters that a file can hold: NumPy's numbers as Python's, no objects.
+
+    >>> plain_parameters({"n_folds": np.int64(5), "monotonic": {"size": 1}, "random_state": np.random})
+    {'n_folds': 5, 'monotonic': {'size': 1}}
+    """
+    found = {}
+    for name, value in given.items():
+        with suppress(TypeError):
+            found[name] = plain(name, value.tolist() if isinstance(value, np.ndarray) else value)
+    return found
 
 
 @contextmanager

@@ -98,6 +98,14 @@ def test_cloning_and_pickling() -> None:
     assert np.array_equal(model.predict_proba(x), again.predict_proba(x)), "the seed decides"
 
 
+def test_logarithms_of_probabilities() -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(30, 4)), np.arange(30) % 3
+    model = fb.NetworkClassifier([fb.Linear(4, 3)], epochs=1, random_state=0).fit(X, y)
+    np.testing.assert_allclose(np.exp(model.predict_log_proba(X)), model.predict_proba(X), rtol=1e-5)
+    assert np.isfinite(model.predict_log_proba(X * 1e6)).all()
+
+
 def test_partial_fit_goes_on() -> None:
     x, y = blobs(np.random.default_rng(0))
     model = fb.NetworkClassifier(dense, random_state=0, optimizer=fb.Adam(0.02))

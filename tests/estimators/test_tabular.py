@@ -561,3 +561,54 @@ def test_what_embedded_levels_add_is_told(size):
     assert high["level"] - low["level"] == pytest.approx(4, abs=0.6)
     assert abs(high["other"]) < 0.3
     assert model.predict({"level": ["new"], "other": [None]})[0] == pytest.approx(0, abs=1)
+
+
+@pytest.mark.parametrize("weight", ["balanced", {"c": 3.0}])
+def test_weights_of_classes_are_those_of_the_first_call(weight, tmp_path):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(90, 2))
+    y = np.where(X[:, 0] > 0.5, "b", "a")
+    make = fb.TabularClassifier(max_iter=2, n_folds=2, class_weight=weight, random_state=0)
+    clf = make.partial_fit(X, y, classes=["a", "b", "c"])
+    clf.save(tmp_path / "a.safetensors")
+    more = X[y == "a"], y[y == "a"]
+    assert clf.partial_fit(*more).predict_proba(X).shape == (90, 3)
+    loaded = fb.load(tmp_path / "a.safetensors").partial_fit(*more)
+    np.testing.assert_array_equal(loaded.predict_proba(X), clf.predict_proba(X))
+
+
+@pytest.mark.parametrize("classes", [True, False])
+def test_more_rows_have_weights(classes):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(90, 2))
+    y = X[:, 0] > 0 if classes else X[:, 0]
+    make = fb.TabularClassifier if classes else fb.TabularRegressor
+    half = np.arange(90) < 45
+
+    def after(X, y, weights):
+        return make(max_iter=2, n_folds=2, random_state=0).fit(X0, y0).partial_fit(X, y, sample_weight=weights)
+    X0, y0 = X, y
+    said = after(X, y, half.astype(float)).predict(X)
+    np.testing.assert_array_equal(said, after(X[half], y[half], np.ones(45)).predict(X))
+    first = make(max_iter=2, n_folds=2, random_state=0).partial_fit(X, y, sample_weight=half + 1.0).predict(X)
+    again = make(max_iter=2, n_folds=2, random_state=0).fit(X, y, sample_weight=half + 1.0).predict(X)
+    np.testing.assert_array_equal(first, again)
+
+
+@pytest.mark.parametrize("labels", [[True, False], [3, 7]])
+def test_labels_that_pandas_left_as_objects(labels):
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    y = np.where(X[:, 0] > 0, *labels)
+    plain, held = (fb.TabularClassifier(max_iter=2, n_folds=2, random_state=0).fit(X, t) for t in (y, y.astype(object)))
+    assert held.classes_.dtype == plain.classes_.dtype
+    np.testing.assert_array_equal(held.predict(X), plain.predict(X))
+
+
+def test_dates_are_classes_of_files_too(tmp_path):
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    y = np.where(X[:, 0] > 0, np.datetime64("2020-01-01"), np.datetime64("2021-06-30"))
+    clf = fb.TabularClassifier(max_iter=2, n_folds=2, random_state=0).fit(X, y)
+    clf.save(tmp_path / "a.safetensors")
+    loaded = fb.load(tmp_path / "a.safetensors")
+    assert loaded.classes_.dtype == y.dtype
+    np.testing.assert_array_equal(loaded.predict(X), clf.predict(X))

@@ -167,8 +167,8 @@ class Run(Callback):
         return net
 
 
-def go_on(net: Network, architecture: Architecture, rows: Encoded, targets: Array, loss: Loss, rate: float, size: int,
-          seed: int) -> None:
+def go_on(net: Network, architecture: Architecture, rows: Encoded, targets: Array, weights: Array | None, loss: Loss,
+          rate: float, size: int, seed: int) -> None:
     """Train a network for prediction on more rows: each once, at a constant rate."""
     training = architecture.network(True, seed)
     training.params.flat[...] = net.params.flat
@@ -176,10 +176,11 @@ def go_on(net: Network, architecture: Architecture, rows: Encoded, targets: Arra
     offsets, factors = training.params.offsets, rates(training)
     trainer.update.segments[:] = [Segment(offsets[name], p.size, 0.0, factors[name])
                                   for name, p in training.params.items()]
-    orders = _orders(len(rows), architecture.members, False, np.random.default_rng(seed))
+    orders = _orders(len(rows), architecture.members, weights is not None, np.random.default_rng(seed))
     y = np.ascontiguousarray(targets[orders])
     trainer.fit(stacked(architecture.inputs(rows), orders), y if y.dtype.kind == "i" else y[..., None],
-                batch_size=min(size, len(rows)), callbacks=projections(architecture, training), progress=False)
+                batch_size=min(size, len(rows)), callbacks=projections(architecture, training), sample_weight=weights,
+                progress=False)
     net.params.flat[...] = training.params.flat
 
 

@@ -16,6 +16,7 @@ from fastbp.estimators.tabular.member_network import ACTIVATIONS, Architecture
 from fastbp.estimators.tabular.plain_data import Plain
 from fastbp.estimators.tabular.schema import Schema, Sizes
 from fastbp.files.container import Contents, Paths, write
+from fastbp.files.description import plain
 from fastbp.ops.base import Array
 
 KEY = "tabular"
@@ -28,14 +29,14 @@ def save(description: Mapping[str, Any], committee: Committee, path: Paths) -> N
     folds, tensors = [], {}
     for i, fold in enumerate(committee.folds):
         architecture = fold.architecture
-        folds.append({"schema": fold.schema.to_dict(), "architecture": {
+        folds.append({"schema": fold.schema.to_dict(), "architecture": plain("architecture", {
             "numbers": architecture.numbers, "flags": architecture.flags, "bins": architecture.bins,
             "outputs": architecture.outputs, "members": architecture.members, "hidden": list(architecture.hidden),
             "activation": _NAMES[architecture.activation], "periodic": architecture.periodic,
             "piecewise": architecture.piecewise, "frequencies": architecture.frequencies, "waves": architecture.waves,
             "sigma": architecture.sigma, "pieces": architecture.pieces, "dropout": architecture.dropout,
             "categories": architecture.categories, "levels": architecture.levels,
-            "category_size": architecture.category_size, "signs": list(architecture.signs)}})
+            "category_size": architecture.category_size, "signs": list(architecture.signs)})})
         tensors[f"fold{i}"] = np.stack([net.params.flat for net in fold.nets])
     write(path, {KEY: {**description, "folds": folds, "shares": committee.shares.tolist()}}, tensors)
 

@@ -31,13 +31,13 @@ from fastbp.estimators.tabular.selection import Score, chosen
 from fastbp.estimators.tabular.tabular_arguments import (
     categorical_columns,
     check_parameters,
-    is_plain,
     listed,
     monotone_columns,
     sizes_of,
     weights_of,
 )
 from fastbp.files.container import read
+from fastbp.files.description import plain_parameters
 from fastbp.files.disk import replace
 from fastbp.objectives.losses import Loss
 from fastbp.ops.base import Array
@@ -127,11 +127,8 @@ class BaseTabular(BaseEstimator, ABC):
         if len(targets) != rows:
             raise ValueError(f"Found input variables with inconsistent numbers of samples: X has {rows} rows, y has "
                              f"{len(targets)}; expected as many")
-        weights = weights_of(sample_weight, rows)
-        if weights is not None and not weights.all():
-            kept = np.flatnonzero(weights)
-            columns, targets, weights = [c.take(kept) for c in columns], targets[kept], weights[kept]
-            rows = len(kept)
+        columns, targets, weights = _weighted(columns, targets, weights_of(sample_weight, rows))
+        rows = len(targets)
         if rows < LEAST_ROWS:
             raise ValueError(f"{type(self).__name__}: X has {rows} sample; expected a minimum of {LEAST_ROWS}")
         deadline = None if self.time_limit is None else start + self.time_limit
@@ -256,15 +253,16 @@ class BaseTabular(BaseEstimator, ABC):
     def _activation(self) -> Any:
         return ACTIVATIONS["selu" if self.activation == "auto" else self.activation]
 
-    def _go_on(self, columns: list[Column], targets: Array) -> None:
+    def _go_on(self, columns: list[Column], targets: Array, sample_weight: Any) -> None:
         """Train the networks that are kept on more rows, each row once, at a tenth of the learning rate."""
+        columns, targets, weights = _weighted(columns, targets, weights_of(sample_weight, len(targets)))
         training = self._training(len(targets), 1, False, None, 0.1)
         table = {c.name: c for c in columns}
         with self._threads():
             for i, fold in enumerate(self.committee_.folds):
                 rows = fold.encode(table, len(targets))
                 for net in fold.nets:
-                    go_on(net, fold.architecture, rows, targets, self._loss(), training.learning_rate,
+                    go_on(net, fold.architecture, rows, targets, weights, self._loss(), training.learning_rate,
                           training.batch_size, i)
 
     # ---- predict ----------------------------------------------------------------------------------------------------
@@ -326,7 +324,7 @@ class BaseTabular(BaseEstimator, ABC):
             If it cannot be written; what was there stays.
         """
         check_is_fitted(self, "committee_")
-        parameters = {k: v for k, v in self.get_params(deep=False).items() if is_plain(v)}
+        parameters = plain_parameters(self.get_params(deep=False))
         model_file.save({"kind": type(self).__name__, "version": VERSION, "parameters": parameters,
                          "target": self.target_name_,
                          "columns": [{"name": n, "kind": k} for n, k in self.column_kinds_.items()],
@@ -384,7 +382,7 @@ class BaseTabular(BaseEstimator, ABC):
         estimator = cls()
         known = estimator.get_params(deep=False)
         given = d["parameters"].entries(lambda v: tuple(v.value) if isinstance(v.value, list) else v.value)
-        estimator.set_params(**{k: v for k, v in given.items() if k in known and is_plain(v)})
+        estimator.set_params(**{k: v for k, v in given.items() if k in known})
         try:
             estimator._check_parameters()
         except (TypeError, ValueError) as error:
@@ -442,6 +440,8 @@ class BaseTabular(BaseEstimator, ABC):
                             estimator=self, input_name="X")
         if array.dtype.kind == "c":
             raise ValueError("Complex data not supported: X has complex numbers; expected real ones")
+        if isinstance(X, np.ma.MaskedArray):
+            return np.ma.MaskedArray(array, np.ma.getmaskarray(X))
         return np.asarray(array)
 
     def _learn_columns(self, X: Any, columns: list[Column], named: bool) -> list[Column]:
@@ -495,6 +495,15 @@ class BaseTabular(BaseEstimator, ABC):
         tags.input_tags.string = True
         tags.non_deterministic = False
         return tags
+
+
+def _weighted(columns: list[Column], targets: Array,
+              weights: Array | None) -> tuple[list[Column], Array, Array | None]:
+    """Return the rows that have a weight above 0."""
+    if weights is None or weights.all():
+        return columns, targets, weights
+    kept = np.flatnonzero(weights)
+    return [c.take(kept) for c in columns], targets[kept], weights[kept]
 
 
 def held_out_rows(rows: int, folds: int, fraction: float, strata: Array | None, seed: int) -> list[Array]:

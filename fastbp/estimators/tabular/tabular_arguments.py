@@ -50,13 +50,6 @@ def check_parameters(owner: str, given: Mapping[str, Any], scorings: Sequence[st
                          f"expected one of {', '.join(map(repr, ('auto', *MONOTONE)))}")
 
 
-def is_plain(value: Any) -> bool:
-    """Whether JSON holds a parameter."""
-    if isinstance(value, list | tuple):
-        return all(is_plain(v) for v in value)
-    return value is None or isinstance(value, bool | int | float | str)
-
-
 def sizes_of(given: Any) -> tuple[int, ...]:
     """Return the widths of hidden layers."""
     sizes = (given,) if isinstance(given, int | np.integer) else tuple(given)

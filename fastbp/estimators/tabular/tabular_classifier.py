@@ -19,6 +19,7 @@ from fastbp.estimators.tabular.onnx_pipeline import Pipeline, means
 from fastbp.estimators.tabular.plain_data import Plain
 from fastbp.estimators.tabular.row_explanation import Slope
 from fastbp.estimators.tabular.tabular import BaseTabular
+from fastbp.estimators.x_and_y import check_given
 from fastbp.objectives.cross_entropy import CrossEntropy
 from fastbp.objectives.losses import Loss
 from fastbp.ops.base import Array
@@ -139,14 +140,15 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
 
     _scorings = SCORINGS
 
-    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> TabularClassifier:
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> TabularClassifier:
         """Go on training with more rows, each once; the first call fits.
 
-        What is done to each column stays as the first call decided it: levels that come later are unknown.
+        What is done to each column stays as the first call decided it, and so do the weights of classes: levels that
+        come later are unknown.
 
         Parameters
         ----------
-        X, y
+        X, y, sample_weight
             As in :meth:`fit`.
         classes : array of shape (n_classes,), optional
             All there will ever be, for the first call; by default those of its y.
@@ -158,7 +160,7 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         if not hasattr(self, "committee_"):
             self._all_classes = None if classes is None else np.unique(classes)
             try:
-                self.fit(X, y)
+                self.fit(X, y, sample_weight)
             finally:
                 self._all_classes = None
             return self
@@ -171,9 +173,7 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         if unknown or len(labels) != len(columns[0].values):
             raise ValueError(f"TabularClassifier: y has {unknown or len(labels)}; expected a label for each of the "
                              f"{len(columns[0].values)} rows, among {self.classes_.tolist()}")
-        self._labels = np.searchsorted(self.classes_, labels)
-        self._go_on(columns, self._labels)
-        del self._labels
+        self._go_on(columns, np.searchsorted(self.classes_, labels), sample_weight)
         return self
 
     @overload
@@ -227,14 +227,14 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         def probabilities(said: str) -> str:
             p = pipeline.add("Softmax", said, axis=-1)
             return pipeline.add("ReduceMean", p, pipeline.constant([1], np.int64), keepdims=0)
-        types, text = pipeline.onnx.TensorProto, self.classes_.dtype.kind in "OSU"
+        types, text = pipeline.onnx.TensorProto, self.classes_.dtype.kind in "OSUM"
         def calibrated(p: str) -> str:
             if self.temperature_ == 1:
                 return p
             log = pipeline.add("Log", pipeline.add("Max", p, pipeline.constant(LEAST)))
             return pipeline.add("Softmax", pipeline.add("Div", log, pipeline.constant(self.temperature_)), axis=-1)
         p = means(pipeline, self.committee_, probabilities, calibrated)
-        labels = [str(c) for c in self.classes_.tolist()] if text else self.classes_.astype(np.int64)
+        labels = [str(c) for c in _plain_labels(self.classes_)] if text else self.classes_.astype(np.int64)
         names = pipeline.constant(labels, object if text else np.int64)
         label = pipeline.add("Gather", names, pipeline.add("ArgMax", p, axis=1, keepdims=0), axis=0)
         return {"label": (label, types.STRING if text else types.INT64, ["batch"]),
@@ -277,21 +277,28 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         return one_hot[:, 1:] if len(self.classes_) == 2 else one_hot
 
     def _loss(self) -> Loss:
-        weights = None if self.class_weight is None else self._class_weights().tolist()
-        return CrossEntropy(self.label_smoothing, weights)
+        weights = self._weight_of_class
+        return CrossEntropy(self.label_smoothing, None if weights is None else weights.tolist())
 
     def _strata(self, targets: Array) -> Array | None:
-        self._labels = targets
+        self._weight_of_class = self._class_weights(targets)
         return targets
 
     def _judged_by(self, targets: Array, weights: Array | None) -> Array | None:
-        if self.class_weight is None:
+        if self._weight_of_class is None:
             return weights
-        each = self._class_weights()[targets]
+        each = self._weight_of_class[targets]
         return each if weights is None else each * weights
 
-    def _class_weights(self) -> Array:
-        return np.asarray(compute_class_weight(self.class_weight, classes=self.classes_, y=self.classes_[self._labels]))
+    def _class_weights(self, targets: Array) -> Array | None:
+        """Return what each class counts; 1 where "balanced" has no row of it to go by."""
+        if self.class_weight is None:
+            return None
+        there = np.unique(targets) if isinstance(self.class_weight, str) else np.arange(len(self.classes_))
+        weights = np.ones(len(self.classes_))
+        weights[there] = compute_class_weight(self.class_weight, classes=self.classes_[there],
+                                              y=self.classes_[targets])
+        return weights
 
     def _score_held_out(self, said: Array, targets: Array, weights: Array | None) -> float:
         if self.scoring == "accuracy":
@@ -306,11 +313,11 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         chosen_otherwise = self.label_smoothing > 0 or self.scoring in ("roc_auc", "accuracy")
         calibrated = self.calibration == "temperature" or (self.calibration == "auto" and chosen_otherwise)
         self.temperature_ = temperature_of(said, targets, weights) if calibrated else 1.0
-        del self._labels
 
     def _described(self) -> dict[str, Any]:
-        return {"classes": self.classes_.tolist(), "labels": self.classes_.dtype.str,
-                "temperature": self.temperature_}
+        weights = self._weight_of_class
+        return {"classes": _plain_labels(self.classes_), "labels": self.classes_.dtype.str,
+                "temperature": self.temperature_, "weights": None if weights is None else weights.tolist()}
 
     def _restore(self, d: Plain) -> None:
         classes = d["classes"].items(_label)
@@ -322,18 +329,31 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
             self.classes_ = np.array(classes, dtype)
         except (TypeError, ValueError, OverflowError):
             raise d["labels"].wrong("the dtype of the classes") from None
-        if dtype.kind not in "OUSbiuf" or self.classes_.tolist() != classes or len(set(classes)) < len(classes):
+        if dtype.kind not in "OUSbiufM" or _plain_labels(self.classes_) != classes or len(set(classes)) < len(classes):
             raise d["classes"].wrong("labels, each once, of the dtype that is given")
         if len(classes) < 2 or any(f.architecture.outputs != len(classes) for f in self.committee_.folds):
             raise d["classes"].wrong("as many classes as the networks have outputs")
+        weights = d["weights"].or_none(lambda w: w.items(Plain.number)) if "weights" in d.value else None
+        if weights is not None and (len(weights) != len(classes) or min(weights) < 0):
+            raise d["weights"].wrong("a number of at least 0 for each class")
+        self._weight_of_class = None if weights is None else np.array(weights)
 
 
 def _labels(y: Any) -> Array:
     """Return labels as an array; whole numbers and truth values of pandas that could be missing as NumPy's."""
+    check_given(y=y)
     dtype = getattr(getattr(y, "dtype", None), "numpy_dtype", None)
     if dtype is not None and dtype.kind in "iub" and not y.isna().any():
         y = y.to_numpy(dtype)
-    return np.asarray(column_or_1d(y, warn=True))
+    labels = np.asarray(column_or_1d(y, warn=True))
+    if labels.dtype == object and {type(label) for label in labels.tolist()} in ({bool}, {int}):
+        labels = np.array(labels.tolist())      # what is left of a column once its gaps are dropped
+    return labels
+
+
+def _plain_labels(classes: Array) -> list[Any]:
+    """Return classes as JSON takes them: dates as text."""
+    return list((classes.astype(str) if classes.dtype.kind == "M" else classes).tolist())
 
 
 def _label(d: Plain) -> Any:

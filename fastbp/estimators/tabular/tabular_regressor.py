@@ -16,6 +16,7 @@ from fastbp.estimators.tabular.onnx_pipeline import Pipeline, means
 from fastbp.estimators.tabular.plain_data import Plain
 from fastbp.estimators.tabular.row_explanation import Slope
 from fastbp.estimators.tabular.tabular import BaseTabular
+from fastbp.estimators.x_and_y import check_given, check_no_times
 from fastbp.objectives.losses import MSE, Loss
 from fastbp.ops.base import Array
 
@@ -142,14 +143,14 @@ class TabularRegressor(RegressorMixin, BaseTabular):
             raise ValueError(f"TabularRegressor: class_weight is {self.class_weight!r}; expected None, as numbers have "
                              "no classes to weigh")
 
-    def partial_fit(self, X: Any, y: Any) -> TabularRegressor:
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> TabularRegressor:
         """Go on training with more rows, each once; the first call fits.
 
         What is done to each column stays as the first call decided it: levels that come later are unknown.
 
         Parameters
         ----------
-        X, y
+        X, y, sample_weight
             As in :meth:`fit`.
 
         Returns
@@ -157,7 +158,7 @@ class TabularRegressor(RegressorMixin, BaseTabular):
         self
         """
         if not hasattr(self, "committee_"):
-            self.fit(X, y)
+            self.fit(X, y, sample_weight)
             return self
         columns = self._columns(X, reset=False)
         z = (_numbers(y) - self._center) / self._spread
@@ -165,7 +166,7 @@ class TabularRegressor(RegressorMixin, BaseTabular):
             raise ValueError(f"TabularRegressor: y has {len(z)} rows; expected {len(columns[0].values)}, as X has")
         low, high = self._range
         self._range = min(low, float(z.min())), max(high, float(z.max()))
-        self._go_on(columns, z)
+        self._go_on(columns, z, sample_weight)
         return self
 
     @overload
@@ -295,6 +296,8 @@ class TabularRegressor(RegressorMixin, BaseTabular):
 
 
 def _numbers(y: Any) -> Array:
+    check_given(y=y)
+    check_no_times("TabularRegressor", y)
     y = column_or_1d(y, warn=True)
     try:
         y = y.astype(np.float64)

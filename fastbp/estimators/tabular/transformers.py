@@ -19,17 +19,23 @@ class _OfNumbers(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     codes_: list[NumberCode | None]
 
     def _learn(self, X: Any, bins: int) -> None:
-        X = validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan")
+        X = validate_data(self, _with_gaps(X), dtype=np.float64, ensure_all_finite="allow-nan")
         self.codes_ = [NumberCode.of(column, bins) for column in X.T]
 
     def _given(self, X: Any) -> Array:
         check_is_fitted(self)
+        X = _with_gaps(X)
         return np.asarray(validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan", reset=False))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
+
+
+def _with_gaps(X: Any) -> Any:
+    """Return masked arrays with NaN for what is left out, and all else as it is."""
+    return np.where(np.ma.getmaskarray(X), np.nan, X.data) if isinstance(X, np.ma.MaskedArray) else X
 
 
 class RobustSmoothScaler(_OfNumbers):
