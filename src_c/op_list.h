@@ -27,6 +27,7 @@
  *   FBP_WHOLE_OR(name, value)            a whole number, none below 0; the value may be a size
  *   FBP_KEY(name)                        64 bits that key random numbers
  *   FBP_ACT(name)                        an activation op; in Python its name
+ *   FBP_SCRATCH(name)                    FBP_PRODUCT_SCRATCH_BYTES of scratch memory, or NULL; nobody is asked for it
  *   FBP_NONE(type)                       a place that this kernel leaves alone: 0
  */
 #ifndef FBP_OUT
@@ -46,6 +47,7 @@
 #define FBP_WHOLE_OR(name, value) int64_t name
 #define FBP_KEY(name) uint64_t name
 #define FBP_ACT(name) int32_t name
+#define FBP_SCRATCH(name) void *name
 #define FBP_NONE(type) type
 #define FBP_UPDATE_ARGS(name, args)      /* for fastbp.kernels alone: to C all updates are alike, fbp_update */
 #endif
@@ -54,13 +56,15 @@ FBP_OP(linear)
 /* y = act(x W + b); z: the value before act; alpha: the hyperparameter of act */
 FBP_KERNEL(linear_forward, (FBP_OUT(T, y, (B, O)), FBP_CHANGED(T, z, (B, O)), FBP_IN(T, x, (B, I)),
                             FBP_IN(T, W, (I, O)), FBP_IN_OR_NULL(T, b, (O)),
-                            FBP_SIZE(B), FBP_SIZE(I), FBP_SIZE(O), FBP_ACT(act), FBP_REAL_OR(alpha, 0.0)))
+                            FBP_SIZE(B), FBP_SIZE(I), FBP_SIZE(O), FBP_ACT(act), FBP_REAL_OR(alpha, 0.0),
+                            FBP_SCRATCH(scratch)))
 /* dx = dy Wt, where Wt is W transposed */
 FBP_KERNEL(linear_backward_input, (FBP_OUT(T, dx, (B, I)), FBP_IN(T, dy, (B, O)), FBP_IN(T, Wt, (O, I)),
-                                   FBP_SIZE(B), FBP_SIZE(I), FBP_SIZE(O)))
+                                   FBP_SIZE(B), FBP_SIZE(I), FBP_SIZE(O), FBP_SCRATCH(scratch)))
 /* dW = transposed x times dy; db = sum of dy over the rows */
 FBP_KERNEL(linear_backward_weight, (FBP_OUT(T, dW, (I, O)), FBP_OUT_OR_NULL(T, db, (O)), FBP_IN(T, x, (B, I)),
-                                    FBP_IN(T, dy, (B, O)), FBP_SIZE(B), FBP_SIZE(I), FBP_SIZE(O)))
+                                    FBP_IN(T, dy, (B, O)), FBP_SIZE(B), FBP_SIZE(I), FBP_SIZE(O),
+                                    FBP_SCRATCH(scratch)))
 /* y[c, r] = x[r, c] */
 FBP_KERNEL(transpose, (FBP_OUT(T, y, (C, R)), FBP_IN(T, x, (R, C)), FBP_SIZE(R), FBP_SIZE(C)))
 

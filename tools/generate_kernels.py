@@ -128,13 +128,23 @@ def first(a: Argument) -> str:
 
 
 def c_call(k: Kernel) -> list[str]:
-    passed = ", ".join("0" if a.kind == "NONE" and "*" not in a.ctype else "NULL" if a.kind == "NONE" else
-                       f"at_{a.name}" if a.may_be_null else first(a).replace(", ", f",{KEEP}") if a.is_array else a.name
-                       for a in k.arguments)
-    lines = ["    cdef const kernel_table *table = <const kernel_table *> (_selected if isa == NULL else isa)"]
+    passed = ", ".join(passed_to_c(a) for a in k.arguments)
+    takes = bool(k.of("SCRATCH"))
+    lines = [f"    cdef void *block = fbp_take_block({' * '.join(a.name for a in k.of('SIZE'))})"] * takes
+    lines += ["    cdef const kernel_table *table = <const kernel_table *> (_selected if isa == NULL else isa)"]
     for suffix, test in (("f32", "if real is float"), ("f64", "else")):
         lines += [f"    {test}:", wrapped(f"        table.{suffix}.{k.name}(", passed + ")", 12)]
-    return [*lines, "    return 0"]
+    return [*lines, *["    fbp_give_block(block)"] * takes, "    return 0"]
+
+
+def passed_to_c(a: Argument) -> str:
+    if a.kind == "NONE":
+        return "NULL" if "*" in a.ctype else "0"
+    if a.kind == "SCRATCH":
+        return "fbp_first_line(block)"
+    if not a.is_array:
+        return a.name
+    return f"at_{a.name}" if a.may_be_null else first(a).replace(", ", f",{KEEP}")
 
 
 def update_call(k: Kernel) -> list[str]:

@@ -543,4 +543,5 @@ cdef uint64_t _key(const fbp_signature *kernel, const char *name, value) except?
     return value
 
 
+include "scratch.pxi"
 include "kernels.pxi"

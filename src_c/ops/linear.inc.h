@@ -258,34 +258,35 @@ static const fbp_phases FN(linear_phases) = {
     .gradient = FN(linear_gradient_phase),
 };
 
-/* ---- kernels -------------------------------------------------------------------------------------------------- */
+/* ---- kernels: scratch as in fastbp.h, or NULL ------------------------------------------------------------------- */
 
 static void KERNEL(linear_forward)(T *restrict y /* (B, O) */, T *restrict z /* (B, O) or NULL */,
                                    const T *restrict x /* (B, I) */, const T *restrict W /* (I, O) */,
                                    const T *restrict b /* (O,) or NULL */, int64_t B, int64_t I, int64_t O, int32_t act,
-                                   double alpha)
+                                   double alpha, void *scratch)
 {
     const fbp_activation f = {.op = act, .alpha = alpha}, none = {.op = FBP_OP_identity};
     const fbp_node n = {.dim = {1, I, O}, .p = {(void *)W, (void *)b}, .fusion.act = z ? none : f};
-    FN(linear_forward_fused)(&n, z ? z : y, NULL, x, B, NULL);
+    FN(linear_forward_fused)(&n, z ? z : y, NULL, x, B, scratch);
     if (z) FN(activate)(&f, y, NULL, z, B * O);
 }
 
 static void KERNEL(linear_backward_input)(T *restrict dx /* (B, I) */, const T *restrict dy /* (B, O) */,
-                                          const T *restrict Wt /* (O, I) */, int64_t B, int64_t I, int64_t O)
+                                          const T *restrict Wt /* (O, I) */, int64_t B, int64_t I, int64_t O,
+                                          void *scratch)
 {
     const fbp_node n = {.dim = {1, I, O}, .p = {O == 1 ? (void *)Wt : NULL}, .prepared = (void *)Wt,
                         .fusion.gate.op = FBP_OP_identity};
     const fbp_run run = {.rows = B};
-    FN(linear_backward_fused)(&n, &run, dx, dy, NULL, B, NULL);
+    FN(linear_backward_fused)(&n, &run, dx, dy, NULL, B, scratch);
 }
 
 static void KERNEL(linear_backward_weight)(T *restrict dW /* (I, O) */, T *restrict db /* (O,) or NULL */,
                                            const T *restrict x /* (B, I) */, const T *restrict dy /* (B, O) */,
-                                           int64_t B, int64_t I, int64_t O)
+                                           int64_t B, int64_t I, int64_t O, void *scratch)
 {
     const fbp_node n = {.dim = {1, I, O}, .dp = {dW}};
-    FN(linear_gradient_weight)(&n, NULL, x, dy, B, 0, I, 0, NULL);
+    FN(linear_gradient_weight)(&n, NULL, x, dy, B, 0, I, 0, scratch);
     if (db) FN(column_sums)(db, dy, B, O);
 }
 

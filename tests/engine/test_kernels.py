@@ -6,6 +6,7 @@ import inspect
 import subprocess
 import sys
 from array import array as holder
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,37 @@ def test_rows_in_pieces_give_the_same_bits(isa: str, dtype: str) -> None:
     for cut in (1, 5, 12, 30):
         parts = [kernels.linear_forward(part, W, b, act="tanh", isa=isa) for part in (x[:cut], x[cut:])]
         np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("B", "I", "O"), [(100, 1024, 512), (130, 600, 515), (70, 2048, 9), (2100, 96, 64)])
+def test_operands_that_are_copied_give_the_same_bits(isa: str, dtype: str, B: int, I: int, O: int) -> None:  # noqa: E741
+    """Of fewer than 48 rows nothing is copied."""
+    rng = np.random.default_rng(0)
+    x, W, b, dy = (rng.standard_normal(s).astype(dtype) for s in ((B, I), (I, O), (O,), (B, O)))
+    Wt = np.ascontiguousarray(W.T)
+    y, dx = kernels.linear_forward(x, W, b, isa=isa), kernels.linear_backward_input(dy, Wt, isa=isa)
+    dW, _ = kernels.linear_backward_weight(x, dy, isa=isa)
+    for lo in range(0, B, 40):
+        rows = slice(lo, lo + 40)
+        np.testing.assert_array_equal(y[rows], kernels.linear_forward(x[rows], W, b, isa=isa))
+        np.testing.assert_array_equal(dx[rows], kernels.linear_backward_input(dy[rows], Wt, isa=isa))
+    for lo in range(0, I, 40):
+        rows = slice(lo, lo + 40)
+        np.testing.assert_array_equal(dW[rows], kernels.linear_backward_weight(x[:, rows], dy, isa=isa)[0])
+
+
+def test_products_on_many_threads_copy_to_memory_of_their_own() -> None:
+    """More of them at a time than blocks are kept."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((100, 1024)).astype(np.float32)
+    weights = [rng.standard_normal((1024, 512)).astype(np.float32) for _ in range(12)]
+    expected = [kernels.linear_forward(x, W) for W in weights]
+    with ThreadPoolExecutor(len(weights)) as pool:
+        for _ in range(5):
+            for y, alone in zip(pool.map(lambda W: kernels.linear_forward(x, W), weights), expected, strict=True):
+                np.testing.assert_array_equal(y, alone)
 
 
 # ---- what is accepted, and what is refused --------------------------------------------------------------------------
