@@ -1,8 +1,8 @@
 # Included by kernels.pyx: memory that products copy their operands to, as each thread of a plan has its own.
 #
 # A call takes a block and gives it back. Blocks that no call uses are kept for the next one, a few of them; so no two
-# calls have the same block at a time, whichever threads they are on, and what is kept is bounded. Where there is no memory
-# for a block, products copy nothing, and are slower.
+# calls have the same block at a time, whichever threads they are on, and what is kept is bounded. Where there is no
+# memory for a block, products copy nothing, and are slower.
 cdef extern from *:
     """
     #include <stdint.h>
