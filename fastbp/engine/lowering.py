@@ -58,6 +58,8 @@ class Lowering:
         What is made of parameters and running statistics alone, before rows come.
     prepare, first, forward, loss, backward, gradients, updates : list of PlanStep
         Pieces of programs, in the order in which they run.
+    again : list of PlanStep
+        What of forward is to run again before backward runs once more.
     applied : list of PlanStep
         The updates where gradients may have come from elsewhere.
     touched : dict of str to Place
@@ -76,6 +78,7 @@ class Lowering:
         self.prepare: list[PlanStep] = []
         self.first: list[PlanStep] = []
         self.forward: list[PlanStep] = []
+        self.again: list[PlanStep] = []
         self.loss: list[PlanStep] = []
         self.backward: list[PlanStep] = []
         self.gradients: list[PlanStep] = []
@@ -217,6 +220,8 @@ class Lowering:
         else:
             self._unit_step(self.forward, node, "forward_reduce")
         self._row_step(self.forward, node, "forward")
+        if of.op.spends_saves and not self._calls_back(of):
+            self._row_step(self.again, node, "forward")
 
     def _affine(self, of: Node, before: PlanNode) -> Buffer:
         """Where what normalisation multiplies and adds is, of an op before it which leaves its bias out."""

@@ -53,7 +53,8 @@ class NativeBackend:
         self._memory, self._gate = memory, Gate()
         self._plans: dict[Purpose, Plan] = {}
         self._sparse = any(t.dtype == "sparse" for t in memory.graph.inputs)
-        self._last: tuple[Plan, int, int] | None = None
+        self._last: tuple[Plan, int, int, bool] | None = None
+        self._spent = False                     # whether backward has been since the last forward
         self._inference: Plan | None = None
         self._training: Plan | None = None
         self._stepping: tuple[Plan, Loss, Update, Sequence[Segment], float, float, tuple[float, float]] | None = None
@@ -67,14 +68,15 @@ class NativeBackend:
             self._made = _as_plans_run_it(self._memory.graph)
         return self._made
 
-    def forward(self, inputs: Sequence[Array], training: bool) -> tuple[Array, ...]:
-        rows = len(inputs[0])
+    def forward(self, inputs: Sequence[Array], training: bool, backward: bool = False) -> tuple[Array, ...]:
+        """Return the outputs. With `backward`, what is not training can be gone back through as well."""
+        rows, backward = len(inputs[0]), backward or training
         with self._gate:
-            trained = self._memory.trained if training else None
-            purpose = Purpose(backward=training, training=training, input_grads=training, trained=trained)
+            trained = self._memory.trained if backward else None
+            purpose = Purpose(backward=backward, training=backward, input_grads=backward, trained=trained)
             plan = self._plan(purpose, rows)
             with _fed(plan, inputs):
-                if training:
+                if backward:
                     plan.run("prepare", rows, True)
                 elif not plan.lowering.calls_back and not self._sparse:
                     self._inference = plan
@@ -86,14 +88,17 @@ class NativeBackend:
 
     def backward(self, dys: Sequence[Array]) -> tuple[Array | None, ...]:
         assert self._last is not None
-        plan, rows, key = self._last
+        plan, rows, key, training = self._last
         with self._gate:
             for tensor, dy in zip(self._graph.outputs, dys, strict=True):
                 if tensor in plan.lowering.grads:
                     plan.write(plan.lowering.grads[tensor], np.ascontiguousarray(dy))
             self._memory.grads.flat[...] = 0
             plan.run("prepare", rows, True)
-            plan.run("backward", rows, True, key)
+            if self._spent and plan.lowering.again:
+                plan.run("again", rows, training, key)
+            self._spent = True
+            plan.run("backward", rows, training, key)
             self._leave_out_frozen(plan)
             return self._input_grads(plan, rows)
 
@@ -300,7 +305,7 @@ class NativeBackend:
 
     def _run(self, plan: Plan, program: str, rows: int, training: bool, key: int) -> None:
         plan.run(program, rows, training, key)
-        self._last = plan, rows, key
+        self._last, self._spent = (plan, rows, key, training), False
 
     def _loss_and_grad(self, data: Data, input_grads: bool, key: int) -> Plan:
         plan = self._plan(self._purpose(data, backward=True, input_grads=input_grads), data.rows)
@@ -330,7 +335,7 @@ class NativeBackend:
     def _kept(self, what: str) -> dict[str, Array]:
         if self._last is None:
             return {}
-        plan, rows, _ = self._last
+        plan, rows, *_ = self._last
         kept: dict[Tensor, Buffer] = getattr(plan.lowering, what)
         given = self._memory.graph
         named = {t: given.tensors[place] for t in kept if (place := self._graph.places[t]) < len(given.tensors)}
@@ -497,8 +502,8 @@ def _programs(low: Lowering, pieces: Sequence[Piece]) -> dict[str, list[PlanStep
     if not s.losses:
         if not s.backward:
             return {"forward": low.constants + low.forward}
-        return {"forward": low.forward, "prepare": low.prepare, "backward": low.backward + low.gradients,
-                "update": low.applied}
+        return {"forward": low.forward, "again": low.again, "prepare": low.prepare,
+                "backward": low.backward + low.gradients, "update": low.applied}
     run = low.first + low.forward + low.loss
     if not s.backward:
         return {"run": low.constants + run}

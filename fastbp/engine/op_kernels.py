@@ -143,7 +143,8 @@ def _batch_norm(op: Any) -> KernelRule:
         if ctx.training:
             dx = kernels.batch_norm_backward_input(slopes, rows, mean, rstd, weight, dweight, dbias)
         else:
-            dx = rstd * weight * slopes         # running statistics are constants
+            with np.errstate(all="ignore"):
+                dx = rstd * weight * slopes     # running statistics are constants
         return (dx.reshape(x.shape),), {"weight": dweight, "bias": dbias}
 
     return KernelRule(forward, backward)
@@ -204,7 +205,7 @@ def _embedding(op: Any) -> KernelRule:
         y = y.reshape(*ids.shape, op.embedding_dim)
         if op.padding_idx is not None:
             y[ids == op.padding_idx] = 0
-        return y.reshape(*ids.shape[:-1], -1) if op.tables else y
+        return y.reshape(*ids.shape[:-1], ids.shape[-1] * op.embedding_dim) if op.tables else y
 
     def backward(ctx: Context, dy: Array) -> Gradients:
         rows = (ctx.inputs[0] + offsets).reshape(-1)

@@ -1,7 +1,8 @@
 """A graph walked op by op on arrays: forward, and backward in reverse order.
 
 What a plan does in one go, and :mod:`fastbp.engine.reference` in NumPy, is done with a kernel for each op. This serves
-layers that run by themselves, where little is computed at a time: all that can be looked up before is.
+layers that run by themselves, where little is computed at a time: all that can be looked up before is. Where an op has
+no kernel in :mod:`fastbp.kernels`, the graph is a plan (:mod:`fastbp.engine.layer_plan`).
 """
 
 from __future__ import annotations
@@ -27,6 +28,18 @@ class _Done:
     params: dict[str, Array]
     buffers: dict[str, Array]
     grads: dict[str, Array]
+
+
+class TrainingRows:
+    """Raises ValueError for a batch too small to train on, when called with its rows."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._checks = [(node.op.check_training_rows, prod(node.inputs[0].shape[:-1])) for node in graph.nodes
+                        if isinstance(node.op, BatchNormOp)]
+
+    def __call__(self, rows: int) -> None:
+        for check, groups in self._checks:
+            check(rows * groups)
 
 
 class Walk:
@@ -58,13 +71,7 @@ class Walk:
                     {role: arrays[p] for role, p in node.buffers.items()},
                     {role: grads[p] for role, p in node.params.items() if p in grads}))
         self._contexts: list[Context] = []
-        self._checks = [(node.op.check_training_rows, prod(node.inputs[0].shape[:-1])) for node in graph.nodes
-                        if isinstance(node.op, BatchNormOp)]
-
-    def check_training(self, rows: int) -> None:
-        """Raise ValueError for a batch too small to train on."""
-        for check, groups in self._checks:
-            check(rows * groups)
+        self.check_training = TrainingRows(graph)
 
     def forward(self, inputs: Sequence[Array], training: bool, step: int, dtype: str) -> Array:
         """Return the output; keep what backward needs."""

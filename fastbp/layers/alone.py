@@ -19,6 +19,7 @@ from fastbp.graph.memory import BY_HAND
 from fastbp.ops.base import Array, Shape
 
 if TYPE_CHECKING:
+    from fastbp.engine.layer_plan import LayerPlan
     from fastbp.engine.walk import Walk
 
 _FLOATS = {np.dtype(name): name for name in ("float32", "float64")}
@@ -49,8 +50,8 @@ class Alone:
         self.seed = randbits(63) if number is None else number
         self._layer = layer
         self._draws = 0
-        self._walks: dict[tuple[Shape, ...], Walk] = {}
-        self._last: tuple[Walk, Array, tuple[Array, ...]] | None = None
+        self._walks: dict[tuple[Shape, ...], Walk | LayerPlan] = {}
+        self._last: tuple[Walk | LayerPlan, Array, tuple[Array, ...]] | None = None
         self._vectors: tuple[Vector, Vector, Vector] | None = None
         self._dtype: str | None = None
         self._roles: tuple[dict[str, Parameter], dict[str, Parameter]] = ({}, {})
@@ -66,7 +67,7 @@ class Alone:
         """Have hyperparameters read anew; parameters stay."""
         self._walks.clear()
 
-    def build(self, shapes: Sequence[Shape], dtype: str) -> Walk:
+    def build(self, shapes: Sequence[Shape], dtype: str) -> Walk | LayerPlan:
         """Make what inputs of these sample shapes need; parameters, the first time."""
         layer = self._layer
         for name, shape in zip(_names(shapes), shapes, strict=True):
@@ -83,9 +84,18 @@ class Alone:
                 raise ValueError(f"{layer!r}: x has shape {_batch(shapes[0])}, for which {parameter.role} would have "
                                  f"shape {parameter.shape}; it has {had.get(parameter.role)}. Make another layer for "
                                  "it, or call build() for new parameters")
-        from fastbp.engine.walk import Walk
-        self._walks[tuple(shapes)] = walk = Walk(graph, self._arrays, self._grads, self.seed)
+        self._walks[tuple(shapes)] = walk = self._walk(graph)
         return walk
+
+    def _walk(self, graph: Graph) -> Walk | LayerPlan:
+        from fastbp.engine.layer_plan import LayerPlan, pays
+        from fastbp.engine.walk import Walk
+        assert self._vectors is not None
+        has_all = all(list(own.values()) == list(all_of.values()) for own, all_of in
+                      zip((graph.parameters, graph.buffers), self._roles, strict=True))
+        if has_all and pays(graph):
+            return LayerPlan(graph, self._vectors, self.seed)
+        return Walk(graph, self._arrays, self._grads, self.seed)
 
     def _initialize(self, graph: Graph, dtype: str) -> None:
         rng = np.random.default_rng(self.seed)

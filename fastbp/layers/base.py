@@ -121,8 +121,8 @@ class Layer(Worded, ABC):
         """Return the layer's output for a batch, and keep what `backward` needs.
 
         A layer that runs by itself has parameters of its own (`params`), whatever networks it is part of. It runs by
-        the functions of :mod:`fastbp.kernels`, and in NumPy where there are none: a :class:`~fastbp.CustomLayer`, a
-        :class:`~fastbp.Lambda`.
+        the functions of :mod:`fastbp.kernels`, or where there are none as a plan of its own; a
+        :class:`~fastbp.CustomLayer` runs in NumPy.
 
         Parameters
         ----------

@@ -208,6 +208,8 @@ class Op(ABC):
     """Whether the gradient of each input is that of the output: then it may be the same memory."""
     adds_gradients: ClassVar[bool] = False
     """Whether the C twin can add the gradient of an input to what is there."""
+    spends_saves: ClassVar[bool] = False
+    """Whether the C twin, in backward, writes over what forward saved: to go back once more, it goes forward again."""
     updates: ClassVar[bool] = False
     """Whether the C twin can update its parameters, piece by piece, as it makes their gradients."""
 

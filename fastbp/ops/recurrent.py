@@ -59,6 +59,7 @@ class RecurrentOp(Op):
     states: ClassVar[int] = 1
     """How many vectors the state is made of: h, and c."""
     _more_saves: ClassVar[int] = 0
+    spends_saves = True
     updates = True
 
     def output_shape(self, *shapes: Shape) -> Shape:

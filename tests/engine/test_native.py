@@ -131,6 +131,16 @@ def test_forward_and_backward_agree_with_the_reference(name, dtype):
         _assert_close(net.buffers[n], reference.buffers[n], dtype, n)
 
 
+@pytest.mark.parametrize("name", cases.OPS)
+def test_backward_once_more_gives_the_same(name):
+    net = cases.OPS[name].network(seed=0)
+    y = net.forward(tuple(cases.OPS[name].inputs(np.random.default_rng(0), 9, "float32")), training=True)
+    dy = np.random.default_rng(1).standard_normal(y.shape).astype(np.float32)
+    once, gradients = net.backward(dy), net.grads.flat.copy()
+    np.testing.assert_equal(net.backward(dy), once)
+    np.testing.assert_array_equal(net.grads.flat, gradients)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_loss_and_gradients_agree_with_the_reference(name, dtype):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import cases
@@ -13,7 +14,9 @@ import pytest
 
 import fastbp as fb
 from fastbp import kernels
+from fastbp.engine.layer_plan import LayerPlan
 from fastbp.engine.op_kernels import has_kernels
+from fastbp.ops.custom import PythonOp
 
 DTYPES = ("float32", "float64")
 BOUND = {"float32": 1e-5, "float64": 1e-12}
@@ -41,8 +44,8 @@ def built(case: cases.LayerCase, dtype: str) -> tuple[fb.Layer, fb.Network, fb.N
 def test_a_layer_does_what_a_network_of_it_does(name: str, training: bool, dtype: str) -> None:
     layer, plan, reference = built(cases.LAYERS[name], dtype)
     xs = batch(cases.LAYERS[name], dtype)
-    by_kernels = all(has_kernels(node.op) or node.op.is_view for node in plan.graph.nodes)
-    alike = np.testing.assert_array_equal if by_kernels else _close(dtype)      # NumPy rounds otherwise
+    in_numpy = any(node.op.calls_back and not node.op.on_arrays for node in plan.graph.nodes)
+    alike = _close(dtype) if in_numpy else np.testing.assert_array_equal
     for _ in range(2):      # dropout draws anew, running statistics move
         y = layer.forward(*xs, training=training)
         assert y.dtype == dtype
@@ -83,10 +86,55 @@ def test_backward_without_training_is_the_slope_of_forward(name: str) -> None:
         np.testing.assert_allclose(dx, fb.numerical_gradient(total, x), rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.parametrize("name", cases.LAYERS)
+def test_a_layer_without_kernels_runs_as_a_plan(name: str) -> None:
+    """Unless somebody's own rules are in it."""
+    case = cases.LAYERS[name]
+    walk = case.make().build(*case.shapes).__dict__["_alone"].build(case.shapes, "float32")
+    ops = [node.op for node in case.network().graph.nodes]
+    by_kernels, own = all(op.is_view or has_kernels(op) for op in ops), any(isinstance(op, PythonOp) for op in ops)
+    assert isinstance(walk, LayerPlan) == (not by_kernels and not own)
+
+
 @pytest.mark.parametrize("name", cases.OPS)
 def test_an_op_with_kernels_runs_by_them(name: str) -> None:
     op = cases.OPS[name].op
     assert has_kernels(op) == (hasattr(kernels, f"{op.name}_forward") or op.name == "flatten")
+
+
+@pytest.mark.parametrize("name", cases.LAYERS)
+def test_back_twice_and_in_batches_of_any_size(name: str) -> None:
+    case = cases.LAYERS[name]
+    layer = case.make().build(*case.shapes, seed=7, dtype="float32")
+    for rows in (4, 1, 9, 2):
+        xs = batch(case, "float32", rows)
+        y = layer.forward(*xs)
+        dy = np.random.default_rng(5).standard_normal(y.shape).astype("float32")
+        once, gradients = layer.backward(dy), layer.grads.flat.copy()
+        np.testing.assert_equal(layer.backward(dy), once)
+        np.testing.assert_array_equal(layer.grads.flat, gradients)
+
+
+@pytest.mark.parametrize("name", cases.LAYERS)
+def test_no_rows_and_rows_that_are_infinite(name: str) -> None:
+    case = cases.LAYERS[name]
+    layer = case.make().build(*case.shapes, seed=7, dtype="float32")
+    xs = batch(case, "float32", 0)
+    dxs = layer.backward(layer.forward(*xs))
+    for x, dx in zip(xs, dxs if len(xs) > 1 else (dxs,), strict=True):
+        assert dx is None or dx.shape == x.shape
+    assert not layer.grads.flat.any()
+    y = layer.forward(*(x if x.dtype.kind == "i" else np.full_like(x, np.inf) for x in batch(case, "float32")))
+    layer.backward(np.full_like(y, np.inf))
+
+
+def test_threads_that_share_a_layer_wait_for_each_other() -> None:
+    layer = fb.Conv1d(3, 4, 2).build((5, 3), seed=0)
+    xs = [np.random.default_rng(i).standard_normal((i + 1, 5, 3)).astype(np.float32) for i in range(8)]
+    expected = [layer.forward(x) for x in xs]
+    with ThreadPoolExecutor(len(xs)) as pool:
+        for y, alone in zip(pool.map(layer.forward, 10 * xs), 10 * expected, strict=True):
+            np.testing.assert_array_equal(y, alone)
 
 
 # ---- networks by hand -----------------------------------------------------------------------------------------------
