@@ -132,6 +132,13 @@ class Border(Sharing):
             raise _misfit(name, array, shape)
         return array
 
+    def _whole_array(self, name: str, values: Any, shape: Shape) -> Array:
+        """Return numbers of a dtype, of the shape of a whole array, or raise ValueError."""
+        array = self._numbers(name, values, shape)
+        if array.shape != shape:
+            raise ValueError(f"{name} has shape {array.shape}; expected {shape}")
+        return array
+
 
 def _sample_shape(array: Array) -> Shape:
     """Return the shape of one sample."""

@@ -25,9 +25,10 @@ from fastbp.engine.ranks import Share
 from fastbp.engine.reference import ReferenceBackend
 from fastbp.engine.sharing import Tensors, as_tuple, is_symbolic
 from fastbp.engine.sides import Form, Outputs, form_of
-from fastbp.graph.graph import Graph, Parameter
+from fastbp.graph.graph import Graph, Parameter, Tensor
 from fastbp.graph.indices import index_limits
 from fastbp.graph.memory import Memory
+from fastbp.graph.tensor import as_written
 from fastbp.objectives.custom import as_loss
 from fastbp.objectives.functions import FunctionLoss
 from fastbp.objectives.losses import Loss
@@ -268,17 +269,23 @@ class Executable(Border):
         if self._forward_rows is None:
             raise RuntimeError("backward: no forward pass to go back through; call forward(x, training=True) first")
         given = self._outs.several("dy", dy)
-        dys = [self._array(f"dy[{i}]" if len(given) > 1 else "dy", g, t.shape)
+        dys = [self._gradient_of(t, f"dy[{i}]" if len(given) > 1 else "dy", g, self._forward_rows)
                for i, (g, t) in enumerate(zip(given, self.graph.outputs, strict=True))]
-        for d in dys:
-            if len(d) != self._forward_rows:
-                raise ValueError(f"dy has {len(d)} rows; expected {self._forward_rows}, as in the last forward")
         before = self.grads.flat.copy() if accumulate else 0.0
         self._input_grads = dxs = self._backend.backward(dys)
         self._pass = None
         if accumulate:
             self.grads.flat += before
         return self._ins.handed(dxs)
+
+    def _gradient_of(self, output: Tensor, name: str, dy: Any, rows: int) -> Array:
+        """Return the gradient that an output is given, checked."""
+        if not output.by_rows:
+            return self._whole_array(name, dy, output.shape_of(rows))
+        checked = self._array(name, dy, output.shape)
+        if len(checked) != rows:
+            raise ValueError(f"dy has {len(checked)} rows; expected {rows}, as in the last forward")
+        return checked
 
     def predict(self, x: Any, batch_size: int | None = None) -> Outputs:
         """Return the outputs for any number of rows, a batch at a time.
@@ -300,14 +307,19 @@ class Executable(Border):
                 self._ran, self._forward_rows = self, None
                 return y
         if isinstance(x, Iterator):
-            return self._outs.handed([np.concatenate(parts) for parts in zip(*(
-                self._outs.several("y", self.predict(batch, batch_size)) for batch in x), strict=True)] or self._none())
+            batches = [self._outs.several("y", self.predict(batch, batch_size)) for batch in x] or [self._empty(0)]
+            return self._outs.handed([np.concatenate(parts) for parts in zip(*batches, strict=True)])
         arrays = self._inputs(x)
         size = None if batch_size is None else count("predict", "batch_size", batch_size)
         return self._outs.handed(self._outputs(arrays, size))
 
-    def _none(self) -> list[Array]:
-        return [np.empty((0, *t.shape), self.dtype) for t in self.graph.outputs]
+    def _empty(self, rows: int) -> tuple[Array, ...]:
+        """Return arrays for the outputs of so many rows."""
+        for t in self.graph.outputs:
+            if not rows and not t.by_rows:
+                raise ValueError(f"x has no rows; expected at least one, as an output has the shape {as_written(t)}")
+        return tuple(np.empty((rows, *t.shape), self.dtype if t.dtype == "real" else t.dtype)
+                     for t in self.graph.outputs)
 
     def _together(self, rows: int) -> int:
         """Return how many rows to run together: all of them where they look at each other."""
@@ -317,9 +329,9 @@ class Executable(Border):
         """Return the outputs for checked inputs, a batch at a time."""
         rows, net = len(inputs[0]), self._run_by(inputs)
         batch_size = self._together(rows) if batch_size is None else batch_size
-        if rows <= batch_size:
+        if rows and (rows <= batch_size or not all(t.by_rows for t in net.graph.outputs)):
             return net._backend.forward(inputs, False)
-        results = tuple(np.empty((rows, *t.shape), self.dtype) for t in net.graph.outputs)
+        results = net._empty(rows)
         for start in range(0, rows, batch_size):
             part = slice(start, start + batch_size)
             for result, y in zip(results, net._backend.forward([a[part] for a in inputs], False), strict=True):
@@ -482,7 +494,7 @@ class Executable(Border):
         self._start()
 
     def __repr__(self) -> str:
-        shapes = " → ".join("(" + ", ".join(["B", *map(str, t.shape)]) + ")" + " int64" * (t.dtype == "int64")
+        shapes = " → ".join(as_written(t) + " int64" * (t.dtype == "int64")
                             for t in (*self.graph.inputs, *self.graph.outputs))
         dtype = self.dtype + (f" multiplied in {self.compute_dtype}" if self.compute_dtype != self.dtype else "")
         return printable(f"{type(self).__name__}({shapes}, {self.params.flat.size:,} parameters, {dtype}, "
@@ -509,6 +521,7 @@ class Executable(Border):
                 weight = None if sample_weight is None else function.sample_weights(sample_weight, rows, self.dtype)
                 return _held(inputs, losses, checked, weight)
             losses = (function.custom,)
+            _check_by_rows(losses, self.graph.outputs)
         targets = self._outs.several("y", y)
         names = self._outs.called("y")
         checked = [one.targets(t, out.shape, self.dtype, rows, name)
@@ -530,6 +543,7 @@ class Executable(Border):
             if not isinstance(one, Loss):
                 raise TypeError(f"loss is {one!r}; expected a loss such as fb.MSE(), or a function of outputs and "
                                 "targets that returns one number")
+        _check_by_rows(losses, self.graph.outputs)
         return tuple(one.fitted(t.shape) for one, t in zip(losses, self.graph.outputs, strict=True))
 
     def _loss_of(self, data: Data, batch_size: int) -> float:
@@ -561,6 +575,13 @@ class Executable(Border):
         for node in self.graph.nodes:
             if not node.op.on_arrays:
                 node.op.check_training_rows(rows * prod(node.inputs[0].shape[:-1]))
+
+
+def _check_by_rows(losses: Sequence[Loss], outputs: Sequence[Tensor]) -> None:
+    for one, t in zip(losses, outputs, strict=True):
+        if not t.by_rows:
+            raise ValueError(f"{one}: the output has the shape {as_written(t)}; expected a row for each sample. Give a "
+                             "function of all outputs and targets as the loss, which returns one number")
 
 
 def _held(inputs: Sequence[Array], losses: Sequence[Loss], targets: Sequence[Array], weight: Array | None) -> Data:

@@ -121,7 +121,6 @@ cdef class Plan(Structs):
     cdef int *feed_kinds
     cdef object input_shape, output_shape, target_shape
     cdef char *output_at
-    cdef int64_t output_row_bytes
     cdef int64_t step_programs[3]
     cdef bint target_is_flat
     cdef double *totals
@@ -156,7 +155,6 @@ cdef class Plan(Structs):
             self.feed_kinds[<int64_t> i] = INT64 if node.y.kind == "int64" else FLOAT64 if self.dtype else FLOAT32
         self.input_shape, self.output_shape = low.graph.inputs[0].shape, low.graph.outputs[0].shape
         self.output_at = <char *> self._at(low.values[low.graph.outputs[0]])
-        self.output_row_bytes = prod(self.output_shape) * self._real.itemsize
         if low.purpose.losses:
             self.target_shape = low.purpose.losses[0].target_shape
             self.target_is_flat = prod(self.target_shape) == 1 and low.purpose.losses[0].target_kind == "real"

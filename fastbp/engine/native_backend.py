@@ -78,10 +78,10 @@ class NativeBackend:
             with _fed(plan, inputs):
                 if backward:
                     plan.run("prepare", rows, True)
-                elif not plan.lowering.calls_back and not self._sparse:
+                elif not plan.lowering.calls_back and not self._sparse and self._graph.outputs[0].by_rows:
                     self._inference = plan
                 self._run(plan, "forward", rows, training, self._key(training))
-            return tuple(plan.view(plan.lowering.values[t], t.shape, rows).copy() for t in self._graph.outputs)
+            return tuple(plan.whole(plan.lowering.values[t], t.shape_of(rows)).copy() for t in self._graph.outputs)
 
     def quick_forward(self, x: Any) -> Array | None:
         return None if self._inference is None else self._inference.quick_forward(x)

@@ -33,7 +33,8 @@ class ReferenceBackend:
         self._gradients: dict[Tensor, Array] = {}
 
     def forward(self, inputs: Sequence[Array], training: bool) -> tuple[Array, ...]:
-        return self._forward(inputs, training, self._memory.draw() if training else self._memory.step)
+        made = self._forward(inputs, training, self._memory.draw() if training else self._memory.step)
+        return tuple(y if t.rows else y.copy() for t, y in zip(self._graph.outputs, made, strict=True))
 
     def _forward(self, inputs: Sequence[Array], training: bool, key: int) -> tuple[Array, ...]:
         values: dict[Tensor, Array] = dict(zip(self._graph.inputs, inputs, strict=True))

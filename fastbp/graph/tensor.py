@@ -312,6 +312,11 @@ class Tensor(_NumPy):
         return (B, *self.shape) if self.rows else tuple(self.shape)
 
     @property
+    def by_rows(self) -> bool:
+        """Whether it has a row for each sample, as long as in any batch: nothing for the whole batch, no pairs."""
+        return self.rows and B not in self.shape
+
+    @property
     def ndim(self) -> int:
         """How many axes the whole array has."""
         return len(self.shape) + self.rows
@@ -322,7 +327,7 @@ class Tensor(_NumPy):
 
     def __repr__(self) -> str:
         dtype = "" if self.dtype == "real" else f", dtype={self.dtype}"
-        return f"Tensor({self.name or (self.node.op.name if self.node else 'input')}, shape={_written(self)}{dtype})"
+        return f"Tensor({self.name or (self.node.op.name if self.node else 'input')}, shape={as_written(self)}{dtype})"
 
 
 class Symbol(_NumPy):
@@ -372,7 +377,7 @@ class Symbol(_NumPy):
         return Symbol(made)
 
     def __repr__(self) -> str:
-        return f"Symbol({self.tensor.name or 'array'}, shape={_written(self.tensor)})"
+        return f"Symbol({self.tensor.name or 'array'}, shape={as_written(self.tensor)})"
 
 
 class _Rows(_NumPy):
@@ -574,8 +579,8 @@ def _made_by(op: ScalarOp, *dtypes: DType) -> DType:
 def _check_spread(op: Op, inputs: Sequence[Tensor], made: Tensor) -> None:
     """Raise ValueError where rows have met another axis by the way in which NumPy lines up axes, as (B, 1) - (B,)."""
     if any(t.rows and t.ndim < made.ndim for t in inputs):
-        raise ValueError(f"{op.name}: operands of shape {_shapes(inputs)} would give {_written(made)}, every row with "
-                         "every other; write x[:, None] for the one with fewer axes, or x[:, 0] for the other (or, if "
+        raise ValueError(f"{op.name}: operands of shape {_shapes(inputs)} would give {as_written(made)}, every row "
+                         "with every other; write x[:, None] for the one with fewer axes, or x[:, 0] for the other (or, if "
                          "all pairs are meant, x[None])")
 
 
@@ -631,9 +636,9 @@ def _number(t: Tensor) -> float | None:
 
 
 def _shapes(tensors: Sequence[Tensor]) -> str:
-    return " and ".join(_written(t) for t in tensors)
+    return " and ".join(as_written(t) for t in tensors)
 
 
-def _written(t: Tensor) -> str:
+def as_written(t: Tensor) -> str:
     shape = t.whole_shape
     return f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"

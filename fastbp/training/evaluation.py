@@ -121,7 +121,8 @@ class _Seen:
         self._right = {i: (np.empty(data.rows), np.empty(data.rows)) for i, loss in enumerate(data.losses)
                        if loss.decides and i not in self._others}
         wanted = net.graph.outputs if all_outputs or self._others else ()
-        self.outputs = [np.empty((data.rows, *t.shape), net.dtype) for t in wanted]
+        self.outputs = [np.empty(t.shape_of(data.rows), net.dtype) for t in wanted]
+        self._by_rows = [t.by_rows for t in wanted]
 
     @property
     def look(self) -> Look | None:
@@ -135,8 +136,8 @@ class _Seen:
                 right[rows], counts[rows] = counted[i], 1 if weight is None else weight
                 continue
             right[rows], counts[rows] = self._data.losses[i].decisions(outputs[i], self._data.targets[i][rows], weight)
-        for whole, part in zip(self.outputs, outputs, strict=False):
-            whole[rows] = part
+        for whole, part, by_rows in zip(self.outputs, outputs, self._by_rows, strict=False):
+            whole[rows if by_rows else ...] = part
 
     def accuracies(self) -> dict[int, float]:
         """Return the accuracy of each loss that has one."""

@@ -142,3 +142,52 @@ def test_each_instruction_set(isa: str) -> None:
     path = os.pathsep.join((str(Path(__file__).parent), *sys.path))
     environment = {**os.environ, "FASTBP_ISA": isa, "PYTHONPATH": path}
     subprocess.run([sys.executable, "-c", textwrap.dedent(_SCRIPT)], env=environment, check=True)
+
+
+def whole_outputs(backend):
+    x, w = fb.Input(3), fb.Parameter((3,), fb.Normal(1.0), name="w")
+    h = fb.Linear(3, 4)(x * w)
+    outputs = {"y": fb.Linear(4, 1)(h), "gram": h @ h.T, "mean": np.mean(h, axis=0), "number": np.mean(h), "w": w,
+               "slope": fb.grad(np.sum(np.tanh(h)), w)}
+    return fb.Network(x, outputs, backend=backend, seed=0, dtype="float64")
+
+
+def test_outputs_may_be_of_the_whole_batch_or_of_pairs():
+    x = np.random.default_rng(0).normal(size=(20, 3))
+    shapes = {"y": (20, 1), "gram": (20, 20), "mean": (4,), "number": (), "w": (3,), "slope": (3,)}
+    results = []
+    for backend in ("reference", "native"):
+        net = whole_outputs(backend)
+        y = net.forward(x, training=True)
+        assert {name: values.shape for name, values in y.items()} == shapes
+        rng = np.random.default_rng(1)
+        dx = net.backward({name: rng.normal(size=shape) for name, shape in shapes.items()})
+        gradient = net.grads.flat.copy()
+        with pytest.raises(ValueError, match=r"dy\[1\] has shape \(20, 3\); expected \(20, 20\)"):
+            net.backward({name: np.zeros((20, 3) if name == "gram" else shape) for name, shape in shapes.items()})
+        many = net.predict(np.repeat(x, 60, axis=0), batch_size=7)     # all of it at once: there are no parts of a mean
+        assert many["gram"].shape == (1200, 1200)
+        np.testing.assert_allclose(many["mean"], y["mean"], rtol=1e-12)
+        assert not np.shares_memory(y["w"], net.params.flat)
+        results.append([*y.values(), dx, gradient])
+        with pytest.raises(ValueError, match=r"x has no rows; expected at least one, as an output has the shape"):
+            net.predict(x[:0])
+        with pytest.raises(ValueError, match=r"MSE\(\): the output has the shape \(B, B\); expected a row for each"):
+            fb.Trainer(net, dict.fromkeys(shapes, "mse"), "sgd")
+        alone = net.part(net.graph.inputs[0], net.graph.outputs[1])
+        for rows in (20, 20, 4):
+            assert alone.predict(x[:rows]).shape == (rows, rows)
+    for reference, native in zip(*results, strict=True):
+        np.testing.assert_allclose(native, reference, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("backend", ["reference", "native"])
+def test_whole_numbers_stay_whole_in_any_number_of_rows(backend):
+    x = fb.Input(3)
+    net = fb.Network(x, (np.argmax(x, axis=-1), x > 0), backend=backend)
+    rows = np.random.default_rng(0).normal(size=(3000, 3))
+    for n in (0, 1, 1024, 3000):
+        place, positive = net.predict(rows[:n])
+        assert (place.dtype, positive.dtype) == (np.int64, bool)
+        assert np.array_equal(place, rows[:n].argmax(axis=1))
+        assert np.array_equal(positive, rows[:n] > 0)
