@@ -307,8 +307,9 @@ class Executable(Border):
                 self._ran, self._forward_rows = self, None
                 return y
         if isinstance(x, Iterator):
-            batches = [self._outs.several("y", self.predict(batch, batch_size)) for batch in x] or [self._empty(0)]
-            return self._outs.handed([np.concatenate(parts) for parts in zip(*batches, strict=True)])
+            batches = [self._outs.several("y", self.predict(batch, batch_size)) for batch in x]
+            parts = zip(*(batches or [list(self._empty(0))]), strict=True)
+            return self._outs.handed([np.concatenate(part) for part in parts])
         arrays = self._inputs(x)
         size = None if batch_size is None else count("predict", "batch_size", batch_size)
         return self._outs.handed(self._outputs(arrays, size))

@@ -580,8 +580,8 @@ def _check_spread(op: Op, inputs: Sequence[Tensor], made: Tensor) -> None:
     """Raise ValueError where rows have met another axis by the way in which NumPy lines up axes, as (B, 1) - (B,)."""
     if any(t.rows and t.ndim < made.ndim for t in inputs):
         raise ValueError(f"{op.name}: operands of shape {_shapes(inputs)} would give {as_written(made)}, every row "
-                         "with every other; write x[:, None] for the one with fewer axes, or x[:, 0] for the other (or, if "
-                         "all pairs are meant, x[None])")
+                         "with every other; write x[:, None] for the one with fewer axes, or x[:, 0] for the other "
+                         "(or, if all pairs are meant, x[None])")
 
 
 def _run(op: Op, inputs: Sequence[Tensor], rows: int) -> Array:
