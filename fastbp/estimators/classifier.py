@@ -16,6 +16,7 @@ from fastbp.engine.links import LINKS
 from fastbp.estimators.class_labels import plain_labels, read_labels
 from fastbp.estimators.mlp import BaseMLP, partial_fit_available
 from fastbp.estimators.objective import Objective, classification
+from fastbp.estimators.x_and_y import as_labels
 from fastbp.files.description import Entry
 from fastbp.network import Network
 from fastbp.objectives.cross_entropy import CrossEntropy
@@ -205,6 +206,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     # ---- targets ----------------------------------------------------------------------------------------------------
 
     def _check_targets(self, X: Any, y: Any, classes: Any, reset: bool, again: bool = False) -> tuple[Any, Array]:
+        y = as_labels("MLPClassifier", y)
         X, y = validate_data(self, X, y, accept_sparse=["csr", "csc"], multi_output=True,
                              dtype=(np.float64, np.float32), reset=reset)
         check_classification_targets(y)

@@ -19,7 +19,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, colu
 
 from fastbp.core.checks import count, flag, number
 from fastbp.engine.executable import BackendName
-from fastbp.estimators.x_and_y import check_given, check_no_times
+from fastbp.estimators.x_and_y import as_labels, as_numbers, check_given
 from fastbp.graph.graph import Input, Tensor
 from fastbp.layers.base import Layer
 from fastbp.network import Network
@@ -267,7 +267,7 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
         first = not keep or "network_" not in vars(self)
         X = self._rows(X, reset=first)
         check_given(y=y)
-        y = column_or_1d(y, warn=True)
+        y = column_or_1d(as_labels("NetworkClassifier", y), warn=True)
         check_classification_targets(y)
         if first:
             self.classes_ = np.unique(y) if classes is None else unique_labels(classes)
@@ -280,7 +280,7 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
         return self
 
     def _labels(self, y: Any) -> Array:
-        y = np.asarray(y)
+        y = np.asarray(as_labels("NetworkClassifier", y))
         unknown = np.setdiff1d(y, self.classes_)
         if len(unknown):
             raise ValueError(f"y has {unknown.tolist()}, not among the classes {self.classes_.tolist()}")
@@ -358,8 +358,7 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
 
     def _columns(self, y: Any) -> Array:
         check_given(y=y)
-        check_no_times("NetworkRegressor", y)
-        y = np.asarray(y, dtype=np.float64)
+        y = np.asarray(as_numbers("NetworkRegressor", y), dtype=np.float64)
         return np.asarray(y[:, None] if y.ndim == 1 else y)
 
     def predict(self, X: Any) -> Array:

@@ -17,7 +17,7 @@ from fastbp.core.checks import flag
 from fastbp.engine.executable import BackendName
 from fastbp.estimators.mlp import BaseMLP, partial_fit_available
 from fastbp.estimators.objective import Objective, poisson_offset, quantiles_of, regression
-from fastbp.estimators.x_and_y import check_no_times
+from fastbp.estimators.x_and_y import as_numbers
 from fastbp.files.description import Entry
 from fastbp.network import Network
 from fastbp.objectives.losses import MSE, GaussianNLL, HalfSquaredError, PoissonNLL, Quantile
@@ -128,7 +128,7 @@ n_outputs_, n_features_in_, feature_names_in_
     # ---- targets ----------------------------------------------------------------------------------------------------
 
     def _check_targets(self, X: Any, y: Any, classes: Any, reset: bool, again: bool = False) -> tuple[Any, Array]:
-        check_no_times("MLPRegressor", y)
+        y = as_numbers("MLPRegressor", y)
         X, y = validate_data(self, X, y, accept_sparse=["csr", "csc"], multi_output=True, y_numeric=True,
                              dtype=(np.float64, np.float32), reset=reset)
         if y.ndim == 2 and y.shape[1] == 1:

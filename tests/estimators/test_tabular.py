@@ -339,7 +339,7 @@ def test_labels_that_are_missing_are_named(table):
     labels[3] = None
     with pytest.raises(ValueError, match="y has missing labels; expected one for each row"):
         classifier().fit(table[0], labels)
-    with pytest.raises(ValueError, match="y has <U1 such as 'a'; expected numbers"):
+    with pytest.raises(ValueError, match="y has text such as 'a'; expected numbers"):
         regressor().fit(table[0], np.where(table[1] > 0, "a", "b"))
 
 

@@ -70,6 +70,46 @@ def test_times_are_no_numbers_to_predict(name, kind, what):
         ESTIMATORS[name]().fit(X, np.arange(60).astype(kind))
 
 
+CLASSIFIERS = pytest.mark.parametrize("name", [n for n in ESTIMATORS if n.endswith("classifier")])
+REGRESSORS = pytest.mark.parametrize("name", [n for n in ESTIMATORS if n.endswith("regressor")])
+
+
+@CLASSIFIERS
+@pytest.mark.parametrize("labels", [[True, False], [3, 7]])
+@pytest.mark.parametrize("holder", ["object", "boolean", "Int64"])
+def test_labels_are_what_they_were_before_pandas_held_them(name, labels, holder):
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    y = np.where(NUMBERS > 0, *labels)
+    if holder != "object" and (holder == "boolean") != (y.dtype == bool):
+        pytest.skip("not held this way")
+    plain, held = (ESTIMATORS[name]().fit(X, t) for t in (y, pandas.Series(y).astype(holder)))
+    assert held.classes_.dtype == y.dtype
+    np.testing.assert_array_equal(held.predict(X), plain.predict(X))
+
+
+@CLASSIFIERS
+@pytest.mark.parametrize("missing", [None, float("nan")])
+def test_labels_that_are_missing_are_named(name, missing):
+    y = LABELS.astype(object)
+    y[4] = missing
+    with pytest.raises(ValueError, match="y has missing labels"):
+        ESTIMATORS[name]().fit(X, y)
+
+
+@REGRESSORS
+def test_text_is_predicted_where_it_spells_numbers(name):
+    given = ESTIMATORS[name]().fit(X, NUMBERS.round(3).astype(str))
+    np.testing.assert_array_equal(given.predict(X), ESTIMATORS[name]().fit(X, NUMBERS.round(3)).predict(X))
+    with pytest.raises(ValueError, match=r"y has .* such as '[ab]'; expected numbers"):
+        ESTIMATORS[name]().fit(X, LABELS)
+
+
+@REGRESSORS
+def test_complex_numbers_are_refused(name):
+    with pytest.raises(ValueError, match="Complex data not supported"):
+        ESTIMATORS[name]().fit(X, NUMBERS + 1j)
+
+
 @pytest.mark.parametrize(("make", "given"), [
     (lambda **given: fb.TabularRegressor(**{**QUICK, **given}),
      {"n_members": np.int64(2), "n_folds": np.int32(3), "dropout": np.float32(0.25), "weight_decay": np.float64(0.5),

@@ -19,7 +19,7 @@ from fastbp.estimators.tabular.onnx_pipeline import Pipeline, means
 from fastbp.estimators.tabular.plain_data import Plain
 from fastbp.estimators.tabular.row_explanation import Slope
 from fastbp.estimators.tabular.tabular import BaseTabular
-from fastbp.estimators.x_and_y import check_given
+from fastbp.estimators.x_and_y import as_labels, check_given
 from fastbp.objectives.cross_entropy import CrossEntropy
 from fastbp.objectives.losses import Loss
 from fastbp.ops.base import Array
@@ -251,8 +251,6 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
     def _check_targets(self, y: Any) -> Array:
         y = _labels(y)
         _assert_all_finite(y, input_name="y")
-        if y.dtype == object and any(label is None or label != label for label in y.tolist()):
-            raise ValueError("TabularClassifier: y has missing labels; expected one for each row: leave those rows out")
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
         every = getattr(self, "_all_classes", None)
@@ -340,15 +338,8 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
 
 
 def _labels(y: Any) -> Array:
-    """Return labels as an array; whole numbers and truth values of pandas that could be missing as NumPy's."""
     check_given(y=y)
-    dtype = getattr(getattr(y, "dtype", None), "numpy_dtype", None)
-    if dtype is not None and dtype.kind in "iub" and not y.isna().any():
-        y = y.to_numpy(dtype)
-    labels = np.asarray(column_or_1d(y, warn=True))
-    if labels.dtype == object and {type(label) for label in labels.tolist()} in ({bool}, {int}):
-        labels = np.array(labels.tolist())      # what is left of a column once its gaps are dropped
-    return labels
+    return np.asarray(column_or_1d(as_labels("TabularClassifier", y), warn=True))
 
 
 def _plain_labels(classes: Array) -> list[Any]:

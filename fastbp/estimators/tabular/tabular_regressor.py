@@ -16,7 +16,7 @@ from fastbp.estimators.tabular.onnx_pipeline import Pipeline, means
 from fastbp.estimators.tabular.plain_data import Plain
 from fastbp.estimators.tabular.row_explanation import Slope
 from fastbp.estimators.tabular.tabular import BaseTabular
-from fastbp.estimators.x_and_y import check_given, check_no_times
+from fastbp.estimators.x_and_y import as_numbers, check_given
 from fastbp.objectives.losses import MSE, Loss
 from fastbp.ops.base import Array
 
@@ -297,8 +297,7 @@ class TabularRegressor(RegressorMixin, BaseTabular):
 
 def _numbers(y: Any) -> Array:
     check_given(y=y)
-    check_no_times("TabularRegressor", y)
-    y = column_or_1d(y, warn=True)
+    y = column_or_1d(as_numbers("TabularRegressor", y), warn=True)
     try:
         y = y.astype(np.float64)
     except (TypeError, ValueError):
