@@ -241,8 +241,11 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
 
         stop = False
 
+        def reported(value: float) -> float:
+            return float(objective.loss_scale * (value - penalty() / scale) + objective.loss_offset + penalty())
+
         def after(iteration: int, value: float) -> bool:
-            self.loss_ = objective.loss_scale * (value - penalty() / scale) + objective.loss_offset + penalty()
+            self.loss_ = reported(value)
             self.loss_curve_.append(self.loss_)
             if self.verbose:
                 print(f"Iteration {iteration}, loss = {self.loss_:.8f}")
@@ -257,7 +260,7 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         result = fit_lbfgs(self.network_, X, targets, objective.loss, sample_weight=sample_weight,
                            weight_decay=decay / scale, decay_bias=False, max_iter=self.max_iter,
                            max_evaluations=self.max_fun, tol=self.tol / scale, on_iteration=after)
-        self.n_iter_, self.stopped_ = result.iterations, result.converged
+        self.n_iter_, self.stopped_, self.loss_ = result.iterations, result.converged, reported(result.value)
         self.best_loss_ = min(self.loss_curve_, default=inf)
         if not result.converged and not stop:
             warnings.warn(f"lbfgs failed to converge after {result.iterations} iteration(s): {result.message}. "

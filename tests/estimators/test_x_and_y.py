@@ -115,7 +115,8 @@ def test_complex_numbers_are_refused(name):
      {"n_members": np.int64(2), "n_folds": np.int32(3), "dropout": np.float32(0.25), "weight_decay": np.float64(0.5),
       "monotonic": {"x0": np.int64(1)}, "hidden_layer_sizes": (np.int64(8),)}),
     (lambda **given: fb.TabularClassifier(**{**QUICK, **given}), {"class_weight": {"a": 2, "b": np.float64(3)}}),
-    (fb.MLPClassifier, {"alpha": np.float64(0.1), "hidden_layer_sizes": (np.int64(4),), "max_fun": np.int32(99),
+    (fb.MLPClassifier, {"alpha": np.float64(0.1), "hidden_layer_sizes": (np.int64(4),),
+                        "max_fun": np.int32(9999), "random_state": np.int64(0),
                         "solver": "lbfgs"}),
 ], ids=["tabular regressor", "tabular classifier", "mlp"])
 def test_parameters_of_a_search_are_kept_in_files(make, given, tmp_path):
@@ -130,3 +131,10 @@ def test_parameters_of_a_search_are_kept_in_files(make, given, tmp_path):
 def test_widths_in_the_place_of_the_loss_are_understood():
     with pytest.raises(TypeError, match=r"loss is \(8,\).*write hidden_layer_sizes=\(8,\)"):
         fb.MLPRegressor((8,)).fit(X, NUMBERS)
+
+
+def test_a_fit_that_no_iteration_betters_has_a_loss():
+    reg = fb.MLPRegressor(hidden_layer_sizes=(4,), solver="lbfgs", random_state=0)
+    with pytest.warns(UserWarning, match="the targets are large|failed to converge"):
+        reg.fit(X, NUMBERS * 1e30)
+    assert np.isfinite(reg.loss_)
