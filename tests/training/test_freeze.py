@@ -77,6 +77,17 @@ def test_what_is_frozen_of_a_layer_has_the_gradient_0(backend):
     assert net.grads["encoder.bias"].any()
 
 
+@each_backend
+def test_what_the_loss_does_not_reach_has_the_gradient_0(backend):
+    x = fb.Input(3)
+    net = fb.Network(x, [fb.Linear(3, 2)(x), fb.Linear(3, 2)(x)], seed=0, backend=backend, dtype="float64")
+    net.grads.flat[...] = 7.0
+    fb.Trainer(net, lambda first, second, target: np.mean((first - target)**2), "sgd").fit(X, X[:, :2], batch_size=16)
+    assert net.grads["0.weight"].any()
+    assert not net.grads["1.weight"].any()
+    assert not net.grads["1.bias"].any()
+
+
 def test_names_are_given_one_by_one_or_in_a_list():
     net = fb.Sequential(fb.Linear(3, 4, name="a[0]"), fb.Linear(4, 2, name="a?b"), seed=0)
     net.freeze("a[0]")
