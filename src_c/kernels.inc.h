@@ -13,6 +13,7 @@
 #include "ops/activations.inc.h"
 #include "ops/transpose.inc.h"
 #include "ops/gemm.inc.h"
+#include "ops/gemm_thin.inc.h"
 #include "ops/gemm_pack.inc.h"
 #include "ops/gemm_bf16.inc.h"
 #include "ops/linear_narrow.inc.h"

@@ -188,9 +188,10 @@ static void FN(gemm)(T *C, int64_t ldc, const T *A, int64_t a_row, int64_t a_k, 
     FN(product) p = {.tiles = FN(tiles), .C = C, .ldc = ldc, .a_row = a_row, .a_k = a_k, .ldb = b_k, .K = K, .first = 1,
                      .last = 1, .e = e};
     const int32_t outer = K == 1 && !e->bias && !e->scale && !e->gate && !e->relu;
-    if (b_j == 1 && (M < FBP_PACK_ROWS || outer)) {
+    const int64_t thin = FN(gemm_thin)(C, ldc, A, a_row, a_k, B, b_k, b_j, M, N, K, e);
+    if (thin || (b_j == 1 && (M < FBP_PACK_ROWS || outer))) {
         if (outer) FN(gemm_outer)(C, ldc, A, a_row, B, M, N);
-        else FN(gemm_block)(&p, A, B, 0, M, 0, N);
+        else if (thin < M) FN(gemm_block)(&p, A + thin * a_row, B, thin, M - thin, 0, N);
         if (e->finish) e->finish(e->context, 0, M);
         return;
     }

@@ -1,4 +1,4 @@
-/* Transposing, and summing many vectors at once: networks of lane exchanges in registers. */
+/* Transposing, summing many vectors at once, taking lanes in turns: networks of lane exchanges in registers. */
 
 #ifndef FBP_OPAQUE
 /* hides from the compiler where a pointer comes from */
@@ -30,6 +30,8 @@
 /* the first (low) or second (high) half of each 2 h lanes of a, beside that of b */
 #define FBP_FROM_LOW(l, h, n) ((l) & (h) ? (n) + (l) - (h) : (l))
 #define FBP_FROM_HIGH(l, h, n) ((l) & (h) ? (n) + (l) : (l) + (h))
+/* the first (h = 0) or second half of a, in turns with that of b */
+#define FBP_FROM_HALVES(l, h, n) ((l) % 2 * (n) + (l) / 2 + (h) * (n) / 2)
 
 /* x[i] is row i of a square before, and column i after. In blocks of 16 bytes first, then the blocks: all exchanges are
  * ones that x86 has a single instruction for. */
@@ -84,6 +86,13 @@ static FBP_INLINE V FN(v_sums)(V x[VL])
     return x[0];
 }
 
+/* The lanes of a and b in turns: those of their first halves, then of their second ones. */
+static FBP_INLINE void FN(v_zip)(V y[2], V a, V b)
+{
+    y[0] = FBP_SHUFFLE(a, b, FBP_FROM_HALVES, 0);
+    y[1] = FBP_SHUFFLE(a, b, FBP_FROM_HALVES, 1);
+}
+
 /* A square of VL rows and columns; if it is cut, so many of them are there. */
 static FBP_INLINE void FN(transpose_square)(const int cut, T *restrict y, int64_t ldy, const T *restrict x, int64_t ldx,
                                             int64_t rows, int64_t columns)
@@ -126,6 +135,7 @@ static void KERNEL(transpose)(T *restrict y /* (C, R) */, const T *restrict x /*
     FN(transpose_block)(y, R, x, C, R, C);
 }
 
+#undef FBP_FROM_HALVES
 #undef FBP_FROM_HIGH
 #undef FBP_FROM_LOW
 #undef FBP_FROM_BLOCKS
