@@ -204,6 +204,24 @@ def test_rows_in_pieces_give_the_same_bits(isa: str, dtype: str) -> None:
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("few", [1, 2, 3, 4])
+@pytest.mark.parametrize("many", [2, 5, 16, 17, 31, 100])
+def test_products_of_few_columns_have_the_bits_of_single_rows(isa: str, dtype: str, few: int, many: int) -> None:
+    """Single rows go through tiles, which know nothing of vectors down the rows."""
+    rng = np.random.default_rng(0)
+    x, W, b = (rng.standard_normal(s).astype(dtype) for s in ((37, many), (many, few), (few,)))
+    for act in ("identity", "relu", "tanh"):
+        y = kernels.linear_forward(x, W, b, act=act, isa=isa)
+        rows = [kernels.linear_forward(x[r:r + 1], W, b, act=act, isa=isa) for r in range(len(x))]
+        np.testing.assert_array_equal(y, np.concatenate(rows))
+    dx = kernels.linear_backward_input(x, W, isa=isa)
+    np.testing.assert_array_equal(dx, np.concatenate([kernels.linear_backward_input(r, W, isa=isa)
+                                                      for r in x[:, None]]))
+    np.testing.assert_allclose(dx, x @ W, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("B", "I", "O"), [(100, 1024, 512), (130, 600, 515), (70, 2048, 9), (2100, 96, 64)])
 def test_operands_that_are_copied_give_the_same_bits(isa: str, dtype: str, B: int, I: int, O: int) -> None:  # noqa: E741
     """Of fewer than 48 rows nothing is copied."""
