@@ -173,7 +173,8 @@ class Lowering:
             if t.node is not None and t.node.op.derivative_from:
                 source = t.node.inputs[0]
                 made = normalised.get(source, source)
-                if made.node is not None and made.node.op.takes_activation and self._uses[source].count == 1:
+                if (made.node is not None and made.node.op.takes_activation and not self._calls_back(made.node)
+                        and self._uses[source].count == 1):
                     activated[made] = t
         return activated
 
@@ -356,7 +357,8 @@ class Lowering:
         if use.count != 1 or use.outputs:
             return False
         consumer, place = use.consumers[0]
-        return consumer.node is not None and consumer.node.op.takes_gate and place == 0
+        return (consumer.node is not None and consumer.node.op.takes_gate and not self._calls_back(consumer.node)
+                and place == 0)
 
     def _activation_backward(self, out: Tensor, before: Tensor) -> None:
         """Go back through an activation that the op before it applied."""

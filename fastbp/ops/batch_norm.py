@@ -44,7 +44,7 @@ class BatchNormOp(Op):
     momentum: float = 0.1
     eps: float = 1e-5
     name: ClassVar[str] = "batch_norm"
-    mixes_rows = adds_up = affine_outside_training = True
+    mixes_rows = adds_up = affine_outside_training = takes_activation = takes_gate = True
 
     def output_shape(self, *shapes: Shape) -> Shape:
         (shape,) = shapes

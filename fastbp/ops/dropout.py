@@ -30,6 +30,7 @@ class DropoutOp(Op):
 
     rate: float
     name: ClassVar[str] = "dropout"
+    takes_gate = True
 
     def output_shape(self, *shapes: Shape) -> Shape:
         (shape,) = shapes

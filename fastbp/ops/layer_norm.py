@@ -31,6 +31,7 @@ class LayerNormOp(Op):
     features: int
     eps: float = 1e-5
     name: ClassVar[str] = "layer_norm"
+    takes_activation = takes_gate = True
 
     def output_shape(self, *shapes: Shape) -> Shape:
         (shape,) = shapes

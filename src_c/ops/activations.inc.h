@@ -241,6 +241,9 @@ static void FN(go_back)(const fbp_activation *gate, T *dx, const T *dy, const T 
     if (dx != dy || gate->op != FBP_OP_identity) FN(activation_backward_of)(gate->op)(dx, dy, from, n, gate->alpha);
 }
 
+/* So many rows stay in the first-level cache from one pass over them to the next. */
+static int64_t FN(near_rows)(int64_t columns) { return columns < 4096 && columns ? 4096 / columns : 1; }
+
 /* What an op that takes in activations does with `rows` rows of `columns` elements, from row lo on: those of y that it has
  * just made, and those of dx. */
 static void FN(activate_rows)(const fbp_node *n, int64_t lo, int64_t rows, int64_t columns)

@@ -10,7 +10,8 @@
  *   backward_reduce   save[2] dweight, save[3] dbias (C,), which dx needs also where the parameters are frozen; and
  *                     dp, where it is wanted
  *
- * Results of kernels over rows may be written over x and dy.
+ * Results of kernels over rows may be written over x and dy. Forward applies fusion.act, backward goes on through
+ * fusion.gate.
  */
 
 /* mean, rstd and running statistics of n columns from what their sums say; mean holds a first one. A column whose mean
@@ -196,9 +197,13 @@ static void FN(batch_norm_forward_rows)(const fbp_node *n, const fbp_run *run, i
 {
     (void)run;
     (void)scratch;
-    const int64_t G = n->dim[0], C = n->dim[1], first = lo * G * C;
-    KERNEL(batch_norm_forward)((T *)n->y + first, (const T *)n->x[0] + first, n->save[0], n->save[1], n->p[0], n->p[1],
-                               (hi - lo) * G, C);
+    const int64_t G = n->dim[0], C = n->dim[1], most = FN(near_rows)(C);
+    for (int64_t r = lo * G, rows; r < hi * G; r += rows) {
+        rows = FN(min)(most, hi * G - r);
+        KERNEL(batch_norm_forward)((T *)n->y + r * C, (const T *)n->x[0] + r * C, n->save[0], n->save[1], n->p[0],
+                                   n->p[1], rows, C);
+        FN(activate_rows)(n, r, rows, C);
+    }
 }
 
 static void FN(batch_norm_backward_reduce)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
@@ -213,13 +218,16 @@ static void FN(batch_norm_backward_reduce)(const fbp_node *n, const fbp_run *run
 static void FN(batch_norm_backward_rows)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
     (void)scratch;
-    const int64_t G = n->dim[0], C = n->dim[1], first = lo * G * C, R = (hi - lo) * G;
-    if (!n->dx[0]) return;
-    T *dx = (T *)n->dx[0] + first;
-    const T *dy = (const T *)n->dy + first;
-    if (!run->training) FN(batch_norm_backward_constant)(dx, dy, n->save[1], n->p[0], R, C);
-    else KERNEL(batch_norm_backward_input)(dx, dy, (const T *)n->x[0] + first, n->save[0], n->save[1], n->p[0],
-                                           n->save[2], n->save[3], R, C, run->rows * G);
+    const int64_t G = n->dim[0], C = n->dim[1], most = FN(near_rows)(C);
+    for (int64_t r = lo * G, rows; n->dx[0] && r < hi * G; r += rows) {
+        T *dx = (T *)n->dx[0] + r * C;
+        const T *dy = (const T *)n->dy + r * C;
+        rows = FN(min)(most, hi * G - r);
+        if (!run->training) FN(batch_norm_backward_constant)(dx, dy, n->save[1], n->p[0], rows, C);
+        else KERNEL(batch_norm_backward_input)(dx, dy, (const T *)n->x[0] + r * C, n->save[0], n->save[1], n->p[0],
+                                               n->save[2], n->save[3], rows, C, run->rows * G);
+        FN(go_back_rows)(n, r, rows, C);
+    }
 }
 
 static const fbp_phases FN(batch_norm_phases) = {

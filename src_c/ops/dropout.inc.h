@@ -2,7 +2,8 @@
  * of fastbp/ops/dropout.py.
  *
  * Node: x[0], y, dx[0], dy, all (rows, dim[0]). dim[0]: elements per row. attr[0]: rate. id: keys the numbers. Results
- * may be written over x and dy. save[0]: a byte for each element, 255 where it is kept and 0 where not; or NULL.
+ * may be written over x and dy. Backward goes on through fusion.gate. save[0]: a byte for each element, 255 where it is
+ * kept and 0 where not; or NULL.
  *
  * An element's random word is a function of its place in the batch (fastbp/ops/philox.py). Drawing it once more costs
  * four times as much as reading what came of it.
@@ -11,6 +12,9 @@
 /* One block of four words a lane; only the low halves of the lanes count. */
 typedef uint64_t FN(blocks) __attribute__((vector_size(FBP_VBYTES), may_alias));
 #define FBP_BLOCKS ((int64_t)(FBP_VBYTES / 8))
+/* Each round waits for the one before: vectors of blocks that are made side by side fill the time. */
+#define FBP_SIDE_BY_SIDE 4
+enum { FN(philox_words) = FBP_SIDE_BY_SIDE * FBP_VBYTES / 2 };
 
 typedef struct FN(philox_key) {
     FN(blocks) k0[10], k1[10];
@@ -40,23 +44,9 @@ static FBP_INLINE FN(blocks) FN(multiply_low)(FN(blocks) a, uint32_t b)
 #endif
 }
 
-/* The words of blocks block, block + 1, …, FBP_BLOCKS of them, in order. */
-static FBP_INLINE void FN(philox)(uint32_t *words, const FN(philox_key) *key, uint64_t block)
+/* The four words of each of FBP_BLOCKS blocks, in order. */
+static FBP_INLINE void FN(store_words)(uint32_t *words, FN(blocks) c0, FN(blocks) c1, FN(blocks) c2, FN(blocks) c3)
 {
-    /* even lanes hold the first half of the blocks, odd ones the second, so that unpacking leaves them in order */
-    FN(blocks) k;
-    for (int64_t i = 0; i < FBP_BLOCKS; i++) k[i] = (uint64_t)(i / 2 + i % 2 * (FBP_BLOCKS / 2));
-    k += block;
-    FN(blocks) c0 = k, c1 = (k >> 32) ^ (key->step >> 32);
-    FN(blocks) c2 = (FN(blocks)){0} + key->node, c3 = (FN(blocks)){0} + key->step;
-    FBP_UNROLL
-    for (int r = 0; r < 10; r++) {
-        const FN(blocks) p0 = FN(multiply_low)(c0, 0xD2511F53u), p1 = FN(multiply_low)(c2, 0xCD9E8D57u);
-        c0 = (p1 >> 32) ^ c1 ^ key->k0[r];
-        c1 = p1;
-        c2 = (p0 >> 32) ^ c3 ^ key->k1[r];
-        c3 = p0;
-    }
     const FN(blocks) a = (c0 & 0xFFFFFFFFu) | (c1 << 32), b = (c2 & 0xFFFFFFFFu) | (c3 << 32);
 #if FBP_ISA_AVX512
     const FN(blocks) lo = (FN(blocks))_mm512_unpacklo_epi64((__m512i)a, (__m512i)b);
@@ -69,6 +59,35 @@ static FBP_INLINE void FN(philox)(uint32_t *words, const FN(philox_key) *key, ui
 #endif
     memcpy(words, &lo, sizeof lo);
     memcpy(words + 2 * FBP_BLOCKS, &hi, sizeof hi);
+}
+
+/* FN(philox_words) words, in order: those of blocks block, block + 1, … */
+static FBP_INLINE void FN(philox)(uint32_t *words, const FN(philox_key) *key, uint64_t block)
+{
+    /* even lanes hold the first half of the blocks, odd ones the second, so that unpacking leaves them in order */
+    FN(blocks) k, c0[FBP_SIDE_BY_SIDE], c1[FBP_SIDE_BY_SIDE], c2[FBP_SIDE_BY_SIDE], c3[FBP_SIDE_BY_SIDE];
+    for (int64_t i = 0; i < FBP_BLOCKS; i++) k[i] = (uint64_t)(i / 2 + i % 2 * (FBP_BLOCKS / 2));
+    k += block;
+    FBP_UNROLL
+    for (int s = 0; s < FBP_SIDE_BY_SIDE; s++) {
+        c0[s] = k + (uint64_t)(s * FBP_BLOCKS);
+        c1[s] = (c0[s] >> 32) ^ (key->step >> 32);
+        c2[s] = (FN(blocks)){0} + key->node;
+        c3[s] = (FN(blocks)){0} + key->step;
+    }
+    FBP_UNROLL
+    for (int r = 0; r < 10; r++) {
+        FBP_UNROLL
+        for (int s = 0; s < FBP_SIDE_BY_SIDE; s++) {
+            const FN(blocks) p0 = FN(multiply_low)(c0[s], 0xD2511F53u), p1 = FN(multiply_low)(c2[s], 0xCD9E8D57u);
+            c0[s] = (p1 >> 32) ^ c1[s] ^ key->k0[r];
+            c1[s] = p1;
+            c2[s] = (p0 >> 32) ^ c3[s] ^ key->k1[r];
+            c3[s] = p0;
+        }
+    }
+    FBP_UNROLL
+    for (int s = 0; s < FBP_SIDE_BY_SIDE; s++) FN(store_words)(words + s * 4 * FBP_BLOCKS, c0[s], c1[s], c2[s], c3[s]);
 }
 
 typedef int8_t FN(flags) __attribute__((vector_size(VL), aligned(1), may_alias));
@@ -113,19 +132,20 @@ static void FN(dropout)(T *y, const T *x, int8_t *kept, int64_t n, int64_t first
     if (rate == 0 || rate >= 1) return;
     const FN(philox_key) key = FN(make_key)(seed, step, node);
     const V scale = FN(v_set1)((T)(1 / (1 - rate)));
-    uint32_t words[4 * FBP_BLOCKS + VL];
+    uint32_t words[FN(philox_words) + VL];
     for (int64_t i = 0; i < n;) {
         /* the first element may be in the middle of a block */
-        const int64_t skip = (first + i) % 4, count = FN(min)(n - i, 4 * FBP_BLOCKS - skip);
+        const int64_t skip = (first + i) % 4, count = FN(min)(n - i, FN(philox_words) - skip);
         FN(philox)(words, &key, (uint64_t)(first + i) / 4);
         int8_t *to = kept ? kept + i : NULL;
-        if (skip == 0 && count == 4 * FBP_BLOCKS) FN(drop)(y + i, x + i, to, words, limit, scale, 4 * FBP_BLOCKS);
+        if (skip == 0 && count == FN(philox_words)) FN(drop)(y + i, x + i, to, words, limit, scale, FN(philox_words));
         else FN(drop)(y + i, x + i, to, words + skip, limit, scale, count);
         i += count;
     }
 }
 
 #undef FBP_BLOCKS
+#undef FBP_SIDE_BY_SIDE
 
 static void KERNEL(dropout_forward)(T *y /* (n,) */, const T *x /* (n,) */, int64_t n, int64_t first, double rate,
                                     uint64_t seed, uint64_t step, int64_t node)
@@ -160,7 +180,12 @@ static void FN(dropout_forward_rows)(const fbp_node *node, const fbp_run *run, i
 static void FN(dropout_backward_rows)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
     (void)scratch;
-    if (node->dx[0]) FN(dropout_rows)(node, run, lo, hi, node->dx[0], node->dy, 1);
+    const int64_t most = FN(near_rows)(node->dim[0]);
+    for (int64_t r = lo, n; node->dx[0] && r < hi; r += n) {
+        n = FN(min)(most, hi - r);
+        FN(dropout_rows)(node, run, r, r + n, node->dx[0], node->dy, 1);
+        FN(go_back_rows)(node, r, n, node->dim[0]);
+    }
 }
 
 static const fbp_phases FN(dropout_phases) = {

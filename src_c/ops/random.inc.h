@@ -7,7 +7,7 @@
 /* n numbers from element `first` on */
 static void FN(random_numbers)(T *y, const fbp_node *node, const fbp_run *run, int64_t first, int64_t n)
 {
-    enum { WORDS = FBP_VBYTES / 2 }; /* of one call of philox */
+    enum { WORDS = FN(philox_words) };
     const FN(philox_key) key = FN(make_key)(run->seed, run->step, node->id);
     uint32_t words[WORDS];
     double numbers[WORDS];
@@ -15,8 +15,8 @@ static void FN(random_numbers)(T *y, const fbp_node *node, const fbp_run *run, i
         /* the first element may be in the middle of a block */
         const int64_t skip = (first + i) % 4, count = FN(min)(n - i, WORDS - skip);
         FN(philox)(words, &key, (uint64_t)(first + i) / 4);
-        if (node->dim[1]) fbp_normals(numbers, words, WORDS / 2);
-        else for (int64_t k = 0; k < WORDS; k++) numbers[k] = (double)(int32_t)(words[k] >> 8) * 0x1p-24;
+        if (node->dim[1]) fbp_normals(numbers, words, (skip + count + 1) / 2);
+        else for (int64_t k = 0; k < skip + count; k++) numbers[k] = (double)(int32_t)(words[k] >> 8) * 0x1p-24;
         for (int64_t k = 0; k < count; k++) y[i + k] = (T)numbers[skip + k];
         i += count;
     }
