@@ -14,21 +14,36 @@
  * fusion.gate.
  */
 
-/* mean, rstd and running statistics of n columns from what their sums say; mean holds a first one. A column whose mean
- * or variance is not finite keeps its running ones: NaN would never leave them again. */
-static __attribute__((noinline)) void FN(finish_statistics)(T *mean, T *rstd, T *running_mean, T *running_var,
-                                                            const double *d, const double *d_squared, int64_t R,
-                                                            int64_t n, double momentum, double eps)
+/* A running statistic of n columns goes on by its share of what a mini-batch says, where that is finite: NaN would never
+ * leave it again. The compiler makes vectors of it, as it does not of a loop with `continue`. */
+static void FN(follow)(T *restrict running, const double *restrict share, const double *restrict finite, int64_t n,
+                       double momentum)
+{
+    for (int64_t j = 0; j < n; j++) {
+        const T next = (T)((1 - momentum) * (double)running[j] + share[j]);
+        running[j] = finite[j] == 0 ? next : running[j];
+    }
+}
+
+/* mean, rstd and running statistics of n columns, at most FBP_STRIP, from what their sums say; mean holds a first one. */
+static __attribute__((noinline)) void FN(finish_statistics)(T *restrict mean, T *restrict rstd, T *running_mean,
+                                                            T *running_var, const double *restrict d,
+                                                            const double *restrict d_squared, int64_t R, int64_t n,
+                                                            double momentum, double eps)
 {
     const double rows = (double)R, unbiased = R > 1 ? rows / (rows - 1) : 1;
+    double share_of_mean[FBP_STRIP], share_of_var[FBP_STRIP], finite[FBP_STRIP];
     for (int64_t j = 0; j < n; j++) {
         const double m = (double)mean[j] + d[j] / rows, var = FN(variance)(d[j], d_squared[j], rows);
-        mean[j] = (T)m;
+        const T m_there = (T)m, var_there = (T)(var * unbiased);
+        mean[j] = m_there;
         rstd[j] = (T)FN(reciprocal_deviation)(var, eps);
-        if (!isfinite(mean[j]) || !isfinite((T)(var * unbiased))) continue;
-        if (running_mean) running_mean[j] = (T)((1 - momentum) * (double)running_mean[j] + momentum * m);
-        if (running_var) running_var[j] = (T)((1 - momentum) * (double)running_var[j] + momentum * (var * unbiased));
+        share_of_mean[j] = momentum * m;
+        share_of_var[j] = momentum * (var * unbiased);
+        finite[j] = (double)((m_there - m_there) + (var_there - var_there));    /* 0, or NaN */
     }
+    if (running_mean) FN(follow)(running_mean, share_of_mean, finite, n, momentum);
+    if (running_var) FN(follow)(running_var, share_of_var, finite, n, momentum);
 }
 
 static void FN(batch_statistics)(T *mean, T *rstd, T *running_mean, T *running_var, const T *x, int64_t R, int64_t C,
