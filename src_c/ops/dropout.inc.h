@@ -159,13 +159,23 @@ static void KERNEL(dropout_backward)(T *dx /* (n,) */, const T *dy /* (n,) */, i
     FN(dropout)(dx, dy, NULL, n, first, rate, seed, step, node);
 }
 
+/* The rate in this run; 0 outside of training. */
+static double FN(dropout_rate)(const fbp_node *node, const fbp_run *run) { return run->training ? node->attr[0] : 0; }
+
+/* Whether y says all that backward asks: behind ReLU it is above 0 where an element is kept and ReLU's derivative is 1. */
+static int32_t FN(output_tells)(const fbp_node *node, const fbp_run *run)
+{
+    const double rate = FN(dropout_rate)(node, run);
+    return node->fusion.gate.op == FBP_OP_relu && rate > 0 && rate < 1;
+}
+
 static void FN(dropout_rows)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, T *to, const T *from,
                              const int again)
 {
     const int64_t first = lo * node->dim[0], n = (hi - lo) * node->dim[0];
     const int64_t number = (run->before + lo) * node->dim[0];   /* within the whole batch */
-    const double rate = run->training ? node->attr[0] : 0;
-    int8_t *kept = node->save[0] ? (int8_t *)node->save[0] + first : NULL;
+    const double rate = FN(dropout_rate)(node, run);
+    int8_t *kept = node->save[0] && !FN(output_tells)(node, run) ? (int8_t *)node->save[0] + first : NULL;
     if (n == 0 || (rate == 0 && to == from)) return;
     if (again && kept && rate > 0 && rate < 1) FN(drop_again)(to + first, from + first, kept, n, rate);
     else FN(dropout)(to + first, from + first, kept, n, number, rate, run->seed, run->step, node->id);
@@ -177,14 +187,30 @@ static void FN(dropout_forward_rows)(const fbp_node *node, const fbp_run *run, i
     FN(dropout_rows)(node, run, lo, hi, node->y, node->x[0], 0);
 }
 
+/* dx = dy / (1 - rate) where y > 0, else 0 */
+static void FN(drop_by_output)(T *dx, const T *dy, const T *y, int64_t n, double rate)
+{
+    const V scale = FN(v_set1)((T)(1 / (1 - rate)));
+    for (int64_t i = 0; i < n; i += VL) {
+        const V d = FN(v_load_up_to)(dy + i, n - i) * scale;
+        FN(v_store_up_to)(dx + i, FN(v_gate)(FN(v_load_up_to)(y + i, n - i), d), n - i);
+    }
+}
+
 static void FN(dropout_backward_rows)(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
     (void)scratch;
-    const int64_t most = FN(near_rows)(node->dim[0]);
-    for (int64_t r = lo, n; node->dx[0] && r < hi; r += n) {
+    const int64_t columns = node->dim[0], most = FN(near_rows)(columns), at = lo * columns;
+    if (!node->dx[0]) return;
+    if (FN(output_tells)(node, run)) {
+        FN(drop_by_output)((T *)node->dx[0] + at, (const T *)node->dy + at, (const T *)node->y + at, (hi - lo) * columns,
+                           node->attr[0]);
+        return;
+    }
+    for (int64_t r = lo, n; r < hi; r += n) {
         n = FN(min)(most, hi - r);
         FN(dropout_rows)(node, run, r, r + n, node->dx[0], node->dy, 1);
-        FN(go_back_rows)(node, r, n, node->dim[0]);
+        FN(go_back_rows)(node, r, n, columns);
     }
 }
 
