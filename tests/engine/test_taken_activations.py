@@ -120,6 +120,16 @@ def test_one_pass_each_way(place: str) -> None:
         assert "gelu" not in steps(net, phase, backward=True)
 
 
+@pytest.mark.parametrize("norm", [fb.BatchNorm, fb.LayerNorm])
+def test_normalisation_takes_in_activations_but_in_numpy(norm: Callable[[], fb.Layer]) -> None:
+    """Where ranks share a batch, batch normalisation is done in NumPy."""
+    net = fb.Sequential(fb.Linear(7, 9), fb.ReLU(), norm(), fb.GELU(), fb.Linear(9, 4))
+    for shared in (False, True):
+        apart = shared and norm is fb.BatchNorm
+        assert ("gelu" in steps(net, "forward", backward=True, shared=shared)) is apart
+        assert ("relu" in steps(net, "backward", backward=True, shared=shared)) is apart
+
+
 def test_predictions_keep_no_derivatives() -> None:
     net = network("linear, linear", "gelu", "float32")
     for purpose, kept in ((Purpose(), 0), (Purpose(backward=True), 1)):
@@ -131,3 +141,20 @@ def test_frozen_layers_keep_no_derivatives() -> None:
     net = fb.Sequential(fb.Linear(7, 9, trainable=False), fb.GELU(), fb.Linear(9, 9), fb.GELU(), fb.Linear(9, 4))
     low = Lowering(net.graph, Purpose(backward=True), op_phases)
     assert sum(s.node.slope is not None for s in low.forward) == 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_dropout_behind_relu_goes_back_by_its_output_with_the_bits_of_both_one_by_one(dtype: Any) -> None:
+    x = fb.Input(13)
+    h = fb.ReLU()(fb.Linear(13, 37)(x))
+    y = fb.Dropout(0.3)(h)
+    by_output, apart = (fb.Network(x, outputs, dtype=dtype, seed=0) for outputs in (y, [y, h]))
+    rng = np.random.default_rng(0)
+    values, dy = rng.standard_normal((23, 13)).astype(dtype), rng.standard_normal((23, 37)).astype(dtype)
+    dy[0, :9], dy[1, 9:20] = np.inf, np.nan
+    np.testing.assert_array_equal(by_output.forward(values, training=True), apart.forward(values, training=True)[0])
+    by_output.backward(dy)
+    apart.backward([dy, np.zeros_like(dy)])
+    assert np.isfinite(by_output.grads["0.bias"][20:]).all()
+    for name, grad in apart.grads.items():
+        np.testing.assert_array_equal(by_output.grads[name], grad, err_msg=name)
