@@ -89,3 +89,22 @@ def test_it_is_pytorchs(make: Any, backend: Any) -> None:
         roles = [name.removeprefix("0.") for name in net.params]
         named = {role: (lambda p, name=f"0.{role}": p[name]) for role in roles}
         compare(net, peer, [rng.standard_normal((rows, *shape))], named, rng)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_running_statistics_of_columns_that_are_not_finite_stay(dtype: Any) -> None:
+    """NaN would never leave them again; all other columns, more than a strip of them, go on as in NumPy."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((9, 150)).astype(dtype)
+    bad = {0: np.nan, 17: np.inf, 63: -np.inf, 149: np.finfo(dtype).max}
+    for column, value in bad.items():
+        x[3, column] = value
+    nets = [fb.Sequential(fb.Input(150), fb.BatchNorm(), seed=0, dtype=dtype, backend=b) for b in ("native", "reference")]
+    with np.errstate(all="ignore"):
+        for net in nets:
+            net.forward(x, training=True)
+    good = [c for c in range(150) if c not in bad]
+    for (name, ours), theirs in zip(nets[0].buffers.items(), nets[1].buffers.values(), strict=True):
+        np.testing.assert_array_equal(ours[list(bad)], float(name.endswith("var")), err_msg=name)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, err_msg=name)
+        assert (ours[good] != float(name.endswith("var"))).all()
