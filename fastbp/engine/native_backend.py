@@ -75,7 +75,7 @@ class NativeBackend:
             trained = self._memory.trained if backward else None
             purpose = Purpose(backward=backward, training=backward, input_grads=backward, trained=trained)
             plan = self._plan(purpose, rows)
-            with _fed(plan, inputs):
+            with _fed(plan, inputs, keep=backward and self._sparse):
                 if backward:
                     plan.run("prepare", rows, True)
                 elif not plan.lowering.calls_back and not self._sparse and self._graph.outputs[0].by_rows:
@@ -483,13 +483,17 @@ def _labels_of(loss: Loss, tensor: Tensor, target: Array) -> range | None:
 
 
 @contextmanager
-def _fed(plan: Plan, sources: Sequence[Array]) -> Iterator[None]:
-    """Feed a plan, and let go of the arrays when it has run."""
+def _fed(plan: Plan, sources: Sequence[Array], keep: bool = False) -> Iterator[None]:
+    """Feed a plan, and let go of the arrays when it has run, unless it is to keep them until the next are fed.
+
+    The entries of sparse rows stay where they are, and going back reads them again.
+    """
     plan.feed(sources)
     try:
         yield
     finally:
-        plan.release()
+        if not keep:
+            plan.release()
 
 
 def _sources(data: Data) -> list[Array]:

@@ -42,6 +42,23 @@ def test_all_kinds_of_sparse_matrices(form):
     np.testing.assert_allclose(network().predict(form(x)), network().predict(x.toarray()), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_goes_back_after_forward_is_what_the_dense_matrix_has(backend):
+    x, _ = data(rows=128, features=400)
+    dy = np.random.default_rng(2).standard_normal((128, 3))
+    net, dense = (network(features=400, dtype="float64", backend=b) for b in (backend, "reference"))
+    dense.forward(x.toarray(), training=True)
+    dense.backward(dy)
+    for _ in range(2):
+        net.forward(x.copy(), training=True)
+        rubbish = [np.full(x.nnz, 7) for _ in range(8)]     # in the place of what forward let go of
+        net.backward(dy)
+        np.testing.assert_allclose(net.grads.flat, dense.grads.flat, rtol=1e-12, atol=1e-12)
+        net.backward(dy, accumulate=True)
+        np.testing.assert_allclose(net.grads.flat, 2 * dense.grads.flat, rtol=1e-12, atol=1e-12)
+        del rubbish
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("activation", [fb.ReLU, fb.Tanh, fb.GELU, fb.Identity])
