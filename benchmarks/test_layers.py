@@ -1,8 +1,9 @@
-"""Each layer and loss four ways, in float32: ``pytest benchmarks/test_layers.py``.
+"""Each layer, op and loss four ways, in float32: ``pytest benchmarks/test_layers.py``.
 
-``kernel`` calls the functions of fastbp.kernels for its op, ``layer`` is the layer by itself, ``plan`` a network of
-this layer alone, ``reference`` the same network in NumPy. What a plan costs here for each layer, it costs once for a
-network of many: benchmarks/test_step.py has those. That all agree is checked before anything is timed.
+``kernel`` calls the functions of fastbp.kernels for an op that has some, ``layer`` is the layer by itself, ``plan`` a
+network of this layer alone, ``reference`` the same network in NumPy. What a plan costs here for each layer, it costs
+once for a network of many: benchmarks/test_step.py has those. That all agree is checked before anything is timed.
+Which there are, and how large, benchmarks/layer_cases.py says.
 """
 
 from __future__ import annotations
@@ -10,116 +11,146 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import cases
 import numpy as np
 import pytest
+from cases import LossCase
+from layer_cases import FUNCTIONS, LAYERS, LOSSES, OPS, Timed
 
 import fastbp as fb
-from fastbp.engine.op_kernels import rule_of
+from fastbp import kernels
+from fastbp.engine.loss_kernels import value_and_gradient
+from fastbp.engine.op_kernels import has_kernels, rule_of
 from fastbp.graph.memory import BY_HAND
-from fastbp.ops.base import Context
+from fastbp.objectives.functions import FunctionLoss
+from fastbp.ops.base import Context, Op
 
 WAYS = ("kernel", "layer", "plan", "reference")
-BATCHES = {"batch 1": 1, "batch 128": 128}
-WIDTH = 256
-_OWN_SIZES: dict[str, tuple[Callable[[], fb.Layer], tuple[tuple[int, ...], ...]]] = {
-    "Linear": (lambda: fb.Linear(WIDTH, WIDTH), ((WIDTH,),)),
-    "Flatten": (fb.Flatten, ((16, 16),))}
+DIRECTIONS = ("forward", "backward")
+Run = Callable[[], Any]
 
 
-def _layers() -> dict[str, tuple[Callable[[], fb.Layer], tuple[tuple[int, ...], ...]]]:
-    """One variant of each layer of one op, of WIDTH features."""
-    found = dict(_OWN_SIZES)
-    for name, case in cases.LAYERS.items():
-        if name.split(",")[0].split(" ")[0] in ("PReLU", "Residual"):     # they know how many features they take
-            continue
-        simple = case.dtype is None and len(case.shapes) <= 2 and all(len(shape) == 1 for shape in case.shapes)
-        if simple and name.split(",")[0] not in found and name != "Lambda" and _is_one_op(case.make, len(case.shapes)):
-            found[name] = (case.make, ((WIDTH,),) * len(case.shapes))
-    return found
+def _kernel_op(case: Timed) -> Op | None:
+    """Return the op of a layer of one op that has kernels."""
+    nodes = case.network(backend="reference").graph.nodes
+    return nodes[0].op if len(nodes) == 1 and has_kernels(nodes[0].op) else None
 
 
-def _is_one_op(make: Callable[[], fb.Layer], n_inputs: int) -> bool:
-    inputs = [fb.Input(WIDTH) for _ in range(n_inputs)]
-    node = make()(*inputs).node
-    return node is not None and set(node.inputs) <= set(inputs)
+def _runs(case: Timed, way: str, rows: int) -> tuple[Run, Run]:
+    """Return what goes forward, and what goes back, in one of the four ways; both return tuples of arrays."""
+    rng = np.random.default_rng(0)
+    xs = case.batch(rng, rows)
+    net = case.network(seed=3, backend="reference" if way == "reference" else "native")
+    dy = rng.standard_normal((rows, *net.graph.outputs[0].shape), np.float32)
+    if way in ("plan", "reference"):
+        return lambda: net.forward(xs, training=True), lambda: net.backward(dy)
+    layer = case.make().build(*case.shapes, seed=3, dtype="float32")
+    if way == "layer":
+        return lambda: layer.forward(*xs, training=True), lambda: layer.backward(dy)
+    op = _kernel_op(case)
+    assert op is not None
+    rule, ctx = rule_of(op), Context(True, xs, params=dict(layer.params), buffers=dict(layer.state), seed=3,
+                                     step=BY_HAND + 1, node=1)
+
+    def forward() -> Any:
+        ctx.output = rule.forward(ctx)
+        return ctx.output
+
+    return forward, lambda: rule.backward(ctx, dy)[0]
 
 
-LAYERS = _layers()
+def _time(benchmark: Any, group: str, direction: str, own: tuple[Run, Run], reference: tuple[Run, Run]) -> None:
+    """Time one direction, if the results of both are those of the reference."""
+    for run, expect in zip(own, reference, strict=True):
+        results, expected = ((r if isinstance(r, tuple) else (r,)) for r in (run(), expect()))
+        for a, b in zip(results, expected, strict=True):
+            assert (a is None) == (b is None)
+            if a is not None:
+                np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * max(1.0, float(np.abs(b).max())))
+    benchmark.group = group
+    benchmark(own[DIRECTIONS.index(direction)])
 
 
-class Way:
-    """A layer, run in one of the four ways on one batch."""
-
-    def __init__(self, name: str, way: str, rows: int) -> None:
-        make, shapes = LAYERS[name]
-        rng = np.random.default_rng(0)
-        self.way, self.xs = way, tuple(rng.standard_normal((rows, *shape)).astype(np.float32) for shape in shapes)
-        self.layer = make().build(*shapes, seed=3, dtype="float32")
-        inputs = [fb.Input(*shape) for shape in shapes]
-        out = make()(*inputs)
-        backend: Any = "reference" if way == "reference" else "native"
-        self.net = fb.Network(inputs, out, seed=3, backend=backend)
-        node = out.node
-        assert node is not None
-        self.rule = rule_of(node.op)
-        self.ctx = Context(True, self.xs, seed=3, step=BY_HAND + 1, node=1, params=dict(self.layer.params),
-                           buffers=dict(self.layer.state))
-        self.dy = rng.standard_normal((rows, *out.shape)).astype(np.float32)
-
-    def forward(self) -> Any:
-        if self.way == "kernel":
-            self.ctx.output = self.rule.forward(self.ctx)
-            return self.ctx.output
-        return self.layer.forward(*self.xs, training=True) if self.way == "layer" else \
-            self.net.forward(self.xs, training=True)
-
-    def backward(self) -> Any:
-        if self.way == "kernel":
-            return self.rule.backward(self.ctx, self.dy)[0]
-        dxs = self.layer.backward(self.dy) if self.way == "layer" else self.net.backward(self.dy)
-        return dxs if isinstance(dxs, tuple) else (dxs,)
-
-
-def _check(name: str, way: str, rows: int) -> Way:
-    """Return a way whose results are those of the reference."""
-    own, reference = Way(name, way, rows), Way(name, "reference", rows)
-    np.testing.assert_allclose(own.forward(), reference.forward(), rtol=1e-4, atol=1e-5)
-    for dx, expected in zip(own.backward(), reference.backward(), strict=True):
-        np.testing.assert_allclose(dx, expected, rtol=1e-3, atol=1e-4)
-    return own
+def _time_case(benchmark: Any, name: str, case: Timed, direction: str, way: str, rows: int) -> None:
+    if way == "kernel" and _kernel_op(case) is None:
+        pytest.skip("has no kernel of its own")
+    _time(benchmark, f"{name} {direction}, batch {rows}", direction, _runs(case, way, rows),
+          _runs(case, "reference", rows))
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("batch", BATCHES)
-@pytest.mark.parametrize("name", LAYERS)
-@pytest.mark.parametrize("direction", ["forward", "backward"])
-def test_layer(benchmark: Any, name: str, direction: str, batch: str, way: str) -> None:
-    rows = max(BATCHES[batch], 2) if name == "BatchNorm" else BATCHES[batch]
-    own = _check(name, way, rows)
-    benchmark.group = f"{name} {direction}, {batch}"
-    benchmark(getattr(own, direction))
+@pytest.mark.parametrize("size", ["single", "batch"])
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("name", [*LAYERS, *OPS])
+def test_layer(benchmark: Any, name: str, direction: str, size: str, way: str) -> None:
+    """A layer, or an op that no layer is made of."""
+    case = {**LAYERS, **OPS}[name]
+    fewest = 2 if name == "BatchNorm" else 1        # it wants to know how numbers vary
+    _time_case(benchmark, name, case, direction, way, fewest if size == "single" else case.rows)
 
 
 @pytest.mark.parametrize("way", WAYS[1:])
-@pytest.mark.parametrize("batch", BATCHES)
-@pytest.mark.parametrize("name", cases.LOSSES)
-def test_loss(benchmark: Any, name: str, batch: str, way: str) -> None:
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_function(benchmark: Any, name: str, direction: str, way: str) -> None:
+    """A function of tensors, as a layer."""
+    _time_case(benchmark, name, FUNCTIONS[name], direction, way, FUNCTIONS[name].rows)
+
+
+@pytest.mark.parametrize("way", ["kernel", "plan", "reference"])
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_sparse_linear(benchmark: Any, direction: str, way: str) -> None:
+    """The linear layer of sparse rows, of which a hundredth is not 0. By itself it takes arrays alone."""
+    sparse = pytest.importorskip("scipy.sparse")
+    rng = np.random.default_rng(0)
+    x = sparse.random(128, 4096, 0.01, "csr", np.float32, rng)
+    dy = rng.standard_normal((128, 64), np.float32)
+
+    def runs(way: str) -> tuple[Run, Run]:
+        net = fb.Sequential(fb.Linear(4096, 64), seed=3, backend="reference" if way == "reference" else "native")
+        if way != "kernel":
+            def back() -> Any:
+                net.backward(dy)
+                return tuple(net.grads.values())
+            return lambda: net.forward(x, training=True), back
+        weight, bias = net.params.values()
+        places = x.indices.astype(np.int64), x.indptr[:-1].astype(np.int64), x.indptr[1:].astype(np.int64)
+        return (lambda: kernels.sparse_linear_forward(x.data, *places, weight, bias),
+                lambda: kernels.sparse_linear_backward_weight(x.data, *places, dy, 4096))
+
+    _time(benchmark, f"Linear, sparse, {direction}", direction, runs(way), runs("reference"))
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("rows", [1, 128])
+@pytest.mark.parametrize("name", LOSSES)
+def test_loss(benchmark: Any, name: str, rows: int, way: str) -> None:
     """Loss and gradient. ``layer`` is the loss by itself."""
-    case, rng = cases.LOSSES[name], np.random.default_rng(0)
-    y_pred = rng.standard_normal((BATCHES[batch], *case.shape)).astype(np.float32)
-    y = case.target(rng, BATCHES[batch])
-    x = fb.Input(*case.shape)
-
-    def by_itself() -> Any:
-        return case.loss.forward(y_pred, y), case.loss.backward()
-
-    def in_a_network(backend: Any) -> Callable[[], Any]:
-        net = fb.Network(x, fb.Identity()(x), backend=backend)
-        return lambda: (net.loss_and_grad(y_pred, y, case.loss), net.input_grads[0])
-
-    runs = {"layer": by_itself, "plan": in_a_network("native"), "reference": in_a_network("reference")}
-    for own, expected in zip(runs[way](), runs["reference"](), strict=True):
+    case = LOSSES[name]
+    if way == "kernel" and not _has_kernel(case.loss):
+        pytest.skip("has no kernel of its own")
+    if way == "layer" and isinstance(case.loss, FunctionLoss):
+        pytest.skip("a function runs by itself")
+    run = _loss_run(case, way, rows)
+    for own, expected in zip(run(), _loss_run(case, "reference", rows)(), strict=True):
         np.testing.assert_allclose(own, expected, rtol=1e-4, atol=1e-6)
-    benchmark.group = f"{name}, {batch}"
-    benchmark(runs[way])
+    benchmark.group = f"{name}, batch {rows}"
+    benchmark(run)
+
+
+def _has_kernel(loss: fb.Loss) -> bool:
+    return not isinstance(loss, fb.CustomLoss | FunctionLoss) and getattr(loss, "ignore_index", None) is None
+
+
+def _loss_run(case: LossCase, way: str, rows: int) -> Run:
+    """Return what gives loss and gradient."""
+    rng, loss = np.random.default_rng(0), case.loss
+    y_pred, y = rng.standard_normal((rows, *case.shape), np.float32), case.target(rng, rows)
+    if way == "kernel":
+        target = loss.targets(y, case.shape, "float32", rows)
+        weights = loss.row_weights(target, None)
+        return lambda: value_and_gradient(loss, y_pred, target, weights)
+    if way == "layer":
+        return lambda: (loss.forward(y_pred, y), loss.backward())
+    x = fb.Input(*case.shape)
+    net = fb.Network(x, fb.Identity()(x), backend="reference" if way == "reference" else "native")
+    return lambda: (net.loss_and_grad(y_pred, y, loss), net.input_grads[0])

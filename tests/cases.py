@@ -130,23 +130,23 @@ class LossCase:
     target: Callable[[np.random.Generator, int], Array]
 
 
-def _normal(*shape: int) -> Callable[[np.random.Generator, int], Array]:
+def normal(*shape: int) -> Callable[[np.random.Generator, int], Array]:
     return lambda rng, rows: rng.standard_normal((rows, *shape))
 
 
-def _labels(classes: int, *shape: int) -> Callable[[np.random.Generator, int], Array]:
+def labels(classes: int, *shape: int) -> Callable[[np.random.Generator, int], Array]:
     return lambda rng, rows: rng.integers(0, classes, (rows, *shape))
 
 
-def _probabilities(*shape: int) -> Callable[[np.random.Generator, int], Array]:
+def probabilities(*shape: int) -> Callable[[np.random.Generator, int], Array]:
     return lambda rng, rows: rng.dirichlet(np.ones(shape[-1]), (rows, *shape[:-1]))
 
 
-def _uniform(*shape: int) -> Callable[[np.random.Generator, int], Array]:
+def uniform(*shape: int) -> Callable[[np.random.Generator, int], Array]:
     return lambda rng, rows: rng.uniform(0, 1, (rows, *shape))
 
 
-def _counts(*shape: int) -> Callable[[np.random.Generator, int], Array]:
+def counts(*shape: int) -> Callable[[np.random.Generator, int], Array]:
     return lambda rng, rows: rng.poisson(2.0, (rows, *shape))
 
 
@@ -334,23 +334,23 @@ LAYERS: dict[str, LayerCase] = {
 }
 
 LOSSES: dict[str, LossCase] = {
-    "MSE": LossCase(fb.MSE(), (3,), _normal(3)),
-    "MSE, image": LossCase(fb.MSE(), (2, 3), _normal(2, 3)),
-    "HalfSquaredError": LossCase(fb.HalfSquaredError(), (3,), _normal(3)),
-    "MAE": LossCase(fb.MAE(), (3,), _normal(3)),
-    "Huber": LossCase(fb.Huber(0.7), (3,), _normal(3)),
-    "Quantile": LossCase(fb.Quantile(0.8), (3,), _normal(3)),
-    "Quantile, three": LossCase(fb.Quantile([0.1, 0.5, 0.9]), (3,), _normal()),
-    "PoissonNLL": LossCase(fb.PoissonNLL(), (3,), _counts(3)),
-    "GaussianNLL": LossCase(fb.GaussianNLL(), (4,), _normal(2)),
-    "BinaryCrossEntropy": LossCase(fb.BinaryCrossEntropy(), (1,), _labels(2)),
-    "BinaryCrossEntropy, weights": LossCase(fb.BinaryCrossEntropy([0.5, 2.0, 1.0]), (3,), _uniform(3)),
-    "CrossEntropy": LossCase(fb.CrossEntropy(), (4,), _labels(4)),
-    "CrossEntropy, sequence": LossCase(fb.CrossEntropy(), (2, 4), _labels(4, 2)),
-    "CrossEntropy, smoothed": LossCase(fb.CrossEntropy(0.1, [1.0, 2.0, 0.0, 0.5]), (4,), _labels(4)),
-    "CrossEntropy, a class ignored": LossCase(fb.CrossEntropy(0.1, ignore_index=2), (2, 4), _labels(4, 2)),
-    "CrossEntropy, probabilities": LossCase(fb.CrossEntropy(0.1, [1.0, 2.0, 0.0, 0.5]), (4,), _probabilities(4)),
-    "CrossEntropy, probabilities, sequence": LossCase(fb.CrossEntropy(), (2, 4), _probabilities(2, 4)),
+    "MSE": LossCase(fb.MSE(), (3,), normal(3)),
+    "MSE, image": LossCase(fb.MSE(), (2, 3), normal(2, 3)),
+    "HalfSquaredError": LossCase(fb.HalfSquaredError(), (3,), normal(3)),
+    "MAE": LossCase(fb.MAE(), (3,), normal(3)),
+    "Huber": LossCase(fb.Huber(0.7), (3,), normal(3)),
+    "Quantile": LossCase(fb.Quantile(0.8), (3,), normal(3)),
+    "Quantile, three": LossCase(fb.Quantile([0.1, 0.5, 0.9]), (3,), normal()),
+    "PoissonNLL": LossCase(fb.PoissonNLL(), (3,), counts(3)),
+    "GaussianNLL": LossCase(fb.GaussianNLL(), (4,), normal(2)),
+    "BinaryCrossEntropy": LossCase(fb.BinaryCrossEntropy(), (1,), labels(2)),
+    "BinaryCrossEntropy, weights": LossCase(fb.BinaryCrossEntropy([0.5, 2.0, 1.0]), (3,), uniform(3)),
+    "CrossEntropy": LossCase(fb.CrossEntropy(), (4,), labels(4)),
+    "CrossEntropy, sequence": LossCase(fb.CrossEntropy(), (2, 4), labels(4, 2)),
+    "CrossEntropy, smoothed": LossCase(fb.CrossEntropy(0.1, [1.0, 2.0, 0.0, 0.5]), (4,), labels(4)),
+    "CrossEntropy, a class ignored": LossCase(fb.CrossEntropy(0.1, ignore_index=2), (2, 4), labels(4, 2)),
+    "CrossEntropy, probabilities": LossCase(fb.CrossEntropy(0.1, [1.0, 2.0, 0.0, 0.5]), (4,), probabilities(4)),
+    "CrossEntropy, probabilities, sequence": LossCase(fb.CrossEntropy(), (2, 4), probabilities(2, 4)),
 }
 
 OPTIMIZERS: dict[str, Callable[[], fb.Optimizer]] = {

@@ -9,17 +9,20 @@ import re
 from pathlib import Path
 
 import cases
+import layer_cases
 import numpy as np
 import pytest
 
 import fastbp
 import fastbp as fb
+from fastbp.engine.fusion import fused
+from fastbp.engine.native import find_instruction
 from fastbp.layers.activations import Activation
 from fastbp.objectives.functions import FunctionLoss, RowSum, TotalLoss
 from fastbp.ops.base import Op
 from fastbp.ops.custom import PythonOp
 from fastbp.ops.expression import Expression
-from fastbp.ops.scalar import ScalarOp
+from fastbp.ops.scalar import SCALARS, ScalarOp
 from fastbp.ops.sparse_linear import SparseLinearOp
 from fastbp.optim import initializers
 
@@ -102,3 +105,24 @@ def test_each_loss_has_its_twin_in_c() -> None:
 def test_each_optimizer_has_its_twin_in_c() -> None:
     names = {make().name for make in cases.OPTIMIZERS.values()}
     assert names == _c_names("FBP_OPTIMIZER"), "optimizers.py and op_list.h name different optimizers"
+
+
+# What benchmarks/test_layers.py does not time, and why.
+NOT_TIMED: dict[type, str] = {
+    Activation: "has no formula",
+    SparseLinearOp: "comes to sparse rows at the border: test_sparse_linear times it",
+    RowSum: "what a network makes of FunctionLoss, which is timed",
+    TotalLoss: "what a network makes of FunctionLoss, which is timed",
+}
+
+
+def test_benchmarks_time_each_op_layer_and_loss() -> None:
+    timed = {**layer_cases.LAYERS, **layer_cases.OPS, **layer_cases.FUNCTIONS}
+    graphs = [case.network(backend="reference").graph for case in timed.values()]
+    ops = [node.op for graph in graphs for node in (*graph.nodes, *fused(graph, find_instruction).nodes)]
+    exist = _kinds(Op) | _kinds(fb.Layer) | _kinds(fb.Loss)
+    has = _of(ops) | _of(case.make() for case in timed.values()) | _of(c.loss for c in layer_cases.LOSSES.values())
+    forgotten = sorted(kind.__name__ for kind in exist - has - set(NOT_TIMED))
+    forgotten += sorted(set(SCALARS) - {op.name for op in ops})
+    assert not forgotten, f"add a row to benchmarks/layer_cases.py for {', '.join(forgotten)}"
+    assert not has & set(NOT_TIMED), "timed all the same"
