@@ -71,8 +71,31 @@ class PermuteOp(Op):
 
     def native(self, *shapes: Shape) -> Native:
         (shape,) = shapes
-        steps = [prod(shape[d:]) for d in self.dims]
-        return Native(dims=(prod(shape), len(shape), *self.output_shape(shape), *steps))
+        axes = _joined([(shape[d - 1], prod(shape[d:])) for d in self.dims])
+        sizes, steps = zip(*axes, strict=True)
+        return Native(dims=(prod(shape), len(axes), *sizes, *steps))
 
     def formula(self) -> str:
         return f"y = x with its axes in the order {(0, *self.dims)}"
+
+
+def _joined(axes: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Make one axis of those whose elements are as far apart as if they were one, and leave out those of one element.
+
+    Parameters
+    ----------
+    axes : list of (int, int)
+        For each axis its size, and how far apart in memory its neighbours are.
+
+    Examples
+    --------
+    >>> _joined([(5, 1), (2, 15), (1, 15), (3, 5)])
+    [(5, 1), (6, 5)]
+    """
+    made: list[tuple[int, int]] = []
+    for size, step in axes:
+        if made and made[-1][1] == size * step:
+            made[-1] = made[-1][0] * size, step
+        elif size > 1:
+            made.append((size, step))
+    return made or [(1, 1)]

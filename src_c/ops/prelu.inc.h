@@ -28,19 +28,28 @@ static void FN(prelu_backward_rows)(const fbp_node *n, const fbp_run *run, int64
     if (n->dx[0]) FN(prelu_rows)(n, n->dx[0], n->dy, lo, hi);
 }
 
+/* Sums down n columns of what each element of weight moves y by, times dy. */
+static FBP_INLINE void FN(prelu_sums)(const int64_t n, double *sum /* (n,) */, const T *x, const T *dy, int64_t R, int64_t C)
+{
+    for (int64_t j = 0; j < n; j++) sum[j] = 0;
+    for (int64_t r = 0; r < R; r++, x += C, dy += C)
+        for (int64_t j = 0; j < n; j++) sum[j] = x[j] > 0 ? sum[j] : sum[j] + (double)dy[j] * (double)x[j];
+}
+
 static void FN(prelu_gradient)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
     (void)scratch;
     const int64_t R = run->rows * n->dim[0], C = n->dim[1], one = n->dim[2] == 1;
-    double all = 0;
-    for (int64_t j = one ? 0 : lo; n->dp[0] && j < (one ? C : hi); j++) {
-        double sum = 0;
-        for (int64_t r = 0; r < R; r++) {
-            const T x = ((const T *)n->x[0])[r * C + j];
-            if (!(x > 0)) sum += (double)((const T *)n->dy)[r * C + j] * (double)x;
+    double all = 0, sum[VL];
+    for (int64_t j = one ? 0 : lo, end = one ? C : hi; n->dp[0] && j < end; j += VL) {
+        const T *x = (const T *)n->x[0] + j, *dy = (const T *)n->dy + j;
+        const int64_t columns = FN(min)(VL, end - j);
+        if (columns == VL) FN(prelu_sums)(VL, sum, x, dy, R, C);
+        else FN(prelu_sums)(columns, sum, x, dy, R, C);
+        for (int64_t i = 0; i < columns; i++) {
+            all += sum[i];
+            ((T *)n->dp[0])[one ? 0 : j + i] = (T)(one ? all : sum[i]);
         }
-        all += sum;
-        ((T *)n->dp[0])[one ? 0 : j] = (T)(one ? all : sum);
     }
 }
 

@@ -10,9 +10,8 @@ typedef struct FN(between) {
     T share;
 } FN(between);
 
-static FN(between) FN(between_of)(int64_t o, int64_t n, int64_t f, int32_t linear)
+static FN(between) FN(between_of)(int64_t o, int64_t n, int64_t f)
 {
-    if (!linear) return (FN(between)){o / f, o / f, 0};
     double u = ((double)o + 0.5) / (double)f - 0.5;
     u = u < 0 ? 0 : u > (double)(n - 1) ? (double)(n - 1) : u;
     const int64_t low = (int64_t)u;
@@ -21,31 +20,53 @@ static FN(between) FN(between_of)(int64_t o, int64_t n, int64_t f, int32_t linea
 
 static inline T FN(mixed)(T low, T high, T share) { return share > 0 ? (1 - share) * low + share * high : low; }
 
-static void FN(upsample_rows)(const fbp_node *node, int64_t lo, int64_t hi, const int back)
+/* y of one sample from x: each element fw times along a row, and each row fh times. */
+static void FN(nearest_forward)(T *y, const T *x, int64_t H, int64_t W, int64_t C, int64_t fh, int64_t fw)
+{
+    const int64_t row = W * fw * C;
+    for (int64_t h = 0; h < H; h++, x += W * C) {
+        for (int64_t i = 0; i < W * fw; i++) {
+            const T *from = x + i / fw * C;
+            for (int64_t v = 0; v < C; v += VL) FN(v_store_up_to)(y + i * C + v, FN(v_load_up_to)(from + v, C - v), C - v);
+        }
+        for (int64_t k = 1; k < fh; k++) memcpy(y + k * row, y, (size_t)row * sizeof(T));
+        y += fh * row;
+    }
+}
+
+static void FN(nearest_backward)(T *dx, const T *dy, int64_t H, int64_t W, int64_t C, int64_t fh, int64_t fw)
+{
+    for (int64_t h = 0; h < H; h++, dy += fh * W * fw * C)
+        for (int64_t w = 0; w < W; w++, dx += C)
+            for (int64_t v = 0; v < C; v += VL) {
+                V sum = {0};
+                for (int64_t i = 0; i < fh; i++)
+                    for (int64_t j = 0; j < fw; j++)
+                        sum += FN(v_load_up_to)(dy + (i * W * fw + w * fw + j) * C + v, C - v);
+                FN(v_store_up_to)(dx + v, sum, C - v);
+            }
+}
+
+/* dx is 0 before, or NULL: then it goes forward. */
+static void FN(linear_rows)(const fbp_node *node, T *y, const T *x, T *dx, const T *dy)
 {
     const int64_t H = node->dim[0], W = node->dim[1], C = node->dim[2], fh = node->dim[3], fw = node->dim[4];
-    const int32_t linear = node->dim[5] != 0;
-    for (int64_t r = lo; r < hi; r++) {
-        const T *x = (const T *)node->x[0] + r * H * W * C;
-        T *dx = back ? (T *)node->dx[0] + r * H * W * C : NULL;
-        for (int64_t i = 0; i < H * fh * W * fw; i++) {
-            const FN(between) h = FN(between_of)(i / (W * fw), H, fh, linear);
-            const FN(between) w = FN(between_of)(i % (W * fw), W, fw, linear);
-            const int64_t a = (h.low * W + w.low) * C, b = (h.high * W + w.low) * C;
+    for (int64_t i = 0; i < H * fh; i++) {
+        const FN(between) h = FN(between_of)(i, H, fh);
+        for (int64_t j = 0; j < W * fw; j++) {
+            const FN(between) w = FN(between_of)(j, W, fw);
+            const int64_t a = (h.low * W + w.low) * C, b = (h.high * W + w.low) * C, at = (i * W * fw + j) * C;
             const int64_t c = (h.low * W + w.high) * C, d = (h.high * W + w.high) * C;
-            T *y = (T *)node->y + (r * H * fh * W * fw + i) * C;
-            const T *dy = back ? (const T *)node->dy + (r * H * fh * W * fw + i) * C : NULL;
             for (int64_t v = 0; v < C; v++) {
-                if (!back && !linear) y[v] = x[a + v];
-                else if (!back) {
+                if (!dx) {
                     const T left = FN(mixed)(x[a + v], x[b + v], h.share);
-                    y[v] = FN(mixed)(left, w.share > 0 ? FN(mixed)(x[c + v], x[d + v], h.share) : 0, w.share);
-                } else if (!linear) dx[a + v] += dy[v];
-                else {
-                    dx[a + v] += (1 - h.share) * (1 - w.share) * dy[v];
-                    dx[b + v] += h.share * (1 - w.share) * dy[v];
-                    dx[c + v] += (1 - h.share) * w.share * dy[v];
-                    dx[d + v] += h.share * w.share * dy[v];
+                    y[at + v] = FN(mixed)(left, w.share > 0 ? FN(mixed)(x[c + v], x[d + v], h.share) : 0, w.share);
+                } else {
+                    const T slope = dy[at + v];
+                    dx[a + v] += (1 - h.share) * (1 - w.share) * slope;
+                    dx[b + v] += h.share * (1 - w.share) * slope;
+                    dx[c + v] += (1 - h.share) * w.share * slope;
+                    dx[d + v] += h.share * w.share * slope;
                 }
             }
         }
@@ -55,16 +76,30 @@ static void FN(upsample_rows)(const fbp_node *node, int64_t lo, int64_t hi, cons
 static void FN(upsample_forward_rows)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
     (void)run; (void)scratch;
-    FN(upsample_rows)(n, lo, hi, 0);
+    const int64_t image = n->dim[0] * n->dim[1] * n->dim[2], larger = image * n->dim[3] * n->dim[4];
+    for (int64_t r = lo; r < hi; r++) {
+        const T *x = (const T *)n->x[0] + r * image;
+        T *y = (T *)n->y + r * larger;
+        if (n->dim[5]) FN(linear_rows)(n, y, x, NULL, NULL);
+        else FN(nearest_forward)(y, x, n->dim[0], n->dim[1], n->dim[2], n->dim[3], n->dim[4]);
+    }
 }
 
 static void FN(upsample_backward_rows)(const fbp_node *n, const fbp_run *run, int64_t lo, int64_t hi, void *scratch)
 {
     (void)run; (void)scratch;
-    const int64_t image = n->dim[0] * n->dim[1] * n->dim[2];
-    if (!n->dx[0] || hi <= lo) return;
-    memset((T *)n->dx[0] + lo * image, 0, (size_t)((hi - lo) * image) * sizeof(T));
-    FN(upsample_rows)(n, lo, hi, 1);
+    const int64_t image = n->dim[0] * n->dim[1] * n->dim[2], larger = image * n->dim[3] * n->dim[4];
+    if (!n->dx[0]) return;
+    for (int64_t r = lo; r < hi; r++) {
+        const T *dy = (const T *)n->dy + r * larger;
+        T *dx = (T *)n->dx[0] + r * image;
+        if (n->dim[5]) {
+            memset(dx, 0, (size_t)image * sizeof(T));
+            FN(linear_rows)(n, NULL, NULL, dx, dy);
+        } else {
+            FN(nearest_backward)(dx, dy, n->dim[0], n->dim[1], n->dim[2], n->dim[3], n->dim[4]);
+        }
+    }
 }
 
 static const fbp_phases FN(upsample_phases) = {
