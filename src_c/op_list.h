@@ -28,6 +28,7 @@
  *   FBP_KEY(name)                        64 bits that key random numbers
  *   FBP_ACT(name)                        an activation op; in Python its name
  *   FBP_SCRATCH(name)                    FBP_PRODUCT_SCRATCH_BYTES of scratch memory, or NULL; nobody is asked for it
+ *   FBP_MEMORY(name)                     the same, where the kernel cannot do without
  *   FBP_NONE(type)                       a place that this kernel leaves alone: 0
  */
 #ifndef FBP_OUT
@@ -48,6 +49,7 @@
 #define FBP_KEY(name) uint64_t name
 #define FBP_ACT(name) int32_t name
 #define FBP_SCRATCH(name) void *name
+#define FBP_MEMORY(name) void *name
 #define FBP_NONE(type) type
 #define FBP_UPDATE_ARGS(name, args)      /* for fastbp.kernels alone: to C all updates are alike, fbp_update */
 #endif
@@ -69,6 +71,9 @@ FBP_KERNEL(linear_backward_weight, (FBP_OUT(T, dW, (I, O)), FBP_OUT_OR_NULL(T, d
 FBP_KERNEL(transpose, (FBP_OUT(T, y, (C, R)), FBP_IN(T, x, (R, C)), FBP_SIZE(R), FBP_SIZE(C)))
 
 FBP_OP(linear_back)
+/* y = x times transposed W: what linear_backward_input is, from W itself */
+FBP_KERNEL(linear_back_forward, (FBP_OUT(T, y, (B, I)), FBP_IN(T, x, (B, O)), FBP_IN(T, W, (I, O)),
+                                 FBP_SIZE(B), FBP_SIZE(I), FBP_SIZE(O), FBP_MEMORY(scratch)))
 
 /* linear, for rows of which only what is not 0 is written down */
 FBP_OP(sparse_linear)

@@ -148,6 +148,8 @@ def linear() -> Iterator[Case]:
         yield Case("linear_backward_input", label, normal(dy=_part(s, 0, 2), Wt=_part(s, 2, 1)),
                    lambda dy, Wt: backward(_linear_op(Wt.T), (np.zeros((len(dy), Wt.shape[1])),), dy,
                                            {"weight": Wt.T})[0], bound=16, sums=True, smallest=int(label != "B"))
+        yield Case("linear_back_forward", label, normal(x=_part(s, 0, 2), W=_part(s, 1, 2)), lambda x, W: x @ W.T,
+                   bound=16, sums=True)
         yield Case("linear_backward_weight", label, normal(x=_part(s, 0, 1), dy=_part(s, 0, 2)), _weight_gradient,
                    bound=16, sums=True, smallest=int(label != "B"))
         for act, op in acts.items():

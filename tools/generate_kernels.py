@@ -129,8 +129,10 @@ def first(a: Argument) -> str:
 
 def c_call(k: Kernel) -> list[str]:
     passed = ", ".join(passed_to_c(a) for a in k.arguments)
-    takes = bool(k.of("SCRATCH"))
-    lines = [f"    cdef void *block = fbp_take_block({' * '.join(a.name for a in k.of('SIZE'))})"] * takes
+    takes, needs = bool(k.of("SCRATCH", "MEMORY")), bool(k.of("MEMORY"))
+    multiply_adds = "MOST_WHOLE" if needs else " * ".join(a.name for a in k.of("SIZE"))
+    lines = [f"    cdef void *block = fbp_take_block({multiply_adds})"] * takes
+    lines += ["    if block == NULL:", f'        return _no_memory("{k.name}")'] * needs
     lines += ["    cdef const kernel_table *table = <const kernel_table *> (_selected if isa == NULL else isa)"]
     for suffix, test in (("f32", "if real is float"), ("f64", "else")):
         lines += [f"    {test}:", wrapped(f"        table.{suffix}.{k.name}(", passed + ")", 12)]
@@ -140,7 +142,7 @@ def c_call(k: Kernel) -> list[str]:
 def passed_to_c(a: Argument) -> str:
     if a.kind == "NONE":
         return "NULL" if "*" in a.ctype else "0"
-    if a.kind == "SCRATCH":
+    if a.kind in ("SCRATCH", "MEMORY"):
         return "fbp_first_line(block)"
     if not a.is_array:
         return a.name

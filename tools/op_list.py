@@ -14,7 +14,8 @@ PATH = Path(__file__).parent.parent / "src_c" / "op_list.h"
 
 ARRAYS = ("OUT", "OUT_OR_NULL", "CHANGED", "STATE", "IN", "IN_OR_NULL", "WEIGHTS", "LABELS")
 C_TYPES = {"SIZE": "int64_t", "REAL": "double", "REAL_OR": "double", "SHARE": "double", "SHARE_OR": "double",
-           "WHOLE_OR": "int64_t", "KEY": "uint64_t", "ACT": "int32_t", "SCRATCH": "void *"}
+           "WHOLE_OR": "int64_t", "KEY": "uint64_t", "ACT": "int32_t", "SCRATCH": "void *",
+           "MEMORY": "void *"}
 DEFAULTS = {"KEY": "0", "ACT": '"identity"'}
 
 
@@ -66,7 +67,7 @@ class Kernel:
 
     @property
     def scalars(self) -> list[Argument]:
-        return [a for a in self.arguments if not a.is_array and a.kind not in ("SIZE", "SCRATCH", "NONE")]
+        return [a for a in self.arguments if not a.is_array and a.kind not in ("SIZE", "SCRATCH", "MEMORY", "NONE")]
 
     @property
     def asked_sizes(self) -> list[str]:

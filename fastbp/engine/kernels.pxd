@@ -16,6 +16,8 @@ cdef int fbp_linear_backward_input(real[:, ::1] dx, const real[:, ::1] dy, const
 cdef int fbp_linear_backward_weight(real[:, ::1] dW, real[::1] db, const real[:, ::1] x, const real[:, ::1] dy,
                                     const void *isa=*) except -1 nogil
 cdef int fbp_transpose(real[:, ::1] y, const real[:, ::1] x, const void *isa=*) except -1 nogil
+cdef int fbp_linear_back_forward(real[:, ::1] y, const real[:, ::1] x, const real[:, ::1] W,
+                                 const void *isa=*) except -1 nogil
 cdef int fbp_sparse_linear_forward(real[:, ::1] y, const real[::1] values, const int64_t[::1] columns,
                                    const int64_t[::1] begin, const int64_t[::1] end, const real[:, ::1] W,
                                    const real[::1] b, const void *isa=*) except -1 nogil

@@ -105,6 +105,10 @@ cdef int _no_share(const char *kernel, const char *name, double value) except -1
                      "including, 1")
 
 
+cdef int _no_memory(const char *kernel) except -1 with gil:
+    raise MemoryError(f"{kernel.decode()}: there is no memory to transpose parts of W in")
+
+
 cdef int _no_whole(const char *kernel, const char *name, value, int bits=62) except -1:
     raise ValueError(f"{kernel.decode()}: {name.decode()} is {value!r}; expected a whole number from 0 to "
                      f"2**{bits} - 1")

@@ -21,7 +21,7 @@ from fastbp.ops.elementwise import AddOp, MulOp
 from fastbp.ops.embedding import EmbeddingOp
 from fastbp.ops.flatten import FlattenOp
 from fastbp.ops.layer_norm import LayerNormOp
-from fastbp.ops.linear import LinearOp
+from fastbp.ops.linear import LinearBackOp, LinearOp
 from fastbp.ops.softmax import SoftmaxOp
 
 Gradients = tuple[tuple[Array | None, ...], dict[str, Array]]
@@ -89,10 +89,27 @@ def _linear(op: Any) -> KernelRule:
     def backward(ctx: Context, dy: Array) -> Gradients:
         x, weight = ctx.inputs[0], ctx.params["weight"]
         rows, slopes = (x, dy) if x.ndim == 2 else (x.reshape(-1, features), dy.reshape(-1, outputs))
-        dx = kernels.linear_backward_input(slopes, kernels.transpose(weight))
+        dx = kernels.linear_back_forward(slopes, weight)
         dweight, dbias = kernels.linear_backward_weight(rows, slopes, out=None if op.bias else (None, None))
         dparams = {"weight": dweight} if dbias is None else {"weight": dweight, "bias": dbias}
         return (dx.reshape(x.shape),), dparams
+
+    return KernelRule(forward, backward)
+
+
+def _linear_back(op: Any) -> KernelRule:
+    features, outputs = op.in_features, op.out_features
+
+    def forward(ctx: Context) -> Array:
+        x = ctx.inputs[0]
+        y = kernels.linear_back_forward(x.reshape(-1, outputs), ctx.params["weight"])
+        return y.reshape(*x.shape[:-1], features)
+
+    def backward(ctx: Context, dy: Array) -> Gradients:
+        x, slopes = ctx.inputs[0], dy.reshape(-1, features)
+        dx = kernels.linear_forward(slopes, ctx.params["weight"])
+        dweight, _ = kernels.linear_backward_weight(slopes, x.reshape(-1, outputs), out=(None, None))
+        return (dx.reshape(x.shape),), {"weight": dweight}
 
     return KernelRule(forward, backward)
 
@@ -232,5 +249,6 @@ def _mul(op: Any) -> KernelRule:
 
 
 _RULES: dict[type[Op], Callable[[Any], KernelRule]] = {
-    LinearOp: _linear, SoftmaxOp: _softmax, DropoutOp: _dropout, BatchNormOp: _batch_norm, LayerNormOp: _layer_norm,
-    ConcatOp: _concat, AddOp: _add, MulOp: _mul, FlattenOp: _flatten, EmbeddingOp: _embedding}
+    LinearOp: _linear, LinearBackOp: _linear_back, SoftmaxOp: _softmax, DropoutOp: _dropout,
+    BatchNormOp: _batch_norm, LayerNormOp: _layer_norm, ConcatOp: _concat, AddOp: _add, MulOp: _mul,
+    FlattenOp: _flatten, EmbeddingOp: _embedding}

@@ -314,6 +314,14 @@ static void FN(linear_back_gradient)(const fbp_node *n, const fbp_run *run, int6
                                    scratch);
 }
 
+static void KERNEL(linear_back_forward)(T *restrict y /* (B, I) */, const T *restrict x /* (B, O) */,
+                                        const T *restrict W /* (I, O) */, int64_t B, int64_t I, int64_t O, void *scratch)
+{
+    const fbp_node n = {.dim = {1, I, O}, .p = {(void *)W}, .fusion.gate.op = FBP_OP_identity};
+    const fbp_run run = {.rows = B};
+    FN(linear_backward_fused)(&n, &run, y, x, NULL, B, scratch);
+}
+
 static const fbp_phases FN(linear_back_phases) = {
     .prepare = FN(linear_prepare),
     .forward = FN(linear_back_forward),

@@ -102,6 +102,23 @@ def test_an_op_with_kernels_runs_by_them(name: str) -> None:
     assert has_kernels(op) == (hasattr(kernels, f"{op.name}_forward") or op.name == "flatten")
 
 
+@pytest.mark.parametrize("name", [name for name, case in cases.OPS.items()
+                                  if has_kernels(case.op) and case.tensors()[0].dtype == "real"])
+def test_an_op_by_its_kernels_is_its_numpy_text(name: str) -> None:
+    case = cases.OPS[name]
+    layer = cases.OpLayer(case.op).build(*case.shapes, seed=7, dtype="float64")
+    reference = case.network(seed=7, dtype="float64", backend="reference")
+    xs = case.inputs(np.random.default_rng(3), 9)
+    y = layer.forward(*xs, training=True)
+    np.testing.assert_allclose(y, reference.forward(tuple(xs), training=True), rtol=1e-12, atol=1e-12)
+    dy = np.random.default_rng(5).standard_normal(y.shape)
+    dxs, expected = layer.backward(dy), reference.backward(dy)
+    for dx, other in zip(*(dx if isinstance(dx, tuple) else (dx,) for dx in (dxs, expected)), strict=True):
+        if other is not None:
+            np.testing.assert_allclose(dx, other, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(layer.grads.flat, reference.grads.flat, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("name", cases.LAYERS)
 def test_back_twice_and_in_batches_of_any_size(name: str) -> None:
     case = cases.LAYERS[name]
