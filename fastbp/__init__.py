@@ -4,6 +4,7 @@ The public names, nothing else. Those of optional parts are imported when they a
 """
 
 import sys as _sys
+from importlib.util import find_spec as _find_spec
 from typing import TYPE_CHECKING, Any
 
 import fastbp.core.forks as _forks  # noqa: F401  first: it watches the imports that follow
@@ -34,6 +35,7 @@ from fastbp.training import callbacks, metrics
 from fastbp.training.history import History
 from fastbp.training.initialise import init_by_data
 from fastbp.training.trainer import Trainer
+from fastbp.views import plots
 from fastbp.views.gradcheck import GradcheckReport, gradcheck, numerical_gradient
 
 __all__ = [
@@ -55,7 +57,7 @@ __all__ += schedules.__all__
 
 # "from fastbp.callbacks import EarlyStopping" is what people write
 _sys.modules.update({f"{__name__}.{module.__name__.rpartition('.')[2]}": module
-                     for module in (callbacks, metrics, random, schedules, special)})
+                     for module in (callbacks, metrics, plots, random, schedules, special)})
 
 # Losses stand below the engine, whose kernels they run by when they are called on arrays.
 Loss.by_kernels = staticmethod(_by_kernels)
@@ -84,7 +86,7 @@ _LATE = {
     "NetworkClassifier": "estimators", "NetworkRegressor": "estimators",
     "QuantileBins": "estimators", "RobustSmoothScaler": "estimators",
     "LoadReport": "files.states", "datasets": "datasets", "fit_lbfgs": "training.lbfgs", "fit_many": "training.many",
-    "kernels": "engine.kernels", "plots": "views.plots",
+    "kernels": "engine.kernels",
 }
 
 if TYPE_CHECKING:
@@ -102,19 +104,23 @@ if TYPE_CHECKING:
     from fastbp.training.lbfgs import LBFGSResult as LBFGSResult
     from fastbp.training.lbfgs import fit_lbfgs as fit_lbfgs
     from fastbp.training.many import fit_many as fit_many
-    from fastbp.views import plots as plots
 
     __version__: str
 
 
+# "from fastbp import *" and help(fastbp) ask for every name, and estimators refuse where scikit-learn is missing
+_MISSING = {name for name in _LATE if _LATE[name] == "estimators" and _find_spec("sklearn") is None}
+
 if not TYPE_CHECKING:  # which would let every wrong name pass
+    __all__ = [name for name in __all__ if name not in _MISSING]
+
     def __getattr__(name: str) -> Any:
         if name == "__version__":
             from importlib.metadata import version
             return version("fastbp")
         if name not in _LATE:
             from fastbp.core.words import unknown
-            raise AttributeError(unknown("fastbp", name))
+            raise AttributeError(unknown("fastbp", name, (*__all__, *_LATE)))
         from importlib import import_module
         module = import_module(f"fastbp.{_LATE[name]}")
         found = module if _LATE[name].endswith(name) else getattr(module, name)
@@ -123,4 +129,4 @@ if not TYPE_CHECKING:  # which would let every wrong name pass
 
 
 def __dir__() -> list[str]:
-    return sorted({*__all__, *_LATE, "__version__", "__doc__"})
+    return sorted({*__all__, *_LATE, "__version__", "__doc__"} - _MISSING)

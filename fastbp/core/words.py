@@ -6,11 +6,31 @@ silence: one thing has one name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Self
 
 PUBLIC = {
+    "Activation": "the activations as layers, such as fb.ReLU()",
+    "AdaptiveAvgPool2d": "fb.GlobalAvgPool()",
+    "Affine": "fb.Linear(in_features, out_features)",
+    "AveragePooling1D": "fb.AvgPool1d(kernel_size)",
+    "AveragePooling2D": "fb.AvgPool2d(kernel_size)",
+    "Bidirectional": "the argument bidirectional of fb.LSTM, fb.GRU and fb.RNN",
+    "Conv2DTranspose": "fb.ConvTranspose2d(in_channels, out_channels, kernel_size)",
+    "CosineAnnealingLR": "fb.CosineDecay(lr, steps), given as the optimizer's lr",
+    "DataLoader": "trainer.fit(x, y, batch_size=32), which draws mini-batches from arrays",
     "Dense": "fb.Linear(in_features, out_features)",
+    "GlobalAveragePooling1D": "fb.GlobalAvgPool()",
+    "GlobalAveragePooling2D": "fb.GlobalAvgPool()",
+    "MaxPooling1D": "fb.MaxPool1d(kernel_size)",
+    "MaxPooling2D": "fb.MaxPool2d(kernel_size)",
+    "Momentum": "fb.SGD(lr, momentum=0.9)",
+    "SimpleRNN": "fb.RNN(input_size, hidden_size)",
+    "SoftmaxCrossEntropy": "fb.CrossEntropy(), which takes logits",
+    "SoftmaxWithLoss": "fb.CrossEntropy(), which takes logits",
+    "SparseCategoricalCrossentropy": "fb.CrossEntropy(), which takes logits",
+    "Tensor": "NumPy arrays; a symbol is fb.Input(shape)",
+    "TransformerEncoder": "fb.TransformerEncoderLayer(d_model, nhead, dim_feedforward), one after the other",
     "BCELoss": "fb.BinaryCrossEntropy(), which takes logits",
     "BCEWithLogitsLoss": "fb.BinaryCrossEntropy()",
     "BatchNormalization": "fb.BatchNorm()",
@@ -35,11 +55,18 @@ PUBLIC = {
     "PoissonNLLLoss": "fb.PoissonNLL()",
     "ReduceLROnPlateau": "fb.ReduceOnPlateau(lr), given as the optimizer's lr",
     "SmoothL1Loss": "fb.Huber()",
+    "StepLR": "fb.StepDecay(lr, step_size, factor), given as the optimizer's lr",
     "Swish": "fb.SiLU()",
     "clip_grad_norm_": "fb.Trainer(net, loss, optimizer, clip_norm=1.0)",
+    "compile": "fb.Trainer(net, loss, optimizer)",
+    "cuda": "nothing to call: everything is on the CPU",
+    "device": "nothing to call: everything is on the CPU",
     "load_model": "fb.load(path)",
+    "nn": "its layers and losses at the top, such as fb.Linear(2, 3) and fb.MSE()",
     "no_grad": "net.predict(x), which computes no gradient",
+    "save": "net.save(path)",
     "save_model": "net.save(path)",
+    "seed": "the argument seed of fb.Network and fb.Sequential",
     "set_seed": "the argument seed of fb.Network and fb.Sequential",
     "manual_seed": "the argument seed of fb.Network and fb.Sequential",
     "tensor": "NumPy arrays; a symbol is fb.Input(shape)",
@@ -114,10 +141,20 @@ TENSOR_METHODS = {
 }
 
 
-def unknown(module: str, name: str) -> str:
-    """Return what to say of a name that a module does not have."""
-    known = f"; fastbp has {PUBLIC[name]}" if name in PUBLIC else ""
-    return f"module {module!r} has no attribute {name!r}{known}"
+def unknown(module: str, name: str, names: Iterable[str] = ()) -> str:
+    """Return what to say of a name that a module does not have; ``names`` are those that it has.
+
+    Examples
+    --------
+    >>> unknown("fastbp", "Relu", ["ReLU"])
+    "module 'fastbp' has no attribute 'Relu'; fastbp has fb.ReLU"
+    """
+    known = PUBLIC.get(name) or next((f"fb.{own}" for own in names if _plain(own) == _plain(name)), None)
+    return f"module {module!r} has no attribute {name!r}" + (f"; fastbp has {known}" if known else "")
+
+
+def _plain(text: str) -> str:
+    return "".join(c for c in text.lower() if c.isalnum())
 
 
 def by_name(owner: str, argument: str, name: str, table: Mapping[str, Any], instead: str) -> Any:
@@ -133,14 +170,12 @@ def by_name(owner: str, argument: str, name: str, table: Mapping[str, Any], inst
     >>> by_name("Trainer", "loss", "Cross-Entropy", {"cross_entropy": 1}, "a loss such as fb.MSE()")
     1
     """
-    def plain(text: str) -> str:
-        return "".join(c for c in text.lower() if c.isalnum())
-    known = {plain(key): value for key, value in table.items()}
-    if plain(name) not in known:
+    known = {_plain(key): value for key, value in table.items()}
+    if _plain(name) not in known:
         word = f" (fastbp has {PUBLIC[name]})" if name in PUBLIC else ""
         raise ValueError(f"{owner}: {argument} is {name!r}{word}; expected {instead}, or one of "
                          f"{', '.join(map(repr, table))}")
-    return known[plain(name)]
+    return known[_plain(name)]
 
 
 class Worded:

@@ -21,6 +21,12 @@ def test_a_name_that_nobody_has():
         fb.Sequentail  # noqa: B018
 
 
+@pytest.mark.parametrize(("name", "own"), [("Relu", "ReLU"), ("Conv2D", "Conv2d"), ("mlp_classifier", "MLPClassifier")])
+def test_a_name_spelt_otherwise(name, own):
+    with pytest.raises(AttributeError, match=f"^module 'fastbp' has no attribute '{name}'; fastbp has fb.{own}$"):
+        getattr(fb, name)
+
+
 @pytest.mark.parametrize(("make", "argument", "own"), [
     (fb.Adam, "betas", "beta1=0.9, beta2=0.999"),
     (fb.SGD, "learning_rate", "lr="),
@@ -54,6 +60,29 @@ def test_modules_of_the_package_are_imported_from():
     from fastbp.metrics import accuracy
     from fastbp.schedules import CosineDecay
     assert (EarlyStopping, accuracy, CosineDecay) == (fb.callbacks.EarlyStopping, fb.metrics.accuracy, fb.CosineDecay)
+
+
+def test_kernels_are_imported_by_their_public_name():
+    import fastbp.kernels
+    from fastbp.engine import kernels
+    assert fastbp.kernels is fb.kernels is kernels is sys.modules["fastbp.kernels"]
+
+
+def test_optimizers_are_found_where_other_libraries_have_them():
+    from fastbp.optim import Adam
+    assert fb.optim.Adam is Adam is fb.Adam
+
+
+def test_all_names_are_there_without_scikit_learn():
+    program = ("import sys, inspect; sys.modules['sklearn'] = None\n"
+               "import fastbp as fb\n"
+               "from fastbp import *\n"
+               "inspect.getmembers(fb)\n"
+               "assert 'Sequential' in dir(fb) and 'MLPClassifier' not in dir(fb)\n"
+               "fb.MLPClassifier")
+    done = subprocess.run([sys.executable, "-c", program], text=True, capture_output=True, check=False)
+    assert done.stderr.splitlines()[-1] == ("ModuleNotFoundError: fastbp's estimators need scikit-learn; install it "
+                                            "with: pip install 'fastbp[sklearn]'")
 
 
 def test_version():

@@ -21,7 +21,7 @@ FLOORS = [
     ["__init__"],
     ["estimators"],
     ["training", "chainrule"],
-    ["reading"],
+    ["reading", "kernels"],
     ["network"],
     ["files"],
     ["layers"],
@@ -69,6 +69,7 @@ def named_in_python(text: str, folder: str) -> set[str]:
 
 
 def named_in_cython(text: str, folder: str) -> set[str]:
+    text = re.sub(r'"{3}.*?"{3}', "", text, flags=re.DOTALL)        # what documentation shows is no import
     found = {f"{folder}.{stem}" for stem in re.findall(r'^include "(\w+)\.pxi"', text, re.MULTILINE)}
     found |= set(re.findall(r"^\s*c?import\s+([\w.]+)", text, re.MULTILINE))
     for source, names in re.findall(r"^\s*from\s+([\w.]+)\s+c?import\s+\(?([\w ,]+)", text, re.MULTILINE):
@@ -159,8 +160,9 @@ def test_a_circle_is_found(tmp_path):
 
 
 def test_few_entries_at_the_top():
-    entries = [e.name for e in PACKAGE.iterdir() if e.suffix not in (".pyi", ".typed", ".so") and e.name[:2] != "__"]
-    assert len(entries) <= 16, sorted(entries)
+    no_code = (".pyi", ".pxd", ".typed", ".so")
+    entries = [e.name for e in PACKAGE.iterdir() if e.suffix not in no_code and e.name[:2] != "__"]
+    assert len(entries) <= 17, sorted(entries)
 
 
 def test_each_folder_says_what_it_is():
@@ -170,7 +172,7 @@ def test_each_folder_says_what_it_is():
 
 
 def test_files_have_unique_names_or_are_twins():
-    twins = {"__init__", "base", "custom"}
+    twins = {"__init__", "base", "custom", "kernels"}
     places: dict[str, list[str]] = {}
     for path in [*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.pyx")]:
         places.setdefault(path.stem, []).append(path.parent.name)

@@ -1,0 +1,2 @@
+# What "from fastbp.kernels cimport …" finds.
+from fastbp.engine.kernels cimport *
