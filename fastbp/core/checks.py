@@ -100,13 +100,13 @@ def _unpacked(name: str, values: Any, array: Array, mend: str) -> Array:
     if array.ndim or array.dtype.kind != "O":
         raise TypeError(f"{name} has dtype {array.dtype}; expected real numbers ({_mend(array, mend)})")
     what = "None" if values is None else f"of type {type(values).__name__}"
-    mend = "a list of rows will do"
+    own, mend = name.rpartition(": ")[2], "a list of rows will do"
     if hasattr(values, "toarray"):  # SciPy's sparse ones
-        mend = f"make it dense with {name}.toarray()"
+        mend = f"make it dense with {own}.toarray()"
     elif isinstance(values, Mapping):
-        mend = f"np.stack(list({name}.values()), axis=1) makes its values columns"
+        mend = f"np.stack(list({own}.values()), axis=1) makes its values columns"
     elif isinstance(values, Iterator | Set):
-        mend = f"collect what it gives with np.array(list({name}))"
+        mend = f"collect what it gives with np.array(list({own}))"
     raise TypeError(f"{name} is {what}; expected an array of real numbers ({mend})")
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from fastbp.core.checks import count, integer, numbers
+from fastbp.core.checks import count, flag, integer, numbers
 from fastbp.core.terminal import printable
 from fastbp.core.vector import Vector
 from fastbp.engine.backend import Backend, Data, Progress, Update
@@ -214,6 +214,7 @@ class Executable(Border):
         ValueError, TypeError
             For shapes or dtypes that do not fit.
         """
+        training = flag("forward", "training", training)
         arrays = self._inputs(x)
         net = self._run_by(arrays)
         if training:

@@ -14,6 +14,7 @@ from fastbp.engine.walk import TrainingRows
 from fastbp.graph.graph import Graph
 from fastbp.graph.memory import BY_HAND, Memory
 from fastbp.ops.base import Array
+from fastbp.optim.optimizers import Update
 
 
 def pays(graph: Graph) -> bool:
@@ -21,6 +22,30 @@ def pays(graph: Graph) -> bool:
     ops = [node.op for node in graph.nodes]
     return not all(op.is_view or has_kernels(op) for op in ops) and not any(op.calls_back and not op.on_arrays
                                                                            for op in ops)
+
+
+class LayerMemory:
+    """Parameters of a layer that runs by itself, as an optimizer wants them.
+
+    Parameters
+    ----------
+    graph, vectors, seed
+        As for :class:`LayerPlan`.
+    dtype : str
+        That of the parameters.
+    """
+
+    def __init__(self, graph: Graph, vectors: tuple[Vector, Vector, Vector], seed: int, dtype: str) -> None:
+        self.memory = Memory(graph, dtype, seed)
+        for own, there in zip((self.memory.params, self.memory.grads, self.memory.buffers), vectors, strict=True):
+            if len(own):
+                own.flat[...] = there.flat
+                own.move_to(there.flat)
+        self.backend = NativeBackend(self.memory)
+
+    def _apply_update(self, update: Update, lr: float) -> None:
+        if len(self.memory.params):
+            self.backend.apply(update, lr)
 
 
 class LayerPlan:
@@ -37,7 +62,7 @@ class LayerPlan:
 
     def __init__(self, graph: Graph, vectors: tuple[Vector, Vector, Vector], seed: int) -> None:
         self._graph, self._vectors, self._seed = graph, vectors, seed
-        self._started: dict[str, tuple[Memory, NativeBackend]] = {}
+        self._started: dict[str, LayerMemory] = {}
         self._last: NativeBackend | None = None
         self._lock = Lock()             # threads wait for each other, as they do not where there is a network
         self.check_training = TrainingRows(graph)
@@ -45,8 +70,11 @@ class LayerPlan:
     def forward(self, inputs: Sequence[Array], training: bool, step: int, dtype: str) -> Array:
         """Return the output; keep what backward needs."""
         with self._lock:
-            memory, self._last = self._started.get(dtype) or self._start(dtype)
-            memory.draws = step - BY_HAND - training    # a training pass counts them up
+            started = self._started.get(dtype)
+            if started is None:
+                started = self._started[dtype] = LayerMemory(self._graph, self._vectors, self._seed, dtype)
+            started.memory.draws = step - BY_HAND - training    # a training pass counts them up
+            self._last = started.backend
             return self._last.forward([np.ascontiguousarray(x) for x in inputs], training, backward=True)[0]
 
     def backward(self, dy: Array) -> list[Array | None]:
@@ -54,12 +82,3 @@ class LayerPlan:
         with self._lock:
             assert self._last is not None
             return list(self._last.backward([dy]))
-
-    def _start(self, dtype: str) -> tuple[Memory, NativeBackend]:
-        memory = Memory(self._graph, dtype, self._seed)
-        for own, there in zip((memory.params, memory.grads, memory.buffers), self._vectors, strict=True):
-            if len(own):
-                own.flat[...] = there.flat
-                own.move_to(there.flat)
-        made = self._started[dtype] = memory, NativeBackend(memory)
-        return made

@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from secrets import randbits
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from warnings import warn
 
 import numpy as np
 
-from fastbp.core.checks import integer, numbered, numbers, real
+from fastbp.core.checks import flag, integer, numbered, numbers, real
 from fastbp.core.vector import Vector
 from fastbp.graph.graph import Graph, Input, Parameter, Tensor
 from fastbp.graph.memory import BY_HAND
 from fastbp.ops.base import Array, Shape
 
 if TYPE_CHECKING:
-    from fastbp.engine.layer_plan import LayerPlan
+    from fastbp.engine.layer_plan import LayerMemory, LayerPlan
     from fastbp.engine.walk import Walk
 
 _FLOATS = {np.dtype(name): name for name in ("float32", "float64")}
@@ -41,18 +42,22 @@ class Alone:
     layer : Layer
     seed : int, optional
         Decides the initial parameters and random numbers; drawn when left out.
+    meant : bool, default True
+        Whether the layer is to have parameters of its own even if it is part of a network: those may be the ones meant.
     """
 
-    def __init__(self, layer: Lowers, seed: Any = None) -> None:
+    def __init__(self, layer: Lowers, seed: Any = None, meant: bool = True) -> None:
         number = integer(seed)
         if seed is not None and (number is None or not 0 <= number < 2**64):
             raise ValueError(f"{layer!r}: seed is {seed!r}; expected an integer from 0 to 2**64 - 1, or None")
         self.seed = randbits(63) if number is None else number
-        self._layer = layer
+        self._layer, self._meant = layer, meant
         self._draws = 0
         self._walks: dict[tuple[Shape, ...], Walk | LayerPlan] = {}
         self._last: tuple[Walk | LayerPlan, Array, tuple[Array, ...]] | None = None
         self._vectors: tuple[Vector, Vector, Vector] | None = None
+        self._graph: Graph | None = None
+        self._trained: LayerMemory | None = None
         self._dtype: str | None = None
         self._roles: tuple[dict[str, Parameter], dict[str, Parameter]] = ({}, {})
         self._arrays: dict[Parameter, Array] = {}
@@ -62,6 +67,16 @@ class Alone:
     def vectors(self) -> tuple[Vector, Vector, Vector] | None:
         """Parameters, gradients and state, by role; None before they are made."""
         return self._vectors
+
+    @property
+    def trained(self) -> LayerMemory:
+        """The parameters, once they are made, as an optimizer wants them."""
+        from fastbp.engine.layer_plan import LayerMemory
+        if self._trained is None:
+            assert self._graph is not None
+            assert self._vectors is not None
+            self._trained = LayerMemory(self._graph, self._vectors, self.seed, self._vectors[0].flat.dtype.name)
+        return self._trained
 
     def forget_graphs(self) -> None:
         """Have hyperparameters read anew; parameters stay."""
@@ -108,7 +123,11 @@ class Alone:
                     raise ValueError(f"{self._layer!r}: the initializer of {role} gave shape {values.shape}; expected "
                                      f"{parameter.shape}")
                 vector[role][...] = values
-        self._vectors = params, grads, state
+        if params and not self._meant:
+            warn(f"{self._layer!r} is part of a network, and runs by itself with new parameters of its own; "
+                 "net.activations(x) has what it puts out there, net.params its parameters there. If it is to have its "
+                 "own, call its build() first", stacklevel=5)
+        self._vectors, self._graph = (params, grads, state), graph
         self._dtype = dtype if self._roles[0] or self._roles[1] else None
         self._link()
 
@@ -121,14 +140,16 @@ class Alone:
             self._grads = {p: grads[role] for role, p in self._roles[0].items() if p.trainable}
 
     def __getstate__(self) -> dict[str, Any]:
-        made_anew: dict[str, Any] = {"_walks": {}, "_last": None, "_arrays": {}, "_grads": {}}
+        made_anew: dict[str, Any] = {"_walks": {}, "_last": None, "_arrays": {}, "_grads": {}, "_trained": None}
         return self.__dict__ | made_anew
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._link()
 
-    def forward(self, xs: tuple[Any, ...], training: bool) -> Array:
+    def forward(self, xs: tuple[Any, ...], training: Any) -> Array:
+        if training is not True and training is not False:
+            training = flag(repr(self._layer), "training", training)
         arrays, dtype = xs, self._dtype_of(xs)
         if dtype is None:
             arrays = self._inputs(xs)
@@ -173,6 +194,9 @@ class Alone:
         names, dtype, why = _names(xs), self._dtype, "as its parameters have"
         arrays: list[Array] = []
         for name, x in zip(names, xs, strict=True):
+            if isinstance(x, bool):
+                raise TypeError(f"{self._layer!r}: {name} is {x}; expected an array. Say what the rest is by name: "
+                                f"forward(x, training={x})")
             array = self._converted(name, x, dtype, why) if self._layer.takes is None else self._integers(name, x)
             if dtype is None and self._layer.takes is None:
                 dtype, why = _FLOATS[array.dtype], f"as {name} has"
@@ -185,12 +209,12 @@ class Alone:
         return tuple(arrays)
 
     def _converted(self, name: str, values: Any, dtype: str | None, why: str) -> Array:
-        """Return numbers of a dtype, or of a float one if it is None; what is float must have it."""
+        """Return numbers of a dtype, or of a float one if it is None; an array that is float must have it."""
         label = f"{self._layer!r}: {name}"
         array = real(label, values)
         if dtype is None:
             dtype = _FLOATS.get(array.dtype, "float32")
-        if _FLOATS.get(array.dtype, dtype) != dtype:
+        if not isinstance(values, list | tuple | float) and _FLOATS.get(array.dtype, dtype) != dtype:
             raise TypeError(f"{label} has dtype {array.dtype}; expected {dtype}, {why}: {name}.astype(\"{dtype}\")")
         return numbers(label, array, dtype)
 

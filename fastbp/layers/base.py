@@ -22,6 +22,8 @@ from fastbp.ops.base import Array, Op, Shape
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from fastbp.engine.layer_plan import LayerMemory
+
 __all__ = ["Layer"]
 
 L = TypeVar("L", bound="Layer")
@@ -122,13 +124,14 @@ class Layer(Worded, ABC):
 
         A layer that runs by itself has parameters of its own (`params`), whatever networks it is part of. It runs by
         the functions of :mod:`fastbp.kernels`, or where there are none as a plan of its own; a
-        :class:`~fastbp.CustomLayer` runs in NumPy.
+        :class:`~fastbp.CustomLayer` runs in NumPy. What `backward` needs are x and the output as they are, without
+        copies: leave them unchanged until then.
 
         Parameters
         ----------
         *xs : arrays (B, …)
             One for each input of the layer. Arrays of float32 or float64 keep their dtype; other numbers become
-            float32.
+            float32. Lists take the dtype of the parameters, or float64 where there are none yet.
         training : bool, default False
             Whether dropout drops, with other random numbers at every call, and batch normalisation uses the statistics
             of the batch.
@@ -244,7 +247,14 @@ class Layer(Worded, ABC):
         return self._vectors()[2]
 
     def _by_itself(self) -> Alone:
-        return cast(Alone, self.__dict__.get("_alone") or self.build().__dict__["_alone"])
+        alone = self.__dict__.get("_alone")
+        if alone is None:
+            alone = self.__dict__["_alone"] = Alone(self, meant=not self._used)
+        return cast(Alone, alone)
+
+    def _trained(self) -> LayerMemory:
+        self._vectors()
+        return self._by_itself().trained
 
     def _vectors(self) -> tuple[Vector, Vector, Vector]:
         alone = self._by_itself()

@@ -13,7 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, cast
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -35,6 +35,12 @@ class Trained(Protocol):
     memory: Memory
 
     def _apply_update(self, update: Update, lr: float) -> None: ...
+
+
+class OnItsOwn(Protocol):
+    """What an optimizer needs of a layer that runs by itself: what has its parameters."""
+
+    def _trained(self) -> Trained: ...
 
 
 @dataclass(frozen=True)
@@ -245,11 +251,18 @@ class Optimizer(Worded, ABC):
                weight_decay: float) -> None:
         """Update parameters and state in place; step counts from 1."""
 
-    def step(self, net: Trained) -> None:
-        """Update a network's parameters once, from ``net.grads``: for training loops of one's own.
+    def step(self, net: Trained | OnItsOwn) -> None:
+        """Update parameters once, from ``net.grads``: for training loops of one's own.
+
+        Parameters
+        ----------
+        net : Network or Layer
+            A layer that runs by itself has parameters of its own; one that has none is left as it is.
 
         Raises
         ------
+        TypeError
+            For anything else. Call it for each of several layers.
         NonFiniteError
             If a gradient is not finite, or a parameter would become so; nothing is changed then.
         ValueError
@@ -266,14 +279,21 @@ class Optimizer(Worded, ABC):
         >>> net.params["0.weight"]
         array([[2.]])
         """
-        update = self.update_of(net)
-        net._apply_update(update, float(self.lr.rates(update.step, 1)[0]))
+        trained = self._trained_of(net)
+        update = self.update_of(trained)
+        trained._apply_update(update, float(self.lr.rates(update.step, 1)[0]))
 
-    def update_of(self, net: Trained, parameters: tuple[str, ...] | None = None) -> Update:
+    def _trained_of(self, net: Trained | OnItsOwn) -> Trained:
+        own = getattr(net, "_trained", None)
+        found = net if own is None else own()
+        if not isinstance(getattr(found, "memory", None), Memory):
+            raise TypeError(f"{type(self).__name__}: net is {net!r}; expected a network, such as fb.Sequential(…), or "
+                            "a layer")
+        return cast(Trained, found)
+
+    def update_of(self, net: Trained | OnItsOwn, parameters: tuple[str, ...] | None = None) -> Update:
         """Return what this optimizer remembers about a network, or some parameters of it; it begins with zeros."""
-        memory = getattr(net, "memory", None)
-        if not isinstance(memory, Memory):
-            raise TypeError(f"{type(self).__name__}: net is {net!r}; expected a network, such as fb.Sequential(…)")
+        memory = self._trained_of(net).memory
         known = self._updates.setdefault(memory, {})
         if parameters not in known:
             state = tuple(aligned_zeros(memory.params.flat.size, memory.dtype) for _ in self.state_names)

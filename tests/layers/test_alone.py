@@ -224,6 +224,49 @@ def test_a_network_by_hand_trains_as_a_plan_does(name: str, dtype: str, update: 
                 np.testing.assert_allclose(value, net.params[f"{i}.{role}"], rtol=error, atol=error)
 
 
+OPTIMIZERS: list[Any] = [lambda: fb.SGD(0.1, momentum=0.9), lambda: fb.Adam(fb.CosineDecay(1e-2, 50)),
+                         lambda: fb.AdamW(1e-2, weight_decay=0.1, decay_bias=False), lambda: fb.Lion(1e-3)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("make", OPTIMIZERS)
+def test_an_optimizer_moves_layers_as_it_moves_a_network_of_them(make: Any, dtype: str) -> None:
+    def stack() -> list[fb.Layer]:
+        return [fb.Linear(5, 30), fb.BatchNorm(), fb.GELU(), fb.Linear(30, 30, trainable=False), fb.PReLU(),
+                fb.LSTM(30, 4), fb.Flatten(), fb.Linear(28, 3)]
+
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((16, 7, 5)).astype(dtype), rng.integers(0, 3, 16)
+    net = fb.Sequential(fb.Input(7, 5), *stack(), seed=0, dtype=dtype)
+    trainer = fb.Trainer(net, fb.CrossEntropy(), make())
+    layers, optimizer, a = stack(), make(), x
+    for i, layer in enumerate(layers):
+        a = layer.forward(a)
+        for role in layer.params:
+            layer.params[role] = net.params[f"{i}.{role}"]
+    losses = hand_trained(layers, fb.CrossEntropy(), x, y, 10, optimizer.step)
+    assert losses == [trainer.step(x, y) for _ in range(10)]
+    for i, layer in enumerate(layers):
+        for role, value in layer.params.items():
+            np.testing.assert_array_equal(value, net.params[f"{i}.{role}"])
+
+
+def test_an_optimizer_leaves_a_layer_alone_whose_gradient_is_not_finite() -> None:
+    layer, optimizer = fb.Linear(3, 2).build(seed=0), fb.Adam()
+    before = layer.params.flat.copy()
+    layer.forward(X)
+    layer.backward(np.full((4, 2), np.nan, np.float32))
+    with pytest.raises(fb.NonFiniteError, match=r"the gradient of .*weight is not finite"):
+        optimizer.step(layer)
+    np.testing.assert_array_equal(layer.params.flat, before)
+    assert optimizer.update_of(layer).step == 0
+    layer.backward(np.ones((4, 2), np.float32))
+    optimizer.step(layer)
+    other = copy.deepcopy(layer)
+    optimizer.step(other)
+    assert (optimizer.update_of(layer).step, optimizer.update_of(other).step) == (1, 1)
+
+
 def _sample(layers: list[fb.Layer], i: int) -> tuple[tuple[int, ...], ...]:
     sizes = [layer.out_features for layer in layers[:i] if isinstance(layer, fb.Linear)]
     return ((sizes[-1] if sizes else 20,),)
@@ -294,6 +337,26 @@ def test_a_layer_is_by_itself_whatever_network_it_is_part_of() -> None:
     layer.params.flat[...] = 5
     np.testing.assert_array_equal(net.params.flat, before)
     assert layer.forward(np.ones((1, 2), np.float32)).tolist() == [[15.0]]
+
+
+@pytest.mark.parametrize("use", [lambda layer: layer.forward(X), lambda layer: layer.params])
+def test_a_layer_of_a_network_says_that_it_has_other_parameters_by_itself(use: Any) -> None:
+    layer = fb.Linear(3, 2)
+    net = fb.Sequential(layer, fb.ReLU(), seed=0)
+    message = r"^Linear\(3, 2\) is part of a network, and runs by itself with new parameters"
+    with pytest.warns(UserWarning, match=message) as w:
+        use(layer)
+    assert w[0].filename == __file__
+    use(layer)                          # says it once
+    use(fb.Linear(3, 2))
+    net[1].forward(X)                   # has none
+
+
+def test_lists_have_no_dtype_to_refuse() -> None:
+    layer = fb.Linear(3, 2).build(dtype="float32")
+    y = layer.forward(X.tolist())
+    np.testing.assert_array_equal(y, layer.forward(X))
+    assert layer.backward(y.tolist()).dtype == y.dtype == np.float32
 
 
 def test_a_hyperparameter_that_changes_is_heeded() -> None:
@@ -443,6 +506,13 @@ MISUSED: list[tuple[type[Exception], str, Any]] = [
     (TypeError, "Add(): called on 1 tensor; expected at least 2", lambda: fb.Add().forward(X)),
     (TypeError, "ReLU(): called on 2 tensors; expected 1", lambda: fb.ReLU().forward(X, X)),
     (TypeError, "ReLU(): forward got no array; expected at least 1", lambda: fb.ReLU().forward()),
+    (TypeError, "Dropout(rate=0.5): x[1] is True; expected an array. Say what the rest is by name: forward(x, "
+                "training=True)", lambda: fb.Dropout(0.5).forward(X, True)),
+    (ValueError, "ReLU(): training is 'False'; expected True or False", lambda: fb.ReLU().forward(X, training="False")),
+    (TypeError, "ReLU(): x is of type csr_matrix; expected an array of real numbers (make it dense with x.toarray())",
+     lambda: fb.ReLU().forward(pytest.importorskip("scipy.sparse").csr_matrix(X))),
+    (TypeError, "Adam: net is [ReLU()]; expected a network, such as fb.Sequential(…), or a layer",
+     lambda: fb.Adam().step([fb.ReLU()])),
     (TypeError, "ReLU(): x has dtype <U1; expected real numbers (encode it as numbers)",
      lambda: fb.ReLU().forward([["a"]])),
     (ValueError, "ReLU(): x has shape (B,); expected (B, …), a batch of samples that are not empty",

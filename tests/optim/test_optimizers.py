@@ -275,7 +275,7 @@ def test_gradients_of_the_inputs_are_those_of_the_last_backward_pass():
 
 
 def test_a_step_needs_a_network():
-    with pytest.raises(TypeError, match=r"^Adam: net is 3; expected a network, such as fb\.Sequential\(…\)$"):
+    with pytest.raises(TypeError, match=r"^Adam: net is 3; expected a network, such as .*, or a layer$"):
         fb.Adam().step(3)
 
 
