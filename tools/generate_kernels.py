@@ -111,8 +111,8 @@ def shape_checks(k: Kernel, found: dict[str, tuple[str, int]]) -> list[str]:
 def scalar_checks(k: Kernel) -> list[str]:
     lines = []
     for a in k.scalars:
-        if a.kind == "WHOLE_OR":
-            lines.append(f'    _check_whole("{k.name}", "{a.name}", {a.name})')
+        if a.kind in ("WHOLE_OR", "COUNT"):
+            lines.append(f'    _check_{a.kind[:5].lower()}("{k.name}", "{a.name}", {a.name})')
         elif a.kind == "ACT":
             lines.append(f'    _check_activation("{k.name}", {a.name})')
         elif a.kind in ("SHARE", "SHARE_OR"):
@@ -276,7 +276,7 @@ def python_function(k: Kernel) -> str:
     places = number_places(k)
     lines += [f'    {places[size]} = _whole(&{k.name}_signature, "{size}", {size})' for size in k.asked_sizes]
     for a in k.scalars:
-        check = {"WHOLE_OR": "_whole", "KEY": "_key"}.get(a.kind, "_number")
+        check = {"WHOLE_OR": "_whole", "COUNT": "_whole", "KEY": "_key"}.get(a.kind, "_number")
         value = f'{check}(&{k.name}_signature, "{a.name}", {a.name})'
         if a.kind == "ACT":
             value = f'_code_of("{k.name}", {a.name})'
@@ -329,12 +329,10 @@ def notes(k: Kernel, a: Argument) -> list[str]:
     own = {"STATE": "Changed in place.", "CHANGED": "Changed in place.",
            "WEIGHTS": "Weights of the rows, which should sum to 1; 1 / B each by default.",
            "LABELS": f"Labels, from 0 to {a.value} - 1.", "ACT": "An elementwise activation, by the name of its op.",
-           "SHARE": "From 0 up to, but not including, 1.", "SHARE_OR": "From 0 up to, but not including, 1."}
+           "COUNT": "The number of this step, counted from 1.", "SHARE": "From 0 up to, but not including, 1.", "SHARE_OR": "From 0 up to, but not including, 1."}
     if k.meaning(a.name):
         meaning = k.meaning(a.name)
         return [f"Receives {meaning}." if a.kind == "CHANGED" else f"{meaning[0].upper()}{meaning[1:]}."]
-    if k.is_update and a.name == "step":
-        return ["The number of this step, counted from 1."]
     return [own[a.kind]] if a.kind in own else []
 
 

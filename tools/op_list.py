@@ -183,7 +183,7 @@ def _update(macro: str, arguments: list[str], family: str, comment: str) -> Kern
     own = _kernel(macro, arguments, family, comment)
     return Kernel(f"{own.name}_update", family, comment, (
         Argument("STATE", "p", "T", ("n",)), *own.of("STATE"), Argument("IN", "g", "T", ("n",)),
-        Argument("SIZE", "n", "int64_t"), Argument("REAL", "lr", "double"), Argument("WHOLE_OR", "step", "int64_t"),
+        Argument("SIZE", "n", "int64_t"), Argument("REAL", "lr", "double"), Argument("COUNT", "step", "int64_t"),
         *own.of("REAL"), Argument("REAL_OR", "weight_decay", "double", value="0.0")))
 
 

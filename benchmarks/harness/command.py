@@ -40,6 +40,12 @@ def run(args: Namespace) -> None:
             print(f"{PEERS[peer].label} is left out: {runner.missing(peer)} is not installed", file=sys.stderr)
     if not peers:
         raise ImportError("none of the libraries to be timed is installed")
+    idle = [peer for peer in peers if not any(PEERS[peer].trains(ROWS[row]) for row in args.rows)]
+    for peer in idle:
+        print(f"{PEERS[peer].label} is left out: it trains no network of {', '.join(args.rows)}", file=sys.stderr)
+    peers = [peer for peer in peers if peer not in idle]
+    if not peers:
+        raise ValueError("none of the libraries trains these networks")
     libraries = list(dict.fromkeys(["fastbp", "numpy", *(PEERS[peer].library for peer in peers)]))
     facts = machine.describe(libraries, args.threads, cpus)
     result = runner.run(args.rows, peers, threads=args.threads, rounds=args.rounds, seconds=args.seconds,

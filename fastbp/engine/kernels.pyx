@@ -121,6 +121,14 @@ cdef inline int _check_whole(const char *kernel, const char *name, int64_t value
     return 0
 
 
+cdef inline int _check_count(const char *kernel, const char *name, int64_t value) except -1 nogil:
+    if not 1 <= value <= MOST_WHOLE:
+        with gil:
+            raise ValueError(f"{kernel.decode()}: {name.decode()} is {value}; expected a whole number from 1 to "
+                             "2**62 - 1")
+    return 0
+
+
 cdef inline int _check_activation(const char *kernel, int32_t act) except -1 nogil:
     if not _is_activation(act):
         with gil:
@@ -328,7 +336,10 @@ cdef int _mend(Call *call, const fbp_array *array, given, bint written) except -
     label = array.name.decode()
     if written:
         _check_writable(call, label, given)
-    values = np.asarray(given)
+    try:
+        values = np.asarray(given)
+    except ValueError as error:
+        raise ValueError(f"{_name(call)}: {label} is no array: {error}") from None
     wanted = np.int64 if array.code == c"q" else _dtype(call, array) if call.code else None
     if wanted is not None and values.dtype != wanted or wanted is None and values.dtype not in (_FLOAT32, _FLOAT64):
         as_first = f", as {call.kernel.arrays[0].name.decode()} has" if call.code and array.code == c"T" else ""

@@ -179,6 +179,16 @@ def test_the_command_outside_a_checkout_says_where_the_benchmark_is(tmp_path):
     assert "run this in a checkout of fastbp, the folder that holds benchmarks/harness" in done.stderr
 
 
+def test_a_library_that_trains_none_of_the_rows_is_left_out_by_name():
+    pytest.importorskip("sklearn", reason="sklearn is not installed")
+    options = ["--rows", "lstm", "--peers", "sklearn"]
+    done = subprocess.run([sys.executable, "-P", "-m", "fastbp", "bench", *options], cwd=ROOT, text=True,
+                          capture_output=True)
+    assert done.returncode == 1
+    assert done.stderr == ("scikit-learn is left out: it trains no network of lstm\n"
+                           "python -m fastbp bench: none of the libraries trains these networks\n")
+
+
 def test_more_threads_than_cpus_are_refused():
     done = subprocess.run([sys.executable, "-P", "-m", "fastbp", "bench", "--threads", "9999"], cwd=ROOT, text=True,
                           capture_output=True)

@@ -323,6 +323,9 @@ REFUSED: list[tuple[type[Exception], str, Any]] = [
      lambda: kernels.tanh_forward(np.array([None]))),
     (TypeError, "tanh_forward: x has dtype >f4; expected float32 or float64",
      lambda: kernels.tanh_forward(np.zeros(3, ">f4"))),
+    (ValueError, "tanh_forward: x is no array: setting an array element with a sequence. The requested array has an "
+                 "inhomogeneous shape after 1 dimensions. The detected shape was (2,) + inhomogeneous part.",
+     lambda: kernels.tanh_forward([[1.0], [1.0, 2.0]])),
     (TypeError, "add_forward: b has dtype float64; expected float32, as a has",
      lambda: kernels.add_forward(f32(3), np.zeros(3))),
     (ValueError, "add_forward: b has shape (4,); expected (3,), the shape of a",
@@ -383,6 +386,9 @@ REFUSED: list[tuple[type[Exception], str, Any]] = [
                                 nesterov=0)),
     (ValueError, "sgd_update: velocity has shape (4,); expected (3,), the shape of p",
      lambda: kernels.sgd_update(f32(3), f32(3), f32(4), lr=0.1, step=1, momentum=0.0, nesterov=0)),
+    (ValueError, "adam_update: step is 0; expected a whole number from 1 to 2**62 - 1",
+     lambda: kernels.adam_update(f32(3), f32(3), f32(3), f32(3), lr=0.1, step=0, beta1=0.9, beta2=0.99, eps=1e-8,
+                                 decoupled=0)),
     (TypeError, "relu_forward: isa is 512; expected a name such as 'generic'",
      lambda: kernels.relu_forward(f32(3), isa=512)),
     (ValueError, f"isa is 'sse9', which is unknown; expected one of {', '.join(ISAS)}. The environment variable "
