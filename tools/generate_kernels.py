@@ -329,7 +329,8 @@ def notes(k: Kernel, a: Argument) -> list[str]:
     own = {"STATE": "Changed in place.", "CHANGED": "Changed in place.",
            "WEIGHTS": "Weights of the rows, which should sum to 1; 1 / B each by default.",
            "LABELS": f"Labels, from 0 to {a.value} - 1.", "ACT": "An elementwise activation, by the name of its op.",
-           "COUNT": "The number of this step, counted from 1.", "SHARE": "From 0 up to, but not including, 1.", "SHARE_OR": "From 0 up to, but not including, 1."}
+           "COUNT": "The number of this step, counted from 1.",
+           "SHARE": "From 0 up to, but not including, 1.", "SHARE_OR": "From 0 up to, but not including, 1."}
     if k.meaning(a.name):
         meaning = k.meaning(a.name)
         return [f"Receives {meaning}." if a.kind == "CHANGED" else f"{meaning[0].upper()}{meaning[1:]}."]
