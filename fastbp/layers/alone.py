@@ -86,7 +86,10 @@ class Alone:
         """Make what inputs of these sample shapes need; parameters, the first time."""
         layer = self._layer
         for name, shape in zip(_names(shapes), shapes, strict=True):
-            if not shape or 0 in shape:
+            if not shape:
+                raise ValueError(f"{layer!r}: {name} has shape (B,); expected (B, …), a batch of samples. {name}[None] is "
+                                 f"a batch of one sample, {name}[:, None] one of samples of one number")
+            if 0 in shape:
                 raise ValueError(f"{layer!r}: {name} has shape {_batch(shape)}; expected (B, …), a batch of samples "
                                  "that are not empty")
         inputs = [Input(*shape, dtype=layer.takes) for shape in shapes]

@@ -515,8 +515,8 @@ MISUSED: list[tuple[type[Exception], str, Any]] = [
      lambda: fb.Adam().step([fb.ReLU()])),
     (TypeError, "ReLU(): x has dtype <U1; expected real numbers (encode it as numbers)",
      lambda: fb.ReLU().forward([["a"]])),
-    (ValueError, "ReLU(): x has shape (B,); expected (B, …), a batch of samples that are not empty",
-     lambda: fb.ReLU().forward(X[0])),
+    (ValueError, "ReLU(): x has shape (B,); expected (B, …), a batch of samples. x[None] is a batch of one sample, "
+                 "x[:, None] one of samples of one number", lambda: fb.ReLU().forward(X[0])),
     (ValueError, "ReLU(): x has shape (B, 0); expected (B, …), a batch of samples that are not empty",
      lambda: fb.ReLU().forward(X[:, :0])),
     (ValueError, "ReLU(): x is a single number; expected (B, …), a batch of samples", lambda: fb.ReLU().forward(1.0)),
