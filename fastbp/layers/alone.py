@@ -87,8 +87,8 @@ class Alone:
         layer = self._layer
         for name, shape in zip(_names(shapes), shapes, strict=True):
             if not shape:
-                raise ValueError(f"{layer!r}: {name} has shape (B,); expected (B, …), a batch of samples. {name}[None] is "
-                                 f"a batch of one sample, {name}[:, None] one of samples of one number")
+                raise ValueError(f"{layer!r}: {name} has shape (B,); expected (B, …), a batch of samples. {name}[None] "
+                                 f"is a batch of one sample, {name}[:, None] one of samples of one number")
             if 0 in shape:
                 raise ValueError(f"{layer!r}: {name} has shape {_batch(shape)}; expected (B, …), a batch of samples "
                                  "that are not empty")

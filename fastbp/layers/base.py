@@ -76,6 +76,9 @@ class Layer(Worded, ABC):
             raise AttributeError(f"{type(self).__name__}: {name} is fixed, as the layer is part of a network; make the "
                                  f"network anew with {name}={value!r}, and take over what was learnt by "
                                  "new.load_state_dict(old.state_dict())")
+        if name == "trainable" and self.__dict__.get("_known"):
+            raise AttributeError(f"{type(self).__name__}: trainable is fixed, as the layer has its parameters; make "
+                                 f"another with trainable={value!r}")
         super().__setattr__(name, value)
         if "_alone" in self.__dict__:
             self._by_itself().forget_graphs()

@@ -13,7 +13,7 @@ import numpy as np
 
 from fastbp.core.checks import number
 from fastbp.ops.base import Array
-from fastbp.optim.optimizers import Trained
+from fastbp.optim.optimizers import OnItsOwn, Trained, trained_of
 
 
 class ParameterAverage:
@@ -49,11 +49,11 @@ class ParameterAverage:
     array([[3.]], dtype=float32)
     """
 
-    def __init__(self, net: Trained, decay: float | None = None) -> None:
-        self.net = net
+    def __init__(self, net: Trained | OnItsOwn, decay: float | None = None) -> None:
+        self.net = trained_of("ParameterAverage", net)
         self.decay = None if decay is None else number("ParameterAverage", "decay", decay,
                                                        "a number from 0 to below 1, or None", lambda d: 0 <= d < 1)
-        self._sum, self._looks = np.zeros(net.memory.params.flat.size), 0
+        self._sum, self._looks = np.zeros(self.net.memory.params.flat.size), 0
 
     @property
     def average(self) -> Array | None:

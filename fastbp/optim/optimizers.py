@@ -43,6 +43,15 @@ class OnItsOwn(Protocol):
     def _trained(self) -> Trained: ...
 
 
+def trained_of(owner: str, net: Trained | OnItsOwn) -> Trained:
+    """Return what has the parameters of a network, or of a layer; TypeError for anything else."""
+    own = getattr(net, "_trained", None)
+    found = net if own is None else own()
+    if not isinstance(getattr(found, "memory", None), Memory):
+        raise TypeError(f"{owner}: net is {net!r}; expected a network, such as fb.Sequential(…), or a layer")
+    return cast(Trained, found)
+
+
 @dataclass(frozen=True)
 class Segment:
     """Neighbouring parameters that are updated alike: ``flat[offset:offset + length]``.
@@ -279,21 +288,13 @@ class Optimizer(Worded, ABC):
         >>> net.params["0.weight"]
         array([[2.]])
         """
-        trained = self._trained_of(net)
+        trained = trained_of(type(self).__name__, net)
         update = self.update_of(trained)
         trained._apply_update(update, float(self.lr.rates(update.step, 1)[0]))
 
-    def _trained_of(self, net: Trained | OnItsOwn) -> Trained:
-        own = getattr(net, "_trained", None)
-        found = net if own is None else own()
-        if not isinstance(getattr(found, "memory", None), Memory):
-            raise TypeError(f"{type(self).__name__}: net is {net!r}; expected a network, such as fb.Sequential(…), or "
-                            "a layer")
-        return cast(Trained, found)
-
     def update_of(self, net: Trained | OnItsOwn, parameters: tuple[str, ...] | None = None) -> Update:
         """Return what this optimizer remembers about a network, or some parameters of it; it begins with zeros."""
-        memory = self._trained_of(net).memory
+        memory = trained_of(type(self).__name__, net).memory
         known = self._updates.setdefault(memory, {})
         if parameters not in known:
             state = tuple(aligned_zeros(memory.params.flat.size, memory.dtype) for _ in self.state_names)
@@ -304,7 +305,7 @@ class Optimizer(Worded, ABC):
         """Return the stretches of a network's parameter vector that it updates, those updated alike joined."""
         return segments(memory, self.weight_decay, self.decay_bias, parameters, self._groups, self.lazy)
 
-    def carry_over(self, old: Trained, new: Trained) -> None:
+    def carry_over(self, old: Trained | OnItsOwn, new: Trained | OnItsOwn) -> None:
         """Take what it remembers about a network over to another: of parameters of one name and shape, and the steps.
 
         For a network whose head was swapped: ``new = net.replace("head", …); optimizer.carry_over(net, new)``.
@@ -321,12 +322,13 @@ class Optimizer(Worded, ABC):
         1
         """
         before, after = self.update_of(old), self.update_of(new)
+        source, target = (trained_of("carry_over", net).memory.params for net in (old, new))
         after.step = before.step
         for vector, kept in zip(after.state, before.state, strict=True):
-            for name, values in new.memory.params.items():
-                own = old.memory.params.get(name)
+            for name, values in target.items():
+                own = source.get(name)
                 if own is not None and own.shape == values.shape:
-                    start, there = old.memory.params.offsets[name], new.memory.params.offsets[name]
+                    start, there = source.offsets[name], target.offsets[name]
                     vector[there:there + own.size] = kept[start:start + own.size]
 
     def remember(self, memory: Memory, update: Update) -> None:

@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from fastbp.engine.executable import Executable
 from fastbp.views import markup
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -335,6 +336,8 @@ def gradcheck(net: Any, x: Any, y: Any, loss: Any, sample_weight: Any = None, *,
     (True, 'gradients agree: 24 derivatives of 5 tensors')
     """
     _check_options(eps, tolerance, directions, max_entries)
+    if not isinstance(net, Executable):
+        raise TypeError(f"gradcheck: net is {net!r}; expected a network, such as fb.Sequential(layer)")
     if net.compute_dtype != net.dtype:
         raise ValueError(f"gradcheck: the network multiplies in {net.compute_dtype}, whose rounding makes steps of the "
                          "loss, with no slope to compare with; check a copy that does not: "

@@ -267,6 +267,21 @@ def test_an_optimizer_leaves_a_layer_alone_whose_gradient_is_not_finite() -> Non
     assert (optimizer.update_of(layer).step, optimizer.update_of(other).step) == (1, 1)
 
 
+def test_averages_and_what_optimizers_remember_of_layers() -> None:
+    layer, new, optimizer = fb.Linear(3, 2).build(seed=0), fb.Linear(3, 2).build(seed=1), fb.Adam()
+    average = fb.ParameterAverage(layer)
+    first = layer.params.flat.copy()
+    average.update()
+    layer.forward(X)
+    layer.backward(np.ones((4, 2), np.float32))
+    optimizer.step(layer)
+    optimizer.carry_over(layer, new)
+    assert optimizer.update_of(new).step == 1
+    np.testing.assert_array_equal(optimizer.update_of(new).state, optimizer.update_of(layer).state)
+    average.apply()
+    np.testing.assert_allclose(layer.params.flat, first, rtol=1e-7)
+
+
 def _sample(layers: list[fb.Layer], i: int) -> tuple[tuple[int, ...], ...]:
     sizes = [layer.out_features for layer in layers[:i] if isinstance(layer, fb.Linear)]
     return ((sizes[-1] if sizes else 20,),)
@@ -511,6 +526,12 @@ MISUSED: list[tuple[type[Exception], str, Any]] = [
     (ValueError, "ReLU(): training is 'False'; expected True or False", lambda: fb.ReLU().forward(X, training="False")),
     (TypeError, "ReLU(): x is of type csr_matrix; expected an array of real numbers (make it dense with x.toarray())",
      lambda: fb.ReLU().forward(pytest.importorskip("scipy.sparse").csr_matrix(X))),
+    (AttributeError, "Linear: trainable is fixed, as the layer has its parameters; make another with trainable=False",
+     lambda: setattr(used(fb.Linear(3, 2)), "trainable", False)),
+    (TypeError, "gradcheck: net is ReLU(); expected a network, such as fb.Sequential(layer)",
+     lambda: fb.gradcheck(fb.ReLU(), X, X, fb.MSE())),
+    (TypeError, "ParameterAverage: net is 3; expected a network, such as fb.Sequential(…), or a layer",
+     lambda: fb.ParameterAverage(3)),
     (TypeError, "Adam: net is [ReLU()]; expected a network, such as fb.Sequential(…), or a layer",
      lambda: fb.Adam().step([fb.ReLU()])),
     (TypeError, "ReLU(): x has dtype <U1; expected real numbers (encode it as numbers)",
