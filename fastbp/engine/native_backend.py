@@ -58,6 +58,7 @@ class NativeBackend:
         self._inference: Plan | None = None
         self._training: Plan | None = None
         self._stepping: tuple[Plan, Loss, Update, Sequence[Segment], float, float, tuple[float, float]] | None = None
+        self._applying: tuple[Plan, Update, Sequence[Segment], float] | None = None
         # a network with functions in it may be part of a loss's graph alone, and never need its own
         lazy = any(node.op.on_arrays for node in memory.graph.nodes)
         self._made = None if lazy else _as_plans_run_it(memory.graph)
@@ -142,10 +143,13 @@ class NativeBackend:
         if not has_optimizer(update.optimizer):
             apply_update(self._memory, update, lr)
             return
-        light = lr <= _tame_rate(update)
         with self._gate:
-            plan, self._stepping = self._update_plan(update.trained(self._memory), update.tables(self._memory)), None
-            status = plan.apply(update, lr, _TAME_GRADIENT[self._memory.dtype]) if light else Status.ERROR_GRADIENT
+            known, self._stepping = self._applying, None
+            if known is None or known[1] is not update or known[2] is not update.segments:
+                plan = self._update_plan(update.trained(self._memory), update.tables(self._memory))
+                known = self._applying = plan, update, update.segments, _tame_rate(update)
+            plan, most = known[0], known[3]
+            status = plan.apply(update, lr, _TAME_GRADIENT[self._memory.dtype]) if lr <= most else Status.ERROR_GRADIENT
             if status == Status.ERROR_GRADIENT:
                 self._apply_carefully(plan, update, lr)
             update.step += 1
@@ -254,6 +258,7 @@ class NativeBackend:
         if plan is None or plan.capacity < rows:
             low = Lowering(self._graph, purpose, op_phases, self._memory.compute_dtype)
             pieces = pieces_of(low.gradients, self._memory.grads) if purpose.shared else []
+            self._applying = None       # it may keep the plan whose place this takes
             plan = self._plans[purpose] = Plan(self._memory, low, max(rows, 1), _programs(low, pieces), self._gate)
             plan.pieces = pieces if len(pieces) > 1 else []
         return plan

@@ -45,11 +45,12 @@ class OnItsOwn(Protocol):
 
 def trained_of(owner: str, net: Trained | OnItsOwn) -> Trained:
     """Return what has the parameters of a network, or of a layer; TypeError for anything else."""
-    own = getattr(net, "_trained", None)
-    found = net if own is None else own()
-    if not isinstance(getattr(found, "memory", None), Memory):
-        raise TypeError(f"{owner}: net is {net!r}; expected a network, such as fb.Sequential(…), or a layer")
-    return cast(Trained, found)
+    if not isinstance(getattr(net, "memory", None), Memory):
+        own = getattr(net, "_trained", None)
+        if own is None:
+            raise TypeError(f"{owner}: net is {net!r}; expected a network, such as fb.Sequential(…), or a layer")
+        return cast(OnItsOwn, net)._trained()
+    return cast(Trained, net)
 
 
 @dataclass(frozen=True)
@@ -289,12 +290,14 @@ class Optimizer(Worded, ABC):
         array([[2.]])
         """
         trained = trained_of(type(self).__name__, net)
-        update = self.update_of(trained)
+        update = self._update_of(trained.memory, None)
         trained._apply_update(update, float(self.lr.rates(update.step, 1)[0]))
 
     def update_of(self, net: Trained | OnItsOwn, parameters: tuple[str, ...] | None = None) -> Update:
         """Return what this optimizer remembers about a network, or some parameters of it; it begins with zeros."""
-        memory = trained_of(type(self).__name__, net).memory
+        return self._update_of(trained_of(type(self).__name__, net).memory, parameters)
+
+    def _update_of(self, memory: Memory, parameters: tuple[str, ...] | None) -> Update:
         known = self._updates.setdefault(memory, {})
         if parameters not in known:
             state = tuple(aligned_zeros(memory.params.flat.size, memory.dtype) for _ in self.state_names)

@@ -355,3 +355,22 @@ def test_adams_bias_corrections_are_exact_from_the_first_step_to_the_last(step):
     expected = p - 0.01 * (m1 / (1 - 0.9**step)) / (np.sqrt(v1 / (1 - 0.999**step)) + 1e-8)
     kernels.adam_update(p, g, m, v, lr=0.01, step=step, beta1=0.9, beta2=0.999, eps=1e-8, decoupled=0.0)
     np.testing.assert_allclose(p, expected, rtol=1e-14)
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_steps_by_hand_heed_what_is_frozen_between_them(backend):
+    net = fb.Sequential(fb.Linear(3, 4), fb.Tanh(), fb.Linear(4, 2), seed=0, backend=backend)
+    twin = net.copy(dtype="float64", backend="reference")
+    optimizers = [fb.AdamW(1e-2, weight_decay=0.1) for _ in range(2)]
+    x = np.random.default_rng(0).standard_normal((5, 3))
+    for each in (net, twin):
+        each.forward(x, training=True)
+        each.backward(np.ones((5, 2)))
+    for step in range(5):
+        for each in (net, twin):
+            each.freeze("0.*") if step == 1 else each.unfreeze() if step == 3 else None
+        before = net.params["0.weight"].copy()
+        for each, optimizer in zip((net, twin), optimizers, strict=True):
+            optimizer.step(each)
+        assert np.array_equal(before, net.params["0.weight"]) == (step in (1, 2))
+    np.testing.assert_allclose(net.params.flat, twin.params.flat, rtol=1e-4, atol=1e-5)
