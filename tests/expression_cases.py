@@ -48,11 +48,17 @@ def case(name: str, function: Callable[..., Any], shapes: tuple[tuple[int, ...],
 
 
 for name in ("exp", "expm1", "exp2", "sin", "cos", "tanh", "sinh", "cosh", "arctan", "square", "abs", "sign",
-             "negative", "floor", "positive"):
+             "negative", "floor", "positive", "arcsinh", "cbrt", "trunc"):
     case(name, getattr(np, name))
 for name in ("log", "log2", "log10", "log1p", "sqrt", "reciprocal"):
     case(name, getattr(np, name), low=0.5, high=2.0)
 case("tan", np.tan, low=-1.0, high=1.0)
+for name in ("arcsin", "arccos", "arctanh"):
+    case(name, getattr(np, name), low=-0.9, high=0.9)
+case("arccosh", np.arccosh, low=1.2, high=3.0)
+for name in ("arctan2", "hypot"):
+    case(name, getattr(np, name), ((4,), (4,)))
+    case(f"{name}, broadcast row", getattr(np, name), ((3, 4), (1, 4)))
 for name in ("add", "subtract", "multiply", "divide", "maximum", "minimum", "logaddexp"):
     case(name, getattr(np, name), ((4,), (4,)), 0.5, 2.0)
     case(f"{name}, broadcast row", getattr(np, name), ((3, 4), (1, 4)), 0.5, 2.0)

@@ -88,6 +88,81 @@ def _arctan_over_x(square: float) -> float:
     return atan(x) / x if x > 1e-8 else 1.0
 
 
+def arcsin(w: Writer, x: str) -> str:
+    """``arcsin(x) = arctan(x / √((1 − x)(1 + x)))``."""
+    other = w("Sqrt", w("Mul", w("Sub", 1.0, x), w("Add", x, 1.0)))
+    return arctan(w, w("Div", x, other))
+
+
+def arccos(w: Writer, x: str) -> str:
+    """``arccos(x) = 2 arctan(√((1 − x) / (1 + x)))``."""
+    return w("Mul", arctan(w, w("Sqrt", w("Div", w("Sub", 1.0, x), w("Add", x, 1.0)))), 2.0)
+
+
+def arctan2(w: Writer, a: str, b: str) -> str:
+    """The angle of (b, a): that of their sizes, on the other side of π/2 where b is negative, with the sign of a."""
+    size_a, size_b = w("Abs", a), w("Abs", b)
+    ratio = w("Div", size_a, size_b)
+    ratio = w("Where", w("Equal", size_a, size_b), w("Sign", size_a), ratio)
+    angle = w("Atan", ratio) if not w.double else arctan(w, ratio)
+    angle = w("Where", w("Less", b, 0.0), w("Sub", pi, angle), angle)
+    return w("Where", w("Less", a, 0.0), w("Neg", angle), angle)
+
+
+def hypot(w: Writer, a: str, b: str) -> str:
+    """``√(a² + b²)``, the larger one taken out of the root."""
+    a, b = w("Abs", a), w("Abs", b)
+    large, small = w("Max", a, b), w("Min", a, b)
+    ratio = w("Where", w("Equal", large, small), 1.0, w("Div", small, large))
+    return w("Mul", large, w("Sqrt", w("Add", w("Mul", ratio, ratio), 1.0)))
+
+
+_LARGE = 1e8
+"""From where x² + 1 is x², and x² has far to go to overflow."""
+
+
+def arcsinh(w: Writer, x: str) -> str:
+    """``arcsinh(x)``: its size is log(1 + u + u² / (1 + √(1 + u²))) with u = |x|, and log(2 u) where that is large."""
+    size = w("Abs", x)
+    u = w("Min", size, _LARGE)
+    square = w("Mul", u, u)
+    near = log1p(w, w("Add", u, w("Div", square, w("Add", w("Sqrt", w("Add", square, 1.0)), 1.0))))
+    return w("Mul", w("Sign", x), w("Where", w("Greater", size, _LARGE), w("Add", w("Log", size), log(2)), near))
+
+
+def arccosh(w: Writer, x: str) -> str:
+    """``arccosh(x) = log(1 + u + √(u (u + 2)))`` with u = x − 1, and log(2 x) where that is large."""
+    u = w("Sub", w("Min", x, _LARGE), 1.0)
+    near = log1p(w, w("Add", u, w("Sqrt", w("Mul", u, w("Add", u, 2.0)))))
+    return w("Where", w("Greater", x, _LARGE), w("Add", w("Log", x), log(2)), near)
+
+
+def arctanh(w: Writer, x: str) -> str:
+    """``arctanh(x)``: its size is log(1 + 2 u / (1 − u)) / 2 with u = |x|."""
+    u = w("Abs", x)
+    return w("Mul", w("Mul", w("Sign", x), log1p(w, w("Div", w("Mul", u, 2.0), w("Sub", 1.0, u)))), 0.5)
+
+
+def cbrt(w: Writer, x: str) -> str:
+    """``∛x``: a power, and one step of Newton's, as 1/3 is not exact."""
+    size = w("Abs", x)
+    y = w("Pow", size, 1 / 3)
+    better = w("Sub", y, w("Div", w("Sub", y, w("Div", size, w("Mul", y, y))), 3.0))
+    usual = w("And", w("Greater", size, 0.0), w("Not", w("IsInf", size)))
+    return w("Mul", w("Sign", x), w("Where", usual, better, y))
+
+
+def trunc(w: Writer, x: str) -> str:
+    """``x`` rounded towards 0."""
+    return w("Where", w("Less", x, 0.0), w("Ceil", x), w("Floor", x))
+
+
+def nan_to_num(w: Writer, x: str) -> str:
+    """``x`` if it is finite; 0 for NaN, the largest numbers for infinite ones."""
+    largest = float(np.finfo("float64" if w.double else "float32").max)
+    return w("Where", w("IsNaN", x), 0.0, w("Min", w("Max", x, -largest), largest))
+
+
 def sinh(w: Writer, x: str) -> str:
     """``sinh(x)``: with m = e^|x| − 1 its size is (m + m/(m + 1)) / 2."""
     m = expm1(w, w("Abs", x))

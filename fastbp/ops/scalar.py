@@ -76,6 +76,12 @@ def _by_exponent(y: Any, a: Any, b: Any) -> Any:
     return np.where((a == 0) & (b > 0), 0.0, y * np.log(a))
 
 
+def _length(y: Any, a: Any, b: Any) -> Any:
+    """Return √(a² + b²), and 1 at the origin, where neither arctan2 nor hypot has a slope: 0 / 1 is what they get."""
+    length = np.hypot(a, b)
+    return np.where(length == 0, 1.0, length)
+
+
 def sigmoid(x: Any) -> Any:
     """Return 1 / (1 + exp(-x)), of an array or a tensor."""
     return call(ScalarOp("sigmoid"), x)
@@ -112,6 +118,17 @@ ROWS = (
     Scalar("cos", "y = cos(a)", np.cos, (lambda y, a: -np.sin(a),)),
     Scalar("tan", "y = tan(a)", np.tan, (lambda y, a: 1 + np.square(y),)),
     Scalar("arctan", "y = arctan(a)", np.arctan, (lambda y, a: 1 / (1 + np.square(a)),)),
+    Scalar("arcsin", "y = arcsin(a)", np.arcsin, (lambda y, a: 1 / np.sqrt((1 - a) * (1 + a)),)),
+    Scalar("arccos", "y = arccos(a)", np.arccos, (lambda y, a: -1 / np.sqrt((1 - a) * (1 + a)),)),
+    Scalar("arctan2", "y = the angle of (b, a)", np.arctan2,
+           (lambda y, a, b: b / _length(y, a, b) / _length(y, a, b),
+            lambda y, a, b: -a / _length(y, a, b) / _length(y, a, b))),
+    Scalar("hypot", "y = √(a² + b²)", np.hypot,
+           (lambda y, a, b: a / _length(y, a, b), lambda y, a, b: b / _length(y, a, b))),
+    Scalar("arcsinh", "y = arcsinh(a)", np.arcsinh, (lambda y, a: 1 / np.hypot(a, 1.0),)),
+    Scalar("arccosh", "y = arccosh(a)", np.arccosh, (lambda y, a: 1 / (np.sqrt(a - 1) * np.sqrt(a + 1)),)),
+    Scalar("arctanh", "y = arctanh(a)", np.arctanh, (lambda y, a: 1 / ((1 - a) * (1 + a)),)),
+    Scalar("cbrt", "y = ∛a", np.cbrt, (lambda y, a: 1 / (3 * np.square(y)),)),
     Scalar("sinh", "y = sinh(a)", np.sinh, (lambda y, a: np.cosh(a),)),
     Scalar("cosh", "y = cosh(a)", np.cosh, (lambda y, a: np.sinh(a),)),
     Scalar("tanh", "y = tanh(a)", np.tanh, (lambda y, a: 1 - np.square(y),)),
@@ -135,6 +152,9 @@ ROWS = (
     Scalar("floor", "y = a rounded down", np.floor, (None,)),
     Scalar("ceil", "y = a rounded up", np.ceil, (None,)),
     Scalar("rint", "y = a rounded", np.rint, (None,)),
+    Scalar("trunc", "y = a rounded towards 0", np.trunc, (None,)),
+    Scalar("nan_to_num", "y = a if it is finite, else 0 or the largest number", np.nan_to_num,
+           (lambda y, a: np.where(np.isfinite(a), 1.0, 0.0),)),
     Scalar("floor_div", "y = a // b", np.floor_divide, (None, None)),
     Scalar("mod", "y = a mod b", np.remainder, (_one, lambda y, a, b: -np.floor(a / b))),
     Scalar("less", "y = a < b", np.less, (None, None)),
@@ -176,7 +196,10 @@ class ScalarOp(Expression):
     def value(self, *xs: Array) -> Array:
         if len(xs) != self.row.operands:
             raise TypeError(f"{self.name}: got {len(xs)} operands; expected {self.row.operands}")
-        return np.asarray(self.row.value(*xs))
+        y = np.asarray(self.row.value(*xs))
+        if y.dtype == np.float16:       # which is what NumPy makes of truth values
+            y = np.asarray(self.row.value(*(x.astype(np.float64) for x in xs)))
+        return y
 
     def derivatives(self, y: Array, *xs: Array) -> tuple[Array, ...]:
         """Return ∂y/∂x for each operand, as arrays of y's shape."""

@@ -32,6 +32,7 @@ enum { FBP_STRIP_SCRATCH, FBP_STRIP_X, FBP_STRIP_WHOLE_X, FBP_STRIP_Y, FBP_STRIP
 #endif
 
 #define FBP_TRUE(m) FN(v_select)(m, FN(v_set1)(1), (V){0})
+#define FBP_LARGEST (FBP_F64 ? (T)DBL_MAX : (T)FLT_MAX)
 
 /* lane by lane, by a function of libm in double */
 #define FBP_BY_LANES(name, call)                                                                                       \
@@ -49,12 +50,21 @@ FBP_BY_LANES(v_sin, sin((double)a[i]))
 FBP_BY_LANES(v_cos, cos((double)a[i]))
 FBP_BY_LANES(v_tan, tan((double)a[i]))
 FBP_BY_LANES(v_arctan, atan((double)a[i]))
+FBP_BY_LANES(v_arcsin, asin((double)a[i]))
+FBP_BY_LANES(v_arccos, acos((double)a[i]))
+FBP_BY_LANES(v_arctan2, atan2((double)a[i], (double)b[i]))
+FBP_BY_LANES(v_hypot, hypot((double)a[i], (double)b[i]))
+FBP_BY_LANES(v_arcsinh, asinh((double)a[i]))
+FBP_BY_LANES(v_arccosh, acosh((double)a[i]))
+FBP_BY_LANES(v_arctanh, atanh((double)a[i]))
+FBP_BY_LANES(v_cbrt, cbrt((double)a[i]))
 FBP_BY_LANES(v_sinh, sinh((double)a[i]))
 FBP_BY_LANES(v_cosh, cosh((double)a[i]))
 FBP_BY_LANES(v_erf, erf((double)a[i]))
 FBP_BY_LANES(v_floor, floor((double)a[i]))
 FBP_BY_LANES(v_ceil, ceil((double)a[i]))
 FBP_BY_LANES(v_rint, rint((double)a[i]))
+FBP_BY_LANES(v_trunc, trunc((double)a[i]))
 #undef FBP_BY_LANES
 
 /* log(1 + x) of any x: what 1 + x loses by rounding is put right */
@@ -114,12 +124,21 @@ static __attribute__((noinline)) void FN(expression_by_lanes)(int64_t instructio
         FBP_UNARY(cos, FN(v_cos)(a, a))
         FBP_UNARY(tan, FN(v_tan)(a, a))
         FBP_UNARY(arctan, FN(v_arctan)(a, a))
+        FBP_UNARY(arcsin, FN(v_arcsin)(a, a))
+        FBP_UNARY(arccos, FN(v_arccos)(a, a))
+        FBP_BINARY(arctan2, FN(v_arctan2)(a, b))
+        FBP_BINARY(hypot, FN(v_hypot)(a, b))
+        FBP_UNARY(arcsinh, FN(v_arcsinh)(a, a))
+        FBP_UNARY(arccosh, FN(v_arccosh)(a, a))
+        FBP_UNARY(arctanh, FN(v_arctanh)(a, a))
+        FBP_UNARY(cbrt, FN(v_cbrt)(a, a))
         FBP_UNARY(sinh, FN(v_sinh)(a, a))
         FBP_UNARY(cosh, FN(v_cosh)(a, a))
         FBP_UNARY(erf, FN(v_erf)(a, a))
         FBP_UNARY(floor, FN(v_floor)(a, a))
         FBP_UNARY(ceil, FN(v_ceil)(a, a))
         FBP_UNARY(rint, FN(v_rint)(a, a))
+        FBP_UNARY(trunc, FN(v_trunc)(a, a))
         default: return;
     }
 }
@@ -165,7 +184,8 @@ static void FN(expression_elements)(int64_t instruction, T *d, const T *pa, int6
         FBP_BINARY(xor, FBP_TRUE((a != 0) ^ (b != 0)))
         FBP_UNARY(not, FBP_TRUE(a == 0))
         FBP_UNARY(isnan, FBP_TRUE(a != a))
-        FBP_UNARY(isfinite, FBP_TRUE(FN(v_abs)(a) <= (FBP_F64 ? (T)DBL_MAX : (T)FLT_MAX)))
+        FBP_UNARY(isfinite, FBP_TRUE(FN(v_abs)(a) <= FBP_LARGEST))
+        FBP_UNARY(nan_to_num, FN(v_select)(a == a, FN(v_clip)(a, -FBP_LARGEST, FBP_LARGEST), (V){0}))
         default: FN(expression_by_lanes)(instruction, d, pa, sa, pb, sb, pc, sc, n);
     }
 }
@@ -174,6 +194,7 @@ static void FN(expression_elements)(int64_t instruction, T *d, const T *pa, int6
 #undef FBP_BINARY
 #undef FBP_TERNARY
 #undef FBP_TRUE
+#undef FBP_LARGEST
 
 /* move: [7..10] sizes, [11..14] steps of the source, [15..18] of the target, [19] and [20] where they start, [21] the
  * numbers of a row that the source's rows are apart, [22] whether the target is filled first, with a splat in [3] */

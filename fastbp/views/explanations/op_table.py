@@ -6,6 +6,7 @@ A new op needs a row; ops of the users' own take the row of the class that they 
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 from fastbp.ops import activations as act
@@ -275,6 +276,10 @@ def _where(op: Op, values: Values, plain: Plain) -> Rules:
     return Rules(same(f"@{chosen}"), (Rule("0", "0"), *(same(str(int(letter == chosen))) for letter in "bc")))
 
 
+def _nan_to_num(op: Op, values: Values, plain: Plain) -> Rules:
+    return Rules(same("@a"), (ONE,)) if abs(values[0]) < inf else Rules(same("@y"), (same("0"),))
+
+
 def _written(text: str, latex: str, *slopes: tuple[str, str]) -> OfTable:
     """Return the row of a function with one formula for it, and one for each derivative."""
     return OfTable(Rules(Rule(text, latex), tuple(Rule(*slope) for slope in slopes)))
@@ -308,6 +313,17 @@ SCALAR_ACCOUNTS: dict[str, Account] = {
     "cos": _written("cos(@a)", r"\cos(@a)", ("(−sin(@a))", r"(-\sin(@a))")),
     "tan": _written("tan(@a)", r"\tan(@a)", ("(1 + @y²)", "(1 + {@y}^2)")),
     "arctan": _written("arctan(@a)", r"\arctan(@a)", ("1/(1 + @a²)", r"\frac{1}{1 + {@a}^2}")),
+    "arcsin": _written("arcsin(@a)", r"\arcsin(@a)", ("1/√(1 − @a²)", r"\frac{1}{\sqrt{1 - {@a}^2}}")),
+    "arccos": _written("arccos(@a)", r"\arccos(@a)", ("(−1/√(1 − @a²))", r"\left(-\frac{1}{\sqrt{1 - {@a}^2}}\right)")),
+    "arctan2": _written("arctan2(@a, @b)", r"\operatorname{arctan2}(@a, @b)",
+                        ("@b/(@a² + @b²)", r"\frac{@b}{{@a}^2 + {@b}^2}"),
+                        ("(−@a/(@a² + @b²))", r"\left(-\frac{@a}{{@a}^2 + {@b}^2}\right)")),
+    "hypot": _written("√(@a² + @b²)", r"\sqrt{{@a}^2 + {@b}^2}", ("@a/@y", r"\frac{@a}{@y}"),
+                      ("@b/@y", r"\frac{@b}{@y}")),
+    "arcsinh": _written("arcsinh(@a)", r"\operatorname{arcsinh}(@a)", ("1/√(@a² + 1)", r"\frac{1}{\sqrt{{@a}^2 + 1}}")),
+    "arccosh": _written("arccosh(@a)", r"\operatorname{arccosh}(@a)", ("1/√(@a² − 1)", r"\frac{1}{\sqrt{{@a}^2 - 1}}")),
+    "arctanh": _written("arctanh(@a)", r"\operatorname{arctanh}(@a)", ("1/(1 − @a²)", r"\frac{1}{1 - {@a}^2}")),
+    "cbrt": _written("∛(@a)", r"\sqrt[3]{@a}", ("1/(3@y²)", r"\frac{1}{3 {@y}^2}")),
     "sinh": _written("sinh(@a)", r"\sinh(@a)", ("cosh(@a)", r"\cosh(@a)")),
     "cosh": _written("cosh(@a)", r"\cosh(@a)", ("sinh(@a)", r"\sinh(@a)")),
     "tanh": _written("tanh(@a)", r"\tanh(@a)", ("(1 − @y²)", "(1 - {@y}^2)")),
@@ -328,6 +344,8 @@ SCALAR_ACCOUNTS: dict[str, Account] = {
     "floor": _flat("floor(@a)", r"\lfloor @a \rfloor"),
     "ceil": _flat("ceil(@a)", r"\lceil @a \rceil"),
     "rint": _flat("round(@a)", r"\operatorname{round}(@a)"),
+    "trunc": _flat("trunc(@a)", r"\operatorname{trunc}(@a)"),
+    "nan_to_num": OfTable(_nan_to_num),
     "floor_div": _flat("floor(@a / @b)", r"\lfloor @a / @b \rfloor"),
     "less": _flat("@a < @b", "@a < @b"), "less_equal": _flat("@a ≤ @b", r"@a \le @b"),
     "greater": _flat("@a > @b", "@a > @b"), "greater_equal": _flat("@a ≥ @b", r"@a \ge @b"),

@@ -31,7 +31,9 @@ def every_op():
     """Return the cases of all ops: those of layers, the functions of the table, and what moves and adds up arrays."""
     found = dict(cases.OPS)
     for row in SCALARS:
-        interval = (-2.0, 2.0) if row.name in ("min", "max", "clip", "where", "abs", "mod") else (0.5, 2.0)
+        interval = (-2.0, 2.0) if row.name in ("min", "max", "clip", "where", "abs", "mod") else \
+            (-0.9, 0.9) if row.name in ("arcsin", "arccos", "arctanh") else (1.2, 2.0) if row.name == "arccosh" else \
+            (0.5, 2.0)
         found.setdefault(row.name, cases.OpCase(ScalarOp(row.name), ((2, 2),) * row.operands, interval))
     return found | MORE
 
@@ -123,6 +125,8 @@ def test_maps_are_the_backward_rule(case):
 
 
 WORDS = {"floor": math.floor, "ceil": math.ceil, "round": round, "arctan": math.atan, "tan": math.tan,
+         "arcsin": math.asin, "arccos": math.acos, "arctan2": math.atan2, "arcsinh": math.asinh, "arccosh": math.acosh,
+         "arctanh": math.atanh, "cbrt": math.cbrt, "trunc": math.trunc,
          "sinh": math.sinh, "cosh": math.cosh, "erf": math.erf, "exp": math.exp, "tanh": math.tanh,
          "sqrt": math.sqrt, "log": math.log, "sin": math.sin, "cos": math.cos, "max": max, "min": min, "pi": math.pi,
          "abs": abs, "sign": lambda v: (v > 0) - (v < 0), "sigmoid": lambda v: 1 / (1 + math.exp(-v)),
@@ -147,8 +151,8 @@ def arithmetic(written, names):
     for definition in reversed(definitions):
         name, meaning = definition.split(" = ", 1)
         names = {**names, name.replace("′", "_prime"): arithmetic(meaning, names)}
-    for sign, word in (("−", "-"), ("·", "*"), ("e^(", "exp("), ("√(", "sqrt("), ("ln(", "log("), ("σ(", "sigmoid("),
-                       ("Φ(", "cdf("), ("φ(", "pdf("), ("π", "pi"), ("²", "**2"), ("³", "**3"), ("½", "(1/2)"),
+    for sign, word in (("−", "-"), ("·", "*"), ("e^(", "exp("), ("√(", "sqrt("), ("∛(", "cbrt("), ("ln(", "log("),
+                       ("σ(", "sigmoid("), ("Φ(", "cdf("), ("φ(", "pdf("), ("π", "pi"), ("²", "**2"), ("³", "**3"), ("½", "(1/2)"),
                        ("′", "_prime"), (" mod ", "%")):
         text = text.replace(sign, word)
     text = re.sub(r"\)\^\(", ")**(", text)
