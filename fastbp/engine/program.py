@@ -508,7 +508,7 @@ def can_run(t: Tensor, find: Callable[[str], int]) -> bool:
     if isinstance(op, BroadcastOp):
         return has_rows or not t.rows or _fits_in_a_row(node.inputs[0], t)
     if isinstance(op, ReduceOp):
-        return op.function not in ("any", "all") and (not has_rows or 0 not in op.axis)
+        return op.function not in ("any", "all") and t.rows == has_rows and (not has_rows or 0 not in op.axis)
     if isinstance(op, CumsumOp | JoinOp):
         return (not has_rows or op.axis > 0) and len({s.rows for s in node.inputs}) == 1
     if isinstance(op, TakeAlongOp | TakeAlongBackOp):

@@ -8,6 +8,7 @@ import numpy as np
 
 from fastbp.files.onnx_writer import Writer
 from fastbp.ops.reduce import CumsumOp, EinsumOp, MatmulOp, ProductOp, ReduceOp
+from fastbp.ops.sort import ArgsortOp
 from fastbp.ops.sources import CastOp, ConstantOp, FillOp, ParameterOp, RowsOp, StopGradientOp, TrainingOp
 from fastbp.ops.structure import (
     BroadcastOp,
@@ -48,6 +49,13 @@ def product(w: Writer, op: ProductOp, xs: list[str]) -> str:
 
 def cumsum(w: Writer, op: CumsumOp, xs: list[str]) -> str:
     return w("CumSum", w.cast(xs[0], _kind(w), w.tensor.dtype), np.array(op.axis), reverse=int(op.reverse))
+
+
+def argsort(w: Writer, op: ArgsortOp, xs: list[str]) -> str:
+    """All of the smallest; of equal ones the first comes first."""
+    count = w("Slice", w("Shape", *xs), np.array([op.axis]), np.array([op.axis + 1]))
+    numbers = w.cast(xs[0], _kind(w), "int64" if _kind(w) == "bool" else _kind(w))
+    return w.several(2, "TopK", numbers, count, axis=op.axis, largest=0, sorted=1)[1]
 
 
 def matmul(w: Writer, op: MatmulOp, xs: list[str]) -> str:

@@ -41,6 +41,13 @@ def _mod(w: Writer, a: str, b: str) -> str:
     return w("Where", wrong, w("Add", rest, b), rest)
 
 
+def _where(w: Writer, condition: str, a: str, b: str) -> str:
+    """ONNX Runtime cannot choose among truth values."""
+    if w.tensor.dtype != "bool":
+        return w("Where", condition, a, b)
+    return w("Or", w("And", condition, a), w("And", w("Not", condition), b))
+
+
 TABLE: dict[str, Function] = {
     "add": _is("Add"), "sub": _is("Sub"), "mul": _is("Mul"), "div": _is("Div"), "neg": _is("Neg"), "pow": _is("Pow"),
     "square": lambda w, x: w("Mul", x, x), "reciprocal": _is("Reciprocal"), "sqrt": _is("Sqrt"), "exp": _is("Exp"),
@@ -54,7 +61,7 @@ TABLE: dict[str, Function] = {
     "cosh": _single("Cosh", formulas.cosh), "tanh": _is("Tanh"), "erf": _single("Erf", formulas.erf_of),
     "normal_cdf": formulas.normal_cdf, "sigmoid": _is("Sigmoid"), "softplus": _single("Softplus", formulas.softplus),
     "logaddexp": formulas.logaddexp, "abs": _is("Abs"), "max": _is("Max"), "min": _is("Min"),
-    "clip": lambda w, x, low, high: w("Min", w("Max", x, low), high), "where": _is("Where"), "sign": _is("Sign"),
+    "clip": lambda w, x, low, high: w("Min", w("Max", x, low), high), "where": _where, "sign": _is("Sign"),
     "floor": _is("Floor"), "ceil": _is("Ceil"), "rint": _is("Round"),
     "trunc": formulas.trunc, "nan_to_num": formulas.nan_to_num, "floor_div": _floor_div, "mod": _mod,
     "less": _is("Less"), "less_equal": _is("LessOrEqual"), "greater": _is("Greater"),

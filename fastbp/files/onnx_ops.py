@@ -19,7 +19,7 @@ from fastbp.files.onnx_sequences import TABLE as SEQUENCES
 from fastbp.files.onnx_writer import Rule, Writer
 from fastbp.files.rows import Nothing
 from fastbp.ops import activations as acts
-from fastbp.ops import random, reduce, sources, structure
+from fastbp.ops import linalg, random, reduce, sort, sources, structure
 from fastbp.ops.base import Op
 from fastbp.ops.batch_norm import BatchNormOp
 from fastbp.ops.concat import ConcatOp
@@ -203,6 +203,9 @@ TABLE: dict[type[Op], Rule | Nothing] = {
     reduce.ReduceOp: arrays.reduce,
     reduce.ProductOp: arrays.product,
     reduce.CumsumOp: arrays.cumsum,
+    sort.ArgsortOp: arrays.argsort,
+    **dict.fromkeys((linalg.InverseOp, linalg.SolveOp, linalg.DeterminantOp, linalg.CholeskyOp),
+                    Nothing("ONNX has no inverses of matrices, nor solutions")),
     reduce.MatmulOp: arrays.matmul,
     reduce.EinsumOp: arrays.einsum,
     sources.ConstantOp: arrays.constant,

@@ -25,7 +25,7 @@ from fastbp.core.words import TENSOR_METHODS
 from fastbp.ops.base import Array, Context, DType, Op, Shape
 from fastbp.ops.expression import call
 from fastbp.ops.functions import index
-from fastbp.ops.numpy_names import FUNCTIONS, NAMES, SCIPY, UFUNCS, no_such_function
+from fastbp.ops.numpy_names import FUNCTIONS, NAMES, SCIPY, UFUNCS, no_such_function, of_method
 from fastbp.ops.scalar import ScalarOp
 from fastbp.ops.sources import CastOp, ConstantOp, FillOp, RowsOp
 from fastbp.ops.structure import BroadcastOp, TransposeOp
@@ -111,22 +111,23 @@ class _NumPy(NDArrayOperatorsMixin):
 
     def __array_ufunc__(self, ufunc: Any, method: str, *xs: Any, **options: Any) -> Any:
         if method != "__call__":
-            raise TypeError(f"np.{ufunc.__name__}.{method} has no derivative here; use np.sum, np.max, np.min or "
-                            "np.cumsum")
+            return _unwrapped(of_method(ufunc, method, _wrapped(xs), options), xs)
         known = UFUNCS.get(ufunc) or SCIPY.get(ufunc.__name__)
         if known is None:
             raise no_such_function(ufunc.__name__)
-        if set(options) - {"dtype", "casting", "subok", "order"}:
+        if set(options) - {"dtype", "casting", "subok", "order", "axis"}:
             raise TypeError(f"np.{ufunc.__name__}: got {', '.join(options)}; tensors cannot be written into. Write "
                             f"y = np.{ufunc.__name__}(…), with np.where for what is to be left out")
-        return _unwrapped(known(*_wrapped(xs)), xs)
+        axis = {"axis": options["axis"]} if "axis" in options else {}
+        return _unwrapped(known(*_wrapped(xs), **axis), xs)
 
     def __array_function__(self, function: Any, types: Any, xs: Any, options: Any) -> Any:
         if function not in FUNCTIONS:
             module = function.__module__.removeprefix("numpy").strip(".")
             raise no_such_function(f"{module}.{function.__name__}" if module else function.__name__)
-        if options.get("out") is not None or "where" in options:
-            raise TypeError(f"np.{function.__name__}: got out or where; tensors cannot be written into. Use np.where")
+        if options.get("out") is not None:
+            raise TypeError(f"np.{function.__name__}: got out; tensors cannot be written into. Write "
+                            f"y = np.{function.__name__}(…)")
         options.pop("out", None)
         named = dict(zip(options, _wrapped(tuple(options.values())), strict=True))
         return _unwrapped(FUNCTIONS[function](*_wrapped(xs), **named), (*xs, *options.values()))
@@ -450,8 +451,9 @@ def _mentions(xs: Any, kind: type) -> bool:
 
 def _unwrapped(y: Any, xs: Sequence[Any]) -> Any:
     """Return symbols where one of the operands was one, and tensors otherwise."""
-    if isinstance(y, list):
-        return [_unwrapped(part, xs) for part in y]
+    if isinstance(y, list | tuple):
+        parts = [_unwrapped(part, xs) for part in y]
+        return parts if isinstance(y, list) else y._make(parts) if hasattr(y, "_make") else tuple(parts)
     return y.tensor if isinstance(y, Symbol) and not _mentions(xs, Symbol | _Rows) else y  # type: ignore[arg-type]
 
 
@@ -604,7 +606,7 @@ _MENDS = {
 
 
 def _simpler(op: Op, inputs: Sequence[Tensor]) -> Tensor | None:
-    """Return a tensor that is the result already: x · 1, x + 0, a transpose back, minus minus."""
+    """Return a tensor that is the result already (x · 1, x + 0, a transpose back, minus minus), or is made simpler."""
     def alike(kept: Tensor, other: Tensor) -> bool:
         return kept.dtype == "real" and (not other.ndim or other.whole_shape == kept.whole_shape)
 
@@ -616,6 +618,8 @@ def _simpler(op: Op, inputs: Sequence[Tensor]) -> Tensor | None:
                 return a
             if op.function in ("mul", "add") and _number(a) == neutral and alike(b, a):
                 return b
+        if op.function == "add" and all(t.dtype == "bool" for t in inputs):
+            return apply(ScalarOp("or"), *inputs)
         if op.function == "neg" and inputs[0].node is not None and inputs[0].node.op == op:
             return inputs[0].node.inputs[0]
     if isinstance(op, TransposeOp) and inputs[0].node is not None and isinstance(inputs[0].node.op, TransposeOp):

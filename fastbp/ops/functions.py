@@ -121,10 +121,10 @@ def var(a: Any, axis: Any = None, dtype: None = None, out: None = None, ddof: in
 def std(a: Any, axis: Any = None, dtype: None = None, out: None = None, ddof: int = 0, keepdims: bool = False, *,
         correction: int | None = None) -> Any:
     """Return the root of the variance; its derivative where all are equal is 0, as PyTorch's is."""
-    return _root(var(a, axis, ddof=ddof, keepdims=keepdims, correction=correction))
+    return root(var(a, axis, ddof=ddof, keepdims=keepdims, correction=correction))
 
 
-def _root(square: Any) -> Any:
+def root(square: Any) -> Any:
     """Return the square root, with the derivative 0 at 0."""
     return np.where(square > 0, np.sqrt(np.where(square > 0, square, 1.0)), square)
 
@@ -175,19 +175,6 @@ def average(a: Any, axis: Any = None, weights: Any = None, returned: bool = Fals
     return np.sum(a * shares, axis=axis, keepdims=keepdims) / np.sum(shares, axis=axis, keepdims=keepdims)
 
 
-def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
-    """Return the length of vectors; its derivative at 0 is 0."""
-    several = len(axes_of("linalg.norm", x, axis)) > 1
-    if ord == 1 and not several:
-        return np.sum(np.abs(x), axis=axis, keepdims=keepdims)
-    if ord == np.inf and not several:
-        return np.max(np.abs(x), axis=axis, keepdims=keepdims)
-    if ord not in ((None, "fro") if several else (None, 2)):
-        raise ValueError(f"np.linalg.norm: ord is {ord!r} for {'a matrix' if several else 'vectors'}; expected "
-                         f"{'None' if several else 'None, 1, 2 or np.inf'}")
-    return _root(np.sum(np.square(x), axis=axis, keepdims=keepdims))
-
-
 def outer(a: Any, b: Any, out: None = None) -> Any:
     return np.expand_dims(ravel(a) if np.ndim(a) > 1 else a, 1) * np.expand_dims(b, 0)
 
@@ -225,23 +212,38 @@ def einsum(subscripts: str, *operands: Any, **options: Any) -> Any:
     if "..." in text:
         return _with_dots(given, out if arrow else None, operands)
     letters = given.split(",")
-    if not text or "." in text or len(letters) != len(operands) or len(operands) > 2:
-        raise ValueError(f"np.einsum: got {subscripts!r} and {len(operands)} operands; expected letters for one or two "
-                         "operands, as in np.einsum('bi,ij->bj', x, w)")
-    if any(len(set(part)) < len(part) for part in letters):
-        raise ValueError(f"np.einsum: {subscripts!r} repeats a letter within one operand; take the diagonal first")
+    if not text or "." in text or len(letters) != len(operands):
+        raise ValueError(f"np.einsum: got {subscripts!r} and {len(operands)} operands; expected letters for each, as "
+                         "in np.einsum('bi,ij->bj', x, w)")
     if not arrow:
         out = "".join(sorted(c for c in set(given) if c != "," and given.count(c) == 1))
     xs = list(operands)
-    for i, part in enumerate(letters):      # what one operand alone has is summed first
-        elsewhere = out + "".join(letters[:i] + letters[i + 1:])
-        alone = tuple(k for k, c in enumerate(part) if c not in elsewhere)
-        if alone:
-            xs[i] = np.sum(xs[i], axis=alone)
+    while True:
+        for i, part in enumerate(letters):      # what one operand alone has is summed first
+            xs[i], part = _without_repeats(xs[i], part)
+            elsewhere = out + "".join(letters[:i] + letters[i + 1:])
+            alone = tuple(k for k, c in enumerate(part) if c not in elsewhere)
+            xs[i] = np.sum(xs[i], axis=alone) if alone else xs[i]
             letters[i] = "".join(c for c in part if c in elsewhere)
-    if len(xs) == 1:
-        return np.transpose(xs[0], tuple(letters[0].index(c) for c in out))
-    return call(EinsumOp(f"{letters[0]},{letters[1]}->{out}"), *xs)
+        if len(xs) == 1:
+            return np.transpose(xs[0], tuple(letters[0].index(c) for c in out))
+        a, b, *others = letters                 # from left to right, two at a time
+        made = out if not others else "".join(c for c in dict.fromkeys(a + b) if c in "".join(others) + out)
+        xs[:2] = [call(EinsumOp(f"{a},{b}->{made}"), *xs[:2])]
+        letters[:2] = [made]
+        if len(xs) == 1:
+            return xs[0]
+
+
+def _without_repeats(x: Any, letters: str) -> tuple[Any, str]:
+    """Take the diagonal of axes that have one letter."""
+    for c in letters:
+        while letters.count(c) > 1:
+            i = letters.index(c)
+            j = letters.index(c, i + 1)
+            x = np.diagonal(x, axis1=i, axis2=j)
+            letters = letters[:i] + letters[i + 1:j] + letters[j + 1:] + c
+    return x, letters
 
 
 def _with_dots(given: str, out: str | None, operands: tuple[Any, ...]) -> Any:
@@ -384,17 +386,6 @@ def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
 
 def hstack(tup: Any, *, dtype: None = None, casting: str = "same_kind") -> Any:
     return concatenate(tup, 0 if tup[0].ndim == 1 else 1)
-
-
-def roll(a: Any, shift: int, axis: Any = None) -> Any:
-    i = one_axis("roll", a, axis) if axis is not None else 0
-    size = integer(a.shape[i])
-    if size is None or axis is None:
-        raise ValueError("np.roll: over the rows of the batch, or all axes as one, there is none; give another axis, "
-                         "such as axis=-1")
-    before, cut = (slice(None),) * i, -shift % size
-    parts = [a[(*before, slice(cut, None))], a[(*before, slice(cut))]]
-    return concatenate(parts, i) if cut else a
 
 
 def repeat(a: Any, repeats: int, axis: Any = None) -> Any:

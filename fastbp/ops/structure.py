@@ -185,6 +185,7 @@ class TakeBackOp(Expression):
         x, indices = xs
         y = np.zeros(with_rows(self.shape, ctx.rows), x.dtype)
         axes = range(self.axis, self.axis + indices.ndim)
+        indices = indices.astype(np.int64, copy=False)
         np.add.at(np.moveaxis(y, self.axis, 0), indices, np.moveaxis(x, tuple(axes), tuple(range(indices.ndim))))
         return y
 
@@ -195,7 +196,7 @@ class TakeBackOp(Expression):
         return which == 0
 
     def gradient(self, which: int, dy: Any, y: Any, *xs: Any, **params: Any) -> Any:
-        return np.take(dy, xs[1], axis=self.axis) if which == 0 else None
+        return call(TakeOp(self.axis), dy, xs[1]) if which == 0 else None
 
     def formula(self) -> str:
         return "y = a, added up where it was taken from"

@@ -79,7 +79,7 @@ def test_every_op(name: str, dtype: str, tmp_path: Path) -> None:
 
 
 @each_dtype
-@pytest.mark.parametrize("name", expression_cases.CASES)
+@pytest.mark.parametrize("name", [name for name in expression_cases.CASES if not name.startswith("linalg.")])
 def test_every_function_of_tensors(name: str, dtype: str, tmp_path: Path) -> None:
     function, shapes, (low, high) = expression_cases.CASES[name]
     inputs = [fb.Input(*s) for s in shapes]

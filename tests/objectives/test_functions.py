@@ -195,7 +195,7 @@ def test_a_column_does_not_spread() -> None:
     (lambda p: np.mean(p), "takes 1 positional argument but 2 were given"),
     (lambda p, y: np.mean(p if p.mean() > 0 else y), r"line .*test_functions.py .*branch"),
     (lambda p, y: np.mean(p - y[:, :2]), r"sub: operands of shape \(B, 3\) and \(B, 2\) do not fit"),
-    (lambda p, y: np.nanmean(p - y), r"np.nanmean .*use np.mean with np.where"),
+    (lambda p, y: np.nanmedian(p - y), r"np.nanmedian .*use np.median of what np.where"),
 ])
 def test_mistakes(function: Any, message: str) -> None:
     with pytest.raises((TypeError, ValueError)) as error:

@@ -10,7 +10,7 @@ from math import inf
 from typing import Any
 
 from fastbp.ops import activations as act
-from fastbp.ops import over_rows, pairs, random, reduce, reshape, sources, structure
+from fastbp.ops import linalg, over_rows, pairs, random, reduce, reshape, sort, sources, structure
 from fastbp.ops.attention import AttentionOp
 from fastbp.ops.base import Op
 from fastbp.ops.batch_norm import BatchNormOp
@@ -230,6 +230,9 @@ ACCOUNTS: dict[type, Account] = {
     pairs.RowNumberOp: Opaque("plans make it of running sums"),
     reduce.ProductOp: Opaque("its products are not written out"),
     reduce.CumsumOp: Opaque("its sums are not written out"),
+    sort.ArgsortOp: Opaque("an order has no formula"),
+    **dict.fromkeys((linalg.InverseOp, linalg.SolveOp, linalg.DeterminantOp, linalg.CholeskyOp),
+                    Opaque("what it makes of a matrix is not written out")),
     reduce.MatmulOp: Opaque("its sums of products are not written out"),
     reduce.EinsumOp: Opaque("its sums of products are not written out"),
     # what expressions begin with, and what they are cut off by

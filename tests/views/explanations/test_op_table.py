@@ -152,7 +152,8 @@ def arithmetic(written, names):
         name, meaning = definition.split(" = ", 1)
         names = {**names, name.replace("′", "_prime"): arithmetic(meaning, names)}
     for sign, word in (("−", "-"), ("·", "*"), ("e^(", "exp("), ("√(", "sqrt("), ("∛(", "cbrt("), ("ln(", "log("),
-                       ("σ(", "sigmoid("), ("Φ(", "cdf("), ("φ(", "pdf("), ("π", "pi"), ("²", "**2"), ("³", "**3"), ("½", "(1/2)"),
+                       ("σ(", "sigmoid("), ("Φ(", "cdf("), ("φ(", "pdf("), ("π", "pi"), ("²", "**2"),
+                       ("³", "**3"), ("½", "(1/2)"),
                        ("′", "_prime"), (" mod ", "%")):
         text = text.replace(sign, word)
     text = re.sub(r"\)\^\(", ")**(", text)
