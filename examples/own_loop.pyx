@@ -7,7 +7,7 @@ installed, and run it:
     python -c "import own_loop; own_loop.main()"
 """
 
-from fastbp.kernels cimport (
+from fastbp.engine.kernels cimport (
     fbp_activation,
     fbp_linear_backward_input,
     fbp_linear_backward_weight,

@@ -11,6 +11,7 @@ import fastbp.core.forks as _forks  # noqa: F401  first: it watches the imports 
 import fastbp.core.interrupts as _interrupts  # noqa: F401  before those, too
 from fastbp import layers
 from fastbp.core.errors import DivergenceError, FormatError, NonFiniteError, RankError
+from fastbp.engine import kernels
 from fastbp.engine.cpu import CpuInfo, cpu_info, get_num_threads, set_num_threads
 from fastbp.engine.loss_kernels import value_and_gradient as _by_kernels
 from fastbp.engine.thread_limits import watch_threadpoolctl as _watch_threadpoolctl
@@ -57,7 +58,7 @@ __all__ += schedules.__all__
 
 # "from fastbp.callbacks import EarlyStopping" is what people write
 _sys.modules.update({f"{__name__}.{module.__name__.rpartition('.')[2]}": module
-                     for module in (callbacks, metrics, plots, random, schedules, special)})
+                     for module in (callbacks, kernels, metrics, plots, random, schedules, special)})
 
 # Losses stand below the engine, whose kernels they run by when they are called on arrays.
 Loss.by_kernels = staticmethod(_by_kernels)
@@ -86,12 +87,10 @@ _LATE = {
     "NetworkClassifier": "estimators", "NetworkRegressor": "estimators",
     "QuantileBins": "estimators", "RobustSmoothScaler": "estimators",
     "LoadReport": "files.states", "datasets": "datasets", "fit_lbfgs": "training.lbfgs", "fit_many": "training.many",
-    "kernels": "engine.kernels",
 }
 
 if TYPE_CHECKING:
     from fastbp import datasets as datasets
-    from fastbp.engine import kernels as kernels
     from fastbp.estimators import MLPClassifier as MLPClassifier
     from fastbp.estimators import MLPRegressor as MLPRegressor
     from fastbp.estimators import NetworkClassifier as NetworkClassifier

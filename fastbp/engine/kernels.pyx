@@ -26,7 +26,7 @@ shapes before they touch any memory, and return 0 or raise; updates return wheth
 result or an input may be left out, None says so; the dtype is then chosen by hand, as in `fbp_mse[float](…)`. Labels
 must stay as they are meanwhile::
 
-    from fastbp.kernels cimport fbp_activation, fbp_linear_forward
+    from fastbp.engine.kernels cimport fbp_activation, fbp_linear_forward
 
     def hidden(const float[:, ::1] x, const float[:, ::1] W, const float[::1] b, float[:, ::1] y):
         cdef int tanh = fbp_activation("tanh")

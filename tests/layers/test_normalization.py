@@ -99,7 +99,8 @@ def test_running_statistics_of_columns_that_are_not_finite_stay(dtype: Any) -> N
     bad = {0: np.nan, 17: np.inf, 63: -np.inf, 149: np.finfo(dtype).max}
     for column, value in bad.items():
         x[3, column] = value
-    nets = [fb.Sequential(fb.Input(150), fb.BatchNorm(), seed=0, dtype=dtype, backend=b) for b in ("native", "reference")]
+    nets = [fb.Sequential(fb.Input(150), fb.BatchNorm(), seed=0, dtype=dtype, backend=backend)
+            for backend in ("native", "reference")]
     with np.errstate(all="ignore"):
         for net in nets:
             net.forward(x, training=True)

@@ -1,2 +1,0 @@
-# What "from fastbp.kernels cimport …" finds.
-from fastbp.engine.kernels cimport *
