@@ -66,6 +66,8 @@ class Lowering:
         Of tables that are updated row by row, where the plan keeps which rows a mini-batch touched.
     unreached : list of str
         Parameters that are trained, but that no gradient reaches: theirs is 0.
+    reached : frozenset of str
+        Those whose gradients the plan writes.
     """
 
     def __init__(self, graph: Graph, purpose: Purpose, phases: Callable[[str], frozenset[str]],
@@ -87,6 +89,7 @@ class Lowering:
         self.touched: dict[str, Place] = {}
         self.loss_nodes: list[PlanNode] = []
         self.unreached: list[str] = []
+        self.reached: frozenset[str] = frozenset()
         self._slopes: dict[Tensor, Buffer] = {}     # derivatives of activations that forward keeps, by their outputs
         self._nodes: dict[Tensor, PlanNode] = {}
         self._python: dict[Tensor, PythonNode] = {}
@@ -480,6 +483,7 @@ class Lowering:
             self._unit_step(self.gradients, node, "gradient", "gradients")
         self.gradients += sorted(sums, key=lambda s: s.stage)
         self.unreached = [name for name in self._sizes if name not in uses]
+        self.reached = frozenset(uses)
         self.beside = [name for name in uses if name not in self._sizes]
         for name, size in self._sizes.items():
             if name not in updated:

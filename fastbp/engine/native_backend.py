@@ -94,7 +94,7 @@ class NativeBackend:
             for tensor, dy in zip(self._graph.outputs, dys, strict=True):
                 if tensor in plan.lowering.grads:
                     plan.write(plan.lowering.grads[tensor], np.ascontiguousarray(dy))
-            self._memory.grads.flat[...] = 0
+            self._clear_others(plan)
             plan.run("prepare", rows, True)
             if self._spent and plan.lowering.again:
                 plan.run("again", rows, training, key)
@@ -316,10 +316,16 @@ class NativeBackend:
         plan = self._plan(self._purpose(data, backward=True, input_grads=input_grads), data.rows)
         with _fed(plan, _sources(data)):
             plan.run("prepare", data.rows, True)
-            self._memory.grads.flat[...] = 0
+            self._clear_others(plan)
             self._run(plan, "run", data.rows, True, key)
         self._leave_out_frozen(plan)
         return plan
+
+    def _clear_others(self, plan: Plan) -> None:
+        """Let the gradients be 0 of all parameters, those of a network around this one too, but for what it writes."""
+        for name in self._memory.grads:
+            if name not in plan.lowering.reached:
+                self._memory.grads[name][...] = 0
 
     def _leave_out_frozen(self, plan: Plan) -> None:
         """Let the gradients of parameters that are not trained be 0: nodes make those of all that they have."""
