@@ -177,6 +177,12 @@ FUNCTIONS: dict[str, Timed] = {
     "the derivative of np.take_along_axis": function(_slope(
         lambda x: np.take_along_axis(x, np.argmax(x, axis=-1)[:, None], axis=-1) ** 3)),
     "the derivative of BatchNorm": function(_slope(lambda x: fb.BatchNorm()(x) ** 3)),
+    "np.sort": function(lambda x: np.sort(x, axis=-1)),
+    "np.linalg.inv": function(lambda a: np.linalg.inv(a + 16 * np.eye(16)), (16, 16)),
+    "np.linalg.solve": function(lambda a, b: np.linalg.solve(a + 16 * np.eye(16), b), (16, 16), (16, 4)),
+    "np.linalg.det": function(lambda a: np.linalg.det(0.1 * a + np.eye(8))[:, None], (8, 8)),
+    "np.linalg.cholesky": function(
+        lambda a: np.linalg.cholesky(a @ np.transpose(a, (0, 2, 1)) + 16 * np.eye(16)), (16, 16)),
     "astype": function(lambda x: x * x.astype(int)),
     "stop_gradient": function(lambda x: x * fb.special.stop_gradient(x)),
     "softmax": function(fb.special.softmax),
