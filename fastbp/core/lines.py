@@ -42,4 +42,5 @@ def _is_own(file: str) -> bool:
 
 def _written(file: str, number: int) -> str:
     text = linecache.getline(file, number).strip()
+    text = text if len(text) <= 120 else f"{text[:119]}…"
     return f", line {number} of {os.path.basename(file)}" + (f" ({text})" if text else "")

@@ -6,6 +6,7 @@ silence: one thing has one name.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Self
 
@@ -112,11 +113,53 @@ TRAINER = {
 
 TENSOR_METHODS = {
     "abs": "np.abs(x)",
-    "argsort": "an order of integers as a target, with np.take_along_axis",
+    "add": "x + y",
+    "addmm": "x @ y + z",
     "backward": "fb.grad(y, x), or give the function to fb.Trainer as its loss",
+    "argpartition": "x.argsort(axis)",
     "bmm": "x @ y",
+    "bool": "x.astype(bool)",
+    "cat": "np.concatenate([a, b], axis=1)",
+    "chunk": "np.array_split(x, n, axis=1)",
     "clamp": "np.clip(x, low, high)",
+    "clamp_max": "np.minimum(x, high)",
+    "clamp_min": "np.maximum(x, low)",
+    "clone": "x alone: nobody can write into a tensor",
+    "contiguous": "x alone: how its numbers lie is the plan's",
+    "cpu": "x alone: everything is on the CPU",
+    "cuda": "x alone: everything is on the CPU",
     "detach": "fb.stop_gradient(x)",
+    "device": "nothing: everything is on the CPU",
+    "div": "x / y",
+    "eq": "x == y",
+    "expand": "np.broadcast_to(x, shape)",
+    "expand_as": "np.broadcast_to(x, y.shape)",
+    "fill_": "np.full_like(x, number)",
+    "ge": "x >= y",
+    "gt": "x > y",
+    "half": "x alone: how wide numbers are is the network's",
+    "imag": "0.0 * x: tensors are real",
+    "int": "x.astype(int)",
+    "is_cuda": "nothing: everything is on the CPU",
+    "le": "x <= y",
+    "lerp": "x + w * (y - x)",
+    "long": "x.astype(int)",
+    "lt": "x < y",
+    "masked_fill": "np.where(mask, number, x)",
+    "masked_select": "np.where(mask, x, 0.0): the number of elements is fixed",
+    "matmul": "x @ y",
+    "movedim": "np.moveaxis(x, source, destination)",
+    "mul": "x * y",
+    "narrow": "x[:, start:start + length]",
+    "ne": "x != y",
+    "neg": "-x",
+    "new_ones": "np.ones_like(x)",
+    "new_zeros": "np.zeros_like(x)",
+    "nonzero": "np.where(condition, a, b): the number of elements is fixed",
+    "nelement": "x.size",
+    "numel": "x.size",
+    "ones_like": "np.ones_like(x)",
+    "partition": "np.sort(x, axis)",
     "dim": "x.ndim",
     "double": "x alone: how wide numbers are is the network's",
     "float": "x alone: how wide numbers are is the network's",
@@ -133,12 +176,56 @@ TENSOR_METHODS = {
     "requires_grad": "fb.stop_gradient(x) where there is to be none",
     "sigmoid": "fb.special.sigmoid(x)",
     "softmax": "fb.special.softmax(x, axis=-1)",
-    "sort": "np.max(x, axis) or np.min(x, axis); there is no sorting",
+    "real": "x alone: tensors are real",
+    "repeat": "np.repeat(x, n, axis=1), or np.tile(x, (1, n)) for what PyTorch's repeat does",
+    "repeat_interleave": "np.repeat(x, n, axis=1)",
+    "resize": "np.reshape(x, shape)",
+    "rsqrt": "1 / np.sqrt(x)",
+    "scatter": "np.where(condition, y, x)",
+    "select": "x[:, i]",
+    "sort": "np.sort(x, axis), as a tensor cannot be written into",
+    "sub": "x - y",
     "t": "x.T",
     "tolist": "x alone: its numbers are not known while a function is traced",
+    "to": "x alone: its dtype is the network's; x.astype(int) makes integers",
+    "topk": "np.sort(x, axis=1)[:, -k:]",
+    "type": "x.astype(dtype)",
+    "unbind": "x[:, i] for each i",
+    "unflatten": "x.reshape(x.shape[0], n, m)",
     "unsqueeze": "np.expand_dims(x, axis)",
     "view": "x.reshape(…)",
+    "view_as": "x.reshape(y.shape)",
+    "zero_": "np.zeros_like(x)",
 }
+_ARGUMENTS = {
+    "dim": "axis", "dims": "axis", "dim0": "axis1", "dim1": "axis2", "keepdim": "keepdims", "keep_dims": "keepdims",
+    "unbiased": "ddof, 1 or 0", "correction": "ddof", "start_dim": "x.reshape(x.shape[0], -1)",
+    "descending": "-np.sort(-x)", "reduction": "np.mean or np.sum",
+}
+
+
+def numpys_word(argument: str) -> str:
+    """Return what to say of an argument that another library has under another name; "" of any other.
+
+    >>> numpys_word("dim")
+    'for dim NumPy has axis'
+    """
+    return f"for {argument} NumPy has {_ARGUMENTS[argument]}" if argument in _ARGUMENTS else ""
+
+
+def mend_of(message: str) -> str:
+    """Return what to add to an error that Python or NumPy raised for another library's habit; "" for any other.
+
+    >>> mend_of("sum() got an unexpected keyword argument 'dim'")
+    '; for dim NumPy has axis'
+    >>> mend_of("'int' object is not callable")
+    '; x.size, x.shape and x.ndim are attributes, without brackets'
+    """
+    _, _, rest = message.partition("unexpected keyword argument '")
+    hint = numpys_word(rest.split("'")[0]) if rest else ""
+    if re.fullmatch(r"'(int|tuple|Symbol)' object is not callable", message):
+        hint = "x.size, x.shape and x.ndim are attributes, without brackets"
+    return f"; {hint}" if hint else ""
 
 
 def unknown(module: str, name: str, names: Iterable[str] = ()) -> str:

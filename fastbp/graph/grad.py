@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 
 from fastbp.graph.tensor import Node, Parameter, Symbol, Tensor, apply, as_tensor
+from fastbp.graph.tracing import label_of
 from fastbp.ops.base import Array, Shape
 from fastbp.ops.dropout import DropoutOp
 from fastbp.ops.sources import ParameterOp, TrainingOp
 
 
-def grad(y: Any, x: Any) -> Any:
+def grad(y: Any, x: Any = None) -> Any:
     r"""Return the derivative of y by x as a tensor: :math:`\partial \sum y / \partial x`, of x's shape.
 
     Rows do not mix in most graphs: then each row of it is the derivative of that row's y.
@@ -55,6 +56,9 @@ def grad(y: Any, x: Any) -> Any:
     >>> net.predict([[0.0]])
     (array([[0.]]), array([[2.]]))
     """
+    if callable(y) and not isinstance(y, Tensor | Symbol):
+        raise TypeError(f"grad: y is {label_of(y)}, a function; expected what it returns for a tensor x, such as "
+                        "fb.Input(3) or what a loss or fb.Lambda is given: fb.grad(function(x), x)")
     several = isinstance(x, list | tuple)
     xs = [_real(f"grad: x[{i}]" if several else "grad: x", t) for i, t in enumerate(x if several else (x,))]
     of = _real("grad: y", y)

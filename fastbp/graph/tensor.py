@@ -18,14 +18,13 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from fastbp.core.lines import line_here
-from fastbp.core.words import TENSOR_METHODS
+from fastbp.graph.array_methods import ArrayMethods
 from fastbp.ops.base import Array, Context, DType, Op, Shape
 from fastbp.ops.expression import call
 from fastbp.ops.functions import index
-from fastbp.ops.numpy_names import FUNCTIONS, NAMES, SCIPY, UFUNCS, no_such_function, of_method
+from fastbp.ops.numpy_names import FUNCTIONS, SCIPY, UFUNCS, no_such_function, of_method
 from fastbp.ops.scalar import ScalarOp
 from fastbp.ops.sources import CastOp, ConstantOp, FillOp, RowsOp
 from fastbp.ops.structure import BroadcastOp, TransposeOp
@@ -106,7 +105,7 @@ class Call:
     output: int = 0
 
 
-class _NumPy(NDArrayOperatorsMixin):
+class _NumPy(ArrayMethods):
     """Operators and NumPy's functions, on the symbols that stand for the operands."""
 
     def __array_ufunc__(self, ufunc: Any, method: str, *xs: Any, **options: Any) -> Any:
@@ -141,14 +140,6 @@ class _NumPy(NDArrayOperatorsMixin):
     def __iter__(self) -> Iterator[Any]:
         raise TypeError("a tensor cannot be gone through; its parts are x[:, 0], x[:, 1], or what np.split gives")
 
-    # x += y makes a new tensor and calls it x: nothing is written into
-    __iadd__, __isub__, __imul__ = (getattr(NDArrayOperatorsMixin, f"__{name}__") for name in ("add", "sub", "mul"))
-    __itruediv__, __ipow__ = (getattr(NDArrayOperatorsMixin, f"__{name}__") for name in ("truediv", "pow"))
-
-    def __getattr__(self, name: str) -> Any:
-        instead = TENSOR_METHODS.get(name) or (f"np.{name}(x)" if name in NAMES else "")
-        raise AttributeError(f"a tensor has no attribute {name!r}" + (f"; write {instead}" if instead else ""))
-
     def __len__(self) -> int:
         raise TypeError(f"the number of rows is not known while a function is traced; {_WITH_ROWS}")
 
@@ -167,101 +158,6 @@ class _NumPy(NDArrayOperatorsMixin):
                         "leave out np.array and np.asarray: NumPy's functions take tensors as they are, and fb.special "
                         "has softmax, log_softmax and logsumexp. To look up what an array has at integers, write "
                         "fb.special.take(array, integers, axis=0)")
-
-    @property
-    def T(self) -> Any:  # noqa: N802 - NumPy's name
-        """The transpose."""
-        return np.transpose(self)
-
-    def sum(self, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False) -> Any:
-        """As ``np.sum``."""
-        return np.sum(self, axis=axis, keepdims=keepdims)
-
-    def mean(self, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False) -> Any:
-        """As ``np.mean``."""
-        return np.mean(self, axis=axis, keepdims=keepdims)
-
-    def max(self, axis: Any = None, out: None = None, keepdims: bool = False) -> Any:
-        """As ``np.max``."""
-        return np.max(self, axis=axis, keepdims=keepdims)
-
-    def min(self, axis: Any = None, out: None = None, keepdims: bool = False) -> Any:
-        """As ``np.min``."""
-        return np.min(self, axis=axis, keepdims=keepdims)
-
-    def prod(self, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False) -> Any:
-        """As ``np.prod``."""
-        return np.prod(self, axis=axis, keepdims=keepdims)
-
-    def var(self, axis: Any = None, dtype: Any = None, out: None = None, ddof: int = 0, keepdims: bool = False) -> Any:
-        """As ``np.var``."""
-        return np.var(self, axis=axis, ddof=ddof, keepdims=keepdims)
-
-    def std(self, axis: Any = None, dtype: Any = None, out: None = None, ddof: int = 0, keepdims: bool = False) -> Any:
-        """As ``np.std``."""
-        return np.std(self, axis=axis, ddof=ddof, keepdims=keepdims)
-
-    def argmax(self, axis: Any = None, out: None = None, *, keepdims: bool = False) -> Any:
-        """As ``np.argmax``."""
-        return np.argmax(self, axis=axis, keepdims=keepdims)
-
-    def argmin(self, axis: Any = None, out: None = None, *, keepdims: bool = False) -> Any:
-        """As ``np.argmin``."""
-        return np.argmin(self, axis=axis, keepdims=keepdims)
-
-    def any(self, axis: Any = None, out: None = None, keepdims: bool = False) -> Any:
-        """As ``np.any``."""
-        return np.any(self, axis=axis, keepdims=keepdims)
-
-    def all(self, axis: Any = None, out: None = None, keepdims: bool = False) -> Any:
-        """As ``np.all``."""
-        return np.all(self, axis=axis, keepdims=keepdims)
-
-    def cumsum(self, axis: Any = None, dtype: Any = None, out: None = None) -> Any:
-        """As ``np.cumsum``."""
-        return np.cumsum(self, axis=axis)
-
-    def clip(self, min: Any = None, max: Any = None, out: None = None) -> Any:
-        """As ``np.clip``."""
-        return np.clip(self, min, max)
-
-    def reshape(self, *shape: Any) -> Any:
-        """As ``np.reshape``, axis 0 being that of the rows."""
-        return np.reshape(self, shape[0] if len(shape) == 1 else shape)
-
-    def ravel(self) -> Any:
-        """As ``np.ravel``."""
-        return np.ravel(self)
-
-    flatten = ravel
-
-    def transpose(self, *axes: Any) -> Any:
-        """As ``np.transpose``."""
-        return np.transpose(self, axes[0] if len(axes) == 1 and axes[0] is not int else axes or None)
-
-    def swapaxes(self, axis1: int, axis2: int) -> Any:
-        """As ``np.swapaxes``."""
-        return np.swapaxes(self, axis1, axis2)
-
-    def squeeze(self, axis: Any = None) -> Any:
-        """As ``np.squeeze``."""
-        return np.squeeze(self, axis=axis)
-
-    def take(self, indices: Any, axis: Any = None) -> Any:
-        """As ``np.take``."""
-        return np.take(self, indices, axis=axis)
-
-    def dot(self, other: Any) -> Any:
-        """As ``np.dot``."""
-        return np.dot(self, other)
-
-    def copy(self) -> Any:
-        """Return the tensor itself, which nobody can write into."""
-        return self
-
-    def item(self) -> float:
-        """Raise TypeError: there are no numbers yet."""
-        return self.__float__()
 
     def astype(self, dtype: Any) -> Any:
         """Return it as real, whole or truth values; how wide real numbers are is the network's."""

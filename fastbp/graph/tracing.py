@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from fastbp.core.lines import line_of_error
+from fastbp.core.words import mend_of
 from fastbp.graph.tensor import Symbol, Tensor
 
 _tracing: ContextVar[bool] = ContextVar("tracing", default=False)
@@ -39,7 +40,7 @@ def trace(function: Callable[..., Any], tensors: Sequence[Tensor], label: str) -
             return function(*map(Symbol, tensors))
         except (TypeError, ValueError, IndexError, AttributeError, NotImplementedError) as error:
             line = line_of_error(error.__traceback__)
-            raise type(error)(f"{label}{line}: {error}") from error
+            raise type(error)(f"{label}{line}: {error}{mend_of(str(error))}") from error
 
 
 @contextmanager

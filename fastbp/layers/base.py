@@ -64,16 +64,21 @@ class Layer(Worded, ABC):
 
     def __init__(self, *, name: str | None = None, trainable: bool = True) -> None:
         if name is not None and (not isinstance(name, str) or not name or "." in name):
-            raise ValueError(f"{type(self).__name__}: name is {name!r}; expected a non-empty string without a dot")
+            raise ValueError(f"{self._label}: name is {name!r}; expected a non-empty string without a dot")
         self.name = name
-        self.trainable = flag(type(self).__name__, "trainable", trainable)
+        self.trainable = flag(self._label, "trainable", trainable)
         self._known: dict[tuple[str, Shape], Parameter] = {}
         self._whole: tuple[Layer, str] | None = None
         self._used = False
 
+    @property
+    def _label(self) -> str:
+        """What messages call it."""
+        return type(self).__name__
+
     def __setattr__(self, name: str, value: Any) -> None:
         if self.__dict__.get("_used") and name in self._fixed():
-            raise AttributeError(f"{type(self).__name__}: {name} is fixed, as the layer is part of a network; make the "
+            raise AttributeError(f"{self._label}: {name} is fixed, as the layer is part of a network; make the "
                                  f"network anew with {name}={value!r}, and take over what was learnt by "
                                  "new.load_state_dict(old.state_dict())")
         if name == "trainable" and self.__dict__.get("_known"):
@@ -283,7 +288,7 @@ class Layer(Worded, ABC):
             given["name"] = self.name
         if not self.trainable:
             given["trainable"] = False
-        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in given.items())})"
+        return f"{self._label}({', '.join(f'{k}={v!r}' for k, v in given.items())})"
 
     def parameter(self, role: str, shape: Shape, initializer: Initializer, trainable: bool = True) -> Parameter:
         """Return the layer's parameter of this role and shape: the same one at every call."""

@@ -80,6 +80,10 @@ class _ParameterLayer(Layer):
                             "fb.Constant(1.0), or a function (shape, rng, dtype) -> array")
         self.init: Initializer = init or Zeros()
 
+    @property
+    def _label(self) -> str:
+        return "Parameter"
+
     def lower(self, *inputs: Tensor) -> Tensor:
         return self.apply(ParameterOp(self.shape), initializers={"value": self.init})
 

@@ -261,6 +261,26 @@ def _on_torch(tree: Any, x: Any, y: Any, torch: Any) -> Any:
     (lambda x: np.roll(x, 1), "np.roll: all axes as one"),
     (lambda x: np.pad(x, 1), r"adds rows.*\(\(0, 0\), \(before, after\)\)"),
     (lambda x: x.detach(), r"no attribute 'detach'; write fb.stop_gradient"),
+    (lambda x: x.sum(dim=1), r"sum: got dim; for dim NumPy has axis"),
+    (lambda x: np.sum(x, dim=1), r"unexpected keyword argument 'dim'; for dim NumPy has axis"),
+    (lambda x: np.max(x, axis=1, keepdim=True), r"for keepdim NumPy has keepdims"),
+    (lambda x: x.flatten(start_dim=1), r"x.reshape\(x.shape\[0\], -1\)"),
+    (lambda x: x.size(), r"x.size, x.shape and x.ndim are attributes"),
+    (lambda x: x.cat([x, x]), r"np.concatenate"),
+    (lambda x: x.masked_fill(x > 0, 0.0), r"np.where\(mask, number, x\)"),
+    (lambda x: x.repeat(1, 2), r"np.repeat\(x, n, axis=1\), or np.tile"),
+    (lambda x: x.item(), r"item: the numbers of a tensor are not known"),
+    (lambda x: x.sort(), r"np.sort\(x, axis\)"),
+    (lambda x: np.insert(x, 0, 1.0, axis=1), r"use np.concatenate of x\[:, :i\], what is new, and x\[:, i:\]"),
+    (lambda x: np.packbits(x > 0), r"np.packbits .* docs/functions.md lists"),
+    (lambda x: np.linalg.svd(x), r"there are no eigenvalues"),
+    (lambda x: np.max(x, axis=1, where=x > 0), r"needs initial"),
+    (lambda x: np.cumprod(x, axis=0), r"over the rows there are running sums alone"),
+    (lambda x: np.tile(x, (2, 1)), r"np.tile: reps is \(2, 1\), which repeats the rows"),
+    (lambda x: np.gradient(x), r"np.gradient: axis is None.*axis=1"),
+    (lambda x: np.interp(x, [0.0, 1.0], [0.0]), r"np.interp: xp and fp are of shape \(2,\) and \(1,\)"),
+    (lambda x: np.digitize(x, [1.0, 0.0]), r"expected a vector of increasing numbers"),
+    (lambda x: fb.grad(np.sum, x), r"grad: y is sum, a function; expected .*fb.grad\(function\(x\), x\)"),
     (lambda x: x.exp(), r"no attribute 'exp'; write np.exp\(x\)"),
     (lambda x: x + np.random.default_rng(0).normal(size=x.shape), r"fb.random.normal"),
     (lambda x: np.eye(x.shape[0]) @ x, r"fb.special.arange"),
@@ -502,6 +522,26 @@ def test_integers_that_are_known_to_be_there_are_read_at_in_c(function: Callable
     from fastbp.engine.native import find_instruction
     net = fb.Network(x := fb.Input(3), fb.Lambda(function)(np.tanh(x) * 2.0), dtype="float64", backend="reference")
     assert not any(node.op.calls_back for node in fused(net.graph, find_instruction).nodes if node.op.name != "argmax")
+
+
+def test_a_derivative_wants_what_a_function_returns() -> None:
+    with pytest.raises(TypeError, match=r"grad: y is <lambda>, a function; .*fb.grad\(function\(x\), x\)"):
+        fb.grad(lambda x: x**2)
+    with pytest.raises(TypeError, match=r"grad: x is None; expected a tensor"):
+        fb.grad(fb.Input(2))
+
+
+def test_a_parameter_is_called_so() -> None:
+    with pytest.raises(ValueError, match=r"^Parameter: name is 'a.b'; expected a non-empty string without a dot"):
+        fb.Parameter((3,), name="a.b")
+    assert repr(fb.Parameter((3,)).node.owner).startswith("Parameter(")  # type: ignore[union-attr]
+
+
+def test_names_of_older_and_newer_versions_of_numpy() -> None:
+    """A name that this version does not have is none of the table's."""
+    from fastbp.ops.numpy_names import FUNCTIONS, UFUNCS
+    assert None not in FUNCTIONS
+    assert all(map(callable, [*FUNCTIONS, *UFUNCS]))
 
 
 @pytest.mark.parametrize("init", [1.0, np.ones(3), "ones"])
