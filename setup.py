@@ -14,6 +14,7 @@ from pathlib import Path
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 sys.path.insert(0, str(ROOT / "tools"))
@@ -117,6 +118,15 @@ class ParallelBuild(build_ext):
                 shutil.copy2(built, ROOT.joinpath(*ext.name.split(".")).parent / built.name)
 
 
+class BuildWithPublicName(build_py):
+    """Adds what "from fastbp.kernels cimport …" finds, where it is installed."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            write_if_changed(Path(self.build_lib, "fastbp", "kernels.pxd"), "from fastbp.engine.kernels cimport *\n")
+
+
 GENERATED = ROOT / "build" / "generated" / "kernels.pxi"
 write_if_changed(GENERATED, generate_kernels.pxi(op_list.read()))
 
@@ -128,6 +138,6 @@ setup(
         language_level=3,
         compiler_directives={"boundscheck": False, "wraparound": False, "cdivision": True, "embedsignature": True},
     ),
-    cmdclass={"build_ext": ParallelBuild},
+    cmdclass={"build_ext": ParallelBuild, "build_py": BuildWithPublicName},
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
 )

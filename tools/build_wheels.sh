@@ -69,6 +69,7 @@ size = path.stat().st_size
 print(f"{path.name}: {size} bytes, of them compressed " +
       ", ".join(f"{info.filename} {info.compress_size}" for info in infos if info.filename in extensions))
 assert path.name.split("-")[2:4] == ["cp311", "abi3"] and f"manylinux2014_{machine}." in path.name, path.name
+assert {"fastbp/kernels.pxd", "fastbp/engine/kernels.pxd"} <= set(names), names
 assert extensions == ["fastbp/engine/kernels.abi3.so", "fastbp/engine/native.abi3.so"], extensions
 assert licences and not unwanted, (licences, unwanted)
 assert not any(".libs/" in name for name in names), "a library was copied in"

@@ -61,6 +61,18 @@ def test_the_example_learns(tmp_path: Path) -> None:
     assert own_loop.train(2000) < 0.001 * own_loop.train(1)
 
 
+@pytest.mark.skipif(not Path(fb.__file__).with_name("kernels.pxd").exists(),
+                    reason="the file is made where fastbp is installed")
+def test_the_example_cimports_by_the_public_name(tmp_path: Path) -> None:
+    text = SOURCES["own_loop"].read_text(encoding="utf-8").replace("fastbp.engine.kernels", "fastbp.kernels")
+    (tmp_path / "source").mkdir()
+    SOURCES["public"] = tmp_path / "source" / "public.pyx"
+    SOURCES["public"].write_text(text, encoding="utf-8")
+    (tmp_path / "built").mkdir()
+    public: Any = build("public", tmp_path / "built")
+    assert public.train(200) < public.train(1)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_results_are_those_of_the_python_functions(typed: Any, dtype: str) -> None:
     rng = np.random.default_rng(0)

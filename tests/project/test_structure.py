@@ -69,7 +69,6 @@ def named_in_python(text: str, folder: str) -> set[str]:
 
 
 def named_in_cython(text: str, folder: str) -> set[str]:
-    text = re.sub(r'"{3}.*?"{3}', "", text, flags=re.DOTALL)        # what documentation shows is no import
     found = {f"{folder}.{stem}" for stem in re.findall(r'^include "(\w+)\.pxi"', text, re.MULTILINE)}
     found |= set(re.findall(r"^\s*c?import\s+([\w.]+)", text, re.MULTILINE))
     for source, names in re.findall(r"^\s*from\s+([\w.]+)\s+c?import\s+\(?([\w ,]+)", text, re.MULTILINE):
