@@ -348,6 +348,7 @@ LOSSES: dict[str, LossCase] = {
     "CrossEntropy": LossCase(fb.CrossEntropy(), (4,), labels(4)),
     "CrossEntropy, sequence": LossCase(fb.CrossEntropy(), (2, 4), labels(4, 2)),
     "CrossEntropy, smoothed": LossCase(fb.CrossEntropy(0.1, [1.0, 2.0, 0.0, 0.5]), (4,), labels(4)),
+    "CrossEntropy, ignored, not smoothed": LossCase(fb.CrossEntropy(ignore_index=2), (2, 4), labels(4, 2)),
     "CrossEntropy, a class ignored": LossCase(fb.CrossEntropy(0.1, ignore_index=2), (2, 4), labels(4, 2)),
     "CrossEntropy, probabilities": LossCase(fb.CrossEntropy(0.1, [1.0, 2.0, 0.0, 0.5]), (4,), probabilities(4)),
     "CrossEntropy, probabilities, sequence": LossCase(fb.CrossEntropy(), (2, 4), probabilities(2, 4)),

@@ -75,6 +75,12 @@ def test_it_is_what_it_is_by_hand(smoothing: float, weighted: bool, ignored: int
         assert net.verify(x, y, loss, w).ok
 
 
+def test_by_itself_it_looks_at_nothing_that_is_ignored() -> None:
+    loss = fb.CrossEntropy(ignore_index=-100)
+    assert loss.forward(np.array([[[0.0, 0.0], [np.nan, np.inf]]]), [[1, -100]]) == pytest.approx(np.log(2))
+    assert loss.backward().tolist() == [[[0.5, -0.5], [0.0, 0.0]]]
+
+
 def test_ignored_labels_are_pytorchs() -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
     rng = np.random.default_rng(0)
