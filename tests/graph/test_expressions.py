@@ -548,3 +548,13 @@ def test_names_of_older_and_newer_versions_of_numpy() -> None:
 def test_a_parameter_wants_an_initializer(init: Any) -> None:
     with pytest.raises(TypeError, match=r"Parameter: init is .*expected an initializer such as fb\.Normal"):
         fb.Parameter((3,), init)
+
+
+def test_hints_name_what_tensors_take() -> None:
+    from fastbp.core.words import TENSOR_METHODS
+    from fastbp.ops.numpy_names import _INSTEAD, FUNCTIONS, UFUNCS, _numpys
+    known = {*FUNCTIONS, *UFUNCS, np.inf, np.pi, np.linalg}
+    for hint in (*TENSOR_METHODS.values(), *_INSTEAD.values()):
+        for name in re.findall(r"np\.((?:linalg\.)?\w+)", hint):
+            assert _numpys(name) in known, hint
+    assert not {name for name in _INSTEAD if _numpys(name) in known - {None}}
