@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -41,3 +42,6 @@ settings.register_profile("suite", max_examples=60, deadline=None, derandomize=T
 settings.register_profile("fuzz", max_examples=300, deadline=None, print_blob=True,
                           suppress_health_check=list(HealthCheck))
 settings.load_profile("suite")
+
+# A shell that starts the suite in the background lets it ignore Ctrl-C, which all processes of the tests would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
