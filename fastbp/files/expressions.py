@@ -28,6 +28,7 @@ from fastbp.ops import (
     group_norm,
     grouped_linear,
     layer_norm,
+    linalg,
     linear,
     prelu,
     random,
@@ -37,6 +38,7 @@ from fastbp.ops import (
     scale,
     slice,
     softmax,
+    sort,
     sources,
     structure,
 )
@@ -46,7 +48,7 @@ from fastbp.ops.sources import ConstantOp
 from fastbp.optim.initializers import Zeros
 
 _MODULES = (activations, batch_norm, concat, dropout, elementwise, flatten, glu, group_norm, grouped_linear, layer_norm,
-            linear, prelu, random, reduce, rms_norm, scalar, scale, slice, softmax, sources, structure)
+            linalg, linear, prelu, random, reduce, rms_norm, scalar, scale, slice, softmax, sort, sources, structure)
 OPS: dict[str, type[Op]] = {
     kind.__name__: kind for module in _MODULES for kind in vars(module).values()
     if isinstance(kind, type) and issubclass(kind, Op) and kind not in (Op, Expression) and not isabstract(kind)}
