@@ -9,6 +9,7 @@
 #endif
 
 #include "ops/math.inc.h"
+#include "ops/trigonometry.inc.h"
 #include "ops/vector.inc.h"
 #include "ops/activations.inc.h"
 #include "ops/transpose.inc.h"

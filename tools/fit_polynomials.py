@@ -1,4 +1,6 @@
-"""Fits the polynomials of src_c/ops/math.inc.h: ``pip install mpmath numpy; python tools/fit_polynomials.py``.
+"""Fits the polynomials of math, trigonometry and periodic.inc.h in src_c/ops.
+
+Run it with ``pip install mpmath numpy; python tools/fit_polynomials.py``.
 
 Each is the best in the sense of Chebyshev: of all polynomials of its degree, the one whose largest relative error is
 least. Remez's exchange finds it in 50 digits; then the coefficients are rounded to float32 or float64. They are printed
@@ -119,7 +121,7 @@ def _extrema(fit: Fit, found: Quotient) -> tuple[list[Any], Any]:
     return [x for x, _ in runs], max(abs(error) for _, error in runs)
 
 
-# ---- what math.inc.h needs ------------------------------------------------------------------------------------------
+# ---- what the kernels need ------------------------------------------------------------------------------------------
 
 
 def exp_rest(r: Any) -> Any:
@@ -161,6 +163,21 @@ def turn_rest(z: Any) -> Any:
     return mp.sin(2 * mp.pi * q) / q
 
 
+def sine_rest(z: Any) -> Any:
+    """(sin(r) - r) / (r z), where z = r^2"""
+    if z < mpf("1e-16"):
+        return mpf(-1) / 6 + z / 120
+    r = mp.sqrt(z)
+    return (mp.sin(r) - r) / (r * z)
+
+
+def cosine_rest(z: Any) -> Any:
+    """(cos(r) - 1 + z / 2) / z^2, where z = r^2"""
+    if z < mpf("1e-12"):
+        return mpf(1) / 24 - z / 720
+    return (mp.cos(mp.sqrt(z)) - 1 + z / 2) / z**2
+
+
 def fits() -> list[Fit]:
     ln2_half = mp.log(2) / 2 * mpf("1.0001")
     log_end = ((mp.sqrt(2) - 1) / (mp.sqrt(2) + 1)) ** 2 * mpf("1.0001")
@@ -174,10 +191,22 @@ def fits() -> list[Fit]:
     def log_scale(z: Any) -> Any:
         return 2 / max(z, mpf("1e-12"))
 
+    eighth = (mp.pi / 4 * mpf("1.01")) ** 2     # rounding makes what is left of a quarter turn a little more
+
+    def odd_scale(z: Any) -> Any:
+        return 1 / max(z, mpf("1e-12"))
+
+    def cosine_scale(z: Any) -> Any:
+        return 1 / max(z, mpf("1e-12")) ** 2
+
     return [Fit("exp", "float32", exp_rest, exp_scale, -ln2_half, ln2_half, 4),
             Fit("exp", "float64", exp_rest, exp_scale, -ln2_half, ln2_half, 9),
             Fit("turn", "float32", turn_rest, turn_rest, mpf(0), mpf(1) / 16, 4),
             Fit("turn", "float64", turn_rest, turn_rest, mpf(0), mpf(1) / 16, 8),
+            Fit("sin", "float32", sine_rest, odd_scale, mpf(0), eighth, 2),
+            Fit("sin", "float64", sine_rest, odd_scale, mpf(0), eighth, 5),
+            Fit("cos", "float32", cosine_rest, cosine_scale, mpf(0), eighth, 2),
+            Fit("cos", "float64", cosine_rest, cosine_scale, mpf(0), eighth, 5),
             Fit("log", "float32", log_rest, log_scale, mpf(0), log_end, 2),
             Fit("log", "float64", log_rest, log_scale, mpf(0), log_end, 6),
             Fit("normal", "float32", normal_tail, normal_tail, mpf(-1), tail_end("14.5"), 4, 5, from_unit),

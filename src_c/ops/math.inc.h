@@ -222,5 +222,4 @@ static FBP_INLINE V FN(v_normal_cdf)(V x)
 #undef FBP_EXP_LOW
 #undef FBP_EXP_HIGH
 #undef FBP_LOG2_E
-#undef FBP_POLYNOMIAL
 #undef FBP_BY_FOURS

@@ -2,14 +2,19 @@
 
 float32 is tried at every 997th of all bit patterns, so at every order of magnitude, subnormal numbers, infinities and
 NaN included, against the formula in float64; float64 at random bit patterns and where the functions bend, against the
-formula in the extended precision of x86. The functions are reached through the kernels that are made of them.
+formula in the extended precision of x86. The functions are reached through the kernels that are made of them, the
+circular ones through expressions.
 """
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import cases
@@ -198,3 +203,71 @@ def test_derivatives_for_all_arguments(name: str, isa: str) -> None:
     off = np.abs(result - should)[numbers] / np.maximum(np.abs(should[numbers]), 1) / np.finfo(np.float32).eps
     at = int(off.argmax())
     assert off[at] <= 4, f"{name}'({s[numbers][at]!r}) is off by {off[at]:.2f} ({isa})"
+
+
+# ---- circular functions, which expressions have ---------------------------------------------------------------------
+
+CIRCULAR = ("sin", "cos")
+WIDTH = 37  # vectors, and part of one
+
+
+def circular(name: str, x: Array) -> Array:
+    """Return the function of numbers of one dimension, as this process' instruction set has it."""
+    rows = np.append(x, np.zeros(-len(x) % WIDTH, x.dtype)).reshape(-1, WIDTH)
+    symbol = fb.Input(WIDTH)
+    net = fb.Network(symbol, getattr(np, name)(symbol), dtype=str(x.dtype), backend="native")
+    return np.asarray(net.predict(rows)).reshape(-1)[:len(x)]
+
+
+def angles(dtype: str) -> Array:
+    """Return numbers of every size, those nearest to multiples of π/4, and those beside the ends of intervals."""
+    rng = np.random.default_rng(0)
+    eighths = np.concatenate([np.arange(20_000), rng.integers(0, 2**31, 20_000)])
+    near = (eighths * (PI / 4)).astype(dtype)
+    ends = np.array([2.0**16, 2.0**30, 0.5, 1.0, 2.4142135623730950, *10.0 ** np.arange(-37, 38)], dtype)
+    sizes = [rng.uniform(-end, end, 20_000).astype(dtype) for end in (1, 10, 1e3, 1e5, 1e9)]
+    around = [np.nextafter(x, x.dtype.type(to)) for x in (near, ends) for to in (0, np.inf)]
+    positive = np.concatenate([near, ends, *around])
+    return np.concatenate([arguments(dtype), positive, -positive, *sizes])
+
+
+def check_circular(name: str, dtype: str) -> None:
+    x = angles(dtype)
+    with np.errstate(all="ignore"):
+        should = getattr(np, name)(x.astype(np.float64 if dtype == "float32" else np.longdouble))
+    result = circular(name, x)
+    assert result.dtype == dtype
+    off = errors(result, should)
+    worst = int(off.argmax())
+    assert off[worst] <= 2, f"{name}({x[worst]!r}) = {result[worst]!r}, off by {off[worst]:.2f} units"
+    other_sign = (np.signbit(result) != np.signbit(should)) & ~np.isnan(should)
+    assert not other_sign.any(), f"the sign of {name}({x[other_sign][0]!r})"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", CIRCULAR)
+def test_circular_functions(name: str, dtype: str) -> None:
+    check_circular(name, dtype)
+
+
+@pytest.mark.parametrize("isa", [i for i in ISAS if i != fb.cpu_info().isa])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_circular_functions_of_each_instruction_set(dtype: str, isa: str) -> None:
+    script = (f"import test_ulp as t\nassert t.fb.cpu_info().isa == {isa!r}\n"
+              f"for name in t.CIRCULAR: t.check_circular(name, {dtype!r})")
+    path = os.pathsep.join((str(Path(__file__).parent), *sys.path))
+    environment = {**os.environ, "FASTBP_ISA": isa, "PYTHONPATH": path}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", CIRCULAR)
+def test_circular_functions_of_one_number_do_not_depend_on_its_neighbours(name: str, dtype: str) -> None:
+    """Neighbours share a vector, and some of them need another way."""
+    rng = np.random.default_rng(1)
+    x = rng.uniform(-1 if name.startswith("arc") else -50, 1, 2000).astype(dtype)
+    beside = rng.choice(np.array([1e30, -1e12, np.inf, np.nan, 1e-40, 0.0], dtype), 2000)
+    place = rng.permutation(4000)
+    mixed = np.empty(4000, dtype)
+    mixed[place] = np.append(x, beside)
+    np.testing.assert_array_equal(circular(name, mixed)[place[:2000]], circular(name, x))
