@@ -178,6 +178,22 @@ def cosine_rest(z: Any) -> Any:
     return (mp.cos(mp.sqrt(z)) - 1 + z / 2) / z**2
 
 
+def arctan_rest(z: Any) -> Any:
+    """(arctan(t) - t) / (t z), where z = t^2"""
+    if z < mpf("1e-16"):
+        return mpf(-1) / 3 + z / 5
+    t = mp.sqrt(z)
+    return (mp.atan(t) - t) / (t * z)
+
+
+def arcsin_rest(z: Any) -> Any:
+    """(arcsin(t) - t) / (t z), where z = t^2"""
+    if z < mpf("1e-16"):
+        return mpf(1) / 6 + z * 3 / 40
+    t = mp.sqrt(z)
+    return (mp.asin(t) - t) / (t * z)
+
+
 def fits() -> list[Fit]:
     ln2_half = mp.log(2) / 2 * mpf("1.0001")
     log_end = ((mp.sqrt(2) - 1) / (mp.sqrt(2) + 1)) ** 2 * mpf("1.0001")
@@ -207,6 +223,10 @@ def fits() -> list[Fit]:
             Fit("sin", "float64", sine_rest, odd_scale, mpf(0), eighth, 5),
             Fit("cos", "float32", cosine_rest, cosine_scale, mpf(0), eighth, 2),
             Fit("cos", "float64", cosine_rest, cosine_scale, mpf(0), eighth, 5),
+            Fit("arctan", "float32", arctan_rest, odd_scale, mpf(0), mpf(1) / 4, 4),
+            Fit("arctan", "float64", arctan_rest, odd_scale, mpf(0), mpf(1) / 4, 11),
+            Fit("arcsin", "float32", arcsin_rest, odd_scale, mpf(0), mpf(1) / 4, 4),
+            Fit("arcsin", "float64", arcsin_rest, odd_scale, mpf(0), mpf(1) / 4, 12),
             Fit("log", "float32", log_rest, log_scale, mpf(0), log_end, 2),
             Fit("log", "float64", log_rest, log_scale, mpf(0), log_end, 6),
             Fit("normal", "float32", normal_tail, normal_tail, mpf(-1), tail_end("14.5"), 4, 5, from_unit),

@@ -207,16 +207,17 @@ def test_derivatives_for_all_arguments(name: str, isa: str) -> None:
 
 # ---- circular functions, which expressions have ---------------------------------------------------------------------
 
-CIRCULAR = ("sin", "cos")
+CIRCULAR = ("sin", "cos", "tan", "arctan", "arcsin", "arccos")
 WIDTH = 37  # vectors, and part of one
 
 
-def circular(name: str, x: Array) -> Array:
+def circular(name: str, *xs: Array) -> Array:
     """Return the function of numbers of one dimension, as this process' instruction set has it."""
-    rows = np.append(x, np.zeros(-len(x) % WIDTH, x.dtype)).reshape(-1, WIDTH)
-    symbol = fb.Input(WIDTH)
-    net = fb.Network(symbol, getattr(np, name)(symbol), dtype=str(x.dtype), backend="native")
-    return np.asarray(net.predict(rows)).reshape(-1)[:len(x)]
+    n, dtype = len(xs[0]), xs[0].dtype
+    rows = tuple(np.append(x, np.zeros(-n % WIDTH, dtype)).reshape(-1, WIDTH) for x in xs)
+    symbols = tuple(fb.Input(WIDTH) for _ in xs)
+    net = fb.Network(symbols, getattr(np, name)(*symbols), dtype=str(dtype), backend="native")
+    return np.asarray(net.predict(rows)).reshape(-1)[:n]
 
 
 def angles(dtype: str) -> Array:
@@ -231,21 +232,37 @@ def angles(dtype: str) -> Array:
     return np.concatenate([arguments(dtype), positive, -positive, *sizes])
 
 
+def points(dtype: str) -> tuple[Array, Array]:
+    """Return coordinates: of every size, of all pairs of special numbers, and where the angle's formula changes."""
+    rng = np.random.default_rng(2)
+    large, tiny = np.finfo(dtype).max, np.finfo(dtype).smallest_subnormal
+    special = np.array([0.0, 1.0, 0.3, 7.0, large, large / 2, large / 3, tiny, 3 * tiny, np.inf, np.nan], dtype)
+    special = np.append(special, -special)
+    a, b = (g.reshape(-1) for g in np.meshgrid(special, special))
+    ends = np.repeat(np.array([0.5, 1.0, 2.4142135623730950, 0.41421356237309504]), 5000)
+    x = rng.uniform(-2, 2, len(ends))
+    y = x * ends * (1 + rng.integers(-3, 4, len(ends)) * np.finfo(dtype).eps)
+    patterns = [rng.permutation(arguments(dtype))[:100_000] for _ in range(2)]
+    return (np.concatenate([a, y.astype(dtype), rng.uniform(-9, 9, 100_000).astype(dtype), patterns[0]]),
+            np.concatenate([b, x.astype(dtype), rng.uniform(-9, 9, 100_000).astype(dtype), patterns[1]]))
+
+
 def check_circular(name: str, dtype: str) -> None:
-    x = angles(dtype)
+    xs = points(dtype) if name == "arctan2" else (angles(dtype),)
     with np.errstate(all="ignore"):
-        should = getattr(np, name)(x.astype(np.float64 if dtype == "float32" else np.longdouble))
-    result = circular(name, x)
+        should = getattr(np, name)(*(x.astype(np.float64 if dtype == "float32" else np.longdouble) for x in xs))
+    result = circular(name, *xs)
     assert result.dtype == dtype
     off = errors(result, should)
     worst = int(off.argmax())
-    assert off[worst] <= 2, f"{name}({x[worst]!r}) = {result[worst]!r}, off by {off[worst]:.2f} units"
+    at = [x[worst] for x in xs]
+    assert off[worst] <= 2, f"{name} of {at} = {result[worst]!r}, off by {off[worst]:.2f} units"
     other_sign = (np.signbit(result) != np.signbit(should)) & ~np.isnan(should)
-    assert not other_sign.any(), f"the sign of {name}({x[other_sign][0]!r})"
+    assert not other_sign.any(), f"the sign of {name}, at {[x[other_sign][0] for x in xs]}"
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", CIRCULAR)
+@pytest.mark.parametrize("name", [*CIRCULAR, "arctan2"])
 def test_circular_functions(name: str, dtype: str) -> None:
     check_circular(name, dtype)
 
@@ -254,7 +271,7 @@ def test_circular_functions(name: str, dtype: str) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_circular_functions_of_each_instruction_set(dtype: str, isa: str) -> None:
     script = (f"import test_ulp as t\nassert t.fb.cpu_info().isa == {isa!r}\n"
-              f"for name in t.CIRCULAR: t.check_circular(name, {dtype!r})")
+              f"for name in (*t.CIRCULAR, 'arctan2'): t.check_circular(name, {dtype!r})")
     path = os.pathsep.join((str(Path(__file__).parent), *sys.path))
     environment = {**os.environ, "FASTBP_ISA": isa, "PYTHONPATH": path}
     subprocess.run([sys.executable, "-c", script], env=environment, check=True)
