@@ -120,7 +120,7 @@ void fbp_feed_rows(const fbp_node *node, const fbp_run *run, int64_t lo, int64_t
     const char *from = node->x[0];
     char *to = node->y;
     const int64_t size = node->dim[0];
-    if (run->in_place) return;
+    if (run->in_place || from == to) return;
     if (!run->order) {
         memcpy(to + lo * size, from + (run->first + lo) * size, (size_t)((hi - lo) * size));
         return;

@@ -53,9 +53,7 @@ class Data:
     scales: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        # while there is a weak reference to the owner of some memory, NumPy's resize() does not give the memory back
-        pins = [ref(_owner(a)) for a in (*self.inputs, *self.targets, *self.weights)]
-        object.__setattr__(self, "_pins", pins)
+        object.__setattr__(self, "_pins", [pin(a) for a in (*self.inputs, *self.targets, *self.weights)])
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_pins"}
@@ -76,11 +74,14 @@ class Data:
         return () if self.sample_weight is None else (self.sample_weight,)
 
 
-def _owner(array: Array) -> Array:
-    """Return the array whose memory another one is a view of."""
+def pin(array: Array) -> ref[Array]:
+    """Return what keeps the memory of an array where it is.
+
+    While there is a weak reference to the owner of some memory, NumPy's resize() does not give the memory back.
+    """
     while isinstance(array.base, np.ndarray):
         array = array.base
-    return array
+    return ref(array)
 
 
 class Backend(Protocol):
@@ -133,6 +134,12 @@ class Backend(Protocol):
 
     def quick_forward(self, x: Any) -> Array | None:
         """Return the output for one array that needs no check or conversion; None where it does, or always."""
+
+    def quick_loss_and_grad(self, x: Any, y: Any, loss: Any) -> float | None:
+        """Return the loss of arrays that need no check or conversion, and fill the gradients of the parameters.
+
+        None where nothing was done: where they do, where the last such pass was of another kind, or always.
+        """
 
     def quick_step(self, x: Any, y: Any, loss: Any, update: Update, lr: float) -> float | None:
         """Take one step on arrays that need no check or conversion: return the loss.

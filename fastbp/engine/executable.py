@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from math import prod
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -21,6 +20,7 @@ from fastbp.core.vector import Vector
 from fastbp.engine.backend import Backend, Data, Progress, Update
 from fastbp.engine.border import Border
 from fastbp.engine.function_loss import Objective
+from fastbp.engine.passes import Given, Pass
 from fastbp.engine.ranks import Share
 from fastbp.engine.reference import ReferenceBackend
 from fastbp.engine.sharing import Tensors, as_tuple, is_symbolic
@@ -44,16 +44,6 @@ _MOST_OBJECTIVES = 8
 # What a copy from a pickle makes for itself.
 _MADE_ANEW = ("_backend", "_index_limits", "_forward_rows", "_input_grads", "_pass", "_objectives", "_resized", "_ran",
                "_pieces", "_linked")
-
-
-@dataclass(frozen=True)
-class _Pass:
-    """A pass forward and backward that was not asked for the gradients of the inputs, in case they are read."""
-
-    data: Data
-    loss: float
-    step: int
-    draws: int
 
 
 class Executable(Border):
@@ -112,7 +102,7 @@ class Executable(Border):
         self._linked: dict[str, Self] = {}
         self._forward_rows: int | None = None
         self._input_grads: tuple[Array | None, ...] = ()
-        self._pass: _Pass | None = None
+        self._pass: Pass | None = None
 
     def _initial(self, name: str, parameter: Parameter, rng: np.random.Generator) -> Array:
         values = np.asarray(parameter.initializer(parameter.shape, rng, self.dtype))
@@ -163,10 +153,11 @@ class Executable(Border):
             net._input_grads, net._pass = net._found_late(net._pass), None
         return net._input_grads
 
-    def _found_late(self, done: _Pass) -> tuple[Array | None, ...]:
+    def _found_late(self, done: Pass) -> tuple[Array | None, ...]:
         grads, buffers = self.grads.flat.copy(), self.buffers.flat.copy()
+        data = done.data if isinstance(done.data, Data) else self._data(done.data.x, done.data.y, done.data.loss)
         with self.memory.held(done.draws):
-            loss, found = self._runner(done.data).loss_and_grad(done.data, input_grads=True)
+            loss, found = self._runner(data).loss_and_grad(data, input_grads=True)
         self.grads.flat, self.buffers.flat = grads, buffers
         if self.memory.step != done.step or not np.array_equal(loss, done.loss, equal_nan=True):
             raise RuntimeError("input_grads: loss_and_grad was not asked for the gradients of the inputs, and the "
@@ -377,13 +368,24 @@ class Executable(Border):
         array([[1.],
                [2.]])
         """
-        data = self._data(x, y, loss, sample_weight)
-        net = self._run_by(data.inputs)
-        net._check_training(data.rows)
+        loss = as_loss(loss) if type(loss) is str else loss
         before = self.grads.flat.copy() if accumulate else 0.0
-        value = net._run_back(data, input_grads)
+        value = None if input_grads or sample_weight is not None else self._quick_pass(x, y, loss)
+        if value is None:
+            data = self._data(x, y, loss, sample_weight)
+            net = self._run_by(data.inputs)
+            net._check_training(data.rows)
+            value = net._run_back(data, input_grads)
         if accumulate:
             self.grads.flat += before
+        return value
+
+    def _quick_pass(self, x: Any, y: Any, loss: Any) -> float | None:
+        """Do the same for arrays that fit as they are; None where they do not, or where anything is unusual."""
+        value = None if self.graph.checked else self._backend.quick_loss_and_grad(x, y, loss)
+        if value is not None:
+            self._ran, self._forward_rows, self._input_grads = self, None, ()
+            self._pass = Pass(Given(x, y, loss), value, self.memory.step, self.memory.draws)
         return value
 
     def value_and_grad(self, theta: ArrayLike, x: Any, y: Any, loss: Any,
@@ -428,7 +430,7 @@ class Executable(Border):
     def _run_back(self, data: Data, input_grads: bool = False) -> float:
         """Run forward and backward, and remember what the gradients of the inputs can be found from."""
         value, self._input_grads = self._runner(data).loss_and_grad(data, input_grads)
-        self._pass = None if input_grads else _Pass(data, value, self.memory.step, self.memory.draws)
+        self._pass = None if input_grads else Pass(data, value, self.memory.step, self.memory.draws)
         return value
 
     def _train(self, data: Data, update: Update, order: Array | None, batch_size: int, learning_rates: Array,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from math import inf, prod
 from typing import Any
 
@@ -32,7 +34,7 @@ from fastbp.engine.rooms import room_of
 from fastbp.graph.graph import Graph, Tensor
 from fastbp.graph.memory import Memory
 from fastbp.graph.tensor import B
-from fastbp.objectives.losses import Loss
+from fastbp.objectives.losses import Loss, is_own
 from fastbp.ops.base import Array, Kind
 from fastbp.optim.optimizers import Segment, Update
 
@@ -40,6 +42,21 @@ from fastbp.optim.optimizers import Segment, Update
 # learning rate times the weight decay, and what a denominator is kept from 0 by.
 _TAME_GRADIENT = {"float32": 1e15, "float64": 1e100}
 _TAME_RATE, _TAME_DECAY, _TAME_EPS = 1e6, 1.0, 1e-12
+_LARGEST = sys.float_info.max
+
+
+@dataclass(frozen=True)
+class _Passing:
+    """A pass forward and backward that the next one may be like: with the same loss, its settings unchanged.
+
+    Targets are within the domain, whose ends are finite. Gradients that the plan does not make become 0.
+    """
+
+    plan: Plan
+    loss: Loss
+    settings: dict[str, Any]
+    domain: tuple[float, float]
+    zero: tuple[str, ...]
 
 
 class NativeBackend:
@@ -58,10 +75,16 @@ class NativeBackend:
         self._inference: Plan | None = None
         self._training: Plan | None = None
         self._stepping: tuple[Plan, Loss, Update, Sequence[Segment], float, float, tuple[float, float]] | None = None
+        self._passing: _Passing | None = None
         self._applying: tuple[Plan, Update, Sequence[Segment], float] | None = None
         # a network with functions in it may be part of a loss's graph alone, and never need its own
         lazy = any(node.op.on_arrays for node in memory.graph.nodes)
         self._made = None if lazy else _as_plans_run_it(memory.graph)
+        memory.tell(self)
+
+    def follow(self, memory: Memory) -> None:
+        """Let the next pass be one for the parameters that move now."""
+        self._passing = None
 
     @property
     def _graph(self) -> Graph:
@@ -113,8 +136,25 @@ class NativeBackend:
     def loss_and_grad(self, data: Data, input_grads: bool = False) -> tuple[float, tuple[Array | None, ...]]:
         with self._gate:
             plan = self._loss_and_grad(data, input_grads, self._memory.draw())
+            if not input_grads:
+                self._passing = self._known_pass(data, plan)
             grads = self._input_grads(plan, data.rows) if input_grads else ()
             return plan.total_loss(data.rows), grads
+
+    def quick_loss_and_grad(self, x: Any, y: Any, loss: Any) -> float | None:
+        known = self._passing
+        if known is None or known.loss is not loss or vars(loss) != known.settings:
+            return None
+        with self._gate:
+            found = known.plan.quick_loss_and_grad(x, y, known.domain)
+            if found is None:
+                return None
+            for name in known.zero:
+                self._memory.grads[name][...] = 0
+            value: float
+            value, rows, key = found
+            self._last, self._spent = (known.plan, rows, key, True), False
+            return value
 
     def evaluate(self, data: Data, batch_size: int, look: Look | None) -> Array | None:
         purpose = self._purpose(data, training=False, tally=look is not None)
@@ -202,10 +242,8 @@ class NativeBackend:
             if bad is not None:
                 part = data.take(mini_batch(bad[0], data.rows, order, batch_size))
                 raise NonFiniteError(bad[0], bad[1] or self._first_bad(part), part, float(rates[bad[0]]), run.undone)
-            simple = data.sample_weight is None and not data.scales and len(data.inputs) == len(data.losses) == 1
-            stateless = not (self._memory.buffers.flat.size or plan.lowering.calls_back or self._sparse)
-            domain = data.losses[0].plain_domain(data.targets[0])
-            if len(rates) == 1 and simple and stateless and domain is not None and share is None:
+            domain = self._plain_domain(data, plan)
+            if len(rates) == 1 and domain is not None and share is None:
                 self._stepping = (plan, data.losses[0], update, update.segments, _tame_rate(update),
                                   _TAME_GRADIENT[self._memory.dtype], domain)
 
@@ -225,6 +263,21 @@ class NativeBackend:
             update.step += 1
             self._memory.clock.step += 1
         return value
+
+    def _plain_domain(self, data: Data, plan: Plan) -> tuple[float, float] | None:
+        """Return the domain of targets, if a batch like this one needs no other check; None where it does."""
+        simple = data.sample_weight is None and not data.scales and len(data.inputs) == len(data.losses) == 1
+        stateless = not (self._memory.buffers.flat.size or plan.lowering.calls_back or self._sparse)
+        return data.losses[0].plain_domain(data.targets[0]) if simple and stateless else None
+
+    def _known_pass(self, data: Data, plan: Plan) -> _Passing | None:
+        """Return what the next pass may take from this one, if it is one of the same kind."""
+        domain, loss = self._plain_domain(data, plan), data.losses[0]
+        if domain is None or not is_own(type(loss)):
+            return None
+        zero = [name for name in self._memory.grads if name not in plan.lowering.reached] + [*plan.lowering.beside]
+        finite = max(domain[0], -_LARGEST), min(domain[1], _LARGEST)
+        return _Passing(plan, loss, dict(vars(loss)), finite, tuple(zero))
 
     def values(self) -> dict[str, Array]:
         return self._kept("values")
@@ -258,7 +311,7 @@ class NativeBackend:
         if plan is None or plan.capacity < rows:
             low = Lowering(self._graph, purpose, op_phases, self._memory.compute_dtype)
             pieces = pieces_of(low.gradients, self._memory.grads) if purpose.shared else []
-            self._applying = None       # it may keep the plan whose place this takes
+            self._applying = self._passing = None       # they may keep the plan whose place this takes
             plan = self._plans[purpose] = Plan(self._memory, low, max(rows, 1), _programs(low, pieces), self._gate)
             plan.pieces = pieces if len(pieces) > 1 else []
         return plan

@@ -111,6 +111,9 @@ class ReferenceBackend:
     def quick_forward(self, x: Any) -> Array | None:
         return None
 
+    def quick_loss_and_grad(self, x: Any, y: Any, loss: Any) -> float | None:
+        return None
+
     def quick_step(self, x: Any, y: Any, loss: Any, update: Update, lr: float) -> float | None:
         return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from math import prod
 from typing import Any, ClassVar
 
@@ -135,9 +135,16 @@ class CustomLoss(Loss):
 def as_loss(loss: Any) -> Any:
     """Return a function, or a name, as the loss that it is, and anything else as it comes."""
     if isinstance(loss, str):
-        return by_name("loss", "loss", loss, LOSSES, "a loss such as fb.MSE()")()
+        return _named(str(loss))
     is_function = callable(loss) and not isinstance(loss, type | Loss)
     return CustomLoss(loss) if is_function else loss
+
+
+@cache
+def _named(name: str) -> Loss:
+    """Return the loss of a name: always the same one, as what was checked for it is remembered."""
+    made: Loss = by_name("loss", "loss", name, LOSSES, "a loss such as fb.MSE()")()
+    return made
 
 
 def _read_only(array: Array) -> Array:

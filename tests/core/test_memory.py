@@ -80,12 +80,13 @@ def test_every_allocation_may_fail(name: str) -> None:
     assert failures >= 8, "so many arrays has the smallest plan"
 
 
-@pytest.mark.parametrize("quick", ["predict", "step"])
+@pytest.mark.parametrize("quick", ["predict", "step", "loss_and_grad"])
 def test_the_quick_ways_leave_the_network_free(quick: str) -> None:
     """More threads than before want more scratch memory: the one allocation on the quick ways."""
     net, before = fb.Sequential(fb.Linear(5, 3), seed=0), fb.get_num_threads()
-    trainer = fb.Trainer(net, fb.MSE(), fb.SGD(0.1))
-    use = (lambda: net.predict(X)) if quick == "predict" else (lambda: trainer.step(X, Y))
+    trainer, loss = fb.Trainer(net, fb.MSE(), fb.SGD(0.1)), fb.MSE()
+    use = {"predict": lambda: net.predict(X), "step": lambda: trainer.step(X, Y),
+           "loss_and_grad": lambda: net.loss_and_grad(X, Y, loss)}[quick]
     try:
         fb.set_num_threads(1)
         use()
