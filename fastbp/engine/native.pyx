@@ -98,6 +98,7 @@ cdef class Plan(Borders):
     cdef int64_t n_direct
     cdef fbp_update_plan update
     cdef object _sources, _state
+    cdef tuple _applied
     cdef list _direct
     cdef readonly object fed
     cdef readonly int64_t position
@@ -346,8 +347,7 @@ cdef class Plan(Borders):
         if update.state is not self._state:
             return None
         self.fed = None
-        self.update.hyper[1] = update.step
-        self._set_hyper(update.optimizer)
+        self._set_numbers(update)
         rows = self._quick_batch(x, y, domain)
         if rows == 0:
             return None
@@ -360,8 +360,6 @@ cdef class Plan(Borders):
         loop.n_rows = loop.batch_size = rows
         loop.position, loop.stop, loop.gradient_limit = 0, 1, limit
         loop.learning_rates, loop.losses, loop.tally = &lr, &loss, NULL
-        loop.clip_norm, loop.clip_value = update.clip_norm or 0, update.clip_value or 0
-        self.update.bad = 0
         memset(&run, 0, sizeof(run))
         run.single = loop.run.single = rows == 1
         with nogil:
@@ -379,6 +377,7 @@ cdef class Plan(Borders):
         The arrays must live as long as it runs.
         """
         memset(&self.loop, 0, sizeof(self.loop))
+        self._applied = None
         self._write_gradients()
         self._set_update(update, "finish")
         self._set_segments(update, self.lowering.touched)
@@ -471,9 +470,17 @@ cdef class Plan(Borders):
     def apply(self, update, double lr, double limit) -> int:
         """Take one step from the gradients that are there, if they are all within the limit; return the status."""
         cdef fbp_status status
-        memset(&self.loop, 0, sizeof(self.loop))
-        self._set_update(update, "update")
-        self._set_segments(update, ())
+        cdef tuple known = self._applied
+        if known is None or known[0] is not update or known[1] is not update.segments or known[2] is not update.state:
+            self._applied = None
+            memset(&self.loop, 0, sizeof(self.loop))
+            self._set_update(update, "update")
+            self._set_segments(update, ())
+            self._applied = update, update.segments, update.state
+        else:
+            update.check(self._memory)
+            self._make_ready()
+            self._set_numbers(update)
         self.loop.check_gradients, self.loop.gradient_limit = 1, limit
         with nogil:
             status = fbp_run_update(&self.loop, lr)
@@ -491,8 +498,7 @@ cdef class Plan(Borders):
         self._state = tuple(update.state)      # kept alive, whatever becomes of those
         memset(u, 0, sizeof(self.update))
         u.update, u.begin = _table.update[self.dtype][number], _table.begin[number]
-        u.hyper[1] = update.step
-        self._set_hyper(update.optimizer)
+        self._set_numbers(update)
         u.parameters = _written(self._memory.params.flat)
         u.gradients = _written(self._memory.grads.flat)
         if len(self._state) > FBP_MOST_STATES:
@@ -504,12 +510,14 @@ cdef class Plan(Borders):
         self._set_decay(update)
         self.loop.table, self.loop.dtype, self.loop.finish = _table, self.dtype, self._program(program)
         self.loop.run.update = u
-        self.loop.clip_norm, self.loop.clip_value = update.clip_norm or 0, update.clip_value or 0
         return 0
 
-    cdef int _set_hyper(self, optimizer) except -1:
-        """Tell the update the optimizer's own numbers."""
+    cdef int _set_numbers(self, update) except -1:
+        """Tell the loop what may be another number in each step: the optimizer's own, and limits of gradients."""
         cdef int i = 0
+        optimizer = update.optimizer
+        self.update.hyper[1], self.update.bad = update.step, 0
+        self.loop.clip_norm, self.loop.clip_value = update.clip_norm or 0, update.clip_value or 0
         for value in optimizer.hyper():
             if i == FBP_MOST_HYPER:
                 raise ValueError(f"the optimizer {optimizer.name!r} has more than {FBP_MOST_HYPER} numbers in hyper(); "

@@ -291,7 +291,7 @@ class Optimizer(Worded, ABC):
         """
         trained = trained_of(type(self).__name__, net)
         update = self._update_of(trained.memory, None)
-        trained._apply_update(update, float(self.lr.rates(update.step, 1)[0]))
+        trained._apply_update(update, self._lr.rate(update.step))
 
     def update_of(self, net: Trained | OnItsOwn, parameters: tuple[str, ...] | None = None) -> Update:
         """Return what this optimizer remembers about a network, or some parameters of it; it begins with zeros."""

@@ -37,6 +37,13 @@ class Schedule(ABC):
     def __call__(self, step: int) -> float:
         """Return the learning rate of the update that follows `step` others."""
 
+    def rate(self, step: int) -> float:
+        """Return the learning rate of one update; errors as in :meth:`rates`."""
+        lr = float(self(step))
+        if not 0 <= lr < inf:
+            raise self.refused(lr, step)
+        return lr
+
     def rates(self, first: int, updates: int) -> Array:
         """Return the learning rates of so many updates in a row, in float64.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from math import inf
 from typing import Any
 
 import numpy as np
@@ -37,12 +36,9 @@ class Steps:
 
     def _next_rate(self) -> float:
         """Return the learning rate of the next update, and set this trainer's limits: another may have other ones."""
-        update, schedule = self._update, self.optimizer._lr
+        update = self._update
         update.clip_norm, update.clip_value = self.clip_norm, self.clip_value
-        lr = schedule(update.step)
-        if not 0 <= lr < inf:
-            raise schedule.refused(lr, update.step)
-        return lr
+        return self.optimizer._lr.rate(update.step)
 
     def _checked_step(self, x: Any, y: Any, sample_weight: Any, lr: float, tally: Array | None) -> float:
         """Train on one mini-batch that may be anything, and fill a tally (losses, 2)."""

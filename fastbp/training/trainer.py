@@ -180,7 +180,7 @@ class Trainer(Worded, Steps):
     @property
     def lr(self) -> float:
         """The learning rate of the next update. A number or a schedule assigned is the optimizer's from then on."""
-        return float(self.optimizer.lr.rates(self.update.step, 1)[0])
+        return self.optimizer.lr.rate(self.update.step)
 
     @lr.setter
     def lr(self, lr: float | Schedule) -> None:
