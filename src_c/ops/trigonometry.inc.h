@@ -96,7 +96,7 @@ static FBP_INLINE V FN(v_sin_of)(FN(angle) a)
 }
 
 /* y where |x| is within FBP_TURNS_END, and libm's function, in double, elsewhere */
-#define FBP_FAR(function)                                                                                              \
+#define FBP_BY_LIBM(function)                                                                                           \
     static __attribute__((noinline)) V FN(v_far_##function)(V x, V y)                                                  \
     {                                                                                                                  \
         for (int64_t i = 0; i < VL; i++)                                                                               \
@@ -108,10 +108,10 @@ static FBP_INLINE V FN(v_sin_of)(FN(angle) a)
         const VI near = FN(v_abs)(x) <= FBP_TURNS_END;                                                                 \
         return FN(v_any_nan)(FN(v_select)(near, x, FN(v_set1)((T)NAN))) ? FN(v_far_##function)(x, y) : y;              \
     }
-FBP_FAR(sin)
-FBP_FAR(cos)
-FBP_FAR(tan)
-#undef FBP_FAR
+FBP_BY_LIBM(sin)
+FBP_BY_LIBM(cos)
+FBP_BY_LIBM(tan)
+#undef FBP_BY_LIBM
 
 static FBP_INLINE V FN(v_with_sign_of)(V y, V x) { return (V)((VI)y ^ ((VI)x & (VI)FN(v_set1)((T)-0.0))); }
 
