@@ -10,6 +10,7 @@
 
 #include "ops/math.inc.h"
 #include "ops/trigonometry.inc.h"
+#include "ops/powers.inc.h"
 #include "ops/vector.inc.h"
 #include "ops/activations.inc.h"
 #include "ops/transpose.inc.h"
@@ -60,6 +61,7 @@
 #undef FBP_ROUND
 #undef FBP_FRACTION_BITS
 #undef FBP_ROTATED
+#undef FBP_POLYNOMIAL
 #undef KERNEL
 #undef KERNEL_NAME2
 #undef T

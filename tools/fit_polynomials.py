@@ -1,4 +1,4 @@
-"""Fits the polynomials of math, trigonometry and periodic.inc.h in src_c/ops.
+"""Fits the polynomials of math, powers, trigonometry and periodic.inc.h in src_c/ops.
 
 Run it with ``pip install mpmath numpy; python tools/fit_polynomials.py``.
 
@@ -194,6 +194,31 @@ def arcsin_rest(z: Any) -> Any:
     return (mp.asin(t) - t) / (t * z)
 
 
+def exp2_rest(r: Any) -> Any:
+    """(2^r - 1) / r"""
+    return mp.expm1(r * mp.log(2)) / r if abs(r) > mpf("1e-30") else mp.log(2)
+
+
+def sinh_rest(z: Any) -> Any:
+    """(sinh x - x) / x^3, where z = x^2"""
+    if z < mpf("1e-16"):
+        return mpf(1) / 6 + z / 120
+    x = mp.sqrt(z)
+    return (mp.sinh(x) - x) / (x * z)
+
+
+def cube_root(x: Any) -> Any:
+    return mp.cbrt(x)
+
+
+def log2_rest(z: Any) -> Any:
+    """(log2((1 + s) / (1 - s)) - (2 s + 2 s^3 / 3) / ln 2) / s^5, where z = s^2"""
+    if z < mpf("1e-12"):
+        return (mpf(2) / 5 + z * 2 / 7) / mp.log(2)
+    s = mp.sqrt(z)
+    return (2 * mp.atanh(s) - 2 * s - 2 * s * z / 3) / (mp.log(2) * s * z**2)
+
+
 def fits() -> list[Fit]:
     ln2_half = mp.log(2) / 2 * mpf("1.0001")
     log_end = ((mp.sqrt(2) - 1) / (mp.sqrt(2) + 1)) ** 2 * mpf("1.0001")
@@ -215,6 +240,16 @@ def fits() -> list[Fit]:
     def cosine_scale(z: Any) -> Any:
         return 1 / max(z, mpf("1e-12")) ** 2
 
+    def exp2_scale(r: Any) -> Any:
+        return 2**r / max(abs(r), mpf("1e-12"))
+
+    def sinh_scale(z: Any) -> Any:
+        return 1 / max(z, mpf("1e-12"))
+
+    def log2_scale(z: Any) -> Any:
+        return 2 / mp.log(2) / max(z**2, mpf("1e-12"))
+
+    half, one = mpf("0.50001"), mpf("1.0001")
     return [Fit("exp", "float32", exp_rest, exp_scale, -ln2_half, ln2_half, 4),
             Fit("exp", "float64", exp_rest, exp_scale, -ln2_half, ln2_half, 9),
             Fit("turn", "float32", turn_rest, turn_rest, mpf(0), mpf(1) / 16, 4),
@@ -229,6 +264,13 @@ def fits() -> list[Fit]:
             Fit("arcsin", "float64", arcsin_rest, odd_scale, mpf(0), mpf(1) / 4, 12),
             Fit("log", "float32", log_rest, log_scale, mpf(0), log_end, 2),
             Fit("log", "float64", log_rest, log_scale, mpf(0), log_end, 6),
+            Fit("exp2", "float32", exp2_rest, exp2_scale, -half, half, 5),
+            Fit("exp2", "float64", exp2_rest, exp2_scale, -half, half, 10),
+            Fit("sinh", "float32", sinh_rest, sinh_scale, mpf(0), one, 3),
+            Fit("sinh", "float64", sinh_rest, sinh_scale, mpf(0), one, 6),
+            Fit("log2", "float32", log2_rest, log2_scale, mpf(0), log_end, 2),
+            Fit("log2", "float64", log2_rest, log2_scale, mpf(0), log_end, 6),
+            Fit("cbrt", "float32", cube_root, cube_root, mp.sqrt(mpf(1) / 2), mp.sqrt(2), 4),
             Fit("normal", "float32", normal_tail, normal_tail, mpf(-1), tail_end("14.5"), 4, 5, from_unit),
             Fit("normal", "float64", even_tail, even_tail, mpf(-1), tail_end("38.7"), 21)]
 

@@ -42,17 +42,11 @@ enum { FBP_STRIP_SCRATCH, FBP_STRIP_X, FBP_STRIP_WHOLE_X, FBP_STRIP_Y, FBP_STRIP
         for (int64_t i = 0; i < VL; i++) a[i] = (T)(call);                                                             \
         return a;                                                                                                      \
     }
-FBP_BY_LANES(v_pow, pow((double)a[i], (double)b[i]))
-FBP_BY_LANES(v_exp2, exp2((double)a[i]))
-FBP_BY_LANES(v_log2, log2((double)a[i]))
-FBP_BY_LANES(v_log10, log10((double)a[i]))
 FBP_BY_LANES(v_hypot, hypot((double)a[i], (double)b[i]))
 FBP_BY_LANES(v_arcsinh, asinh((double)a[i]))
 FBP_BY_LANES(v_arccosh, acosh((double)a[i]))
 FBP_BY_LANES(v_arctanh, atanh((double)a[i]))
 FBP_BY_LANES(v_cbrt, cbrt((double)a[i]))
-FBP_BY_LANES(v_sinh, sinh((double)a[i]))
-FBP_BY_LANES(v_cosh, cosh((double)a[i]))
 FBP_BY_LANES(v_erf, erf((double)a[i]))
 FBP_BY_LANES(v_floor, floor((double)a[i]))
 FBP_BY_LANES(v_ceil, ceil((double)a[i]))
@@ -104,22 +98,22 @@ static FBP_INLINE V FN(v_sign)(V a)
 #define FBP_BINARY(name, value) case FBP_DO_##name: FBP_ELEMENTS(1, 1, 0, value)
 #define FBP_TERNARY(name, value) case FBP_DO_##name: FBP_ELEMENTS(1, 1, 1, value)
 
-/* What goes lane by lane stands apart: it would take the registers and the stack of what is short. */
+/* What goes lane by lane, or is long, stands apart: it would take the registers and the stack of what is short. */
 static __attribute__((noinline)) void FN(expression_by_lanes)(int64_t instruction, T *d, const T *pa, int64_t sa,
                                                               const T *pb, int64_t sb, const T *pc, int64_t sc, int64_t n)
 {
     switch (instruction) {
         FBP_BINARY(pow, FN(v_pow)(a, b))
-        FBP_UNARY(exp2, FN(v_exp2)(a, a))
-        FBP_UNARY(log2, FN(v_log2)(a, a))
-        FBP_UNARY(log10, FN(v_log10)(a, a))
+        FBP_UNARY(exp2, FN(v_exp2)(a))
+        FBP_UNARY(log2, FN(v_log2)(a))
+        FBP_UNARY(log10, FN(v_log10)(a))
         FBP_BINARY(hypot, FN(v_hypot)(a, b))
         FBP_UNARY(arcsinh, FN(v_arcsinh)(a, a))
         FBP_UNARY(arccosh, FN(v_arccosh)(a, a))
         FBP_UNARY(arctanh, FN(v_arctanh)(a, a))
         FBP_UNARY(cbrt, FN(v_cbrt)(a, a))
-        FBP_UNARY(sinh, FN(v_sinh)(a, a))
-        FBP_UNARY(cosh, FN(v_cosh)(a, a))
+        FBP_UNARY(sinh, FN(v_sinh)(a))
+        FBP_UNARY(cosh, FN(v_cosh)(a))
         FBP_UNARY(erf, FN(v_erf)(a, a))
         FBP_UNARY(floor, FN(v_floor)(a, a))
         FBP_UNARY(ceil, FN(v_ceil)(a, a))

@@ -144,15 +144,35 @@ static FBP_INLINE V FN(v_exponent)(V x)
     return (V)((VI)FN(v_set1)(FBP_ROUND) + (biased - bias)) - FN(v_set1)(FBP_ROUND);
 }
 
-static FBP_INLINE V FN(v_log)(V x)
+/* f and k of x = 2^k (1 + f), 1 + f from √½ to √2; x a number above 0, subnormal or not */
+static FBP_INLINE V FN(v_reduced)(V x, V *k)
 {
     const VI subnormal = x < (FBP_F64 ? (T)0x1p-1022 : (T)0x1p-126);
-    const V m = FN(v_select)(subnormal, x * (FBP_F64 ? (T)0x1p54 : (T)0x1p25), x), k = FN(v_exponent)(m);
-    const V f = (V)((VW)m - ((VW)FN(v_pow2)(k) - (VW)FN(v_set1)(1))) - 1;
-    V y = FN(v_log_of)(f, k - (V)((VI)FN(v_set1)(FBP_F64 ? 54 : 25) & subnormal));
+    const V m = FN(v_select)(subnormal, x * (FBP_F64 ? (T)0x1p54 : (T)0x1p25), x), exponent = FN(v_exponent)(m);
+    *k = exponent - (V)((VI)FN(v_set1)(FBP_F64 ? 54 : 25) & subnormal);
+    return (V)((VW)m - ((VW)FN(v_pow2)(exponent) - (VW)FN(v_set1)(1))) - 1;
+}
+
+/* y, the logarithm of x as far as x is a number above 0, made right for all x */
+static FBP_INLINE V FN(v_log_ends)(V x, V y)
+{
     y = FN(v_select)(x == 0, FN(v_set1)((T)-INFINITY), y);
     y = FN(v_select)(x < (T)INFINITY, y, x);
     return FN(v_select)(x >= 0, y, FN(v_set1)((T)NAN));
+}
+
+static FBP_INLINE V FN(v_log)(V x)
+{
+    V k;
+    const V f = FN(v_reduced)(x, &k);
+    return FN(v_log_ends)(x, FN(v_log_of)(f, k));
+}
+
+/* log(1 + f) - f, 1 + f from √½ to √2 */
+static FBP_INLINE V FN(v_log_rest)(V f)
+{
+    const V s = f / (f + 2), z = s * s, h = f * f * (T)0.5;
+    return FN(v_fma)(s, FN(v_fma)(z, FBP_POLYNOMIAL(z, FBP_LOG), h), -h);
 }
 
 /* log(1 + x), 0 <= x <= 1, which is all that softplus needs; f comes from x, not from the rounded sum */

@@ -184,6 +184,96 @@ def test_logarithm(dtype: str, isa: str) -> None:
         assert errors(loss.astype(dtype), np.log(np.array([D], np.longdouble))) <= 2, D
 
 
+# ---- functions of tensors -------------------------------------------------------------------------------------------
+
+EXPRESSIONS = ("exp2", "log2", "log10", "sinh", "cosh")
+_SCRIPT = """
+import sys
+import numpy as np
+import fastbp as fb
+
+folder, *names = sys.argv[1:]
+xs = np.load(f"{folder}/x.npy")
+for name in names:
+    inputs = [fb.Input(xs.shape[-1]) for _ in range(getattr(np, name).nin)]
+    net = fb.Network(inputs, [getattr(np, name)(*inputs)], dtype=str(xs.dtype), backend="native")
+    (y,) = net.predict(tuple(xs[:len(inputs)]))
+    np.save(f"{folder}/{name}.npy", y)
+"""
+
+
+def of_tensors(isa: str, folder: Path, names: tuple[str, ...], *xs: Array) -> dict[str, Array]:
+    """What the functions make of arrays as expressions, in a process of its own that uses these instructions.
+
+    Rows have 37 numbers: some vectors are not full.
+    """
+    whole = len(xs[0]) // 37 * 37
+    np.save(folder / "x.npy", np.array([x[:whole].reshape(-1, 37) for x in xs]))
+    environment = {**os.environ, "FASTBP_ISA": isa, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", _SCRIPT, str(folder), *names], env=environment, check=True)
+    return {name: np.load(folder / f"{name}.npy").reshape(-1) for name in names}
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_functions_of_tensors(dtype: str, isa: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    wide = np.float64 if dtype == "float32" else np.longdouble
+    low, high = (-149, 128) if dtype == "float32" else (-1074, 1024)
+    powers = np.ldexp(np.ones(high - low), np.arange(low, high))
+    tens = 10.0 ** np.arange(-30, 31)
+    with np.errstate(invalid="ignore"):
+        x = np.concatenate([arguments(dtype)[::5], *(rng.uniform(-end, end, 20_000) for end in (1, 3, 90, 720)),
+                            1 + 1e-3 * rng.normal(size=20_000), arguments(dtype)[-13:], powers, np.arange(low, high),
+                            tens, np.zeros(36)]).astype(dtype)
+    results = of_tensors(isa, tmp_path, EXPRESSIONS, x)
+    x = x[:results["exp2"].size]
+    with np.errstate(all="ignore"):
+        for name, y in results.items():
+            off = errors(y, getattr(np, name)(x.astype(wide)))
+            at = int(off.argmax())
+            assert off[at] <= 2, f"{name}({x[at]!r}) = {y[at]!r}, off by {off[at]:.2f} units"
+            if name == "sinh":
+                np.testing.assert_array_equal(np.signbit(y[x == 0]), np.signbit(x[x == 0]))
+        whole = np.isin(x, powers.astype(dtype))
+        np.testing.assert_array_equal(results["log2"][whole], np.log2(x[whole].astype(wide)))
+        whole = (x == np.floor(x)) & (x >= low) & (x < high)
+        np.testing.assert_array_equal(results["exp2"][whole], np.ldexp(np.ones(1, dtype), x[whole].astype(int)))
+        whole = np.isin(x, tens.astype(dtype))
+        np.testing.assert_array_equal(results["log10"][whole], np.round(np.log10(x[whole].astype(wide))))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_powers_of_tensors(dtype: str, isa: str, tmp_path: Path) -> None:
+    """As the formula in a wider type, which takes C's special cases; and what stands beside a number plays no part."""
+    rng = np.random.default_rng(2)
+    wide = np.float64 if dtype == "float32" else np.longdouble
+    numbers = np.finfo(dtype)
+    patterns = np.abs(rng.permutation(arguments(dtype))[:100_000])
+    exponents = rng.uniform(1.1 * numbers.minexp, 1.1 * numbers.maxexp, patterns.size)
+    near = 1 + 1e-3 * rng.normal(size=50_000)
+    special = np.array([0, -0.0, 1, -1, np.inf, -np.inf, np.nan, 0.5, -0.5, 2, -2, 3, -3, 2.5, -2.5, 2**24, 2**24 + 2,
+                        -(2**23) - 1, 2**53, 2**53 - 1, 1e30, -1e30, numbers.tiny, numbers.smallest_subnormal,
+                        numbers.max, -numbers.max, 1 + numbers.eps, 1 - numbers.epsneg])
+    bases, powers = (grid.reshape(-1) for grid in np.meshgrid(special, special))
+    with np.errstate(all="ignore"):
+        x = np.concatenate([patterns, patterns, near, rng.uniform(-40, 40, 50_000), bases, np.zeros(36)]).astype(dtype)
+        y = np.concatenate([exponents / np.log2(patterns.astype(wide)), rng.permutation(patterns),
+                            rng.uniform(-8e4, 8e4, near.size), rng.integers(-20, 20, 50_000), powers,
+                            np.zeros(36)]).astype(dtype)
+        p = of_tensors(isa, tmp_path, ("power",), x, y)["power"]
+        x, y = x[:p.size], y[:p.size]
+        should = np.power(x.astype(wide), y.astype(wide))
+        off = errors(p, should)
+        at = int(off.argmax())
+        assert off[at] <= 2, f"{x[at]!r} ** {y[at]!r} = {p[at]!r}, off by {off[at]:.2f} units"
+        zero = should.astype(dtype) == 0
+        np.testing.assert_array_equal(np.signbit(p[zero]), np.signbit(should[zero]))
+    backwards = of_tensors(isa, tmp_path, ("power",), x[::-1], y[::-1])["power"][::-1]
+    np.testing.assert_array_equal(backwards.view(f"u{x.itemsize}"), p.view(f"u{x.itemsize}"))
+
+
 ACTIVATIONS = {name: case.op for name, case in cases.OPS.items() if isinstance(case.op, ActivationOp)}
 
 
