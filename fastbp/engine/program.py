@@ -53,7 +53,7 @@ _VECTOR = 16
 _CHEAP = {"add", "sub", "mul", "neg", "square", "abs", "max", "min", "clip", "where", "less", "less_equal", "greater",
           "greater_equal", "equal", "not_equal", "and", "or", "xor", "not", "sign"}
 _BY_LIBM = {"sin", "cos", "tan", "arctan", "arcsin", "arccos", "arctan2", "hypot",
-            "arcsinh", "arccosh", "arctanh", "cbrt", "erf", "floor", "ceil", "rint", "trunc"}
+            "erf", "floor", "ceil", "rint", "trunc"}
 _ON_INTEGERS = {"less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "where"}
 
 

@@ -232,13 +232,10 @@ static FBP_INLINE V FN(v_normal_cdf)(V x)
 }
 
 #undef FBP_EXP
-#undef FBP_LOG
 #undef FBP_NORMAL
 #undef FBP_NORMAL_BELOW
 #undef FBP_NORMAL_IN
 #undef FBP_NORMAL_END
-#undef FBP_LN2_HIGH
-#undef FBP_LN2_LOW
 #undef FBP_EXP_LOW
 #undef FBP_EXP_HIGH
 #undef FBP_LOG2_E

@@ -1,7 +1,7 @@
 /* Powers, logarithms to other bases and hyperbolic functions of whole vectors: right to 2 units in the last place for
  * every argument, subnormal results among them; special arguments as in C, and there is no slow path.
  *
- *   v_exp2 v_log2 v_log10 v_sinh v_cosh v_pow
+ *   v_exp2 v_log2 v_log10 v_sinh v_cosh v_arcsinh v_arccosh v_arctanh v_pow v_cbrt
  *
  * Built of what math.inc.h has. Where its rounding would show, a number is held as two: the second is what the first
  * leaves out. tools/fit_polynomials.py finds the coefficients.
@@ -48,6 +48,10 @@
 #define FBP_WHOLE 0x1p23f
 #define FBP_SINH_HIGH 92
 #endif
+
+/* ∛m, m from √½ to √2, to 17 bits */
+#define FBP_CBRT (T)0.4516648054122925, (T)0.9048271179199219, (T)-0.5356432795524597, (T)0.21694573760032654,        \
+    (T)-0.037790123373270035
 
 /* a b, rounded, whatever it is added to later: the compiler would fuse that */
 static FBP_INLINE V FN(v_product)(V a, V b) { return FN(v_fma)(a, b, (V){0}); }
@@ -124,6 +128,51 @@ static FBP_INLINE V FN(v_log10)(V x)
                                                FBP_LOG10_E_LOW));
 }
 
+/* log(1 + v + low), v from 0 on, low small beside it */
+static FBP_INLINE V FN(v_log1p_of_two)(V v, V low)
+{
+    V k;
+    const V u = v + 1, lost = FN(v_select)(v > 1, (v - u) + 1, (1 - u) + v) + low, f = FN(v_reduced)(u, &k);
+    return FN(v_fma)(k, FN(v_set1)(FBP_LN2_HIGH), f + (FN(v_log_rest)(f) + FN(v_fma)(k, FN(v_set1)(FBP_LN2_LOW), lost / u)));
+}
+
+/* log(2 v), which is log(v + √(v² ± 1)) from where the 1 no longer counts */
+static FBP_INLINE V FN(v_log_twice)(V v) { return FN(v_log)(v) + (T)0.69314718055994530942; }
+
+/* log(u + √(u² + 1)), where √(u² + 1) is 1 + u² / (1 + √(u² + 1)) */
+static FBP_INLINE V FN(v_arcsinh)(V x)
+{
+    const V u = FN(v_abs)(x), square = u * u, rest = square / (FN(v_sqrt)(square + 1) + 1), v = u + rest;
+    const V near = FN(v_log1p_of_two)(v, (u - v) + rest);
+    return FN(v_copysign)(FN(v_select)(u < FBP_WHOLE, near, FN(v_log_twice)(u)), x);
+}
+
+/* log(x + √(x² - 1)), where with t = x - 1 x² - 1 is t (t + 2) */
+static FBP_INLINE V FN(v_arccosh)(V x)
+{
+    const V t = x - 1, d = t + 2, square = FN(v_product)(t, d), root = FN(v_sqrt)(square), v = root + t;
+    const V square_low = FN(v_fma)(t, t - (d - 2), FN(v_product_rest)(t, d, square));
+    const V root_low = (square_low - FN(v_product_rest)(root, root, square)) / FN(v_max)(FN(v_set1)((T)1e-30), root + root);
+    const V y = FN(v_select)(x < FBP_WHOLE, FN(v_log1p_of_two)(v, ((root - v) + t) + root_low), FN(v_log_twice)(x));
+    return FN(v_select)(x >= 1, y, FN(v_set1)((T)NAN));
+}
+
+/* log((1 + u) / (1 - u)) / 2, where the quotient is 2^k (1 + s) / (1 - s). If k is 0, s is u; else it is made in two, for
+ * k ln 2 and 2 s may cancel. */
+static FBP_INLINE V FN(v_arctanh)(V x)
+{
+    const V one = FN(v_set1)(1), u = FN(v_abs)(x);
+    V above_low, below_low, d_low;
+    const V above = FN(v_sum_in_two)(one, u, &above_low), below = FN(v_sum_in_two)(one, -u, &below_low);
+    const V k = FN(v_exponent)(above / below), scale = FN(v_pow2)(k), part = below * scale, part_low = below_low * scale;
+    const V d = FN(v_sum_in_two)(above, part, &d_low), inverse = 1 / d, top = above - part, quotient = top * inverse;
+    const V lacks = (above_low - part_low) - FN(v_product_rest)(quotient, d, top) - quotient * (d_low + above_low + part_low);
+    const V s = FN(v_select)(k == 0, u, quotient), s_low = FN(v_select)(k == 0, (V){0}, lacks * inverse), z = s * s;
+    const V rest = FN(v_fma)(FN(v_fma)(s * z, FBP_POLYNOMIAL(z, FBP_LOG), k * FBP_LN2_LOW), FN(v_set1)((T)0.5), s_low);
+    const V y = FN(v_fma)(k, FN(v_set1)(FBP_LN2_HIGH * (T)0.5), s + rest);
+    return FN(v_copysign)(FN(v_select)(u < 1, y, FN(v_select)(u == 1, FN(v_set1)((T)INFINITY), FN(v_set1)((T)NAN))), x);
+}
+
 /* ---- powers ----------------------------------------------------------------------------------------------------- */
 
 /* log2 x in two, x a number above 0. With s = f / (2 + f), as in v_log_of, it is k + (2 s + 2 s³ / 3) / ln 2 + s^5 P(s²);
@@ -151,22 +200,45 @@ static FBP_INLINE VI FN(v_is_whole)(V u)
     return (u >= whole) | ((u + whole) - whole == u);
 }
 
+/* p, |x|^y as far as x is neither 0 nor infinite and y is a number, made right for all x and y */
+static FBP_INLINE V FN(v_pow_ends)(V x, V y, V p)
+{
+    const V u = FN(v_abs)(x), v = FN(v_abs)(y), zero = {0}, infinite = FN(v_set1)((T)INFINITY);
+    const VI at_end = (u == 0) | (u == infinite), negative = (VI)x < 0;
+    const VI whole = FN(v_is_whole)(v), odd = whole & ~FN(v_is_whole)(v * (T)0.5);
+    p = FN(v_select)(at_end, FN(v_select)((u == 0) ^ (y < 0), zero, infinite), p);
+    p = FN(v_select)(negative & ~whole & ~at_end, FN(v_set1)((T)NAN), p);
+    p = FN(v_select)(negative & odd, -p, p);
+    p = FN(v_select)((x == x) & (y == y), p, x + y);
+    return FN(v_select)((x == 1) | (y == 0), FN(v_set1)(1), p);
+}
+
 static FBP_INLINE V FN(v_pow)(V x, V y)
 {
     /* an exponent so large decides whatever x is, but for 1 and -1 */
     const V most = FN(v_set1)(FBP_F64 ? (T)0x1p80 : (T)0x1p40), e = FN(v_max)(-most, FN(v_min)(most, y));
-    const V u = FN(v_abs)(x), v = FN(v_abs)(y), zero = {0}, infinite = FN(v_set1)((T)INFINITY);
     V low;
-    const V high = FN(v_log2_in_two)(u, &low), t = FN(v_product)(e, high);
+    const V high = FN(v_log2_in_two)(FN(v_abs)(x), &low), t = FN(v_product)(e, high);
     const V t_low = FN(v_fma)(e, low, FN(v_product_rest)(e, high, t));
-    V p = FN(v_exp2_of)(FN(v_clip)(t, FBP_EXP2_LOW, FBP_EXP2_HIGH), FN(v_clip)(t_low, -1, 1));
-    p = FN(v_select)((u == 0) | (u == infinite), FN(v_select)((u == 0) ^ (y < 0), zero, infinite), p);
-    const VI whole = FN(v_is_whole)(v), odd = whole & ~FN(v_is_whole)(v * (T)0.5);
-    const VI negative = (VI)x < 0;
-    p = FN(v_select)(negative & ~whole & (u != 0) & (u != infinite), FN(v_set1)((T)NAN), p);
-    p = FN(v_select)(negative & odd, -p, p);
-    p = FN(v_select)((x == x) & (y == y), p, x + y);
-    return FN(v_select)((x == 1) | (y == 0), FN(v_set1)(1), p);
+    const V p = FN(v_exp2_of)(FN(v_clip)(t, FBP_EXP2_LOW, FBP_EXP2_HIGH), FN(v_clip)(t_low, -1, 1));
+    const VI usual = (x > 0) & (x < (T)INFINITY) & (y == y);        /* where the ends would change nothing */
+    return FN(v_any_nan)(FN(v_select)(usual, p, FN(v_set1)((T)NAN))) ? FN(v_pow_ends)(x, y, p) : p;
+}
+
+/* the root of 2^(3 n) m, m from √⅛ to √8: a polynomial, and Newton's steps, the last from what y³ lacks exactly */
+static FBP_INLINE V FN(v_cbrt)(V x)
+{
+    V k;
+    const V u = FN(v_abs)(x), near = FN(v_reduced)(u, &k) + 1, round = FN(v_set1)(FBP_ROUND);
+    const V n = FN(v_fma)(k, FN(v_set1)((T)0.33333333333333333333), round) - round, j = k - 3 * n, m = near * FN(v_pow2)(j);
+    V y = FBP_POLYNOMIAL(near, FBP_CBRT);
+    y *= FN(v_select)(j == 0, FN(v_set1)(1), FN(v_select)(j > 0, FN(v_set1)((T)1.2599210498948731648),
+                                                           FN(v_set1)((T)0.7937005259840997374)));
+    if (FBP_F64) y += (m / (y * y) - y) * (T)0.33333333333333333333;
+    const V square = FN(v_product)(y, y), square_low = FN(v_product_rest)(y, y, square);
+    const V lacks = -FN(v_product_rest)(square, y, m) - square_low * y;
+    y = FN(v_scale)(y + lacks / (3 * square), n);
+    return FN(v_select)((u > 0) & (u < (T)INFINITY), FN(v_copysign)(y, x), x);
 }
 
 #undef FBP_EXP2
@@ -184,3 +256,7 @@ static FBP_INLINE V FN(v_pow)(V x, V y)
 #undef FBP_EXP2_HIGH
 #undef FBP_SINH_HIGH
 #undef FBP_WHOLE
+#undef FBP_CBRT
+#undef FBP_LOG
+#undef FBP_LN2_HIGH
+#undef FBP_LN2_LOW
