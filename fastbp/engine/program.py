@@ -52,8 +52,7 @@ _LARGEST_TABLE = 256
 _VECTOR = 16
 _CHEAP = {"add", "sub", "mul", "neg", "square", "abs", "max", "min", "clip", "where", "less", "less_equal", "greater",
           "greater_equal", "equal", "not_equal", "and", "or", "xor", "not", "sign"}
-_BY_LIBM = {"sin", "cos", "tan", "arctan", "arcsin", "arccos", "arctan2", "hypot",
-            "erf", "floor", "ceil", "rint", "trunc"}
+_BY_LIBM = {"erf", "floor", "ceil", "rint", "trunc"}
 _ON_INTEGERS = {"less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "where"}
 
 

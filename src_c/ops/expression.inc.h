@@ -42,7 +42,6 @@ enum { FBP_STRIP_SCRATCH, FBP_STRIP_X, FBP_STRIP_WHOLE_X, FBP_STRIP_Y, FBP_STRIP
         for (int64_t i = 0; i < VL; i++) a[i] = (T)(call);                                                             \
         return a;                                                                                                      \
     }
-FBP_BY_LANES(v_hypot, hypot((double)a[i], (double)b[i]))
 FBP_BY_LANES(v_erf, erf((double)a[i]))
 FBP_BY_LANES(v_floor, floor((double)a[i]))
 FBP_BY_LANES(v_ceil, ceil((double)a[i]))

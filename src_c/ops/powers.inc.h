@@ -1,7 +1,7 @@
 /* Powers, logarithms to other bases and hyperbolic functions of whole vectors: right to 2 units in the last place for
  * every argument, subnormal results among them; special arguments as in C, and there is no slow path.
  *
- *   v_exp2 v_log2 v_log10 v_sinh v_cosh v_arcsinh v_arccosh v_arctanh v_pow v_cbrt
+ *   v_exp2 v_log2 v_log10 v_sinh v_cosh v_arcsinh v_arccosh v_arctanh v_pow v_cbrt v_hypot
  *
  * Built of what math.inc.h has. Where its rounding would show, a number is held as two: the second is what the first
  * leaves out. tools/fit_polynomials.py finds the coefficients.
@@ -243,6 +243,18 @@ static FBP_INLINE V FN(v_cbrt)(V x)
 
 #undef FBP_EXP2
 #undef FBP_SINH
+/* sqrt(a² + b²). Numbers whose squares would overflow, or lose digits, are brought nearer to 1 by a power of two. */
+static FBP_INLINE V FN(v_hypot)(V a, V b)
+{
+    const V x = FN(v_abs)(a), y = FN(v_abs)(b), most = FN(v_max)(x, y);
+    const VI large = most > (FBP_F64 ? (T)0x1p500 : (T)0x1p60), small = most < (FBP_F64 ? (T)0x1p-400 : (T)0x1p-40);
+    const V down = FN(v_set1)(FBP_F64 ? (T)0x1p-600 : (T)0x1p-70), up = FN(v_set1)(FBP_F64 ? (T)0x1p700 : (T)0x1p90);
+    const V one = FN(v_set1)(1), scale = FN(v_select)(large, down, FN(v_select)(small, up, one));
+    const V back = FN(v_select)(large, 1 / down, FN(v_select)(small, 1 / up, one)), u = x * scale, v = y * scale;
+    const V root = FN(v_sqrt)(FN(v_fma)(u, u, v * v)) * back;
+    return FN(v_select)((x == FN(v_set1)(INFINITY)) | (y == FN(v_set1)(INFINITY)), FN(v_set1)(INFINITY), root);
+}
+
 #undef FBP_LOG2_REST
 #undef FBP_LOG2_E_HIGH
 #undef FBP_LOG2_E_LOW

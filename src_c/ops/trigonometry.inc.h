@@ -221,4 +221,3 @@ static FBP_INLINE V FN(v_arccos)(V x)
 #undef FBP_QUARTER_MIDDLE
 #undef FBP_QUARTER_LOW
 #undef FBP_TURNS_END
-#undef FBP_POLYNOMIAL

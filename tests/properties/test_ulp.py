@@ -298,6 +298,7 @@ def test_derivatives_for_all_arguments(name: str, isa: str) -> None:
 # ---- circular functions, which expressions have ---------------------------------------------------------------------
 
 CIRCULAR = ("sin", "cos", "tan", "arctan", "arcsin", "arccos")
+OF_TWO = "arctan2", "hypot"
 WIDTH = 37  # vectors, and part of one
 
 
@@ -338,7 +339,7 @@ def points(dtype: str) -> tuple[Array, Array]:
 
 
 def check_circular(name: str, dtype: str) -> None:
-    xs = points(dtype) if name == "arctan2" else (angles(dtype),)
+    xs = points(dtype) if name in OF_TWO else (angles(dtype),)
     with np.errstate(all="ignore"):
         should = getattr(np, name)(*(x.astype(np.float64 if dtype == "float32" else np.longdouble) for x in xs))
     result = circular(name, *xs)
@@ -352,7 +353,7 @@ def check_circular(name: str, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", [*CIRCULAR, "arctan2"])
+@pytest.mark.parametrize("name", [*CIRCULAR, *OF_TWO])
 def test_circular_functions(name: str, dtype: str) -> None:
     check_circular(name, dtype)
 
@@ -361,7 +362,7 @@ def test_circular_functions(name: str, dtype: str) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_circular_functions_of_each_instruction_set(dtype: str, isa: str) -> None:
     script = (f"import test_ulp as t\nassert t.fb.cpu_info().isa == {isa!r}\n"
-              f"for name in (*t.CIRCULAR, 'arctan2'): t.check_circular(name, {dtype!r})")
+              f"for name in (*t.CIRCULAR, *t.OF_TWO): t.check_circular(name, {dtype!r})")
     path = os.pathsep.join((str(Path(__file__).parent), *sys.path))
     environment = {**os.environ, "FASTBP_ISA": isa, "PYTHONPATH": path}
     subprocess.run([sys.executable, "-c", script], env=environment, check=True)
