@@ -36,9 +36,8 @@ enum { FBP_STRIP_SCRATCH, FBP_STRIP_X, FBP_STRIP_WHOLE_X, FBP_STRIP_Y, FBP_STRIP
 
 /* lane by lane, by a function of libm in double */
 #define FBP_BY_LANES(name, call)                                                                                       \
-    static FBP_INLINE V FN(name)(V a, V b)                                                                             \
+    static FBP_INLINE V FN(name)(V a)                                                                                  \
     {                                                                                                                  \
-        (void)b;                                                                                                       \
         for (int64_t i = 0; i < VL; i++) a[i] = (T)(call);                                                             \
         return a;                                                                                                      \
     }
@@ -94,8 +93,8 @@ static FBP_INLINE V FN(v_sign)(V a)
 #define FBP_TERNARY(name, value) case FBP_DO_##name: FBP_ELEMENTS(1, 1, 1, value)
 
 /* What goes lane by lane, or is long, stands apart: it would take the registers and the stack of what is short. */
-static __attribute__((noinline)) void FN(expression_by_lanes)(int64_t instruction, T *d, const T *pa, int64_t sa,
-                                                              const T *pb, int64_t sb, const T *pc, int64_t sc, int64_t n)
+static __attribute__((noinline)) void FN(expression_long)(int64_t instruction, T *d, const T *pa, int64_t sa,
+                                                          const T *pb, int64_t sb, const T *pc, int64_t sc, int64_t n)
 {
     switch (instruction) {
         FBP_BINARY(pow, FN(v_pow)(a, b))
@@ -109,11 +108,11 @@ static __attribute__((noinline)) void FN(expression_by_lanes)(int64_t instructio
         FBP_UNARY(cbrt, FN(v_cbrt)(a))
         FBP_UNARY(sinh, FN(v_sinh)(a))
         FBP_UNARY(cosh, FN(v_cosh)(a))
-        FBP_UNARY(erf, FN(v_erf)(a, a))
-        FBP_UNARY(floor, FN(v_floor)(a, a))
-        FBP_UNARY(ceil, FN(v_ceil)(a, a))
-        FBP_UNARY(rint, FN(v_rint)(a, a))
-        FBP_UNARY(trunc, FN(v_trunc)(a, a))
+        FBP_UNARY(erf, FN(v_erf)(a))
+        FBP_UNARY(floor, FN(v_floor)(a))
+        FBP_UNARY(ceil, FN(v_ceil)(a))
+        FBP_UNARY(rint, FN(v_rint)(a))
+        FBP_UNARY(trunc, FN(v_trunc)(a))
         default: return;
     }
 }
@@ -168,7 +167,7 @@ static void FN(expression_elements)(int64_t instruction, T *d, const T *pa, int6
         FBP_UNARY(isnan, FBP_TRUE(a != a))
         FBP_UNARY(isfinite, FBP_TRUE(FN(v_abs)(a) <= FBP_LARGEST))
         FBP_UNARY(nan_to_num, FN(v_select)(a == a, FN(v_clip)(a, -FBP_LARGEST, FBP_LARGEST), (V){0}))
-        default: FN(expression_by_lanes)(instruction, d, pa, sa, pb, sb, pc, sc, n);
+        default: FN(expression_long)(instruction, d, pa, sa, pb, sb, pc, sc, n);
     }
 }
 #undef FBP_ELEMENTS
