@@ -444,7 +444,7 @@ class BinaryCrossEntropy(Loss):
 
     Parameters
     ----------
-    pos_weight : float, sequence of float, or "balanced", optional
+    pos_weight : float, sequence or array of float, or "balanced", optional
         p, the weight of the positive class: one number, or one for each feature of the last axis; none below 0.
         ``"balanced"`` is worked out by ``trainer.fit``: negatives / positives of each feature.
 
@@ -458,7 +458,7 @@ class BinaryCrossEntropy(Loss):
     domain = (0, 1)
 
     def __post_init__(self) -> None:
-        if self.pos_weight is not None and self.pos_weight != "balanced":
+        if self.pos_weight is not None and not (isinstance(self.pos_weight, str) and self.pos_weight == "balanced"):
             weight = class_weights("BinaryCrossEntropy", "pos_weight", self.pos_weight, scalar=True)
             set_field(self, "pos_weight", weight)
 

@@ -101,3 +101,10 @@ def test_text_given_as_labels_is_told_to_be_numbered(y):
         make("cross_entropy").step(X[:3], y)
     assert "np.unique(y, return_inverse=True)[1]" in str(error.value)
     assert "astype" not in str(error.value)
+
+
+def test_weights_of_positives_may_be_an_array():
+    weights = np.array([1.0, 2.0, 0.5])
+    loss = fb.BinaryCrossEntropy(pos_weight=weights)
+    weights[:] = 9.0
+    assert loss == fb.BinaryCrossEntropy(pos_weight=[1.0, 2.0, 0.5])
